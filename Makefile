@@ -1,0 +1,75 @@
+# Development tasks. Each installs what it needs into .venv, and again only after a change of pyproject.toml or
+# constraints.txt. All that must be there is Python 3.11 or later, with pip, and make.
+
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+VERSIONS := pyproject.toml constraints.txt
+SOURCES := $(shell find src -type f -not -name '*.pyc')
+# No isolation, since pip would fetch the build backend anew for each install, and past the constraints.
+PIP_FLAGS := -q --disable-pip-version-check --no-build-isolation
+PIP_INSTALL := -m pip install $(PIP_FLAGS) -c constraints.txt
+# The floors in pyproject.toml, with the core and the typing-inspection of that pydantic's time.
+OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long test-wheel test-oldest lint typing bench docs clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+demo: .venv/.examples ## run the example: a model that learns handwritten digits
+	.venv/bin/python docs/examples/digits.py
+
+test: .venv/.test ## run the tests and the examples in the docs: 100 % of lines and branches
+	.venv/bin/python -m pytest --cov
+
+test-long: .venv/.test ## run the tests that take minutes
+	.venv/bin/python -m pytest -m long
+
+test-wheel: .venv-wheel/.test ## run the tests against the built wheel
+	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
+	.venv-wheel/bin/python -m pytest
+
+test-oldest: .venv-oldest/.test ## run the tests with the oldest dependencies allowed
+	.venv-oldest/bin/python -m pytest
+
+lint: .venv/.lint ## check style and format
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+typing: .venv/.typing ## check types: mypy over all code, four checkers over what users see
+	.venv/bin/mypy
+	.venv/bin/python tests/typing/check.py
+
+bench: .venv/.test ## run the benchmarks
+	.venv/bin/python tests/benchmarks/run.py
+
+docs: .venv/.docs ## build the documentation, warnings as errors
+	.venv/bin/python -m sphinx -n -W --keep-going -q docs docs/_build/html
+
+clean: ## remove all that these tasks make
+	rm -rf .venv .venv-* dist docs/_build .coverage .coverage.* .hypothesis .*_cache
+	find src tests docs -name __pycache__ -prune -exec rm -rf {} +
+
+# What follows makes the environments. A file in each, empty, says which extra is installed there.
+
+.venv/.made .venv-wheel/.made .venv-oldest/.made: constraints.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
+	@touch $@
+
+.venv/.%: .venv/.made $(VERSIONS)
+	.venv/bin/python $(PIP_INSTALL) -e '.[$*]'
+	@touch $@
+
+.venv-wheel/.test: .venv-wheel/.made $(VERSIONS) $(SOURCES)
+	rm -rf dist
+	.venv-wheel/bin/python -m pip wheel $(PIP_FLAGS) --no-deps -w dist .
+	.venv-wheel/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[test]"
+	@# The first install brings what the wheel needs; this one the wheel, also where its number has not changed.
+	.venv-wheel/bin/python $(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+.venv-oldest/.test: .venv-oldest/.made $(VERSIONS)
+	grep -vE '^(pydantic|pydantic_core|typing_extensions|typing-inspection)==' constraints.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install $(PIP_FLAGS) -c .venv-oldest/constraints.txt -e '.[test]' $(OLDEST)
+	@touch $@

@@ -1,0 +1,97 @@
+"""The typed, validated, write-once context that the steps of a data or ML pipeline share."""
+
+from .artifacts import Artifact, ArtifactLog
+from .context import FrozenContext
+from .errors import (
+    AbsentKeyError,
+    ContextMutationError,
+    CrystallizeError,
+    ForeignMetricError,
+    IncompleteContextError,
+    InvalidArtifactError,
+    InvalidInitialError,
+    InvalidKeyError,
+    InvalidMetricError,
+    InvalidSnapshotError,
+    InvalidStepError,
+    InvalidTagError,
+    InvalidValueError,
+    KeyLookupError,
+    MetricClashError,
+    MetricError,
+    MissingTagError,
+    ModelMethodError,
+    NoGoalError,
+    NoPointsError,
+    Problem,
+    SchemaError,
+    SinkError,
+    StepClosedError,
+    UncopyableValueError,
+    UnknownKeyError,
+    UnknownMetricError,
+)
+from .events import ArtifactAdded, Event, KeyWritten, MetricRecorded, StepFinished, StepStarted
+from .logging_context import LoggingContext
+from .metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
+from .protocols import Context, Sink
+from .provenance import EarlyRead, Lineage, Provenance, StepRecord
+from .schema import Output
+from .values import Shared, register
+
+__all__ = [
+    "AbsentKeyError",
+    "Artifact",
+    "ArtifactAdded",
+    "ArtifactLog",
+    "Context",
+    "ContextMutationError",
+    "CrystallizeError",
+    "EarlyRead",
+    "Event",
+    "ForeignMetricError",
+    "FrozenContext",
+    "FrozenMetrics",
+    "IncompleteContextError",
+    "InvalidArtifactError",
+    "InvalidInitialError",
+    "InvalidKeyError",
+    "InvalidMetricError",
+    "InvalidSnapshotError",
+    "InvalidStepError",
+    "InvalidTagError",
+    "InvalidValueError",
+    "KeyLookupError",
+    "KeyWritten",
+    "Lineage",
+    "LoggingContext",
+    "Metric",
+    "MetricClashError",
+    "MetricError",
+    "MetricRecorded",
+    "MetricSchema",
+    "MissingTagError",
+    "ModelMethodError",
+    "NoGoalError",
+    "NoPointsError",
+    "Output",
+    "Point",
+    "Problem",
+    "Provenance",
+    "SchemaError",
+    "Series",
+    "Shared",
+    "Sink",
+    "SinkError",
+    "StepClosedError",
+    "StepFinished",
+    "StepRecord",
+    "StepStarted",
+    "UncopyableValueError",
+    "UnknownKeyError",
+    "UnknownMetricError",
+    "__version__",
+    "register",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,170 @@
+"""Artifacts: files that a run makes, as bytes under a name."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from .errors import ContextMutationError, InvalidArtifactError
+from .events import ArtifactAdded
+from .outlet import Outlet
+from .points import Scope
+from .text import nearest, short
+
+__all__ = ["Artifact", "ArtifactLog"]
+
+
+class Artifact(NamedTuple):
+    """A file that a run made."""
+
+    name: str
+    data: bytes
+    step: str | None
+    """The step that made it; None outside any step."""
+
+
+class ArtifactLog:
+    """All the artifacts of a run, in the order in which they were added. A name is given once."""
+
+    __slots__ = ("__weakref__", "_found", "_outlet", "_scope")
+
+    def __init__(self, *, outlet: Outlet | None = None) -> None:
+        """Make a place for artifacts.
+
+        Args:
+            outlet: Whom to tell; a context passes its own.
+        """
+        self._found: dict[str, Artifact] = {}
+        self._outlet = outlet or Outlet()
+        self._scope = Scope()
+
+    def _bound(self, scope: Scope) -> "ArtifactLog":
+        """A view of the same artifacts, for a step."""
+        view = ArtifactLog(outlet=self._outlet)
+        view._found = self._found
+        view._scope = scope
+        return view
+
+    def add(self, name: str, data: bytes) -> None:
+        """Add an artifact.
+
+        Args:
+            name: A file's name and never a path, of at most 255 bytes, such as any common system allows.
+            data: What is in it: bytes, or what can be seen as bytes.
+
+        Raises:
+            ContextMutationError: The name is taken.
+            InvalidArtifactError: The name could not be a file's, or the data are not bytes. Nothing is added.
+            StepClosedError: The step has ended.
+        """
+        self._scope.check_open()
+        plain = _file_name(name)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidArtifactError(
+                repr(plain), f"its data should be bytes, got {short(data)} ({type(data).__name__})"
+            )
+        artifact = Artifact(plain, bytes(data), self._scope.step)
+        with self._outlet.lock:
+            taken = next((other for other in self._found.values() if other.name.casefold() == plain.casefold()), None)
+            if taken is not None:
+                raise ContextMutationError(plain, _taken(plain, taken))
+            self._found[plain] = artifact
+            if self._outlet.sinks:
+                self._outlet.tell(ArtifactAdded(*artifact))
+
+    def clear(self) -> None:
+        """Forget all artifacts and their names. What a sink was told it keeps."""
+        self._scope.check_open()
+        with self._outlet.lock:
+            self._found.clear()
+
+    def _copy(self, outlet: Outlet) -> "ArtifactLog":
+        """A log of its own with the same artifacts, for a copy of their context."""
+        copied = ArtifactLog(outlet=outlet)
+        copied._found |= self._found
+        return copied
+
+    def __copy__(self) -> "ArtifactLog":
+        return self._copy(Outlet())
+
+    def __deepcopy__(self, memo: object) -> "ArtifactLog":
+        return self._copy(Outlet())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored_log, (list(self),)
+
+    def __getitem__(self, name: str) -> Artifact:
+        """Return an artifact.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        if name not in self._found:
+            near = nearest(name, self._found) if isinstance(name, str) else None
+            raise KeyError(f"no artifact {short(name)}" + (f"; did you mean {near!r}?" if near else ""))
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[Artifact]:
+        """Iterate over the artifacts, in the order in which they were added."""
+        return iter([*self._found.values()])
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an artifact of a name."""
+        return isinstance(name, str) and name in self._found
+
+    def __repr__(self) -> str:
+        return f"ArtifactLog({', '.join(f'{one.name}: {len(one.data)} bytes' for one in self) or 'nothing'})"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self._found]
+
+
+def _restored_log(artifacts: list[Artifact]) -> ArtifactLog:
+    log = ArtifactLog()
+    log._found |= {artifact.name: artifact for artifact in artifacts}
+    return log
+
+
+def _taken(name: str, by: Artifact) -> str:
+    step = f" by step {by.step!r}" if by.step else ""
+    if name == by.name:
+        return f"Cannot mutate existing artifact: {name!r} was added{step}; an artifact's name is given once"
+    return f"Cannot mutate existing artifact: {name!r} is the same file as {by.name!r} where case does not count"
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_FORBIDDEN = frozenset('/\\:*?"<>|')
+
+
+def _file_name(name: object) -> str:
+    """Return a name that is a file's on every common system.
+
+    Raises:
+        InvalidArtifactError: It is not.
+    """
+    if not isinstance(name, str):
+        raise InvalidArtifactError(short(name), f"its name should be a str, got {type(name).__name__}")
+    plain = str.__str__(name)
+    if reason := _unfit(plain):
+        raise InvalidArtifactError(short(plain), reason)
+    return plain
+
+
+def _unfit(name: str) -> str | None:
+    """Say why a name cannot be a file's."""
+    if not name or not name.isprintable():
+        return "its name should be one or more printable characters"
+    if len(name.encode()) > 255:
+        return f"its name should have at most 255 bytes, and has {len(name.encode())}"
+    if set(name) & _FORBIDDEN:
+        return "its name is a file's, never a path, and has none of / \\ : * ? \" < > |"
+    if name != name.strip(" ") or name.endswith("."):
+        return "its name should not begin or end with a space, nor end with a dot"
+    if _RESERVED.fullmatch(name):
+        return "its name is reserved on Windows"
+    if (decoded := unquote(name)) != name:
+        return _unfit(decoded)
+    return None

@@ -1,0 +1,583 @@
+"""FrozenContext: the typed, validated, write-once context that the steps of a pipeline share."""
+
+import logging
+import types
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, get_origin, overload
+
+from typing_extensions import TypeVar
+
+from .artifacts import ArtifactLog
+from .errors import (
+    AbsentKeyError,
+    ContextMutationError,
+    CrystallizeError,
+    InvalidInitialError,
+    KeyLookupError,
+    Problem,
+    SchemaError,
+    UnknownKeyError,
+)
+from .events import KeyWritten
+from .fields import fields_of
+from .metrics import FrozenMetrics, Metric, MetricSchema
+from .outlet import Outlet
+from .points import Scope
+from .protocols import Sink
+from .provenance import Cell, Provenance, StepRecord
+from .schema import Key, Schema, plain_key, shape_name
+from .text import MASK, nearest, short
+from .values import freeze, secrets_in
+
+if TYPE_CHECKING:
+    from .logging_context import LoggingContext
+
+__all__ = ["FrozenContext"]
+
+T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
+_V = TypeVar("_V")
+_G = TypeVar("_G")
+
+_UNTYPED = Schema(dict[str, Any])
+
+
+class _Alias(types.GenericAlias):
+    """`FrozenContext[Train]`: its call hands the schema on. Not kept by type, as equal types may differ."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        cls: Any = self.__origin__
+        made = cls.__new__(cls)
+        object.__setattr__(made, "_shape", self.__args__[0])
+        made.__init__(*args, **kwargs)
+        return made
+
+    def __getitem__(self, args: Any) -> "_Alias":
+        filled = super().__getitem__(args)
+        origin: Any = filled.__origin__
+        return _Alias(origin, filled.__args__)
+
+
+class _State:
+    """All that one context holds, whichever handles there are on it."""
+
+    __slots__ = ("artifacts", "cells", "metrics", "outlet", "provenance", "schema", "shared")
+
+    def __init__(self, schema: Schema, metrics: type[MetricSchema] | None = None) -> None:
+        self.schema = schema
+        self.outlet = Outlet()
+        self.cells: dict[str, Cell] = {}
+        """The one truth. A key is claimed by the cell that holds its value, in one step."""
+        self.shared: dict[str, Any] = {}
+        """The values that need no copying, for reading fast. Whatever is not in it may be in a cell."""
+        self.metrics = FrozenMetrics(metrics, outlet=self.outlet)
+        self.artifacts = ArtifactLog(outlet=self.outlet)
+        self.provenance = Provenance(schema, self.cells)
+
+    def read(self, key: str) -> Any:
+        """Return what a reader gets of a key that is written."""
+        cell = self.cells[key]
+        return cell.kept if cell.thaw is None else cell.thaw()
+
+    def held(self) -> dict[str, Any]:
+        """Return all that is held, for a validator or a reader to look at."""
+        return {key: self.read(key) for key in list(self.cells)}
+
+    def write(self, key: object, value: Any, scope: Scope, *, is_input: bool = False, trusted: bool = False) -> None:
+        """Take a value in: the key is known, valid, frozen, claimed, told. Before it is claimed nothing changes.
+
+        Args:
+            key: The key.
+            value: The value.
+            scope: Who writes it.
+            is_input: Whether the context is just being made.
+            trusted: Whether its schema has accepted it before.
+        """
+        scope.check_open()
+        declared = self.schema.key(key)
+        name = declared.name or plain_key(key)
+        if name in self.cells:
+            raise self.mutation(name)
+        valid = value if trusted else declared.check(name, value, self.held)
+        kept, thaw = (valid, None) if declared.shared else freeze(valid, repr(name))
+        cell = Cell(kept, thaw, scope.step, is_input)
+        if not self.outlet.sinks:
+            self._claim(name, cell)
+            return
+        with self.outlet.lock:
+            self._claim(name, cell)
+            self.outlet.tell(KeyWritten(name, self._told(declared, cell), scope.step))
+
+    def _claim(self, name: str, cell: Cell) -> None:
+        if self.cells.setdefault(name, cell) is not cell:
+            raise self.mutation(name)
+        if cell.thaw is None:
+            self.shared[name] = cell.kept
+
+    def _told(self, declared: Key, cell: Cell) -> Any:
+        value = cell.kept if cell.thaw is None else cell.thaw()
+        return MASK if declared.secret or secrets_in(value) else value
+
+    def tell_inputs(self) -> None:
+        """Tell the sinks what the context was made with."""
+        if self.outlet.sinks:
+            with self.outlet.lock:
+                for key, cell in self.cells.items():
+                    self.outlet.tell(KeyWritten(key, self._told(self.schema.key(key), cell), None))
+
+    def mutation(self, name: str) -> ContextMutationError:
+        """Return the error of writing a key again."""
+        cell = self.cells[name]
+        by = (
+            f"step {cell.step!r}"
+            if cell.step
+            else "the initial values"
+            if cell.is_input
+            else "a write outside any step"
+        )
+        return ContextMutationError(name, f"Cannot mutate existing key: {name!r}, written by {by}")
+
+    def missing(self, key: object) -> KeyLookupError:
+        """Return the error of reading a key that is not written.
+
+        Raises:
+            InvalidKeyError: It is no key at all.
+            UnknownKeyError: It is not declared.
+        """
+        declared = self.schema.key(key)
+        if declared.name:
+            return AbsentKeyError(declared.name, self.schema.name)
+        name = plain_key(key)
+        return AbsentKeyError(name, None, nearest(name, list(self.cells)))
+
+    def take_all(self, initial: Any, label: str) -> None:
+        """Take the initial values and the defaults in, all or none."""
+        shape = get_origin(self.schema.shape) or self.schema.shape
+        if not self.schema.by_items and isinstance(initial, shape):
+            given, trusted = self._of_instance(initial), True
+            problems: list[Problem] = []
+        elif isinstance(initial, Mapping) or hasattr(initial, "keys"):
+            given, problems = _by_key(self.schema, initial)
+            trusted = False
+        else:
+            wanted = "a mapping" if self.schema.by_items else f"a mapping or an instance of {self.schema.name}"
+            problem = Problem((), f"the initial values should be {wanted}", type(initial).__name__, short(initial))
+            raise InvalidInitialError(label, (problem,))
+        failed: CrystallizeError | None = None
+        refused: set[str] = set()
+        for name in [*self.schema.keys, *(name for name in given if name not in self.schema.keys)]:
+            try:
+                self._take(name, given, trusted)
+            except AbsentKeyError as error:
+                if error.key not in refused:
+                    problems.append(Problem((name,), str(error), "", None))
+                refused.add(name)
+            except CrystallizeError as error:
+                found = getattr(error, "problems", None)
+                problems += found if found is not None else [Problem((name,), str(error), "", None)]
+                refused.add(name)
+                failed = error
+        if problems:
+            raise InvalidInitialError(label, tuple(problems)) from (failed.__cause__ if failed is not None else None)
+
+    def _take(self, name: str, given: Mapping[str, Any], trusted: bool) -> None:
+        declared = self.schema.keys.get(name)
+        if name in given:
+            self.write(name, given[name], _NOBODY, is_input=True, trusted=trusted)
+        elif declared is not None and declared.is_input:
+            self.write(name, declared.make_default(self.held), _NOBODY, is_input=True, trusted=True)
+
+    def _of_instance(self, initial: Any) -> dict[str, Any]:
+        """Return the values of an instance of the shape, without outputs that it did not set."""
+        written = getattr(initial, "__pydantic_fields_set__", None)
+        given = {}
+        for name, key in self.schema.keys.items():
+            if hasattr(initial, name):
+                value = getattr(initial, name)
+                default = (key.default or {}).get("default", _NOBODY)
+                unset = value is default if written is None else name not in written
+                if not (key.output and unset):
+                    given[name] = value
+        own = getattr(type(initial), "__pydantic_fields__", {})
+        beyond = {name: getattr(initial, name) for name in own if name not in self.schema.keys}
+        return {**given, **beyond, **(getattr(initial, "__pydantic_extra__", None) or {})}
+
+
+_NOBODY = Scope()
+
+
+def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]]:
+    """Return initial values by their keys, which a mapping may give by alias."""
+    rest = {key: initial[key] for key in initial.keys()}  # noqa: SIM118 - a context has keys() and is no Mapping
+    given: dict[str, Any] = {}
+    problems: list[Problem] = []
+    used: set[Any] = set()
+    for name, key in schema.keys.items():
+        ways = [way for way in (*key.aliases, (name,)) if _follow(rest, way) is not _NOBODY]
+        if ways:
+            given[name] = _follow(rest, ways[0])
+            used |= {way[0] for way in ways}
+        if len({way[0] for way in ways}) > 1:
+            twice = " and as ".join(repr(way[0]) for way in ways)
+            problems.append(Problem((name,), f"is given twice, as {twice}; give it once", "", None))
+    for key_, value in rest.items():
+        if key_ in used:
+            continue
+        try:
+            schema.key(key_)
+            given[plain_key(key_)] = value
+        except UnknownKeyError as error:
+            problems.append(Problem((error.key,), error.complaint, "", None))
+        except KeyLookupError as error:
+            problems.append(Problem((), str(error), "", None))
+    return given, problems
+
+
+def _follow(values: Any, way: tuple[str | int, ...]) -> Any:
+    """Follow an alias into nested values; where it leads nowhere, return `_NOBODY`."""
+    for part in way:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return _NOBODY
+    return values
+
+
+class FrozenContext(Generic[T_co]):
+    """The typed, validated, write-once context that the steps of a pipeline share.
+
+    `FrozenContext[Train](...)` holds what the shape `Train` declares: a Pydantic model, a `TypedDict`, a
+    dataclass, or `dict[str, V]` for keys of one's own choice that all hold a `V`. Without a shape anything goes.
+
+    Each value is validated when it is written, kept apart from whoever wrote it, and set for good. Any number
+    of threads may share a context: of all that write one key, one wins.
+
+    Example:
+        >>> ctx = FrozenContext({"lr": 0.1})
+        >>> ctx["lr"]
+        0.1
+    """
+
+    __slots__ = {
+        "__weakref__": None,
+        "_scope": "On whose behalf this handle reads and writes.",
+        "_shape": "The shape that an alias handed on.",
+        "_shared": "The state's values that need no copying.",
+        "_state": "What all handles on one context share.",
+        "artifacts": "The files that the run made.",
+        "fields": "The keys, each with its type: attributes, or items for a TypedDict or dict.",
+        "logger": "Where to log.",
+        "metrics": "What was measured.",
+        "provenance": "Who read, missed and wrote what.",
+    }
+
+    _default_shape: ClassVar[Any] = None
+
+    if TYPE_CHECKING:
+
+        @property
+        def fields(self) -> T_co:
+            """The keys, each with its type: attributes, or items for a TypedDict or dict."""
+
+        @property
+        def metrics(self) -> FrozenMetrics:
+            """What was measured."""
+
+        @property
+        def artifacts(self) -> ArtifactLog:
+            """The files that the run made."""
+
+        @property
+        def logger(self) -> logging.Logger:
+            """Where to log."""
+
+        @property
+        def provenance(self) -> Provenance:
+            """Who read, missed and wrote what."""
+
+        _state: _State
+        _shared: dict[str, Any]
+        _scope: Scope
+
+    else:
+
+        def __class_getitem__(cls, shape: Any) -> _Alias:
+            return _Alias(cls, shape)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in vars(cls).get("__orig_bases__", ()):
+            if isinstance(base, _Alias) and not isinstance(base.__args__[0], TypeVar):
+                cls._default_shape = base.__args__[0]
+
+    def __init__(
+        self,
+        initial: Mapping[str, Any] | T_co = MappingProxyType({}),
+        logger: logging.Logger | None = None,
+        *,
+        metrics: type[MetricSchema] | None = None,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        """Make a context, at once or not at all.
+
+        Args:
+            initial: The values that it starts with: a mapping, validated key by key, or an instance of the
+                shape, which is valid already. Fields with a default that are not given are set to it.
+            logger: Where to log; by default the logger named "crystallize".
+            metrics: What may be measured; by default anything.
+            sinks: Who is told what happens, from the initial values on.
+
+        Raises:
+            SchemaError: The shape or the metrics cannot be used.
+            InvalidInitialError: The initial values are not allowed. It names all that is wrong with them.
+        """
+        shape = getattr(self, "_shape", self._default_shape)
+        schema = _UNTYPED if shape is None else Schema.of(shape)
+        label = type(self).__name__ if shape is None else f"{type(self).__name__}[{shape_name(shape)}]"
+        state = _State(schema, metrics)
+        state.take_all(initial, label)
+        self._attach(state, _NOBODY, logger)
+        # Sinks are told of a context that is made; of one that cannot be they never hear.
+        state.outlet.sinks = tuple(map(_sink, sinks))
+        state.tell_inputs()
+
+    def _attach(self, state: _State, scope: Scope, logger: logging.Logger | None) -> None:
+        """Make this a handle on a state."""
+        own = state.metrics if scope.step is None else state.metrics._bound(scope)
+        kept = state.artifacts if scope.step is None else state.artifacts._bound(scope)
+        for name, value in {
+            "_state": state,
+            "_scope": scope,
+            "_shared": state.shared,
+            "metrics": own,
+            "artifacts": kept,
+            "provenance": state.provenance,
+            "logger": logging.getLogger("crystallize") if logger is None else logger,
+            "fields": self._make_fields(state),
+        }.items():
+            object.__setattr__(self, name, value)
+
+    def _make_fields(self, state: _State) -> Any:
+        return fields_of(self, state.schema, state.shared)
+
+    @overload
+    def __getitem__(self: "FrozenContext[dict[str, _V]]", key: str) -> _V: ...
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of a key. What can be changed comes as a copy of the reader's own.
+
+        Raises:
+            UnknownKeyError: The schema does not declare it.
+            AbsentKeyError: It is not written yet.
+        """
+        try:
+            return self._shared[key]
+        except (KeyError, TypeError):
+            return self._read(key)
+
+    def _read(self, key: object) -> Any:
+        """Return the value of a key, the long way."""
+        state = self._state
+        plain = plain_key(key)
+        if plain not in state.cells:
+            raise state.missing(plain)
+        return state.read(plain)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Write a key, once.
+
+        Raises:
+            UnknownKeyError: The schema does not declare it.
+            ContextMutationError: It is written already.
+            InvalidValueError: The schema does not allow the value.
+            UncopyableValueError: The value cannot be kept apart from whoever else holds it.
+            SinkError: It is written, and a sink failed to take note.
+        """
+        self._state.write(key, value, self._scope)
+
+    def add(self, key: str, value: Any) -> None:
+        """Write a key, once: the same as `ctx[key] = value`."""
+        self[key] = value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, or a default if it is not written.
+
+        Args:
+            key: The key.
+            default: What to return if the key is not written.
+
+        Raises:
+            UnknownKeyError: The schema does not declare it, so that no default is meant.
+        """
+        try:
+            return self[key]
+        except AbsentKeyError:
+            return default
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key is written. Asking after what the schema does not declare is allowed."""
+        return isinstance(key, str) and str.__str__(key) in self._state.cells
+
+    def __delitem__(self, key: str) -> NoReturn:
+        """Refuse: what a context holds it keeps."""
+        raise ContextMutationError(key, f"Cannot delete key: {short(key)}; what a context holds it keeps")
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        """Refuse: keys are written through `ctx.fields` or `ctx[...]`."""
+        write = f"write through ctx.fields.{name} or ctx[{name!r}]"
+        raise ContextMutationError(name, f"Cannot assign attribute {name!r} of a context; {write}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse: what a context holds it keeps."""
+        raise ContextMutationError(name, f"Cannot delete attribute {name!r} of a context")
+
+    def __len__(self) -> int:
+        """Return how many keys are written."""
+        self._scope.check_open()
+        return len(self._state.cells)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys that are written, in the order of writing."""
+        self._scope.check_open()
+        return iter([*self._state.cells])
+
+    def keys(self) -> KeysView[str]:
+        """Return the keys that are written, as a live view."""
+        return KeysView(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values, as a live view."""
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the keys with their values, as a live view."""
+        return ItemsView(self)
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """Return all that is held, in a mapping that cannot be changed."""
+        return MappingProxyType({key: self[key] for key in self})
+
+    def snapshot(self) -> T_co:
+        """Return all that is held as an instance of the shape, whose model-level validators run.
+
+        Returns:
+            An instance that is the caller's own.
+
+        Raises:
+            IncompleteContextError: Required keys are not written yet.
+            InvalidSnapshotError: The shape's model-level validators refuse.
+        """
+        made: T_co = self._state.schema.snapshot({key: self[key] for key in self})
+        return made
+
+    @overload
+    def record(self, metric: Metric[_V, None], value: _V, tags: None = None) -> None: ...
+    @overload
+    def record(self, metric: Metric[_V, _G], value: _V, tags: _G) -> None: ...
+    @overload
+    def record(self, metric: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
+    def record(self, metric: Any, value: Any, tags: Any = None) -> None:
+        """Record a point of a metric; see `FrozenMetrics.add`.
+
+        Args:
+            metric: A metric, or the name of one.
+            value: What was measured, in the metric's unit.
+            tags: How it is tagged: a mapping, or an instance of the metric's tag model.
+
+        Raises:
+            MetricError: The metric is not declared, or does not allow the value or the tags.
+        """
+        self.metrics.add(metric, value, tags)
+
+    @contextmanager
+    def step(self, name: str) -> "Iterator[LoggingContext[T_co]]":
+        """Open a step: a handle on this context that keeps a record of what is done through it.
+
+        The record is filed in `provenance` when the step ends, also when an exception ends it. A name used
+        again counts up: "epoch", "epoch#2". A step opened through a step is named after both: "fit/fold-3".
+
+        Args:
+            name: What to call it: printable characters other than `/` and `#`.
+
+        Raises:
+            InvalidStepError: The name cannot be a step's.
+        """
+        # A LoggingContext is a FrozenContext, so its file comes after this one.
+        from .logging_context import opened_step
+
+        with opened_step(self, name) as step:
+            yield step
+
+    def _described(self) -> str:
+        """Return a short text of what is held."""
+        state = self._state
+        shown = ", ".join(f"{key}={self._shown(key)}" for key in [*state.cells][:20])
+        more = f", and {len(state.cells) - 20} more" if len(state.cells) > 20 else ""
+        name = "" if state.schema is _UNTYPED else f"[{state.schema.name}]"
+        return f"{type(self).__name__}{name}({shown}{more})"
+
+    def _shown(self, key: str) -> str:
+        """Return a value in short, masked where it may be secret."""
+        state = self._state
+        cell = state.cells[key]
+        if state.schema.key(key).secret:
+            return MASK
+        return short(cell.kept if cell.thaw is None else cell.thaw())
+
+    def __repr__(self) -> str:
+        return self._described()
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(dict.fromkeys([*self._state.schema.keys, *self._state.cells]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self._state
+        values = {key: (state.read(key), cell.step, cell.is_input) for key, cell in list(state.cells.items())}
+        return _restored, (
+            type(self),
+            self.logger,
+            state.schema.shape,
+            values,
+            state.metrics,
+            state.artifacts,
+            state.provenance.steps,
+        )
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return a copy that is independent, with no sinks. What is `Shared` is handed over."""
+        restored, arguments = self.__reduce__()
+        copied: Self = restored(*arguments)
+        return copied
+
+    def __copy__(self) -> Self:
+        """Return a copy that is independent: the same as a deep copy."""
+        return self.__deepcopy__(None)
+
+
+def _sink(sink: Any) -> Sink:
+    if not isinstance(sink, Sink):
+        raise SchemaError(type(sink).__name__, "a sink has the methods handle(event) and close()")
+    return sink
+
+
+def _restored(
+    cls: type[FrozenContext[Any]],
+    logger: logging.Logger,
+    shape: Any,
+    values: dict[str, tuple[Any, str | None, bool]],
+    metrics: FrozenMetrics,
+    artifacts: ArtifactLog,
+    steps: Sequence[StepRecord],
+) -> Any:
+    """Make a context of what a pickle or a copy of one holds. Its schema has accepted the values before."""
+    state = _State(_UNTYPED if shape == _UNTYPED.shape else Schema.of(shape))
+    for key, (value, step, is_input) in values.items():
+        state.write(key, value, Scope(step), is_input=is_input, trusted=True)
+    state.metrics = metrics._copy(state.outlet)
+    state.artifacts = artifacts._copy(state.outlet)
+    state.provenance = Provenance(state.schema, state.cells, steps)
+    ctx = cls.__new__(cls)
+    FrozenContext._attach(ctx, state, _NOBODY, logger)
+    return ctx

@@ -1,0 +1,577 @@
+"""Every exception that crystallize raises.
+
+    CrystallizeError
+    ├── SchemaError (TypeError)               a schema that cannot be used
+    │   └── MetricClashError                  one metric name, declared twice
+    ├── ContextMutationError (TypeError)      what is written once was to be changed
+    ├── KeyLookupError (KeyError, AttributeError)
+    │   ├── UnknownKeyError                   a key that the schema does not declare
+    │   │   └── ModelMethodError              what only a whole model can do
+    │   ├── AbsentKeyError                    a key that is not written yet
+    │   └── InvalidKeyError                   not a key at all
+    ├── InvalidValueError (ValueError)        a value that its key does not allow
+    ├── InvalidInitialError (ValueError)      initial values that cannot make a context
+    ├── InvalidSnapshotError (ValueError)     the whole fails a model-level validator
+    ├── IncompleteContextError (LookupError)  a snapshot with keys missing
+    ├── UncopyableValueError (TypeError)      a value that cannot be kept apart from its writer
+    ├── MetricError
+    │   ├── UnknownMetricError (KeyError)     a metric that the schema does not declare
+    │   ├── ForeignMetricError (TypeError)    a metric of another schema
+    │   ├── InvalidMetricError (ValueError)   a value that its metric does not allow
+    │   ├── InvalidTagError (ValueError)      tags that their metric does not allow
+    │   │   └── MissingTagError               a tag is missing
+    │   ├── NoPointsError (LookupError)       the best or last of nothing
+    │   └── NoGoalError (TypeError)           the best, and no goal that says which that is
+    ├── InvalidArtifactError (ValueError)     a name or data that cannot be an artifact
+    ├── InvalidStepError (ValueError)         a name that cannot be a step's
+    ├── StepClosedError (RuntimeError)        a step used after it ended
+    └── SinkError (RuntimeError)              sinks failed; the context itself holds
+
+The facts of an error are its attributes, and they are its arguments too, so it pickles.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+__all__ = [
+    "AbsentKeyError",
+    "ContextMutationError",
+    "CrystallizeError",
+    "ForeignMetricError",
+    "IncompleteContextError",
+    "InvalidArtifactError",
+    "InvalidInitialError",
+    "InvalidKeyError",
+    "InvalidMetricError",
+    "InvalidSnapshotError",
+    "InvalidStepError",
+    "InvalidTagError",
+    "InvalidValueError",
+    "KeyLookupError",
+    "MetricClashError",
+    "MetricError",
+    "MissingTagError",
+    "ModelMethodError",
+    "NoGoalError",
+    "NoPointsError",
+    "Problem",
+    "SchemaError",
+    "SinkError",
+    "StepClosedError",
+    "UncopyableValueError",
+    "UnknownKeyError",
+    "UnknownMetricError",
+]
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a value."""
+
+    location: tuple[str | int, ...]
+    """Where: the key or tag first, then the way down into its value."""
+    allowed: str
+    """What was allowed, to be read after the location: "should be greater than 0"."""
+    type: str
+    """The name of the type of the value that was given; empty where there was none."""
+    value: str | None
+    """The value in short; None where there was none, or where it may hold a secret."""
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def sentence(self, of: str = "") -> str:
+        """Return it as a sentence, without the place where that is the whole of what is spoken of."""
+        place = "" if self.location == (of,) else ".".join(str(part) for part in self.location)
+        sentence = f"{place}: {self.allowed}" if place else self.allowed
+        if not self.type:
+            return sentence
+        return f"{sentence}, got {self.type}" if self.value is None else f"{sentence}, got {self.value} ({self.type})"
+
+
+def _listing(head: str, subject: str, problems: Sequence[Problem]) -> str:
+    """A sentence for one problem; for more, a line each."""
+    head = head.format(subject)
+    if len(problems) == 1:
+        return f"{head}: {problems[0].sentence(subject)}"
+    return "\n".join([f"{head}: {len(problems)} problems", *(f"  {problem}" for problem in problems)])
+
+
+def _hint(nearest: str | None, declared: Iterable[str], of: str) -> str:
+    """What to write instead: the nearest name, else some of the names that there are."""
+    if nearest is not None:
+        return f"; did you mean {nearest!r}?"
+    names = sorted(declared)
+    if not names:
+        return ""
+    more = f", and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"; {of}: {', '.join(names[:8])}{more}"
+
+
+class CrystallizeError(Exception):
+    """The base of every error that crystallize raises."""
+
+
+class SchemaError(CrystallizeError, TypeError):
+    """A type that cannot serve as a context's schema, or a metric declared in a way that cannot work.
+
+    Attributes:
+        schema: The schema's name.
+        reason: What is wrong, and what to write instead.
+    """
+
+    def __init__(self, schema: str, reason: str) -> None:
+        super().__init__(schema, reason)
+        self.schema = schema
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.schema}: {self.reason}"
+
+
+class MetricClashError(SchemaError):
+    """One metric name that two classes of a schema declare.
+
+    Attributes:
+        schema: The class that was to be made.
+        metric: The name declared twice.
+        owners: The two classes that declare it.
+    """
+
+    def __init__(self, schema: str, metric: str, owners: tuple[str, str]) -> None:
+        super().__init__(schema, f"metric {metric!r} is declared by both {owners[0]} and {owners[1]}; rename one")
+        self.args = (schema, metric, owners)
+        self.metric = metric
+        self.owners = owners
+
+
+class ContextMutationError(CrystallizeError, TypeError):
+    """An attempt to change or delete what is written once: a key, an attribute, an artifact.
+
+    Attributes:
+        key: The key, attribute or artifact.
+        reason: The whole sentence.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class KeyLookupError(CrystallizeError, KeyError, AttributeError):
+    """A key that has no value to give. Both a KeyError and an AttributeError, since keys are both.
+
+    Attributes:
+        key: The key asked for.
+    """
+
+    key: str
+
+    # KeyError prints the repr of its argument; ours are sentences.
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def sentence(self) -> str:
+        """Return what went wrong, as a sentence."""
+        return ", ".join(map(str, self.args))
+
+
+class UnknownKeyError(KeyLookupError):
+    """A key that the schema does not declare.
+
+    Attributes:
+        key: The key asked for.
+        schema: The schema's name.
+        nearest: The declared key nearest to it, if one is near.
+        declared: The keys that the schema declares.
+    """
+
+    def __init__(self, key: str, schema: str, nearest: str | None, declared: tuple[str, ...]) -> None:
+        super().__init__(key, schema, nearest, declared)
+        self.key = key
+        self.schema = schema
+        self.nearest = nearest
+        self.declared = declared
+
+    def sentence(self) -> str:
+        """Return what went wrong, as a sentence."""
+        return f"{self.key!r} {self.complaint}"
+
+    @property
+    def complaint(self) -> str:
+        """What is to be said of the key."""
+        return f"is not declared in {self.schema}{_hint(self.nearest, self.declared, 'declared are')}"
+
+
+class ModelMethodError(UnknownKeyError):
+    """What Pydantic gives every model, asked of a context's fields, which are not a model.
+
+    Attributes:
+        key: The name asked for.
+        schema: The schema's name.
+    """
+
+    def __init__(self, key: str, schema: str) -> None:
+        super().__init__(key, schema, None, ())
+        self.args = (key, schema)
+
+    @property
+    def complaint(self) -> str:
+        """What is to be said of the name."""
+        return f"works on a whole {self.schema} and not on the fields of a context; write ctx.snapshot().{self.key}"
+
+
+class AbsentKeyError(KeyLookupError):
+    """A key that may be there and is not written yet.
+
+    Attributes:
+        key: The key asked for.
+        schema: The name of the schema that declares it; None where there is no schema.
+        nearest: The written key nearest to it, where there is no schema and one is near.
+        needed_by: The key whose validator or default asked for it, if one did.
+    """
+
+    def __init__(
+        self, key: str, schema: str | None = None, nearest: str | None = None, needed_by: str | None = None
+    ) -> None:
+        super().__init__(key, schema, nearest, needed_by)
+        self.key = key
+        self.schema = schema
+        self.nearest = nearest
+        self.needed_by = needed_by
+
+    def sentence(self) -> str:
+        """Return what went wrong, as a sentence."""
+        if self.needed_by is not None:
+            return f"{self.needed_by!r} needs {self.key!r}, which is not written yet; write {self.key!r} first"
+        if self.schema is None:
+            return f"{self.key!r} is not written" + _hint(self.nearest, (), "")
+        return f"{self.key!r} is declared in {self.schema} and not written yet"
+
+
+class InvalidKeyError(KeyLookupError, ValueError):
+    """Something that cannot be a key.
+
+    Attributes:
+        key: What was given, in short.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key = key
+        self.reason = reason
+
+    def sentence(self) -> str:
+        """Return what went wrong, as a sentence."""
+        return f"a key is a str of 1 to 255 printable characters; {self.key} {self.reason}"
+
+
+class _InvalidError(CrystallizeError, ValueError):
+    """Something that does not validate, with the problems found."""
+
+    _head = "{}"
+
+    def __init__(self, subject: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(subject, problems)
+        self.subject = subject
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return _listing(self._head, self.subject, self.problems)
+
+
+class InvalidValueError(_InvalidError):
+    """A value that its key does not allow. Nothing was written.
+
+    Attributes:
+        key: The key.
+        problems: What is wrong with the value, each with its place.
+    """
+
+    _head = "cannot write {!r}"
+
+    @property
+    def key(self) -> str:
+        """The key that was to be written."""
+        return self.subject
+
+
+class InvalidInitialError(_InvalidError):
+    """Initial values that cannot make a context. All that is wrong with them comes at once.
+
+    Attributes:
+        context: The context that was to be made.
+        problems: What is wrong, each with its key.
+    """
+
+    _head = "cannot make {}"
+
+    @property
+    def context(self) -> str:
+        """The context that was to be made."""
+        return self.subject
+
+
+class InvalidSnapshotError(_InvalidError):
+    """A context whose values, each valid by itself, fail a model-level validator of the schema.
+
+    Attributes:
+        schema: The schema's name.
+        problems: What the validators said.
+    """
+
+    _head = "no valid {} yet"
+
+    @property
+    def schema(self) -> str:
+        """The schema's name."""
+        return self.subject
+
+
+class IncompleteContextError(CrystallizeError, LookupError):
+    """A snapshot of a context in which keys are still missing.
+
+    Attributes:
+        schema: The schema's name.
+        missing: The keys without a value.
+    """
+
+    def __init__(self, schema: str, missing: tuple[str, ...]) -> None:
+        super().__init__(schema, missing)
+        self.schema = schema
+        self.missing = missing
+
+    def __str__(self) -> str:
+        return f"no complete {self.schema} yet; not written: {', '.join(self.missing)}"
+
+
+class UncopyableValueError(CrystallizeError, TypeError):
+    """A value that cannot be copied, so that it cannot be kept apart from whoever else holds it.
+
+    Attributes:
+        subject: The key or metric that was to hold the value.
+        type: The full name of the type that refuses.
+        reason: Why it cannot be copied.
+    """
+
+    def __init__(self, subject: str, type: str, reason: str) -> None:
+        super().__init__(subject, type, reason)
+        self.subject = subject
+        self.type = type
+        self.reason = reason
+
+    def __str__(self) -> str:
+        name = self.type.rpartition(".")[2]
+        sentence = f"cannot hold {self.subject}: a {self.type} cannot be copied ({self.reason})"
+        if name == self.type:
+            return sentence
+        return (
+            f"{sentence}.\nIf nobody changes it, declare its key as Annotated[{name}, Shared]; "
+            f'or say how to copy it:\n  crystallize.register("{self.type}", freeze=..., thaw=...)'
+        )
+
+
+class MetricError(CrystallizeError):
+    """The base of the errors about metrics.
+
+    Attributes:
+        metric: The metric's name.
+    """
+
+    metric: str
+
+
+class UnknownMetricError(MetricError, KeyError):
+    """A metric that the schema does not declare.
+
+    Attributes:
+        metric: The name asked for.
+        schema: The metric schema's name.
+        nearest: The declared metric nearest to it, if one is near.
+        declared: The metrics that the schema declares.
+    """
+
+    def __init__(self, metric: str, schema: str, nearest: str | None, declared: tuple[str, ...]) -> None:
+        super().__init__(metric, schema, nearest, declared)
+        self.metric = metric
+        self.schema = schema
+        self.nearest = nearest
+        self.declared = declared
+
+    def __str__(self) -> str:
+        hint = _hint(self.nearest, self.declared, "declared are")
+        return f"metric {self.metric!r} is not declared in {self.schema}{hint}"
+
+
+class ForeignMetricError(MetricError, TypeError):
+    """A `Metric` that is not the one that goes by its name here.
+
+    Attributes:
+        metric: The metric's name.
+        owner: The schema that the metric belongs to, or None.
+        schema: The schema in use, or None where there is none.
+        reason: The whole sentence.
+    """
+
+    def __init__(self, metric: str, owner: str | None, schema: str | None, reason: str) -> None:
+        super().__init__(metric, owner, schema, reason)
+        self.metric = metric
+        self.owner = owner
+        self.schema = schema
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class _InvalidPointError(MetricError, ValueError):
+    """A point that cannot be recorded, with the problems found."""
+
+    _head = "{}"
+
+    def __init__(self, metric: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(metric, problems)
+        self.metric = metric
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return _listing(self._head, self.metric, self.problems)
+
+
+class InvalidMetricError(_InvalidPointError):
+    """A value that its metric does not allow. Nothing was recorded.
+
+    Attributes:
+        metric: The metric's name.
+        problems: What is wrong with the value.
+    """
+
+    _head = "cannot record {!r}"
+
+
+class InvalidTagError(_InvalidPointError):
+    """Tags that their metric does not allow. Nothing was recorded.
+
+    Attributes:
+        metric: The metric's name.
+        problems: What is wrong, each with its tag.
+    """
+
+    _head = "cannot tag {!r}"
+
+
+class MissingTagError(InvalidTagError):
+    """A tag that its metric requires is missing. Nothing was recorded.
+
+    Attributes:
+        metric: The metric's name.
+        problems: What is wrong, each with its tag.
+    """
+
+
+class NoPointsError(MetricError, LookupError):
+    """The last or best point of a series that has none.
+
+    Attributes:
+        metric: The metric's name.
+        where: The tags that the series was narrowed to, in short.
+    """
+
+    def __init__(self, metric: str, where: str = "") -> None:
+        super().__init__(metric, where)
+        self.metric = metric
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"metric {self.metric!r} has no points" + (f" where {self.where}" if self.where else "")
+
+
+class NoGoalError(MetricError, TypeError):
+    """The best of a metric that does not say which values are better.
+
+    Attributes:
+        metric: The metric's name.
+    """
+
+    def __init__(self, metric: str) -> None:
+        super().__init__(metric)
+        self.metric = metric
+
+    def __str__(self) -> str:
+        return (
+            f"metric {self.metric!r} has no goal, so none of its values is the best; "
+            'declare it with goal="minimize" or goal="maximize"'
+        )
+
+
+class InvalidArtifactError(CrystallizeError, ValueError):
+    """A name or data that cannot be an artifact. Nothing was added.
+
+    Attributes:
+        name: The name given, in short.
+        reason: What is wrong.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot add artifact {self.name}: {self.reason}"
+
+
+class InvalidStepError(CrystallizeError, ValueError):
+    """A name that cannot be a step's.
+
+    Attributes:
+        name: The name given, in short.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot open step {self.name}: {self.reason}"
+
+
+class StepClosedError(CrystallizeError, RuntimeError):
+    """A step, or something that it handed out, used after the step ended.
+
+    Attributes:
+        step: The step's name.
+    """
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"step {self.step!r} has ended and takes no more reads or writes; use the context, or open another step"
+
+
+class SinkError(CrystallizeError, RuntimeError):
+    """One sink or more failed to take an event. What happened in the context holds nevertheless.
+
+    The sinks' own exceptions are its cause, as one ExceptionGroup.
+
+    Attributes:
+        event: What happened, in short.
+        failures: For each sink that failed its name and what it raised, as text.
+    """
+
+    def __init__(self, event: str, failures: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(event, failures)
+        self.event = event
+        self.failures = failures
+
+    def __str__(self) -> str:
+        told = "; ".join(f"{sink} raised {error}" for sink, error in self.failures)
+        return f"{self.event} took effect in the context, but not every sink took it: {told}"

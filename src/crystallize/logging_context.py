@@ -1,0 +1,230 @@
+"""LoggingContext: another handle on a context, which keeps a record of every read."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .context import FrozenContext, T_co
+from .errors import InvalidStepError, KeyLookupError
+from .events import StepFinished, StepStarted
+from .fields import fields_of
+from .points import Scope
+from .provenance import StepRecord
+from .schema import plain_key
+from .text import MASK, short
+from .values import secrets_in
+
+__all__ = ["LoggingContext", "opened_step"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Noted:
+    """What was done through one handle; each key once, in the order of its first time."""
+
+    reads: dict[str, None] = field(default_factory=dict)
+    """The keys alone, since their values cannot change."""
+    absent: dict[str, None] = field(default_factory=dict)
+    writes: dict[str, None] = field(default_factory=dict)
+    watched: "LoggingContext[Any] | None" = None
+    """The handle that this one is a proxy of, if that one notes reads too."""
+
+
+class LoggingContext(FrozenContext[T_co]):
+    """A proxy of a context that records every key read through it, and logs each read at DEBUG.
+
+    It is a `FrozenContext` itself, with the same data, metrics and artifacts. `ctx.step(name)` makes one whose
+    record is filed in `ctx.provenance`; made by hand, it is a way to watch a piece of code.
+
+    Example:
+        >>> log = LoggingContext(FrozenContext({"lr": 0.1}))
+        >>> log["lr"], log.get("epochs", 3)
+        (0.1, 3)
+        >>> log.reads, log.absent
+        ({'lr': 0.1}, {'epochs'})
+    """
+
+    __slots__ = {"_noted": "What was done through this handle."}
+
+    if TYPE_CHECKING:
+        _noted: "_Noted"
+
+    def __init__(self, ctx: FrozenContext[T_co], logger: logging.Logger | None = None) -> None:
+        """Watch a context.
+
+        Args:
+            ctx: The context; a `LoggingContext` is one too, and records what is read through this one as well.
+            logger: Where to log; by default where `ctx` does.
+        """
+        self._open(ctx._state, ctx._scope, logger or ctx.logger)
+        self._noted.watched = ctx if isinstance(ctx, LoggingContext) else None
+        object.__setattr__(self, "metrics", ctx.metrics)
+        object.__setattr__(self, "artifacts", ctx.artifacts)
+
+    def _open(self, state: Any, scope: Scope, logger: logging.Logger) -> None:
+        object.__setattr__(self, "_noted", _Noted())
+        self._attach(state, scope, logger)
+
+    def _make_fields(self, state: Any) -> Any:
+        # Without the context's own dict: a read that it answered would not be noted.
+        return fields_of(self, state.schema)
+
+    @property
+    def reads(self) -> dict[str, Any]:
+        """Each key read with its value, in the order of first reading."""
+        return {key: self._state.read(key) for key in list(self._noted.reads)}
+
+    @property
+    def absent(self) -> set[str]:
+        """The keys looked for and not found: a default was used, an `in` answered no, or an error came."""
+        return set(self._noted.absent)
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of a key, note that it was read, and log that at DEBUG.
+
+        Raises:
+            UnknownKeyError: The schema does not declare it.
+            AbsentKeyError: It is not written yet.
+            StepClosedError: The step has ended.
+        """
+        self._scope.check_open()
+        try:
+            value = self._read(key)
+        except KeyLookupError:
+            if isinstance(key, str):
+                self._note_absent(str.__str__(key))
+            raise
+        self._note(plain_key(key), value)
+        return value
+
+    def _note(self, key: str, value: Any) -> None:
+        self._noted.reads[key] = None
+        if self.logger.isEnabledFor(logging.DEBUG):
+            shown = MASK if self._state.schema.key(key).secret else short(value)
+            self.logger.debug("Read %s -> %s", key, shown)
+        if self._noted.watched is not None:
+            self._noted.watched._note(key, value)
+
+    def _note_absent(self, key: str) -> None:
+        self._noted.absent[key] = None
+        if self._noted.watched is not None:
+            self._noted.watched._note_absent(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Write a key, once, and note that this handle wrote it; see `FrozenContext`."""
+        try:
+            super().__setitem__(key, value)
+        finally:
+            # Also when a sink failed: it is written.
+            plain = str.__str__(key) if isinstance(key, str) else ""
+            cell = self._state.cells.get(plain)
+            if cell is not None and cell.step == self._scope.step and not cell.is_input:
+                self._noted.writes[plain] = None
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key is written. If not, that is noted."""
+        self._scope.check_open()
+        found = super().__contains__(key)
+        if not found and isinstance(key, str):
+            self._note_absent(str.__str__(key))
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restored, arguments = super().__reduce__()
+        noted = [list(keys) for keys in (self._noted.reads, self._noted.absent, self._noted.writes)]
+        return _restored_log, (type(self), restored, (FrozenContext, *arguments[1:]), self._scope.step, noted)
+
+
+def _restored_log(cls: type[LoggingContext[Any]], restored: Any, arguments: Any, step: str | None, noted: Any) -> Any:
+    ctx: FrozenContext[Any] = restored(*arguments)
+    log = cls.__new__(cls)
+    LoggingContext._open(log, ctx._state, ctx.metrics._store.scopes.find(step), ctx.logger)
+    reads, absent, writes = map(dict.fromkeys, noted)
+    object.__setattr__(log, "_noted", _Noted(reads, absent, writes))
+    return log
+
+
+@contextmanager
+def opened_step(ctx: FrozenContext[_T], name: str) -> Iterator[LoggingContext[_T]]:
+    """Open a step on a context and file its record when it ends.
+
+    Args:
+        ctx: The context, or the step that this one is within.
+        name: What to call it.
+
+    Raises:
+        InvalidStepError: The name cannot be a step's.
+        StepClosedError: `ctx` is a step that has ended.
+    """
+    ctx._scope.check_open()
+    state = ctx._state
+    started, clock = datetime.now(UTC), perf_counter()
+    with state.outlet.lock:
+        scope = state.metrics._store.scopes.open(_path(ctx._scope.step, _step_name(name)))
+        counted = state.metrics._lengths()
+        if state.outlet.sinks:
+            state.outlet.tell(StepStarted(str(scope.step), started))
+    step: LoggingContext[_T] = LoggingContext.__new__(LoggingContext)
+    step._open(state, scope, ctx.logger)
+    error: str | None = None
+    try:
+        yield step
+    except BaseException as raised:
+        error = _told(raised, ctx)
+        raise
+    finally:
+        number = scope.number
+        scope.close()
+        record = StepRecord(
+            name=str(scope.step),
+            reads=tuple(step._noted.reads),
+            absent=tuple(step._noted.absent),
+            writes=tuple(step._noted.writes),
+            points=MappingProxyType(state.metrics._counts(number, counted)),
+            artifacts=tuple(one.name for one in state.artifacts if one.step == scope.step),
+            started=started,
+            ended=started + timedelta(seconds=perf_counter() - clock),
+            error=error,
+        )
+        with state.outlet.lock:
+            state.provenance._file(record)
+            if state.outlet.sinks:
+                state.outlet.tell(StepFinished(*record[:4], dict(record.points), *record[5:]))
+
+
+def _path(outer: str | None, name: str) -> str:
+    return name if outer is None else f"{outer}/{name}"
+
+
+_UNFIT = re.compile(r"[/#]")
+
+
+def _step_name(name: object) -> str:
+    """Return a step's name as a plain `str`.
+
+    Raises:
+        InvalidStepError: It cannot be one.
+    """
+    try:
+        plain = plain_key(name)
+    except KeyLookupError:
+        raise InvalidStepError(short(name), "it should be a str of 1 to 255 printable characters") from None
+    if _UNFIT.search(plain):
+        raise InvalidStepError(short(plain), "'/' stands between a step and its inner steps, '#' before a count")
+    return plain
+
+
+def _told(raised: BaseException, ctx: FrozenContext[Any]) -> str:
+    """Return what ended a step, without the secrets that the context holds."""
+    text = f"{type(raised).__name__}: {raised}" if str(raised) else type(raised).__name__
+    for secret in secrets_in(ctx._state.held()):
+        plain = secret.decode(errors="replace") if isinstance(secret, bytes) else str(secret)
+        text = text.replace(plain, MASK) if plain else text
+    return text

@@ -1,0 +1,701 @@
+"""Metrics: what is measured, declared once, and the series of points that were recorded of it."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from math import isnan
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, overload
+
+from typing_extensions import TypeForm, TypeVar
+
+from .errors import (
+    ForeignMetricError,
+    InvalidMetricError,
+    InvalidTagError,
+    MetricClashError,
+    NoGoalError,
+    NoPointsError,
+    Problem,
+    SchemaError,
+    UnknownMetricError,
+)
+from .events import MetricRecorded
+from .outlet import Outlet
+from .points import PointLog, Row, Scope, Scopes, fetch, store
+from .schema import MetricChecks, plain_key
+from .text import nearest, short
+from .values import secrets_in
+
+__all__ = ["FrozenMetrics", "Metric", "MetricSchema", "Point", "Series"]
+
+V = TypeVar("V", default=Any)
+"""The type of a metric's values."""
+G = TypeVar("G", default=Any)
+"""The type of a metric's tags."""
+_V = TypeVar("_V")
+_G = TypeVar("_G")
+
+
+class Metric(Generic[V, G]):
+    """What is measured: declared as an attribute of a `MetricSchema`, and named by it.
+
+    Example:
+        >>> class TrainMetrics(MetricSchema):
+        ...     loss = Metric(float, unit="nats", goal="minimize")
+
+    Attributes:
+        name: The attribute's name; empty until the class is made.
+        owner: The full name of the schema that it is declared in; None until then.
+        type: The type of its values.
+        tags: The type of its tags; None where it takes none.
+        unit: The unit of its values.
+        goal: Which values are better.
+        description: What it tells.
+    """
+
+    name: str
+    owner: str | None
+    type: Any
+    tags: Any
+    unit: str | None
+    goal: Literal["minimize", "maximize"] | None
+    description: str | None
+
+    @overload
+    def __init__(
+        self: "Metric[_V, None]",
+        type: TypeForm[_V],
+        *,
+        tags: None = None,
+        unit: str | None = None,
+        goal: Literal["minimize", "maximize"] | None = None,
+        description: str | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Metric[_V, _G]",
+        type: TypeForm[_V],
+        *,
+        tags: "type[_G]",
+        unit: str | None = None,
+        goal: Literal["minimize", "maximize"] | None = None,
+        description: str | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        type: Any,
+        *,
+        tags: Any = None,
+        unit: str | None = None,
+        goal: Literal["minimize", "maximize"] | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Declare what is measured.
+
+        Args:
+            type: Anything that Pydantic validates: `float`, `FiniteFloat`, `Annotated[float, Field(ge=0)]`.
+            tags: How each point is tagged: a `TypedDict` or a model. None: it takes no tags.
+            unit: The unit of the values, as text.
+            goal: Which values are better; `Series.best` goes by it.
+            description: What it tells, in a sentence.
+
+        Raises:
+            SchemaError: The goal is neither "minimize" nor "maximize".
+        """
+        if goal not in (None, "minimize", "maximize"):
+            raise SchemaError("metric", f'its goal is "minimize" or "maximize", not {short(goal)}')
+        self.name = ""
+        self.owner = None
+        self.type = type
+        self.tags = tags
+        self.unit = unit
+        self.goal = goal
+        self.description = description
+        self._checks: MetricChecks | None = None
+        self._schema: type[MetricSchema] | None = None
+
+    def __set_name__(self, owner: "type[MetricSchema]", name: str) -> None:
+        if self.owner is not None:
+            raise SchemaError(owner.__qualname__, f"metric {name!r} is declared already, as {self!r}; declare its own")
+        self.name = name
+        self.owner = f"{owner.__module__}.{owner.__qualname__}"
+        self._schema = owner
+
+    def __repr__(self) -> str:
+        return f"Metric({self.owner}.{self.name})" if self.owner is not None else "Metric(unnamed)"
+
+    @property
+    def checks(self) -> MetricChecks:
+        """What validates its values and tags; made when first asked for.
+
+        Raises:
+            SchemaError: Its types cannot be used.
+        """
+        if self._checks is None:
+            self._checks = MetricChecks(self.name, self.type, self.tags)
+        return self._checks
+
+    def is_same(self, other: "Metric[Any, Any]") -> bool:
+        """Whether another one is this one, or a copy of it that came by pickle."""
+        copied = self._schema is None or other._schema is None
+        return self is other or (copied and (self.name, self.owner) == (other.name, other.owner))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._schema is not None and _is_importable(self._schema):
+            return _declared_metric, (self._schema, self.name)
+        # By value: where the schema cannot be imported it travels by value too, with this in it.
+        facts = (self.name, self.owner, self.type, self.tags, self.unit, self.goal, self.description)
+        return _copied_metric, facts
+
+
+def _is_importable(schema: type) -> bool:
+    """Whether another process finds a class by its name."""
+    found: Any = sys.modules.get(schema.__module__)
+    for part in schema.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is schema and schema.__module__ != "__main__"
+
+
+def _declared_metric(schema: "type[MetricSchema]", name: str) -> Metric[Any, Any]:
+    return schema.metrics[name]
+
+
+def _copied_metric(name: str, owner: str, type: Any, tags: Any, *facts: Any) -> Metric[Any, Any]:
+    unit, goal, description = facts
+    metric: Metric[Any, Any] = Metric(type, tags=tags, unit=unit, goal=goal, description=description)
+    metric.name, metric.owner = name, owner
+    return metric
+
+
+class MetricSchema:
+    """What a run measures: a class whose attributes are `Metric`s. A subclass adds its own.
+
+    Attributes:
+        metrics: The metrics by name, in the order of declaration, those of base classes first.
+    """
+
+    metrics: ClassVar[Mapping[str, Metric[Any, Any]]] = MappingProxyType({})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Collect the metrics.
+
+        Raises:
+            MetricClashError: Two classes declare one name.
+            SchemaError: An attribute takes the place of something that every schema has.
+        """
+        super().__init_subclass__(**kwargs)
+        if "metrics" in vars(cls):
+            raise SchemaError(cls.__qualname__, "'metrics' is the list of its metrics; give that metric another name")
+        found: dict[str, Metric[Any, Any]] = {}
+        bases = [base.metrics for base in cls.__bases__ if issubclass(base, MetricSchema)]
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Metric)}
+        for name, metric in chain.from_iterable(source.items() for source in [*bases, own]):
+            if found.setdefault(name, metric) is not metric:
+                raise MetricClashError(cls.__qualname__, name, (str(found[name].owner), str(metric.owner)))
+        cls.metrics = MappingProxyType(found)
+
+
+class Point(NamedTuple, Generic[V, G]):
+    """One measurement."""
+
+    value: V
+    tags: G
+    step: str | None
+    """The step that recorded it; None outside any step."""
+
+
+@dataclass(eq=False)
+class _Channel:
+    """One metric of one context: what it allows, and what was recorded of it."""
+
+    name: str
+    metric: Metric[Any, Any] | None
+    log: PointLog
+
+    def prepare(self, value: Any, tags: Any) -> tuple[Any, dict[str, Any]]:
+        """Validate and freeze a value and its tags."""
+        number = _as_number(value)
+        if self.metric is None:
+            return _free_value(self.name, number), _free_tags(self.name, tags)
+        checks = self.metric.checks
+        valid = checks.check(self.name, number)
+        checked = checks.check_tags(self.name, tags)
+        subject = f"a tag of metric {self.name!r}"
+        kept = {tag: store(item, subject) for tag, item in checked.items()}
+        return store(valid, f"a value of metric {self.name!r}"), kept
+
+    def tags_of(self, kept: dict[str, Any]) -> Any:
+        """Return tags as a reader gets them."""
+        tags = {name: fetch(tag) for name, tag in kept.items()}
+        if self.metric is None or self.metric.tags is None:
+            return None if self.metric is not None else tags
+        model = self.metric.checks.tag_model
+        return tags if model is None else model.model_construct(**tags)
+
+
+def _as_number(value: Any) -> Any:
+    """Turn a numpy or torch scalar into the Python number that it holds."""
+    package = type(value).__module__.partition(".")[0]
+    if package in ("numpy", "torch") and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
+def _free_value(metric: str, value: Any) -> Any:
+    if secrets_in(value):
+        raise InvalidMetricError(metric, (Problem((), "should be no secret", type(value).__name__, None),))
+    return store(value, f"a value of metric {metric!r}")
+
+
+def _free_tags(metric: str, tags: Any) -> dict[str, Any]:
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping):
+        should = "should be a mapping from names to values"
+        raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
+    for name, value in tags.items():
+        if not isinstance(name, str):
+            raise InvalidTagError(
+                metric, (Problem((), "a tag's name should be a str", type(name).__name__, short(name)),)
+            )
+        if secrets_in(value):
+            raise InvalidTagError(metric, (Problem((name,), "should be no secret", type(value).__name__, None),))
+    return {str.__str__(name): store(value, f"a tag of metric {metric!r}") for name, value in tags.items()}
+
+
+class _Store:
+    """All that one context measures."""
+
+    def __init__(self, schema: type[MetricSchema] | None, outlet: Outlet) -> None:
+        self.schema = schema
+        self.outlet = outlet
+        self.scopes = Scopes()
+        self.channels: dict[str, _Channel] = {}
+        for name, metric in (schema.metrics if schema is not None else {}).items():
+            metric.checks  # noqa: B018 - a metric that cannot be used should say so now, not at hour nine
+            self.channels[name] = _Channel(name, metric, PointLog())
+
+    def find(self, metric: "Metric[Any, Any] | str") -> _Channel | None:
+        """Return a metric's channel; None where nothing was recorded under a name that may be any.
+
+        Raises:
+            UnknownMetricError: It is not declared in the schema.
+            ForeignMetricError: It is another schema's, or its name stands for another one already.
+        """
+        name = self._name(metric)
+        channel = self.channels.get(name)
+        if isinstance(metric, Metric):
+            self._check_same(metric, channel)
+        if channel is None and self.schema is not None:
+            declared = tuple(self.channels)
+            raise UnknownMetricError(name, self.schema.__qualname__, nearest(name, declared), declared)
+        return channel
+
+    def open(self, metric: "Metric[Any, Any] | str") -> _Channel:
+        """Return a metric's channel; where there is no schema, the first use of a name makes it."""
+        channel = self.find(metric)
+        if channel is None:
+            self.channels.setdefault(self._name(metric), self._new(metric))
+            channel = self.open(metric)
+        return channel
+
+    def _new(self, metric: "Metric[Any, Any] | str") -> _Channel:
+        if isinstance(metric, str):
+            return _Channel(plain_key(metric), None, PointLog())
+        metric.checks  # noqa: B018 - raises if it cannot be used, before its name is taken
+        return _Channel(metric.name, metric, PointLog())
+
+    def _name(self, metric: "Metric[Any, Any] | str") -> str:
+        if isinstance(metric, str):
+            return metric
+        if not isinstance(metric, Metric):
+            reason = f"a metric is a Metric or the name of one, not {short(metric)} ({type(metric).__name__})"
+            raise ForeignMetricError(short(metric), None, self._schema_name, reason)
+        if not metric.name:
+            reason = "a Metric is named by the MetricSchema that it is an attribute of; this one is not in any"
+            raise ForeignMetricError("", None, self._schema_name, reason)
+        return metric.name
+
+    @property
+    def _schema_name(self) -> str | None:
+        return None if self.schema is None else self.schema.__qualname__
+
+    def _check_same(self, metric: Metric[Any, Any], channel: _Channel | None) -> None:
+        name, owner = metric.name, metric.owner
+        if self.schema is not None and (
+            channel is None or channel.metric is None or not channel.metric.is_same(metric)
+        ):
+            reason = f"metric {name!r} is declared in {owner}, and this context records {self.schema.__qualname__}"
+            raise ForeignMetricError(name, owner, self._schema_name, reason)
+        if channel is not None and (channel.metric is None or not channel.metric.is_same(metric)):
+            first = "without a declaration" if channel.metric is None else f"as {channel.metric!r}"
+            reason = f"metric {name!r} was first recorded {first}; {metric!r} is another one of that name"
+            raise ForeignMetricError(name, owner, None, reason)
+
+    def record(self, metric: "Metric[Any, Any] | str", scope: Scope, value: Any, tags: Any) -> None:
+        """Validate a point and keep it, then tell the sinks."""
+        scope.check_open()
+        found = self.find(metric)
+        channel = found or self._new(metric)
+        kept, kept_tags = channel.prepare(value, tags)
+        # A point that is not valid takes no name. Of several threads that use a new name, the first one decides.
+        if found is None and self.channels.setdefault(channel.name, channel) is not channel:
+            self.record(metric, scope, value, tags)
+        else:
+            self.keep(channel, scope, kept, kept_tags)
+
+    def keep(self, channel: _Channel, scope: Scope, kept: Any, tags: dict[str, Any]) -> None:
+        """Keep a point that is valid, then tell the sinks."""
+        outlet = self.outlet
+        if not outlet.sinks:
+            channel.log.append(kept, tags, scope.number)
+            return
+        with outlet.lock:
+            position = len(channel.log)
+            channel.log.append(kept, tags, scope.number)
+            shown = {name: fetch(tag) for name, tag in tags.items()}
+            outlet.tell(MetricRecorded(channel.name, fetch(kept), shown, scope.step, position))
+
+
+class Series(Generic[V, G]):
+    """The points of one metric, in the order in which they were recorded; a live view.
+
+    Got from `FrozenMetrics.series`. What it hands out never changes what is kept.
+    """
+
+    __slots__ = ("_metric", "_scope", "_store", "_where")
+
+    def __init__(
+        self, store: _Store, metric: Metric[V, G] | str, scope: Scope, where: Mapping[str, Any] | None = None
+    ) -> None:
+        store.find(metric)
+        self._store = store
+        self._metric = metric
+        self._scope = scope
+        self._where = where or {}
+
+    @overload
+    def add(self, value: V, tags: G) -> None: ...
+    @overload
+    def add(self: "Series[V, None]", value: V) -> None: ...
+    def add(self, value: Any, tags: Any = None) -> None:
+        """Record a point.
+
+        Args:
+            value: What was measured, in the metric's unit.
+            tags: How it is tagged.
+
+        Raises:
+            InvalidMetricError: The value is not allowed. Nothing is recorded.
+            InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
+            StepClosedError: The step that this series came from has ended.
+        """
+        self._store.record(self._metric, self._scope, value, tags)
+
+    def bind(self, tags: G) -> Callable[[V], None]:
+        """Return a function that records values under these tags: the fastest way to record.
+
+        Args:
+            tags: How all the values are tagged.
+
+        Returns:
+            A function of the value alone.
+
+        Raises:
+            InvalidTagError: The tags are not allowed, or one is missing.
+        """
+        store_, scope = self._store, self._scope
+        channel = store_.open(self._metric)
+        scope.check_open()
+        checks = channel.metric.checks if channel.metric is not None else None
+        kept_tags = _free_tags(channel.name, tags) if checks is None else checks.check_tags(channel.name, tags)
+        subject = f"a value of metric {channel.name!r}"
+
+        def note(value: V) -> None:
+            scope.check_open()
+            number = _as_number(value)
+            if checks is None:
+                kept = _free_value(channel.name, number)
+            else:
+                kept = store(checks.check(channel.name, number), subject)
+            store_.keep(channel, scope, kept, kept_tags)
+
+        return note
+
+    def where(self, **tags: Any) -> Self:
+        """Return the part of the series whose points have these tags.
+
+        Args:
+            **tags: The value of each tag to go by.
+
+        Returns:
+            A series of those points alone; it too is a live view.
+
+        Raises:
+            InvalidTagError: The metric has no such tag, or does not allow the value.
+        """
+        channel = self._store.find(self._metric)
+        metric = channel.metric if channel is not None else None
+        if metric is not None:
+            tags = {tag: metric.checks.check_tag(metric.name, tag, value) for tag, value in tags.items()}
+        return type(self)(self._store, self._metric, self._scope, {**self._where, **tags})
+
+    def _rows(self) -> Iterator[Row]:
+        channel = self._store.find(self._metric)
+        rows = channel.log.rows() if channel is not None else iter(())
+        return (row for row in rows if self._matches(row[1])) if self._where else rows
+
+    def _matches(self, tags: dict[str, Any]) -> bool:
+        return all(name in tags and _equal(fetch(tags[name]), value) for name, value in self._where.items())
+
+    def __iter__(self) -> Iterator[Point[V, G]]:
+        channel = self._store.find(self._metric)
+        if channel is not None:
+            for value, tags, number in self._rows():
+                yield Point(fetch(value), channel.tags_of(tags), self._store.scopes.names[number])
+
+    def __len__(self) -> int:
+        channel = self._store.find(self._metric)
+        if channel is None or not self._where:
+            return 0 if channel is None else len(channel.log)
+        return sum(1 for _ in self._rows())
+
+    def __repr__(self) -> str:
+        where = "".join(f", {name}={short(value)}" for name, value in self._where.items())
+        return f"Series({self.name!r}{where}; {len(self)} points)"
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return self._metric if isinstance(self._metric, str) else self._metric.name
+
+    @property
+    def metric(self) -> Metric[V, G] | None:
+        """The metric; None where it is not declared."""
+        channel = self._store.find(self._metric)
+        declared = self._metric if channel is None or channel.metric is None else channel.metric
+        return declared if isinstance(declared, Metric) else None
+
+    @property
+    def values(self) -> tuple[V, ...]:
+        """The values, oldest first."""
+        return tuple(fetch(value) for value, _, _ in self._rows())
+
+    @property
+    def tags(self) -> tuple[G, ...]:
+        """The tags of each point, oldest first."""
+        return tuple(point.tags for point in self)
+
+    @property
+    def last(self) -> V:
+        """The newest value.
+
+        Raises:
+            NoPointsError: There is none.
+        """
+        channel = self._store.find(self._metric)
+        row = channel.log.last() if channel is not None and not self._where else None
+        for newest in self._rows() if row is None else ():
+            row = newest
+        if row is None:
+            raise self._no_points()
+        value: V = fetch(row[0])
+        return value
+
+    @property
+    def best(self) -> V:
+        """The best value by the metric's goal, the first of equals. NaN is never better than a number.
+
+        Raises:
+            NoGoalError: The metric has no goal.
+            NoPointsError: There is no point.
+        """
+        metric = self.metric
+        if metric is None or metric.goal is None:
+            raise NoGoalError(self.name)
+        values: tuple[Any, ...] = self.values
+        if not values:
+            raise self._no_points()
+        numbers = [value for value in values if not (isinstance(value, float) and isnan(value))]
+        best: V = (min if metric.goal == "minimize" else max)(numbers or values)
+        return best
+
+    def _no_points(self) -> NoPointsError:
+        return NoPointsError(self.name, ", ".join(f"{name}={short(value)}" for name, value in self._where.items()))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two tags are the same; a bool is no number here."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+class FrozenMetrics:
+    """All that was measured: points are added, never changed.
+
+    Looking never creates: a metric that was never recorded has no values and is not listed.
+    """
+
+    __slots__ = ("__weakref__", "_scope", "_store")
+
+    def __init__(self, schema: type[MetricSchema] | None = None, *, outlet: Outlet | None = None) -> None:
+        """Make a place for points.
+
+        Args:
+            schema: What may be measured; None: anything.
+            outlet: Whom to tell; a context passes its own.
+
+        Raises:
+            SchemaError: `schema` is not a `MetricSchema`, or a metric's types cannot be used.
+        """
+        if schema is not None and not (isinstance(schema, type) and issubclass(schema, MetricSchema)):
+            raise SchemaError(short(schema), "metrics are declared by a subclass of MetricSchema; pass the class")
+        self._store = _Store(schema, outlet or Outlet())
+        self._scope = Scope()
+
+    def _bound(self, scope: Scope) -> "FrozenMetrics":
+        """A view of the same store, for a step."""
+        view = FrozenMetrics.__new__(FrozenMetrics)
+        view._store = self._store
+        view._scope = scope
+        return view
+
+    def _counts(self, number: int, since: Mapping[str, int]) -> dict[str, int]:
+        """How many points a scope recorded, by metric, from the given places in the series on."""
+        logs = {name: channel.log for name, channel in self._store.channels.copy().items()}
+        counts = {name: log.count(number, since.get(name, 0)) for name, log in logs.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    def _lengths(self) -> dict[str, int]:
+        """How many points there are, by metric."""
+        return {name: len(channel.log) for name, channel in self._store.channels.copy().items()}
+
+    def _copy(self, outlet: Outlet) -> "FrozenMetrics":
+        """Metrics of their own with the same points, for a copy of their context."""
+        copied = FrozenMetrics(self.schema, outlet=outlet)
+        copied._store.scopes = Scopes(self._store.scopes.names)
+        for name, channel in self._store.channels.copy().items():
+            copied._store.channels[name] = _Channel(name, channel.metric, channel.log.copy())
+        return copied
+
+    def __copy__(self) -> "FrozenMetrics":
+        return self._copy(Outlet())
+
+    def __deepcopy__(self, memo: object) -> "FrozenMetrics":
+        return self._copy(Outlet())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        channels = {name: (channel.metric, channel.log) for name, channel in self._store.channels.copy().items()}
+        return _restored_metrics, (self.schema, self._store.scopes.names[:], channels)
+
+    @property
+    def schema(self) -> type[MetricSchema] | None:
+        """What may be measured; None: anything."""
+        return self._store.schema
+
+    @overload
+    def series(self, metric: Metric[V, G]) -> Series[V, G]: ...
+    @overload
+    def series(self, metric: str) -> Series[Any, Any]: ...
+    def series(self, metric: Metric[Any, Any] | str) -> Series[Any, Any]:
+        """Return the series of a metric.
+
+        Args:
+            metric: A metric, or the name of one.
+
+        Returns:
+            A live view of its points, by which more can be recorded.
+
+        Raises:
+            UnknownMetricError: It is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+        """
+        return Series(self._store, metric, self._scope)
+
+    @overload
+    def add(self, key: Metric[_V, None], value: _V, tags: None = None) -> None: ...
+    @overload
+    def add(self, key: Metric[_V, _G], value: _V, tags: _G) -> None: ...
+    @overload
+    def add(self, key: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
+    def add(self, key: Any, value: Any, tags: Any = None) -> None:
+        """Record a point.
+
+        Args:
+            key: A metric, or the name of one.
+            value: What was measured, in the metric's unit. numpy and torch scalars become Python numbers.
+            tags: How it is tagged: a mapping, or an instance of the metric's tag model.
+
+        Raises:
+            UnknownMetricError: The metric is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+            InvalidMetricError: The value is not allowed. Nothing is recorded.
+            InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
+            StepClosedError: The step has ended.
+        """
+        self._store.record(key, self._scope, value, tags)
+
+    @overload
+    def __getitem__(self, key: Metric[_V, Any]) -> tuple[_V, ...]: ...
+    @overload
+    def __getitem__(self, key: str) -> tuple[Any, ...]: ...
+    def __getitem__(self, key: Metric[Any, Any] | str) -> tuple[Any, ...]:
+        """Return the values of a metric, oldest first; none if it was never recorded.
+
+        Raises:
+            UnknownMetricError: It is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+        """
+        channel = self._store.find(key)
+        return () if channel is None else tuple(map(fetch, channel.log.values()))
+
+    def get_tags(self, key: Metric[Any, Any] | str) -> tuple[dict[str, Any], ...]:
+        """Return the tags of each point of a metric, oldest first; `{}` where it has none.
+
+        Raises:
+            UnknownMetricError: It is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+        """
+        channel = self._store.find(key)
+        rows = channel.log.rows() if channel is not None else ()
+        return tuple({name: fetch(tag) for name, tag in tags.items()} for _, tags, _ in rows)
+
+    def as_dict(self) -> Mapping[str, tuple[Any, ...]]:
+        """Return the values of every recorded metric by its name, in a mapping that cannot be changed."""
+        return MappingProxyType({name: self[name] for name in self})
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of what was recorded."""
+        return iter([name for name, channel in self._store.channels.copy().items() if len(channel.log)])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, metric: object) -> bool:
+        """Whether a metric, or a metric of a name, was recorded."""
+        name = metric.name if isinstance(metric, Metric) else metric
+        channel = self._store.channels.get(name) if isinstance(name, str) else None
+        return channel is not None and len(channel.log) > 0
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {len(self._store.channels[name].log)}" for name in self)
+        return f"FrozenMetrics({counts or 'no points'})"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self._store.channels]
+
+
+def _restored_metrics(schema: type[MetricSchema] | None, names: list[str | None], channels: Any) -> FrozenMetrics:
+    metrics = FrozenMetrics(schema)
+    metrics._store.scopes = Scopes(names)
+    for name, (metric, log) in channels.items():
+        declared = metric if schema is None else schema.metrics[name]
+        metrics._store.channels[name] = _Channel(name, declared, log)
+    return metrics

@@ -1,0 +1,280 @@
+"""How points are kept: the newest as they come, the older ones packed into columns.
+
+A point is whole or absent, whichever threads record at once: it enters by one call that nothing interrupts.
+"""
+
+import threading
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from itertools import chain, repeat
+from types import NoneType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from .errors import StepClosedError
+from .values import Thaw, freeze
+
+__all__ = ["Copied", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
+
+Row: TypeAlias = tuple[Any, dict[str, Any], int]
+"""A point as it is kept: value, tags by name, and the number of the scope that recorded it."""
+
+_BLOCK: Final = 4096
+"""Points in a sealed block. The newest points are fewer than that, each three places in the tail."""
+
+_WIDEST: Final = 32
+"""Tags of different names in one block, beyond which columns would be mostly empty."""
+
+
+class Scope:
+    """On whose behalf something is done: a step, or the context outside any step.
+
+    Attributes:
+        step: The step's name; None outside any step.
+        number: Stands for it in stored points. Deleted on closing, so that what needs it fails from then on.
+    """
+
+    __slots__ = ("number", "step")
+
+    def __init__(self, step: str | None = None, number: int = 0) -> None:
+        self.step = step
+        self.number = number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still takes reads and writes."""
+        return hasattr(self, "number")
+
+    def check_open(self) -> None:
+        """Raise if the step has ended.
+
+        Raises:
+            StepClosedError: It has.
+        """
+        if not self.is_open:
+            raise StepClosedError(str(self.step))
+
+    def close(self) -> None:
+        """End it."""
+        self.check_open()
+        del self.number
+
+
+class Scopes:
+    """The scopes of one context, by number: no step, then each step that was opened."""
+
+    __slots__ = ("_lock", "_uses", "names")
+
+    def __init__(self, names: Iterable[str | None] = (None,)) -> None:
+        self.names = list(names)
+        self._uses = {name: 1 for name in self.names if name is not None}
+        self._lock = threading.Lock()
+
+    def open(self, path: str) -> Scope:
+        """Open a step. A name used again counts up: "epoch", "epoch#2"."""
+        with self._lock:
+            uses = self._uses.get(path, 0) + 1
+            self._uses[path] = uses
+            name = path if uses == 1 else f"{path}#{uses}"
+            self.names.append(name)
+            return Scope(name, len(self.names) - 1)
+
+    def find(self, step: str | None) -> Scope:
+        """Return a scope of a step that was opened before, for a copy of that step."""
+        return Scope(step, self.names.index(step))
+
+
+class Copied:
+    """In place of a mutable value: what makes a fresh copy of it."""
+
+    __slots__ = ("thaw",)
+
+    def __init__(self, thaw: Thaw) -> None:
+        self.thaw = thaw
+
+
+def store(value: Any, subject: str) -> Any:
+    """Return what to keep of a value, so that whoever gave it cannot change it.
+
+    Raises:
+        UncopyableValueError: It refuses to be copied.
+    """
+    kept, thaw = freeze(value, subject)
+    return kept if thaw is None else Copied(thaw)
+
+
+def fetch(kept: Any) -> Any:
+    """Return what a reader gets of what `store` returned."""
+    return kept.thaw() if type(kept) is Copied else kept
+
+
+class PointLog:
+    """The points of one series, in the order in which they were recorded."""
+
+    __slots__ = ("_blocks", "_lock", "_tail", "extend")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks: list[_Block] = []
+        self._tail: list[Any] = []
+        self.extend = self._tail.extend
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._blocks) * _BLOCK + len(self._tail) // 3
+
+    def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
+        """Add a point, by one call that no other thread can interrupt."""
+        self.extend((value, tags, number))
+        if len(self._tail) >= 3 * _BLOCK:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Pack the oldest points of the tail. Others may append meanwhile; readers wait."""
+        with self._lock:
+            if len(self._tail) >= 3 * _BLOCK:
+                self._blocks.append(_Block.of(self._tail[: 3 * _BLOCK]))
+                del self._tail[: 3 * _BLOCK]
+
+    def _snapshot(self) -> tuple[list["_Block"], list[Any]]:
+        with self._lock:
+            return self._blocks[:], self._tail[:]
+
+    def rows(self) -> Iterator[Row]:
+        """Return all points, oldest first, as they are now."""
+        blocks, tail = self._snapshot()
+        packed = chain.from_iterable(block.rows() for block in blocks)
+        return chain(packed, zip(tail[0::3], tail[1::3], tail[2::3], strict=True))
+
+    def last(self) -> Row | None:
+        """Return the newest point, if there is one."""
+        blocks, tail = self._snapshot()
+        if tail:
+            return tail[-3], tail[-2], tail[-1]
+        return blocks[-1].row(_BLOCK - 1) if blocks else None
+
+    def values(self) -> Iterator[Any]:
+        """Return the values alone, oldest first."""
+        blocks, tail = self._snapshot()
+        return chain(chain.from_iterable(block.values for block in blocks), tail[0::3])
+
+    def count(self, number: int, since: int) -> int:
+        """Count the points of a scope from a place in the series on."""
+        blocks, tail = self._snapshot()
+        first, offset = divmod(since, _BLOCK)
+        numbers = [list(block.numbers) for block in blocks[first:]] + [tail[2::3]]
+        return sum(column[offset if at == 0 else 0 :].count(number) for at, column in enumerate(numbers))
+
+    def copy(self) -> "PointLog":
+        """Return a log of its own with the same points."""
+        blocks, tail = self._snapshot()
+        return PointLog.restored((blocks, tail))
+
+    @classmethod
+    def restored(cls, state: tuple[list["_Block"], list[Any]]) -> "PointLog":
+        """Return the log that was pickled."""
+        log = cls()
+        log._blocks.extend(state[0])
+        log._tail.extend(state[1])
+        return log
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PointLog.restored, (self._snapshot(),)
+
+
+class _Coded(NamedTuple):
+    """A column of few different values: the place of each in a table."""
+
+    codes: bytes
+    table: tuple[Any, ...]
+
+
+_Column: TypeAlias = Sequence[Any] | _Coded
+
+
+def _items(column: _Column) -> Iterable[Any]:
+    return map(column.table.__getitem__, column.codes) if isinstance(column, _Coded) else column
+
+
+def _item(column: _Column, at: int) -> Any:
+    return column.table[column.codes[at]] if isinstance(column, _Coded) else column[at]
+
+
+def _pack(items: Sequence[Any]) -> _Column:
+    """Pack values into as few bytes as keep each exactly, with its type."""
+    types = set(map(type, items))
+    if types == {float}:
+        return array("d", items)
+    if types == {int}:
+        low, high = min(items), max(items)
+        for code in "bhiq":
+            limit = 1 << (8 * array(code).itemsize - 1)
+            if -limit <= low and high < limit:
+                return array(code, items)
+    # Equal values of different types are different values: 1 and True.
+    if all(kind in (str, bool, NoneType, int, _Absent) or issubclass(kind, Enum) for kind in types):
+        places: dict[Any, int] = {}
+        codes = [places.setdefault((type(item), item), len(places)) for item in items]
+        if len(places) <= 256:
+            return _Coded(bytes(codes), tuple(item for _, item in places))
+    return tuple(items)
+
+
+class _Absent(Enum):
+    """In place of a tag that a point does not have."""
+
+    ABSENT = 0
+
+
+_ABSENT = _Absent.ABSENT
+
+
+class _Block(NamedTuple):
+    """A block of points, by columns."""
+
+    packed: _Column
+    scopes: _Column
+    names: tuple[str, ...] | None
+    """The tags; None where the points have too many different ones, and the one column holds dicts."""
+    tags: tuple[_Column, ...]
+
+    @classmethod
+    def of(cls, tail: list[Any]) -> "_Block":
+        """Pack points."""
+        tags: list[dict[str, Any]] = tail[1::3]
+        names = tuple(dict.fromkeys(chain.from_iterable(tags)))
+        packed, scopes = _pack(tail[0::3]), _pack(tail[2::3])
+        if len(names) > _WIDEST:
+            return cls(packed, scopes, None, (tags,))
+        return cls(packed, scopes, names, tuple(_pack([tag.get(name, _ABSENT) for tag in tags]) for name in names))
+
+    @property
+    def values(self) -> Iterable[Any]:
+        """The values, oldest first."""
+        return _items(self.packed)
+
+    @property
+    def numbers(self) -> Iterable[int]:
+        """The numbers of the scopes, oldest first."""
+        return _items(self.scopes)
+
+    def rows(self) -> Iterator[Row]:
+        """Return the points, oldest first."""
+        return zip(self.values, self._dicts(), self.numbers, strict=False)
+
+    def _dicts(self) -> Iterable[dict[str, Any]]:
+        if self.names is None:
+            return _items(self.tags[0])
+        if not self.names:
+            return repeat({})
+        columns = zip(*map(_items, self.tags), strict=True)
+        return ({name: tag for name, tag in zip(self.names, row, strict=True) if tag is not _ABSENT} for row in columns)
+
+    def row(self, at: int) -> Row:
+        """Return one point."""
+        if self.names is None:
+            tags = _item(self.tags[0], at)
+        else:
+            found = ((name, _item(column, at)) for name, column in zip(self.names, self.tags, strict=True))
+            tags = {name: tag for name, tag in found if tag is not _ABSENT}
+        return _item(self.packed, at), tags, _item(self.scopes, at)

@@ -1,0 +1,90 @@
+"""What others may rely on, and what they may provide."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
+
+from .artifacts import ArtifactLog
+from .events import Event
+from .metrics import FrozenMetrics, Metric
+
+__all__ = ["Context", "Sink"]
+
+T_co = TypeVar("T_co", covariant=True)
+_V = TypeVar("_V")
+_G = TypeVar("_G")
+
+
+@runtime_checkable
+class Context(Protocol[T_co]):
+    """What a step asks for: a context that declares at least the keys of `T`.
+
+    A step names what it needs by a protocol of its own, `def fit(ctx: Context[FitNeeds])`, and a type checker
+    proves that each context handed to it declares that. `FrozenContext` and `LoggingContext` conform.
+    """
+
+    @property
+    def fields(self) -> T_co:
+        """The keys, each with its type."""
+        ...
+
+    @property
+    def metrics(self) -> FrozenMetrics:
+        """What was measured."""
+        ...
+
+    @property
+    def artifacts(self) -> ArtifactLog:
+        """The files made."""
+        ...
+
+    @property
+    def logger(self) -> logging.Logger:
+        """Where to log."""
+        ...
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of a key."""
+        ...
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Write a key, once."""
+        ...
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key is written."""
+        ...
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, or a default if it is not written."""
+        ...
+
+    def add(self, key: str, value: Any) -> None:
+        """Write a key, once."""
+        ...
+
+    @overload
+    def record(self, metric: Metric[_V, None], value: _V, tags: None = None) -> None: ...
+    @overload
+    def record(self, metric: Metric[_V, _G], value: _V, tags: _G) -> None: ...
+    @overload
+    def record(self, metric: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
+    def record(self, metric: Any, value: Any, tags: Any = None) -> None:
+        """Record a point of a metric."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """What is told everything that happens to a context, in the order in which it took effect.
+
+    Whoever makes a sink closes it, after the context's last use.
+    """
+
+    def handle(self, event: Event, /) -> None:
+        """Take one event. What it raises reaches, as a `SinkError`, whoever caused the event."""
+        ...
+
+    def close(self) -> None:
+        """Finish, and give back what it holds."""
+        ...

@@ -1,0 +1,192 @@
+"""Provenance: which step read, missed and wrote what, and what follows from that."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from .schema import Schema
+from .values import Thaw, secrets_in
+
+__all__ = ["Cell", "EarlyRead", "Lineage", "Provenance", "StepRecord"]
+
+
+class Cell(NamedTuple):
+    """A key's value as it is kept, and who wrote it."""
+
+    kept: Any
+    thaw: Thaw | None
+    step: str | None
+    """The step that wrote it; None outside any step."""
+    is_input: bool
+    """Whether it was there when the context was made."""
+
+
+class StepRecord(NamedTuple):
+    """What one step did, without what its inner steps did."""
+
+    name: str
+    reads: tuple[str, ...]
+    """The keys that it read, in the order of first reading."""
+    absent: tuple[str, ...]
+    """The keys that it looked for and did not find."""
+    writes: tuple[str, ...]
+    """The keys that it wrote, in order."""
+    points: Mapping[str, int]
+    """How many points it recorded, by metric."""
+    artifacts: tuple[str, ...]
+    started: datetime
+    """When it began, in UTC."""
+    ended: datetime
+    """When it ended, in UTC: `started` and the time that passed, whatever was done to the clock."""
+    error: str | None
+    """What ended it, if an exception did: its type and text."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A view of a dict does not pickle.
+        return _restored_record, (*self[:4], dict(self.points), *self[5:])
+
+    @property
+    def duration(self) -> timedelta:
+        """How long it took."""
+        return self.ended - self.started
+
+
+def _restored_record(*facts: Any) -> StepRecord:
+    return StepRecord(*facts[:4], MappingProxyType(facts[4]), *facts[5:])
+
+
+class EarlyRead(NamedTuple):
+    """A key that a step looked for before it was written."""
+
+    key: str
+    reader: str
+    writer: str | None
+    """The step that wrote it afterwards; None: it was written outside any step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Which key went into which step, and which came out: a graph key → step → key."""
+
+    reads: tuple[tuple[str, str], ...]
+    """Edges from a key to a step that read it."""
+    writes: tuple[tuple[str, str], ...]
+    """Edges from a step to a key that it wrote."""
+
+    def sources(self, key: str) -> frozenset[str]:
+        """Return the keys that a key was made from, over any number of steps."""
+        return self._reach(key, makers=True)
+
+    def results(self, key: str) -> frozenset[str]:
+        """Return the keys that were made from a key, over any number of steps."""
+        return self._reach(key, makers=False)
+
+    def _reach(self, key: str, *, makers: bool) -> frozenset[str]:
+        read_by, written_by = _grouped(self.reads), _grouped(self.writes)
+        if makers:
+            read_by, written_by = (
+                _grouped((b, a) for a, b in self.writes),
+                _grouped((b, a) for a, b in self.reads),
+            )
+        found: set[str] = set()
+        rest = [key]
+        while rest:
+            nexts = {other for step in read_by.get(rest.pop(), ()) for other in written_by.get(step, ())}
+            rest += nexts - found
+            found |= nexts
+        return frozenset(found - {key})
+
+
+def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    groups: dict[str, set[str]] = {}
+    for start, end in edges:
+        groups.setdefault(start, set()).add(end)
+    return groups
+
+
+class Provenance:
+    """Who read, missed and wrote what in one context, by the steps that have ended."""
+
+    __slots__ = ("_cells", "_schema", "_steps")
+
+    def __init__(self, schema: Schema, cells: Mapping[str, Cell], steps: Iterable[StepRecord] = ()) -> None:
+        self._schema = schema
+        self._cells = cells
+        self._steps = list(steps)
+
+    def _file(self, record: StepRecord) -> None:
+        self._steps.append(record)
+
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """The records of all steps, in the order in which they ended."""
+        return tuple(self._steps)
+
+    def finished(self, name: str) -> bool:
+        """Whether a step of this name has ended, and not by an exception."""
+        return any(record.name == name and record.error is None for record in self._steps)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The keys that were there when the context was made."""
+        return tuple(key for key, cell in self._cells_now() if cell.is_input)
+
+    @property
+    def unread_inputs(self) -> tuple[str, ...]:
+        """The inputs that no step has read."""
+        read = {key for record in self._steps for key in record.reads}
+        return tuple(key for key in self.inputs if key not in read)
+
+    @property
+    def unwritten(self) -> tuple[str, ...]:
+        """The keys that are declared and not written."""
+        return tuple(key for key in self._schema.keys if key not in self._cells)
+
+    @property
+    def early_reads(self) -> tuple[EarlyRead, ...]:
+        """The keys that a step looked for before another one, or nobody's step, wrote them."""
+        return tuple(
+            EarlyRead(key, record.name, self._cells[key].step)
+            for record in self._steps
+            for key in record.absent
+            if key in self._cells and self._cells[key].step != record.name
+        )
+
+    @property
+    def lineage(self) -> Lineage:
+        """The graph of what was made from what."""
+        return Lineage(
+            tuple((key, record.name) for record in self._steps for key in record.reads),
+            tuple((cell.step, key) for key, cell in self._cells_now() if cell.step is not None),
+        )
+
+    def writer(self, key: str) -> str | None:
+        """Return the step that wrote a key; None if it is not written, or was written outside any step."""
+        return self._cells[key].step if key in self._cells else None
+
+    def digest(self, key: str) -> str | None:
+        """Return a digest of a key's value, the same in every process.
+
+        BLAKE2b, 128 bits, in hexadecimal: of the value's JSON by its schema, with sorted keys; of dtype, shape
+        and bytes for an array.
+
+        Returns:
+            The digest; None if the key is not written, holds a secret, or has no JSON.
+        """
+        cell = self._cells.get(key)
+        declared = self._schema.keys.get(key, self._schema.others)
+        if cell is None or declared is None or declared.secret or declared.shared:
+            return None
+        value = cell.kept if cell.thaw is None else cell.thaw()
+        content = None if secrets_in(value) else declared.content(value)
+        return None if content is None else hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    def _cells_now(self) -> list[tuple[str, Cell]]:
+        # Other threads may write meanwhile.
+        return list(self._cells.items())
+
+    def __repr__(self) -> str:
+        return f"Provenance({len(self._steps)} steps, {len(self.inputs)} inputs)"

@@ -1,0 +1,653 @@
+"""From a schema to one validator a key, and from a metric's types to its validators.
+
+This file alone knows what pydantic-core makes of a type. A context is not one document but grows key by key,
+so each key's validator is taken out of the schema's own, with its definitions and its model's config.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
+from functools import cached_property
+from types import UnionType
+from typing import Any, TypeAlias, get_args, get_origin
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, to_jsonable_python
+from typing_extensions import is_typeddict
+
+from .errors import (
+    AbsentKeyError,
+    CrystallizeError,
+    IncompleteContextError,
+    InvalidKeyError,
+    InvalidMetricError,
+    InvalidSnapshotError,
+    InvalidTagError,
+    InvalidValueError,
+    MissingTagError,
+    Problem,
+    SchemaError,
+    UnknownKeyError,
+)
+from .text import nearest, short
+from .values import SECRETS, Mark, Shared
+
+__all__ = ["Key", "MetricChecks", "Output", "Schema", "plain_key", "problems_of", "shape_name"]
+
+_Node: TypeAlias = dict[str, Any]
+"""A core schema, or a part of one."""
+
+
+class Output(Mark):
+    """Marks a key that a step writes: `best: Annotated[int | None, Output] = None`.
+
+    Its default, if it has one, is not an input; it serves a snapshot in which the key was not written.
+    """
+
+
+def plain_key(key: object) -> str:
+    """Return a key as the plain `str` that it holds.
+
+    Raises:
+        InvalidKeyError: It is not a `str` of 1 to 255 printable characters.
+    """
+    if not isinstance(key, str):
+        raise InvalidKeyError(short(key), f"is of type {type(key).__name__}")
+    # A subclass may have its own idea of equality, and a dict would go by it.
+    plain = str.__str__(key)
+    if not plain:
+        raise InvalidKeyError("''", "is empty")
+    if len(plain) > 255:
+        raise InvalidKeyError(short(plain), f"has {len(plain)}")
+    if not plain.isprintable():
+        raise InvalidKeyError(short(plain), "has others")
+    return plain
+
+
+def shape_name(shape: Any) -> str:
+    """Return how a type is written in code, without its modules."""
+    if isinstance(shape, UnionType):
+        return str(shape)
+    if get_origin(shape) is None:
+        return str(getattr(shape, "__qualname__", shape))
+    return f"{shape_name(get_origin(shape))}[{', '.join(map(shape_name, get_args(shape)))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a schema says of one key, or of all that it does not declare."""
+
+    name: str
+    """Empty where it speaks of undeclared keys."""
+    validate: Callable[[Any], Any]
+    """Validates a value by itself."""
+    validate_among: Callable[[dict[str, Any], str, Any], Any] | None
+    """Validates a value that needs to see the others; None where none of its validators asks to."""
+    serialize: Callable[[Any], Any]
+    """Turns a value into what JSON can hold."""
+    aliases: tuple[tuple[str | int, ...], ...]
+    """Where else an initial mapping may have it, each a way down."""
+    default: _Node | None
+    shared: bool
+    output: bool
+    secret: bool
+    """Whether its type holds a secret anywhere."""
+    required: bool
+    """Whether a snapshot needs it to be written."""
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it is fixed when the context is made, by its default if nothing else."""
+        return self.default is not None and not self.output
+
+    def check(self, name: str, value: Any, held: Callable[[], dict[str, Any]]) -> Any:
+        """Validate a value.
+
+        Args:
+            name: The key.
+            value: What is to be written.
+            held: Returns what the context holds so far, for validators that look at it.
+
+        Returns:
+            What the validators made of it.
+
+        Raises:
+            InvalidValueError: It is not allowed.
+            AbsentKeyError: A validator needs a key that is not written yet.
+        """
+        failure: CrystallizeError
+        try:
+            if self.validate_among is None:
+                return self.validate(value)
+            return self.validate_among(held(), self.name, value)[0][self.name]
+        except ValidationError as error:
+            failure, cause = InvalidValueError(name, self.problems(name, error)), self._cause(error)
+        except KeyError as error:
+            if (absent := self._absent(error, held())) is None:
+                raise
+            failure, cause = absent, None
+        # Outside of the handlers: Pydantic's own error shows its input, and would come along as context.
+        raise failure from cause
+
+    def make_default(self, held: Callable[[], dict[str, Any]]) -> Any:
+        """Return its default, made anew.
+
+        Raises:
+            InvalidValueError: It is to be validated, and is not allowed.
+            AbsentKeyError: Its factory needs a key that is not written yet.
+        """
+        node = self.default or {}
+        if "default_factory" not in node:
+            value = node["default"]
+        elif not node.get("default_factory_takes_data"):
+            value = node["default_factory"]()
+        else:
+            data = held()
+            try:
+                value = node["default_factory"](data)
+            except KeyError as error:
+                if (absent := self._absent(error, data)) is None:
+                    raise
+                raise absent from error
+        return self.check(self.name, value, held) if node.get("validate_default") else value
+
+    def problems(self, name: str, error: ValidationError) -> tuple[Problem, ...]:
+        """Return what a validation error says, with no input where there may be a secret in it."""
+        return tuple(problems_of(error, (name,), secret=self.secret))
+
+    def content(self, value: Any) -> bytes | None:
+        """Return bytes that are the same for equal values in every process; None where that is not known."""
+        if type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
+            return None if value.dtype.hasobject else repr((value.dtype.descr, value.shape)).encode() + value.tobytes()
+        try:
+            jsonable = _ordered(value) if _has_set(value) else self.serialize(value)
+            return json.dumps(jsonable, sort_keys=True).encode()
+        except (PydanticSerializationError, TypeError, ValueError, RecursionError):
+            return None
+
+    def _absent(self, error: KeyError, held: Mapping[str, Any]) -> AbsentKeyError | None:
+        asked = error.args[0] if error.args else None
+        if isinstance(error, AbsentKeyError) or not isinstance(asked, str) or asked in held:
+            return None
+        return AbsentKeyError(asked, needed_by=self.name)
+
+    def _cause(self, error: ValidationError) -> BaseException | None:
+        """What a user's own validator raised, for its traceback."""
+        details = error.errors(include_url=False)
+        return None if self.secret else details[0].get("ctx", {}).get("error")
+
+
+def _has_set(value: Any) -> bool:
+    if isinstance(value, set | frozenset):
+        return True
+    if isinstance(value, dict):
+        return any(map(_has_set, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_set, value))
+
+
+def _ordered(value: Any) -> Any:
+    """Make JSON of a value with sets in it, whose order is not the same in every process."""
+    if isinstance(value, set | frozenset):
+        return sorted(json.dumps(_ordered(item), sort_keys=True) for item in value)
+    if isinstance(value, dict):
+        return {str(key): _ordered(item) for key, item in value.items()}
+    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else to_jsonable_python(value)
+
+
+_ALLOWED_SECRETLY = ("_type", "missing", "literal_error", "finite_number")
+"""Endings of the kinds of error whose message never repeats the input."""
+
+
+def problems_of(error: ValidationError, at: tuple[str, ...], *, secret: bool) -> Iterator[Problem]:
+    """Turn a validation error into problems.
+
+    Args:
+        error: What Pydantic raised.
+        at: The key or tag that was validated.
+        secret: Show nothing that comes from the input: no value, no key of a dict, no user's message.
+    """
+    for detail in error.errors(include_url=False):
+        location = detail["loc"][1:] if detail["loc"][:1] == at else detail["loc"]
+        message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        value = detail["input"]
+        missing = detail["type"] in ("missing", "missing_argument")
+        if missing:
+            message = "is missing"
+        if secret:
+            safe = detail["type"].endswith(_ALLOWED_SECRETLY)
+            message = message if safe else f"is not allowed ({detail['type']})"
+            location = tuple(part for part in location if isinstance(part, int))
+        kind = "" if missing else type(value).__name__
+        shown = None if secret or missing or detail["type"] == "extra_forbidden" else short(value)
+        yield Problem((*at, *location), message, kind, shown)
+
+
+class Schema:
+    """What a context holds, key by key.
+
+    Attributes:
+        shape: The type that it was made of.
+        name: How that is written in code.
+        keys: What it says of each key that it declares, in its order.
+        others: What it says of all other keys; None where there may be none.
+        by_items: Whether its keys are items, as in a dict, and not attributes.
+        frozen: Whether instances of the shape refuse assignment.
+    """
+
+    def __init__(self, shape: Any) -> None:
+        self.shape = shape
+        self.name = shape_name(shape)
+        self._core = _Core.of(shape)
+        self.by_items = self._core.kind in ("typed-dict", "dict")
+        self.frozen = _is_frozen(get_origin(shape) or shape)
+        self.keys = {name: self._core.key(name, field) for name, field in self._core.fields.items()}
+        self.others = None if self._core.others is None else self._core.key("", {"schema": self._core.others})
+
+    @classmethod
+    def of(cls, shape: Any) -> "Schema":
+        """Return the schema of a shape, made once for a class.
+
+        Raises:
+            SchemaError: The shape has no keys, or Pydantic cannot work with it.
+        """
+        # By class alone: of generic types equal ones may differ, as dict[str, int | str] and dict[str, str | int].
+        if not isinstance(shape, type):
+            return cls(shape)
+        if shape not in _schemas:
+            _schemas[shape] = cls(shape)
+        return _schemas[shape]
+
+    def key(self, name: object) -> Key:
+        """Return what it says of a key.
+
+        Raises:
+            InvalidKeyError: `name` cannot be a key.
+            UnknownKeyError: It is not declared, and only declared keys are allowed.
+        """
+        plain = name if type(name) is str and name in self.keys else plain_key(name)
+        known = self.keys.get(plain, self.others)
+        if known is None:
+            raise UnknownKeyError(plain, self.name, nearest(plain, self.keys), tuple(self.keys))
+        return known
+
+    def snapshot(self, values: dict[str, Any]) -> Any:
+        """Make an instance of the shape out of values that it has accepted already.
+
+        Only the model-level validators run, since a field's need not give the same again.
+
+        Args:
+            values: Copies that are the instance's own from now on.
+
+        Raises:
+            IncompleteContextError: Required keys are missing.
+            InvalidSnapshotError: A model-level validator refuses.
+            AbsentKeyError: A default's factory needs a key that is not written.
+        """
+        missing = tuple(name for name, key in self.keys.items() if key.required and name not in values)
+        if missing:
+            raise IncompleteContextError(self.name, missing)
+        if self.by_items:
+            return values
+        for name, key in self.keys.items():
+            if name not in values and key.default is not None:
+                values[name] = key.make_default(lambda: values)
+        try:
+            return self._assemble.validate_python(values)
+        except ValidationError as error:
+            secret = any(key.secret for key in self.keys.values())
+            problems = [problem._replace(type="", value=None) for problem in problems_of(error, (), secret=False)]
+            failure = InvalidSnapshotError(self.name, tuple(problems))
+            cause = None if secret else error.errors(include_url=False)[0].get("ctx", {}).get("error")
+        raise failure from cause
+
+    @cached_property
+    def _assemble(self) -> SchemaValidator:
+        """Makes an instance of values, then runs the model-level validators over it."""
+        make = {"type": "function-plain", "function": {"type": "no-info", "function": self._instance}}
+        node: Any = make
+        for outer in reversed(self._core.around):
+            node = {**{name: part for name, part in outer.items() if name != "ref"}, "schema": node}
+        return SchemaValidator(self._core.defined(node), self._core.config)
+
+    def _instance(self, values: dict[str, Any]) -> Any:
+        """Make an instance of a model or dataclass, without its field validators."""
+        cls = get_origin(self.shape) or self.shape
+        instance = cls.__new__(cls)
+        if not issubclass(cls, BaseModel):
+            for name, value in values.items():
+                object.__setattr__(instance, name, value)
+            if hasattr(instance, "__post_init__"):
+                instance.__post_init__()
+            return instance
+        extra = {name: values.pop(name) for name in [*values] if name not in self.keys}
+        object.__setattr__(instance, "__dict__", values)
+        object.__setattr__(instance, "__pydantic_fields_set__", {*values, *extra})
+        object.__setattr__(instance, "__pydantic_extra__", extra if self.others is not None else None)
+        object.__setattr__(instance, "__pydantic_private__", None)
+        if cls.__pydantic_post_init__:
+            instance.model_post_init(None)
+        return instance
+
+
+_schemas: WeakKeyDictionary[type, Schema] = WeakKeyDictionary()
+
+
+def _is_frozen(cls: Any) -> bool:
+    if isinstance(cls, type) and issubclass(cls, BaseModel):
+        return bool(cls.model_config.get("frozen"))
+    return is_dataclass(cls) and bool(getattr(cls, "__dataclass_params__").frozen)  # noqa: B009 - not in typeshed
+
+
+class MetricChecks:
+    """What a metric allows: the validators of its values and of its tags.
+
+    Attributes:
+        tag_names: The tags that it declares.
+        tag_model: The model that its tags are instances of; None where they are dicts, or where there are none.
+        validate: Validates a value.
+        validate_tags: Validates tags, given as a mapping; None where it takes none.
+    """
+
+    __slots__ = ("_fields", "_open", "tag_model", "tag_names", "validate", "validate_tags")
+
+    def __init__(self, metric: str, type: Any, tags: Any) -> None:
+        self.validate = self._validator(metric, _core_schema(type, f"metric {metric!r}"), None)
+        self.validate_tags: Callable[[Any], Any] | None = None
+        self.tag_model: Any = None
+        self._fields: dict[str, Key] = {}
+        self._open = False
+        if tags is not None:
+            self._take_tags(metric, tags)
+        self.tag_names = tuple(self._fields)
+
+    def _take_tags(self, metric: str, tags: Any) -> None:
+        kind = _kind(tags)
+        if kind not in ("model", "typed-dict"):
+            raise SchemaError(f"metric {metric!r}", f"its tags are a TypedDict or a model, not {shape_name(tags)}")
+        core = _Core.of(tags)
+        self._fields = {name: core.key(name, field) for name, field in core.fields.items()}
+        self._open = core.others is not None
+        node = _core_schema(tags, shape_name(tags))
+        if kind == "model":
+            self.tag_model = get_origin(tags) or tags
+        self.validate_tags = self._validator(metric, node, core.config)
+
+    @staticmethod
+    def _validator(metric: str, node: _Node, config: Any) -> Callable[[Any], Any]:
+        definitions = {one["ref"]: one for one in node.get("definitions", ())}
+        if any(_is_secret(part) for part in _parts(node, definitions)):
+            raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
+        if node["type"] == "typed-dict" and node.get("extra_behavior") != "allow" and "extras_schema" not in node:
+            node = {**node, "extra_behavior": "forbid"}
+        return SchemaValidator(node, config).validate_python
+
+    def check(self, metric: str, value: Any) -> Any:
+        """Validate a value.
+
+        Raises:
+            InvalidMetricError: The metric does not allow it.
+        """
+        try:
+            return self.validate(value)
+        except ValidationError as error:
+            problems = problems_of(error, (), secret=False)
+            failure = InvalidMetricError(metric, tuple(problems))
+            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+        raise failure from cause
+
+    def check_tags(self, metric: str, tags: Any) -> dict[str, Any]:
+        """Validate tags, given as a mapping or as an instance of their model, which is not validated again.
+
+        Returns:
+            The tags by name, in a dict of their own.
+
+        Raises:
+            InvalidTagError: The metric does not allow them.
+            MissingTagError: A tag is missing.
+        """
+        if self.validate_tags is None:
+            if tags is None or tags == {}:
+                return {}
+            raise InvalidTagError(metric, (Problem((), "takes no tags", type(tags).__name__, short(tags)),))
+        if self.tag_model is not None:
+            if isinstance(tags, BaseModel) and type(tags) is not self.tag_model:
+                should = f"should be an instance of {shape_name(self.tag_model)} or a mapping"
+                raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
+            if type(tags) is self.tag_model:
+                return {**tags.__dict__, **(tags.__pydantic_extra__ or {})}
+        given = {} if tags is None else tags
+        problems = self._unknown(given)
+        try:
+            valid = self.validate_tags(given)
+            cause = None
+        except ValidationError as error:
+            problems += [one for one in problems_of(error, (), secret=False) if one.allowed != _FORBIDDEN]
+            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+        if problems:
+            missing = any(not problem.type and problem.value is None for problem in problems)
+            raise (MissingTagError if missing else InvalidTagError)(metric, tuple(problems)) from cause
+        return self.check_tags(metric, valid) if self.tag_model is not None else dict(valid)
+
+    def _unknown(self, tags: Any) -> list[Problem]:
+        """Undeclared tags, which a model would ignore."""
+        if self._open or not isinstance(tags, Mapping):
+            return []
+        known = {*self._fields, *(way[0] for key in self._fields.values() for way in key.aliases)}
+        return [self.unknown(str(name)) for name in tags if name not in known]
+
+    def unknown(self, tag: str) -> Problem:
+        """Return what to say of a tag that is not declared."""
+        near = nearest(tag, self.tag_names)
+        hint = f"did you mean {near!r}?" if near else f"declared are {', '.join(self.tag_names)}"
+        return Problem((tag,), f"is not a tag of this metric; {hint}", "", "")
+
+    def check_tag(self, metric: str, tag: str, value: Any) -> Any:
+        """Validate the value of one tag, to look points up by.
+
+        Raises:
+            InvalidTagError: The metric has no such tag, or does not allow the value.
+        """
+        if tag in self._fields and self._fields[tag].validate_among is None:
+            try:
+                return self._fields[tag].validate(value)
+            except ValidationError as error:
+                failure = InvalidTagError(metric, tuple(problems_of(error, (tag,), secret=False)))
+        elif tag in self._fields or self._open:
+            return value
+        else:
+            failure = InvalidTagError(metric, (self.unknown(tag),))
+        raise failure
+
+
+_FORBIDDEN = "Extra inputs are not permitted"
+
+
+class _Core:
+    """What pydantic-core makes of a shape, taken apart.
+
+    Attributes:
+        kind: "model", "dataclass", "typed-dict" or "dict".
+        config: The config under which the shape's own validators run.
+        definitions: What recursive types refer to.
+        around: The model-level validators that run after the whole is made, outermost first.
+        fields: The node of each field.
+        others: The node of the values of undeclared keys; None where there may be none.
+    """
+
+    def __init__(self, kind: str, definitions: list[_Node]) -> None:
+        self.kind = kind
+        self.definitions = definitions
+        self.config: Any = None
+        self.around: list[_Node] = []
+        self.fields: dict[str, _Node] = {}
+        self.others: _Node | None = None
+
+    @classmethod
+    def of(cls, shape: Any) -> "_Core":
+        """Take the core schema of a shape apart.
+
+        Raises:
+            SchemaError: The shape has no keys, or Pydantic cannot work with it.
+        """
+        kind = _kind(shape)
+        node = _core_schema(shape, shape_name(shape))
+        core = cls(kind, [])
+        while True:
+            if node["type"] == "definitions":
+                core.definitions = node["definitions"]
+                node = node["schema"]
+            elif node["type"] == "definition-ref":
+                node = next(one for one in core.definitions if one["ref"] == node["schema_ref"])
+            elif node["type"] in ("model", "dataclass"):
+                core.config = node.get("config")
+                core.others = {"type": "any"} if (core.config or {}).get("extra_fields_behavior") == "allow" else None
+                node = node["schema"]
+            elif node["type"] in ("function-after", "function-wrap"):
+                core.around.append(node)
+                node = node["schema"]
+            elif node["type"] == "function-before":
+                node = node["schema"]
+            else:
+                core._take_fields(node, shape)
+                return core
+
+    def _take_fields(self, node: _Node, shape: Any) -> None:
+        if node["type"] == "dict":
+            if node.get("keys_schema", {"type": "any"})["type"] not in ("str", "any"):
+                raise SchemaError(shape_name(shape), "a context's keys are str; write dict[str, ...]")
+            self.others = node.get("values_schema", {"type": "any"})
+            return
+        if node["type"] not in ("model-fields", "dataclass-args", "typed-dict"):
+            raise SchemaError(shape_name(shape), f"it has its own way to be validated ({node['type']}), and so no keys")
+        fields = node["fields"]
+        self.fields = fields if isinstance(fields, dict) else {field["name"]: field for field in fields}
+        if any(field.get("init_only") for field in self.fields.values()):
+            raise SchemaError(shape_name(shape), "an InitVar is no key, as nothing holds it; declare a field instead")
+        if node["type"] == "typed-dict":
+            self.config = node.get("config")
+        if node.get("extra_behavior") == "allow" or "extras_schema" in node or self.others is not None:
+            self.others = node.get("extras_schema", {"type": "any"})
+
+    def defined(self, node: Any) -> Any:
+        """Return a node with the definitions that it may refer to."""
+        return {"type": "definitions", "schema": node, "definitions": self.definitions} if self.definitions else node
+
+    def key(self, name: str, field: _Node) -> Key:
+        """Return what a field's node says of its key."""
+        node = field["schema"]
+        own = self.defined(node)
+        parts = list(_parts(node, {one["ref"]: one for one in self.definitions}))
+        marks = {mark for part in _top(node) for mark in part.get("metadata", {}).get("crystallize", ())}
+        default = next((part for part in _top(node) if part["type"] == "default"), None)
+        among = None
+        if any(part.get("type") == "with-info" for part in parts):
+            fields = {"type": "model-fields", "fields": {name: {"type": "model-field", "schema": node}}}
+            among = SchemaValidator(self.defined(fields), self.config).validate_assignment
+        optional = default is not None or field.get("required") is False
+        serializer = SchemaSerializer(own, self.config)
+        return Key(
+            name=name,
+            validate=SchemaValidator(own, self.config).validate_python,
+            validate_among=among,
+            serialize=lambda value: serializer.to_python(value, mode="json"),
+            aliases=_ways(field.get("validation_alias")),
+            default=default,
+            shared=Shared.__name__ in marks,
+            output=Output.__name__ in marks,
+            secret=any(_is_secret(part) for part in parts),
+            required=not optional,
+        )
+
+
+def _kind(shape: Any) -> str:
+    """Say which kind of shape a type is.
+
+    Raises:
+        SchemaError: It has no keys.
+    """
+    cls = get_origin(shape) or shape
+    if cls in (dict, Mapping):
+        return "dict"
+    if is_typeddict(cls):
+        return "typed-dict"
+    if is_dataclass(cls) and isinstance(cls, type):
+        return "dataclass"
+    if isinstance(cls, type) and issubclass(cls, BaseModel) and not cls.__pydantic_root_model__:
+        return "model"
+    name = shape_name(shape)
+    if getattr(cls, "_is_protocol", False):
+        raise SchemaError(
+            name,
+            f"a protocol says what a step needs, as in Context[{name}]; make the context over a model that has it",
+        )
+    raise SchemaError(
+        name,
+        "it declares no keys; a context is made over a Pydantic model, a TypedDict, a dataclass or dict[str, V]. "
+        f"For keys of your own choice that all hold this type write FrozenContext[dict[str, {name}]]",
+    )
+
+
+def _core_schema(shape: Any, name: str) -> _Node:
+    try:
+        adapter = TypeAdapter[Any](shape)
+        if not isinstance(adapter.core_schema, dict):
+            # Put off by `defer_build` until it is needed, which is now.
+            adapter.rebuild(force=True)
+    except PydanticUndefinedAnnotation as error:
+        raise SchemaError(name, f"it refers to {error.name!r}, which is not defined") from error
+    except PydanticUserError as error:
+        raise SchemaError(name, _reason(error)) from error
+    node: Any = adapter.core_schema
+    return dict(node)
+
+
+def _reason(error: PydanticUserError) -> str:
+    if error.code == "typed-dict-version":
+        return "before Python 3.12 Pydantic needs its TypedDict to be the one of typing_extensions; import that one"
+    return (error.message or str(error)).partition("\n")[0]
+
+
+def _top(node: _Node) -> Iterator[_Node]:
+    """The nodes around one value: down to what it is, not into what it holds."""
+    yield node
+    inner = node.get("schema")
+    if isinstance(inner, dict) and node["type"] not in ("model", "dataclass"):
+        yield from _top(inner)
+    for choice in node.get("choices", ()) if node["type"] == "union" else ():
+        yield from _top(choice[0] if isinstance(choice, tuple) else choice)
+
+
+def _parts(node: Any, definitions: dict[str, _Node]) -> Iterator[_Node]:
+    """Every node in a node, and in the definitions that it refers to."""
+    met: set[str] = set()
+    rest = [node]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            yield item
+            rest += [part for name, part in item.items() if name not in ("metadata", "config")]
+            ref = item.get("schema_ref")
+            if isinstance(ref, str) and ref in definitions and ref not in met:
+                met.add(ref)
+                rest.append(definitions[ref])
+        elif isinstance(item, list | tuple):
+            rest += item
+
+
+def _is_secret(part: _Node) -> bool:
+    """Whether a node makes or shows one of Pydantic's secrets."""
+    function = part.get("function")
+    if isinstance(function, type):
+        return issubclass(function, SECRETS)
+    name = getattr(function, "__qualname__", "")
+    return getattr(function, "__module__", "") == "pydantic.types" and "secret" in name.lower()
+
+
+def _ways(alias: Any) -> tuple[tuple[str | int, ...], ...]:
+    """Read an alias: a name, a way down, or a choice of ways."""
+    if alias is None:
+        return ()
+    if isinstance(alias, str):
+        return ((alias,),)
+    return tuple(map(tuple, alias)) if isinstance(alias[0], list) else (tuple(alias),)

@@ -1,0 +1,1 @@
+"""Sinks: one file a backend, each imported by its own module."""

@@ -1,0 +1,456 @@
+"""Freezing: how a value is kept apart from whoever wrote it and whoever reads it.
+
+`freeze` takes a value in. What is immutable all the way down is kept as it is and handed out as it is. Of all
+else a private copy is kept, with a plan, built once, that makes a fresh copy for each reader.
+"""
+
+import copy
+import pickle
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import cached_property, partial
+from inspect import getattr_static
+from operator import is_
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from types import (
+    BuiltinFunctionType,
+    BuiltinMethodType,
+    EllipsisType,
+    FunctionType,
+    NoneType,
+    NotImplementedType,
+)
+from typing import Any, Generic, NamedTuple, TypeAlias
+from uuid import UUID
+
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+
+from .errors import UncopyableValueError
+from .text import short, type_name
+
+__all__ = ["ATOMIC", "SECRETS", "Mark", "Shared", "Thaw", "freeze", "register", "secrets_in"]
+
+Thaw: TypeAlias = Callable[[], Any]
+"""Makes a fresh copy of a value that is kept."""
+
+_Frozen: TypeAlias = tuple[Any, Thaw | None]
+"""What is kept of a value, and what makes a copy of it for a reader; None: the kept object is shared."""
+
+ATOMIC: frozenset[type] = frozenset(
+    {
+        *(int, float, complex, bool, str, bytes, NoneType, EllipsisType, NotImplementedType, range, type),
+        *(date, datetime, time, timedelta, timezone, Decimal, Fraction, UUID, re.Pattern),
+        *(PurePosixPath, PureWindowsPath, PosixPath, WindowsPath),
+        *(FunctionType, BuiltinFunctionType, SecretStr, SecretBytes),
+    }
+)
+"""Types whose instances, of exactly this type, nobody can change."""
+
+SECRETS = (SecretStr, SecretBytes, Secret)
+"""Types whose instances hide what they hold."""
+
+_LEAVES = ATOMIC - {SecretStr, SecretBytes}
+"""Types whose instances hold nothing to look into."""
+
+_DEEPEST = 200
+"""Levels of nesting. A reader may be deep in the stack already, and a copy must not fail where the write did not."""
+
+
+class Mark:
+    """The base of what marks a key in its annotation: `Annotated[X, Shared]`."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Leave the mark where Pydantic keeps it, also inside of generics and forward references."""
+        node = handler(source)
+        metadata = node.setdefault("metadata", {})
+        metadata["crystallize"] = (*metadata.get("crystallize", ()), cls.__name__)
+        return node
+
+
+class Shared(Mark):
+    """Marks a key whose value is handed over as it is, uncopied: `model: Annotated[Model, Shared]`.
+
+    Whoever writes it vouches that nobody changes it: a fitted model, a tokenizer, a connection.
+    """
+
+
+class _Kind(NamedTuple):
+    """How a registered type is frozen and thawed."""
+
+    freeze: Callable[[Any], Any]
+    thaw: Callable[[Any], Any] | None
+
+
+_Handler: TypeAlias = Callable[["_Walk", Any], _Frozen]
+"""Freezes values of one type."""
+
+
+class _NotThisWayError(Exception):
+    """A plan cannot copy this value faithfully; a deep copy can."""
+
+
+class _RefusedError(Exception):
+    """A value that cannot be copied at all."""
+
+    def __init__(self, type: type, reason: str) -> None:
+        super().__init__(type, reason)
+        self.type = type
+        self.reason = reason
+
+
+_lock = threading.Lock()
+_kinds: dict[type, _Kind] = {}
+_kinds_by_name: dict[str, _Kind] = {}
+_handlers: dict[type, _Handler] = {}
+
+
+def register(kind: type | str, *, freeze: Callable[[Any], Any], thaw: Callable[[Any], Any] | None = None) -> None:
+    """Say how values of a type are copied, in place of a deep copy.
+
+    A name stands for a type that may never be imported: nothing is, until such a value comes.
+
+    Args:
+        kind: The type, or its full name as one would import it: "torch.Tensor". Subclasses are meant too.
+        freeze: Takes a written value and returns what to keep, apart from the writer's.
+        thaw: Takes what is kept and returns what a reader gets; None hands out what is kept, which then must
+            not be changeable.
+
+    Raises:
+        TypeError: `kind` is neither a type nor a full name.
+    """
+    if not isinstance(kind, type) and not (isinstance(kind, str) and "." in kind):
+        raise TypeError(f'register takes a type or its full name, as in "torch.Tensor"; got {short(kind)}')
+    with _lock:
+        if isinstance(kind, type):
+            _kinds[kind] = _Kind(freeze, thaw)
+        else:
+            _kinds_by_name[kind] = _Kind(freeze, thaw)
+        _handlers.clear()
+
+
+def freeze(value: Any, subject: str) -> _Frozen:
+    """Take a value in.
+
+    Args:
+        value: Any value, already validated.
+        subject: What holds it, for an error: "'lr'" or "a value of metric 'loss'".
+
+    Returns:
+        What to keep, and what makes a fresh copy of it for each reader; None in place of the latter when the
+        kept object itself may be handed out.
+
+    Raises:
+        UncopyableValueError: The value refuses to be copied, or is nested too deeply.
+    """
+    if type(value) in ATOMIC:
+        return value, None
+    try:
+        return _Walk().take(value)
+    except _NotThisWayError:
+        pass
+    except RecursionError:
+        raise UncopyableValueError(subject, type_name(type(value)), "it is nested too deeply") from None
+    except _RefusedError as refused:
+        raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
+    return _deep_copied(value, subject)
+
+
+def secrets_in(value: object) -> list[str | bytes]:
+    """Return the cleartext of every secret in a value, at any depth that can be looked into."""
+    found: list[str | bytes] = []
+    met: set[int] = set()
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if type(item) in _LEAVES or id(item) in met:
+            continue
+        met.add(id(item))
+        if isinstance(item, SECRETS):
+            found.append(item.get_secret_value())
+        elif isinstance(item, dict):
+            rest += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            rest += item
+        elif isinstance(item, BaseModel) or (is_dataclass(item) and not isinstance(item, type)):
+            rest += _state(item).values()
+            rest += [getattr(item, "__pydantic_extra__", None), getattr(item, "__pydantic_private__", None)]
+    return found
+
+
+class _Walk:
+    """One walk through one value, which copies it and plans how to copy it again."""
+
+    def __init__(self) -> None:
+        self._met: set[int] = set()
+        self._kept: dict[int, _Frozen] = {}
+        self._depth = 0
+
+    def take(self, value: Any) -> _Frozen:
+        """Freeze a value or a part of one."""
+        cls = type(value)
+        if cls in ATOMIC:
+            return value, None
+        if id(value) in self._kept:
+            return self._kept[id(value)]
+        # A plan would make two of a mutable object that is met twice, and never end with one in itself.
+        if id(value) in self._met:
+            raise _NotThisWayError
+        self._met.add(id(value))
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _RefusedError(cls, f"it is nested more than {_DEEPEST} levels deep")
+        frozen = (_handlers.get(cls) or _handler_of(cls))(self, value)
+        self._depth -= 1
+        if frozen[1] is None:
+            self._kept[id(value)] = frozen
+        return frozen
+
+    def are_shared(self, values: Iterable[Any]) -> bool:
+        """Whether all the values are immutable, and kept as the very objects that they are."""
+        frozen = [(item, *self.take(item)) for item in values if type(item) not in ATOMIC]
+        return all(kept is item and thaw is None for item, kept, thaw in frozen)
+
+    def plan(self, base: dict[Any, Any]) -> Thaw:
+        """Freeze the values of a private dict in place, and plan how to copy it."""
+        if ATOMIC.issuperset(map(type, base.values())):
+            return base.copy
+        return _plan(base, [(key, thaw) for key, item in base.items() if (thaw := self._put(base, key, item))])
+
+    def plan_list(self, base: list[Any]) -> Thaw:
+        """Freeze the items of a private list in place, and plan how to copy it."""
+        if ATOMIC.issuperset(map(type, base)):
+            return base.copy
+        return _plan(base, [(at, thaw) for at, item in enumerate(base) if (thaw := self._put(base, at, item))])
+
+    def _put(self, base: Any, place: Any, item: Any) -> Thaw | None:
+        base[place], thaw = self.take(item)
+        return thaw
+
+
+def _plan(base: Any, parts: list[tuple[Any, Thaw]]) -> Thaw:
+    """Plan to copy a container flat, by its own fast method, and then only what in it is mutable."""
+    if not parts:
+        copy_flat: Thaw = base.copy
+        return copy_flat
+
+    def thaw() -> Any:
+        fresh = base.copy()
+        for place, part in parts:
+            fresh[place] = part()
+        return fresh
+
+    return thaw
+
+
+def _as_it_is(walk: _Walk, value: Any) -> _Frozen:
+    return value, None
+
+
+def _by_deep_copy(walk: _Walk, value: Any) -> _Frozen:
+    # The whole is deep-copied and not this part alone, so that an object met twice stays one.
+    raise _NotThisWayError
+
+
+def _list(walk: _Walk, value: list[Any]) -> _Frozen:
+    return None, walk.plan_list(value.copy())
+
+
+def _dict(walk: _Walk, value: dict[Any, Any]) -> _Frozen:
+    base = value.copy()
+    if not walk.are_shared(base):
+        raise _NotThisWayError
+    return None, walk.plan(base)
+
+
+def _set(walk: _Walk, value: set[Any]) -> _Frozen:
+    base = value.copy()
+    # What is hashed cannot be swapped for its copy in place.
+    if not walk.are_shared(base):
+        raise _NotThisWayError
+    return None, base.copy
+
+
+def _frozenset(walk: _Walk, value: frozenset[Any]) -> _Frozen:
+    if not walk.are_shared(value):
+        raise _NotThisWayError
+    return value, None
+
+
+def _tuple(walk: _Walk, value: tuple[Any, ...]) -> _Frozen:
+    make = tuple if type(value) is tuple else partial(tuple.__new__, type(value))
+    base = list(value)
+    thaw = walk.plan_list(base)
+    if not _is_flat(thaw):
+        return None, lambda: make(thaw())
+    return (value if all(map(is_, value, base)) else make(base)), None
+
+
+def _instance(walk: _Walk, value: Any) -> _Frozen:
+    """A model or a dataclass that keeps all that it has in plain attributes."""
+    cls = type(value)
+    if getattr(value, "__pydantic_private__", None):
+        raise _NotThisWayError
+    given = _state(value)
+    state = given.copy()
+    plan = walk.plan(state)
+    extra = getattr(value, "__pydantic_extra__", None)
+    plan_of_extra = None if extra is None else walk.plan(extra.copy())
+    names_set = frozenset(getattr(value, "__pydantic_fields_set__", ()))
+
+    def thaw() -> Any:
+        fresh: Any = object.__new__(cls)
+        for name, item in plan().items():
+            object.__setattr__(fresh, name, item)
+        if isinstance(fresh, BaseModel):
+            object.__setattr__(fresh, "__pydantic_extra__", None if plan_of_extra is None else plan_of_extra())
+            object.__setattr__(fresh, "__pydantic_fields_set__", set(names_set))
+            object.__setattr__(fresh, "__pydantic_private__", None)
+        return fresh
+
+    if plan_of_extra is not None or not _is_flat(plan) or not _is_frozen(cls) or len(state) != len(_declared(cls)):
+        return None, thaw
+    return (value if all(map(is_, given.values(), state.values())) else thaw()), None
+
+
+def _is_flat(plan: Thaw) -> bool:
+    """Whether a plan copies one container only, as nothing in that one is mutable."""
+    return isinstance(plan, BuiltinMethodType)
+
+
+def _declared(cls: Any) -> list[str]:
+    """The names of the fields of a model or dataclass."""
+    return [*cls.__pydantic_fields__] if issubclass(cls, BaseModel) else [field.name for field in fields(cls)]
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """All that an instance of a model or dataclass holds under a name, in slots too."""
+    names = dict.fromkeys([*_declared(type(value)), *getattr(value, "__dict__", ())])
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _is_frozen(cls: Any) -> bool:
+    """Whether instances of a model or dataclass refuse assignment and cache nothing on themselves."""
+    if any(isinstance(attribute, cached_property) for base in cls.__mro__ for attribute in vars(base).values()):
+        return False
+    if issubclass(cls, BaseModel):
+        return bool(cls.model_config.get("frozen")) and not cls.__private_attributes__
+    return bool(cls.__dataclass_params__.frozen)
+
+
+def _handler_of(cls: type) -> _Handler:
+    """Find out how values of a type are frozen; once, as the answer is kept."""
+    handler = _find_handler(cls)
+    _handlers[cls] = handler
+    return handler
+
+
+def _find_handler(cls: type) -> _Handler:
+    for base in cls.__mro__:
+        if (kind := _kinds.get(base) or _kind_by_name(base)) is not None:
+            return partial(_by_kind, kind)
+    if cls in _CONTAINERS:
+        return _CONTAINERS[cls]
+    if issubclass(cls, (Enum, type, *SECRETS)):
+        return _as_it_is
+    if issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__dictoffset__ == 0:
+        return _tuple
+    if (issubclass(cls, BaseModel) or is_dataclass(cls)) and _is_plain(cls):
+        return _instance
+    return _by_deep_copy
+
+
+_CONTAINERS: dict[type, _Handler] = {
+    tuple: _tuple,
+    frozenset: _frozenset,
+    list: _list,
+    dict: _dict,
+    set: _set,
+}
+_COPYING = ("__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+
+
+def _is_plain(cls: type) -> bool:
+    """Whether an instance is no more than its attributes, and has no own idea of how to be copied."""
+    reference: type = BaseModel if issubclass(cls, BaseModel) else object
+    for name in _COPYING:
+        own = getattr_static(cls, name, None)
+        # `dataclass` itself says how a frozen one with slots is pickled.
+        if own is not getattr_static(reference, name, None) and getattr(own, "__module__", "") != "dataclasses":
+            return False
+    return all(issubclass(base, BaseModel) or is_dataclass(base) or base in (object, Generic) for base in cls.__mro__)
+
+
+def _kind_by_name(cls: type) -> _Kind | None:
+    """The kind registered under a name by which this type can be imported."""
+    package = cls.__module__.partition(".")[0]
+    for name, kind in _kinds_by_name.items():
+        module, _, attribute = name.rpartition(".")
+        if name.partition(".")[0] == package and getattr(sys.modules.get(module), attribute, None) is cls:
+            return kind
+    return None
+
+
+def _by_kind(kind: _Kind, walk: _Walk, value: Any) -> _Frozen:
+    try:
+        kept = kind.freeze(value)
+    except Exception as error:  # whatever a registered function raises, the value cannot be taken in
+        raise _RefusedError(type(value), f"{type(error).__name__}: {error}") from error
+    if kept is NotImplemented:
+        raise _NotThisWayError
+    return (kept, None) if kind.thaw is None else (None, partial(kind.thaw, kept))
+
+
+def _deep_copied(value: Any, subject: str) -> _Frozen:
+    """Freeze by `copy.deepcopy`, which knows cycles, shared references and what a class says of itself."""
+
+    def copied(original: Any) -> Any:
+        try:
+            return copy.deepcopy(original)
+        except RecursionError:
+            raise UncopyableValueError(subject, type_name(type(value)), "it is nested too deeply") from None
+        except Exception as error:  # anything may come out of a class's own __deepcopy__
+            reason = f"{type(error).__name__}: {error}"
+            raise UncopyableValueError(subject, type_name(type(value)), reason) from error
+
+    return None, partial(copied, copied(value))
+
+
+def _freeze_array(array: Any) -> Any:
+    """Copy a numpy array over immutable bytes, which no owner can make writeable again."""
+    cls = type(array)
+    if array.dtype.hasobject or (cls.__module__, cls.__qualname__) != ("numpy", "ndarray"):
+        return NotImplemented
+    order = "F" if array.flags.fnc else "C"
+    return cls(array.shape, array.dtype, array.tobytes(order), 0, None, order)
+
+
+def _repickled(value: Any) -> Any:
+    """Copy a frame with all its buffers: its own copy may share those that it takes for immutable."""
+    return pickle.loads(pickle.dumps(value, protocol=5))
+
+
+def _thaw_pandas(kept: Any) -> Any:
+    """Copy a pandas frame or series, lazily where copy on write lets it. That never copies objects inside."""
+    columns = kept.dtypes if kept.ndim == 2 else [kept.dtype]
+    if any(str(dtype) == "object" for dtype in [*columns, kept.index.dtype]):
+        return _repickled(kept)
+    copies_on_write = int(sys.modules["pandas"].__version__.partition(".")[0]) >= 3
+    return kept.copy(deep=not copies_on_write)
+
+
+_kinds_by_name |= {
+    "numpy.generic": _Kind(lambda value: value, None),
+    "numpy.void": _Kind(lambda value: NotImplemented, None),  # the one scalar that can be changed
+    "numpy.ndarray": _Kind(_freeze_array, None),
+    **{f"pyarrow.{name}": _Kind(_repickled, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")},
+    **{f"polars.{name}": _Kind(_repickled, lambda kept: kept.clone()) for name in ("DataFrame", "Series")},
+    **{f"pandas.{name}": _Kind(_repickled, _thaw_pandas) for name in ("DataFrame", "Series")},
+}

@@ -1,0 +1,128 @@
+"""What a type checker has to say of code that uses crystallize. Read by checkers, never run.
+
+A line that ends in an E comment is a mistake, and mypy --strict, pyright, pyrefly (its strict preset) and ty
+must each report it, without a plugin. They must report no other line. `check.py` holds them to that.
+"""
+
+# pyright: strict
+from typing import Annotated, Any, Literal, Protocol, assert_type
+
+from pydantic import BaseModel, Field, FiniteFloat, PositiveFloat
+from typing_extensions import TypedDict
+
+from crystallize import Context, FrozenContext, LoggingContext, Metric, MetricSchema, Output, Shared
+
+
+class Model:
+    def predict(self, x: float) -> float:
+        return x
+
+
+class Train(BaseModel, arbitrary_types_allowed=True):
+    lr: PositiveFloat
+    epochs: int = 3
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    model: Annotated[Model, Shared]
+    best_epoch: Annotated[int | None, Output] = None
+
+
+class Names(TypedDict):
+    first: str
+    count: int
+
+
+class EpochTags(BaseModel):
+    epoch: int
+    split: Literal["train", "val"]
+
+
+class FoldTags(TypedDict):
+    fold: int
+
+
+class TrainMetrics(MetricSchema):
+    loss = Metric(FiniteFloat, tags=EpochTags, unit="nats", goal="minimize")
+    wrong = Metric(float, goal="less")  # E
+    fold_accuracy = Metric(Annotated[float, Field(ge=0, le=1)], tags=FoldTags)
+    seen = Metric(int)
+
+
+class NeedsLr(Protocol):
+    @property
+    def lr(self) -> float: ...
+
+
+class Evaluates(Protocol):
+    """A step that reads the model and writes the accuracy."""
+
+    @property
+    def model(self) -> Model: ...
+
+    accuracy: float
+
+
+class NeedsBatch(Protocol):
+    @property
+    def batch(self) -> int: ...
+
+
+def fit(ctx: Context[NeedsLr]) -> None:
+    assert_type(ctx.fields.lr, float)
+    ctx.record(TrainMetrics.loss, 0.5, EpochTags(epoch=1, split="train"))
+
+
+def evaluate(ctx: Context[Evaluates]) -> None:
+    ctx.fields.accuracy = ctx.fields.model.predict(0.5)
+    ctx.fields.accuracy = None  # E
+    ctx.artifacts.add("curve.svg", b"<svg/>")
+    ctx.logger.info("evaluated")
+    if "lr" in ctx:
+        assert_type(ctx.get("lr"), Any)
+
+
+def needs_batch(ctx: Context[NeedsBatch]) -> None: ...
+
+
+def shapes(names: FrozenContext[Names], ints: FrozenContext[dict[str, int]], anything: FrozenContext) -> None:
+    assert_type(names.fields["first"], str)
+    names.fields["count"] = 3
+    names.fields["count"] = "three"  # E
+    names.fields["cuont"]  # E
+    assert_type(ints["a"], int)
+    assert_type(anything["a"], Any)
+
+
+def main() -> None:
+    ctx = FrozenContext[Train]({"lr": 0.1}, metrics=TrainMetrics)
+    assert_type(ctx, FrozenContext[Train])
+    assert_type(ctx.fields.lr, float)
+    ctx.fields.accuracy = 0.5
+    ctx.fields.accuracy = "high"  # E
+    ctx.fields.lrr  # E
+    assert_type(ctx.snapshot(), Train)
+    assert_type(ctx.fields.best_epoch, int | None)
+    FrozenContext[Train](ctx.snapshot())
+    fit(ctx)
+    evaluate(ctx)
+    needs_batch(ctx)  # E
+    with ctx.step("fit") as step:
+        assert_type(step, LoggingContext[Train])
+        fit(step)
+    ctx.record(TrainMetrics.seen, 3)
+    ctx.record(TrainMetrics.seen, "x")  # E
+    ctx.record(TrainMetrics.loss, 0.1)  # E
+    ctx.record("loss", 0.1, tags={"epoch": 1, "split": "train"})
+    ctx.metrics.series(TrainMetrics.fold_accuracy).add(0.5, {"fold": 1})
+    ctx.metrics.series(TrainMetrics.fold_accuracy).add(0.5, {"fld": 1})  # E
+    losses = ctx.metrics.series(TrainMetrics.loss)
+    assert_type(losses.where(split="val").best, float)
+    note = losses.bind(EpochTags(epoch=1, split="val"))
+    note(0.5)
+    note("low")  # E
+    for point in losses:
+        assert_type(point.value, float)
+        assert_type(point.tags, EpochTags)
+    assert_type(ctx.metrics[TrainMetrics.loss], tuple[float, ...])
+    assert_type(ctx.metrics.series(TrainMetrics.loss).tags, tuple[EpochTags, ...])
+    plain = FrozenContext({"a": 1})
+    assert_type(plain, FrozenContext[dict[str, Any]])
