@@ -2,7 +2,7 @@
 
 import logging
 import types
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Generator, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, get_origin, overload
@@ -259,48 +259,52 @@ class FrozenContext(Generic[T_co]):
         0.1
     """
 
-    __slots__ = {
-        "__weakref__": None,
-        "_scope": "On whose behalf this handle reads and writes.",
-        "_shape": "The shape that an alias handed on.",
-        "_shared": "The state's values that need no copying.",
-        "_state": "What all handles on one context share.",
-        "artifacts": "The files that the run made.",
-        "fields": "The keys, each with its type: attributes, or items for a TypedDict or dict.",
-        "logger": "Where to log.",
-        "metrics": "What was measured.",
-        "provenance": "Who read, missed and wrote what.",
-    }
-
     _default_shape: ClassVar[Any] = None
 
     if TYPE_CHECKING:
-
-        @property
-        def fields(self) -> T_co:
-            """The keys, each with its type: attributes, or items for a TypedDict or dict."""
-
-        @property
-        def metrics(self) -> FrozenMetrics:
-            """What was measured."""
-
-        @property
-        def artifacts(self) -> ArtifactLog:
-            """The files that the run made."""
-
-        @property
-        def logger(self) -> logging.Logger:
-            """Where to log."""
-
-        @property
-        def provenance(self) -> Provenance:
-            """Who read, missed and wrote what."""
-
         _state: _State
         _shared: dict[str, Any]
         _scope: Scope
 
+        # Attributes that only this class itself sets, which is more than slots can say.
+        @property
+        def fields(self) -> T_co:
+            """The keys, each with its type: attributes, or items for a TypedDict or dict."""
+            raise
+
+        @property
+        def metrics(self) -> FrozenMetrics:
+            """What was measured."""
+            raise
+
+        @property
+        def artifacts(self) -> ArtifactLog:
+            """The files that the run made."""
+            raise
+
+        @property
+        def logger(self) -> logging.Logger:
+            """Where to log."""
+            raise
+
+        @property
+        def provenance(self) -> Provenance:
+            """Who read, missed and wrote what."""
+            raise
+
     else:
+        __slots__ = {
+            "__weakref__": None,
+            "_scope": "On whose behalf this handle reads and writes.",
+            "_shape": "The shape that an alias handed on.",
+            "_shared": "The state's values that need no copying.",
+            "_state": "What all handles on one context share.",
+            "artifacts": "The files that the run made.",
+            "fields": "The keys, each with its type: attributes, or items for a TypedDict or dict.",
+            "logger": "Where to log.",
+            "metrics": "What was measured.",
+            "provenance": "Who read, missed and wrote what.",
+        }
 
         def __class_getitem__(cls, shape: Any) -> _Alias:
             return _Alias(cls, shape)
@@ -492,7 +496,7 @@ class FrozenContext(Generic[T_co]):
         self.metrics.add(metric, value, tags)
 
     @contextmanager
-    def step(self, name: str) -> "Iterator[LoggingContext[T_co]]":
+    def step(self, name: str) -> "Generator[LoggingContext[T_co]]":
         """Open a step: a handle on this context that keeps a record of what is done through it.
 
         The record is filed in `provenance` when the step ends, also when an exception ends it. A name used
@@ -578,6 +582,6 @@ def _restored(
     state.metrics = metrics._copy(state.outlet)
     state.artifacts = artifacts._copy(state.outlet)
     state.provenance = Provenance(state.schema, state.cells, steps)
-    ctx = cls.__new__(cls)
+    ctx: FrozenContext[Any] = object.__new__(cls)
     FrozenContext._attach(ctx, state, _NOBODY, logger)
     return ctx

@@ -25,6 +25,10 @@ class _Owner(Protocol):
     def _described(self) -> str: ...
 
 
+def _refuse_to_delete(key: str) -> NoReturn:
+    raise ContextMutationError(key, f"Cannot delete key: {key!r}; what a context holds it keeps")
+
+
 class ItemFields(MutableMapping[str, Any]):
     """The view of a context over a `TypedDict` or `dict`: items that can be written once."""
 
@@ -40,19 +44,19 @@ class ItemFields(MutableMapping[str, Any]):
         self.__owner[key] = value
 
     def __delitem__(self, key: str) -> NoReturn:
-        raise ContextMutationError(key, f"Cannot delete key: {key!r}; what a context holds it keeps")
+        _refuse_to_delete(key)
 
     def pop(self, key: str, *default: Any) -> NoReturn:
         """Refuse: what a context holds it keeps."""
-        del self[key]
+        _refuse_to_delete(key)
 
     def popitem(self) -> NoReturn:
         """Refuse: what a context holds it keeps."""
-        del self["popitem"]
+        _refuse_to_delete("the last one")
 
     def clear(self) -> NoReturn:
         """Refuse: what a context holds it keeps."""
-        del self["clear"]
+        _refuse_to_delete("all of them")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.__owner)
@@ -85,6 +89,8 @@ class AttributeFields(_View):
     """
 
     __slots__ = ("__owner", "__schema")
+    __owner: _Owner
+    __schema: Schema
 
     def __init__(self, owner: _Owner, schema: Schema, shared: dict[str, Any] | None = None) -> None:
         """Make the view.
@@ -126,7 +132,7 @@ class AttributeFields(_View):
         self.__owner[name] = value
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise ContextMutationError(name, f"Cannot delete key: {name!r}; what a context holds it keeps")
+        _refuse_to_delete(name)
 
     def __dir__(self) -> list[str]:
         shape = get_origin(self.__schema.shape) or self.__schema.shape

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -144,7 +144,7 @@ class LoggingContext(FrozenContext[T_co]):
 
 def _restored_log(cls: type[LoggingContext[Any]], restored: Any, arguments: Any, step: str | None, noted: Any) -> Any:
     ctx: FrozenContext[Any] = restored(*arguments)
-    log = cls.__new__(cls)
+    log: LoggingContext[Any] = object.__new__(cls)
     LoggingContext._open(log, ctx._state, ctx.metrics._store.scopes.find(step), ctx.logger)
     reads, absent, writes = map(dict.fromkeys, noted)
     object.__setattr__(log, "_noted", _Noted(reads, absent, writes))
@@ -152,7 +152,7 @@ def _restored_log(cls: type[LoggingContext[Any]], restored: Any, arguments: Any,
 
 
 @contextmanager
-def opened_step(ctx: FrozenContext[_T], name: str) -> Iterator[LoggingContext[_T]]:
+def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_T]]:
     """Open a step on a context and file its record when it ends.
 
     Args:
@@ -171,7 +171,7 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Iterator[LoggingContext[_T
         counted = state.metrics._lengths()
         if state.outlet.sinks:
             state.outlet.tell(StepStarted(str(scope.step), started))
-    step: LoggingContext[_T] = LoggingContext.__new__(LoggingContext)
+    step: LoggingContext[Any] = object.__new__(LoggingContext)
     step._open(state, scope, ctx.logger)
     error: str | None = None
     try:
@@ -196,7 +196,7 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Iterator[LoggingContext[_T
         with state.outlet.lock:
             state.provenance._file(record)
             if state.outlet.sinks:
-                state.outlet.tell(StepFinished(*record[:4], dict(record.points), *record[5:]))
+                state.outlet.tell(StepFinished(*record._replace(points=dict(record.points))))
 
 
 def _path(outer: str | None, name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import isnan
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, overload
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeAlias, overload
 
 from typing_extensions import TypeForm, TypeVar
 
@@ -36,6 +36,8 @@ G = TypeVar("G", default=Any)
 """The type of a metric's tags."""
 _V = TypeVar("_V")
 _G = TypeVar("_G")
+_TagType: TypeAlias = type[_G]
+"""The class of tags, by a name that `Metric.type` does not hide."""
 
 
 class Metric(Generic[V, G]):
@@ -55,13 +57,7 @@ class Metric(Generic[V, G]):
         description: What it tells.
     """
 
-    name: str
-    owner: str | None
-    type: Any
-    tags: Any
-    unit: str | None
-    goal: Literal["minimize", "maximize"] | None
-    description: str | None
+    _schema: "type[MetricSchema] | None"
 
     @overload
     def __init__(
@@ -78,7 +74,7 @@ class Metric(Generic[V, G]):
         self: "Metric[_V, _G]",
         type: TypeForm[_V],
         *,
-        tags: "type[_G]",
+        tags: _TagType[_G],
         unit: str | None = None,
         goal: Literal["minimize", "maximize"] | None = None,
         description: str | None = None,
@@ -107,14 +103,14 @@ class Metric(Generic[V, G]):
         if goal not in (None, "minimize", "maximize"):
             raise SchemaError("metric", f'its goal is "minimize" or "maximize", not {short(goal)}')
         self.name = ""
-        self.owner = None
-        self.type = type
-        self.tags = tags
+        self.owner: str | None = None
+        self.type: Any = type
+        self.tags: Any = tags
         self.unit = unit
         self.goal = goal
         self.description = description
         self._checks: MetricChecks | None = None
-        self._schema: type[MetricSchema] | None = None
+        self._schema = None
 
     def __set_name__(self, owner: "type[MetricSchema]", name: str) -> None:
         if self.owner is not None:
@@ -525,8 +521,8 @@ class Series(Generic[V, G]):
         if not values:
             raise self._no_points()
         numbers = [value for value in values if not (isinstance(value, float) and isnan(value))]
-        best: V = (min if metric.goal == "minimize" else max)(numbers or values)
-        return best
+        best: Any = (min if metric.goal == "minimize" else max)(numbers or values)
+        return best  # type: ignore[no-any-return]  # one of the values, which are V
 
     def _no_points(self) -> NoPointsError:
         return NoPointsError(self.name, ", ".join(f"{name}={short(value)}" for name, value in self._where.items()))

@@ -46,7 +46,7 @@ class StepRecord(NamedTuple):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A view of a dict does not pickle.
-        return _restored_record, (*self[:4], dict(self.points), *self[5:])
+        return _restored_record, (tuple(self._replace(points=dict(self.points))),)
 
     @property
     def duration(self) -> timedelta:
@@ -54,8 +54,9 @@ class StepRecord(NamedTuple):
         return self.ended - self.started
 
 
-def _restored_record(*facts: Any) -> StepRecord:
-    return StepRecord(*facts[:4], MappingProxyType(facts[4]), *facts[5:])
+def _restored_record(facts: tuple[Any, ...]) -> StepRecord:
+    record = StepRecord._make(facts)
+    return record._replace(points=MappingProxyType(dict(record.points)))
 
 
 class EarlyRead(NamedTuple):

@@ -213,7 +213,7 @@ def problems_of(error: ValidationError, at: tuple[str, ...], *, secret: bool) ->
         value = detail["input"]
         missing = detail["type"] in ("missing", "missing_argument")
         if missing:
-            message = "is missing"
+            message = _MISSING
         if secret:
             safe = detail["type"].endswith(_ALLOWED_SECRETLY)
             message = message if safe else f"is not allowed ({detail['type']})"
@@ -374,12 +374,13 @@ class MetricChecks:
         self.validate_tags = self._validator(metric, node, core.config)
 
     @staticmethod
-    def _validator(metric: str, node: _Node, config: Any) -> Callable[[Any], Any]:
+    def _validator(metric: str, node: Any, config: Any) -> Callable[[Any], Any]:
         definitions = {one["ref"]: one for one in node.get("definitions", ())}
         if any(_is_secret(part) for part in _parts(node, definitions)):
             raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
         if node["type"] == "typed-dict" and node.get("extra_behavior") != "allow" and "extras_schema" not in node:
-            node = {**node, "extra_behavior": "forbid"}
+            own: Any = dict(node, extra_behavior="forbid")
+            return SchemaValidator(own, config).validate_python
         return SchemaValidator(node, config).validate_python
 
     def check(self, metric: str, value: Any) -> Any:
@@ -416,16 +417,17 @@ class MetricChecks:
                 raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
             if type(tags) is self.tag_model:
                 return {**tags.__dict__, **(tags.__pydantic_extra__ or {})}
-        given = {} if tags is None else tags
+        given: Any = {} if tags is None else tags
         problems = self._unknown(given)
+        valid: Any = None
+        cause = None
         try:
             valid = self.validate_tags(given)
-            cause = None
         except ValidationError as error:
             problems += [one for one in problems_of(error, (), secret=False) if one.allowed != _FORBIDDEN]
             cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
         if problems:
-            missing = any(not problem.type and problem.value is None for problem in problems)
+            missing = any(problem.allowed == _MISSING for problem in problems)
             raise (MissingTagError if missing else InvalidTagError)(metric, tuple(problems)) from cause
         return self.check_tags(metric, valid) if self.tag_model is not None else dict(valid)
 
@@ -460,6 +462,7 @@ class MetricChecks:
         raise failure
 
 
+_MISSING = "is missing"
 _FORBIDDEN = "Extra inputs are not permitted"
 
 

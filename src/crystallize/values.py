@@ -446,11 +446,23 @@ def _thaw_pandas(kept: Any) -> Any:
     return kept.copy(deep=not copies_on_write)
 
 
+def _immutable(value: Any) -> Any:
+    return value
+
+
+def _not_implemented(value: Any) -> Any:
+    return NotImplemented
+
+
+def _clone(kept: Any) -> Any:
+    return kept.clone()
+
+
 _kinds_by_name |= {
-    "numpy.generic": _Kind(lambda value: value, None),
-    "numpy.void": _Kind(lambda value: NotImplemented, None),  # the one scalar that can be changed
+    "numpy.generic": _Kind(_immutable, None),
+    "numpy.void": _Kind(_not_implemented, None),  # the one scalar that can be changed
     "numpy.ndarray": _Kind(_freeze_array, None),
     **{f"pyarrow.{name}": _Kind(_repickled, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")},
-    **{f"polars.{name}": _Kind(_repickled, lambda kept: kept.clone()) for name in ("DataFrame", "Series")},
+    **{f"polars.{name}": _Kind(_repickled, _clone) for name in ("DataFrame", "Series")},
     **{f"pandas.{name}": _Kind(_repickled, _thaw_pandas) for name in ("DataFrame", "Series")},
 }
