@@ -18,6 +18,8 @@ myst_heading_anchors = 3
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+# The attributes that a docstring lists are described once, where they also are members.
+napoleon_use_ivar = True
 
 # Types stay in the signature, by their last name, one parameter a line where they are many.
 autodoc_typehints = "signature"
@@ -29,6 +31,8 @@ python_maximum_signature_line_length = 88
 # Every name of our own must resolve. Those of others need not, so that no inventory is fetched: builtins,
 # what comes by its module, and type variables (one capital letter, perhaps with its variance).
 nitpicky = True
+# `type` is a builtin, and an attribute of ours.
+suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
     (r"py:.*", "|".join(dir(builtins))),
     (r"py:.*", r"(?!crystallize\b)[a-z_]\w*\..+"),

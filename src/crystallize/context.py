@@ -269,7 +269,7 @@ class FrozenContext(Generic[T_co]):
         # Attributes that only this class itself sets, which is more than slots can say.
         @property
         def fields(self) -> T_co:
-            """The keys, each with its type: attributes, or items for a TypedDict or dict."""
+            """The keys, each with its type, as attributes, or as items for a TypedDict or dict."""
             raise
 
         @property
@@ -300,7 +300,7 @@ class FrozenContext(Generic[T_co]):
             "_shared": "The state's values that need no copying.",
             "_state": "What all handles on one context share.",
             "artifacts": "The files that the run made.",
-            "fields": "The keys, each with its type: attributes, or items for a TypedDict or dict.",
+            "fields": "The keys, each with its type, as attributes, or as items for a TypedDict or dict.",
             "logger": "Where to log.",
             "metrics": "What was measured.",
             "provenance": "Who read, missed and wrote what.",

@@ -68,9 +68,9 @@ class Problem(NamedTuple):
     """One thing that is wrong with a value."""
 
     location: tuple[str | int, ...]
-    """Where: the key or tag first, then the way down into its value."""
+    """The key or tag, then the way down into its value."""
     allowed: str
-    """What was allowed, to be read after the location: "should be greater than 0"."""
+    """What was allowed, to be read after the location, as "should be greater than 0"."""
     type: str
     """The name of the type of the value that was given; empty where there was none."""
     value: str | None

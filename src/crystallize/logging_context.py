@@ -83,7 +83,7 @@ class LoggingContext(FrozenContext[T_co]):
 
     @property
     def absent(self) -> set[str]:
-        """The keys looked for and not found: a default was used, an `in` answered no, or an error came."""
+        """The keys looked for and not found, whether a default was used, an `in` answered no, or an error came."""
         return set(self._noted.absent)
 
     def __getitem__(self, key: str) -> Any:

@@ -172,7 +172,7 @@ def _copied_metric(name: str, owner: str, type: Any, tags: Any, *facts: Any) -> 
 
 
 class MetricSchema:
-    """What a run measures: a class whose attributes are `Metric`s. A subclass adds its own.
+    """What a run measures: a class whose attributes are each a `Metric`. A subclass adds its own.
 
     Attributes:
         metrics: The metrics by name, in the order of declaration, those of base classes first.
@@ -593,7 +593,7 @@ class FrozenMetrics:
 
     @property
     def schema(self) -> type[MetricSchema] | None:
-        """What may be measured; None: anything."""
+        """What may be measured; None where that is anything."""
         return self._store.schema
 
     @overload

@@ -40,9 +40,9 @@ class StepRecord(NamedTuple):
     started: datetime
     """When it began, in UTC."""
     ended: datetime
-    """When it ended, in UTC: `started` and the time that passed, whatever was done to the clock."""
+    """When it ended, in UTC, by the time that passed since `started`, whatever was done to the clock."""
     error: str | None
-    """What ended it, if an exception did: its type and text."""
+    """The type and text of the exception that ended it, if one did."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A view of a dict does not pickle.
@@ -65,7 +65,7 @@ class EarlyRead(NamedTuple):
     key: str
     reader: str
     writer: str | None
-    """The step that wrote it afterwards; None: it was written outside any step."""
+    """The step that wrote it afterwards; None if it was written outside any step."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,264 @@
+"""A model learns to read handwritten digits, and the context that its steps share tells what happened.
+
+Read it from top to bottom: what the run holds and measures, the steps, the run, and what it has to say.
+"""
+
+from inspect import getsource
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
+from tqdm import trange
+from typing_extensions import TypedDict
+
+from crystallize import Context, CrystallizeError, FrozenContext, Metric, MetricSchema, Series, Shared
+
+# What the run holds: each key with its type. Whatever is written is checked against it, at the line that writes.
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+class Samples(NamedTuple):
+    images: NDArray[np.float64]  # (n, 64): the 8 x 8 pixels of each image, from 0 to 1
+    labels: NDArray[np.int64]  # (n,): the digit that each image shows
+
+
+class Digits(BaseModel, arbitrary_types_allowed=True):
+    # The inputs. Those with a default need not be given.
+    seed: NonNegativeInt
+    learning_rate: PositiveFloat
+    epochs: PositiveInt = 30
+    held_out: Share = 0.2  # the part to validate with, and as much again to test with
+    note: str = ""  # for whoever looks at the run later; no step needs it
+    limit: PositiveInt  # only so many images, for a quick try; where nobody gives it, all of them
+
+    # What the steps write. The model is Shared: handed on as it is, where other values are kept from change.
+    samples: Samples
+    train: Samples
+    val: Samples
+    test: Samples
+    model: Annotated[SGDClassifier, Shared]
+    accuracy: Share
+    confusion: NDArray[np.int64]  # (10, 10): row, the digit shown; column, the digit read
+
+
+# What the run measures, and how each measurement is tagged.
+
+Split: TypeAlias = Literal["train", "val"]
+
+
+class EpochTags(TypedDict):
+    epoch: PositiveInt
+    split: Split
+
+
+class DigitsMetrics(MetricSchema):
+    loss = Metric(FiniteFloat, tags=EpochTags, unit="nats", goal="minimize")
+    accuracy = Metric(Share, tags=EpochTags, unit="share", goal="maximize")
+
+
+# The steps. Each asks for just what it needs: a property is what it reads, an attribute is what it writes.
+
+
+class Load(Protocol):
+    samples: Samples
+
+
+def load(ctx: Context[Load]) -> None:
+    """Load the images."""
+    digits = load_digits()
+    limit = ctx.get("limit")
+    ctx.fields.samples = Samples(digits.data[:limit] / 16, digits.target[:limit])
+
+
+class Divide(Protocol):
+    @property
+    def samples(self) -> Samples: ...
+    @property
+    def held_out(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+    train: Samples
+    val: Samples
+    test: Samples
+
+
+def split(ctx: Context[Divide]) -> None:
+    """Shuffle the images and hold two parts out, one to validate with and one to test with."""
+    images, labels = ctx.fields.samples
+    order = np.random.default_rng(ctx.fields.seed).permutation(len(labels))
+    size = int(len(labels) * ctx.fields.held_out)
+    parts = [Samples(images[rows], labels[rows]) for rows in np.split(order, [size, 2 * size])]
+    ctx.fields.test, ctx.fields.val, ctx.fields.train = parts
+
+
+class Fit(Protocol):
+    @property
+    def train(self) -> Samples: ...
+    @property
+    def val(self) -> Samples: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+    model: SGDClassifier
+
+
+def fit(ctx: Context[Fit]) -> None:
+    """Train the model, and measure it after every epoch."""
+    fields = ctx.fields
+    measured: dict[Split, Samples] = {"train": fields.train, "val": fields.val}
+    loss = ctx.metrics.series(DigitsMetrics.loss)
+    accuracy = ctx.metrics.series(DigitsMetrics.accuracy)
+    model = SGDClassifier(
+        loss="log_loss", learning_rate="constant", eta0=fields.learning_rate, random_state=fields.seed
+    )
+    # The bar goes to stderr, and is shown on a terminal alone.
+    for epoch in trange(1, fields.epochs + 1, desc="fit", unit="epoch", disable=None):
+        model.partial_fit(*fields.train, classes=range(10))
+        for name, (images, labels) in measured.items():
+            tags = EpochTags(epoch=epoch, split=name)
+            loss.add(log_loss(labels, model.predict_proba(images), labels=range(10)), tags)
+            accuracy.add(accuracy_score(labels, model.predict(images)), tags)
+    fields.model = model
+
+
+class Evaluate(Protocol):
+    @property
+    def model(self) -> SGDClassifier: ...
+    @property
+    def test(self) -> Samples: ...
+
+    accuracy: float
+    confusion: NDArray[np.int64]
+
+
+def evaluate(ctx: Context[Evaluate]) -> None:
+    """Try the model on images that it has not seen, and draw how it learned."""
+    images, labels = ctx.fields.test
+    answers = ctx.fields.model.predict(images)
+    ctx.fields.accuracy = accuracy_score(labels, answers)
+    ctx.fields.confusion = confusion_matrix(labels, answers, labels=range(10))
+    ctx.artifacts.add("curve.svg", learning_curve(ctx.metrics.series(DigitsMetrics.loss)))
+
+
+def learning_curve(loss: Series[float, EpochTags]) -> bytes:
+    """Draw the loss by epoch, as SVG: train in grey, val in blue."""
+    top = max(loss.values)
+    lines = ""
+    for name, colour in {"train": "grey", "val": "steelblue"}.items():
+        values = loss.where(split=name).values
+        points = " ".join(f"{x * 400 / len(values):.1f},{200 - y * 200 / top:.1f}" for x, y in enumerate(values))
+        lines += f'<polyline points="{points}" fill="none" stroke="{colour}"><title>{name}</title></polyline>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-5 -5 410 210">{lines}</svg>'.encode()
+
+
+# The run. Each step gets a handle on the context that keeps a record of what is done through it.
+
+
+def run(inputs: dict[str, Any]) -> FrozenContext[Digits]:
+    """Run all steps, one after another."""
+    ctx = FrozenContext[Digits](inputs, metrics=DigitsMetrics)
+    with ctx.step("load") as step:
+        load(step)
+    with ctx.step("split") as step:
+        split(step)
+    with ctx.step("fit") as step:
+        fit(step)
+    with ctx.step("evaluate") as step:
+        evaluate(step)
+    return ctx
+
+
+# What it has to say. Every number here comes from the context.
+
+
+def show(ctx: FrozenContext[Digits], console: Console) -> None:
+    """Print what ran, what was measured and what came out."""
+    console.print(steps_table(ctx), metrics_table(ctx))
+    sources = ctx.provenance.lineage.sources("accuracy")
+    outcome = table("What came out")
+    outcome.add_row("accuracy", f"{ctx.fields.accuracy:.4f}, on {ctx.fields.confusion.sum()} images not seen before")
+    outcome.add_row("made from", ", ".join(key for key in ctx if key in sources))
+    for artifact in ctx.artifacts:
+        outcome.add_row("artifact", f"{artifact.name}, {len(artifact.data)} bytes, made by {artifact.step}")
+    for key in ctx.provenance.unread_inputs:
+        outcome.add_row("never read", f"{key}: {ctx[key]!r}")
+    console.print(outcome)
+
+
+def table(title: str, *columns: str) -> Table:
+    """Make an empty table; what it says of time and numbers stands to the right."""
+    made = Table(title=title, title_style="bold", title_justify="left", show_header=bool(columns), box=SIMPLE_HEAD)
+    for column in columns:
+        made.add_column(column, justify="right" if column in ("took", "first", "best", "last") else "left")
+    return made
+
+
+def steps_table(ctx: FrozenContext[Digits]) -> Table:
+    """Lay out what each step did."""
+    made = table("What ran", "step", "read", "missed", "wrote", "recorded", "took")
+    for step in ctx.provenance.steps:
+        recorded = [f"{count} {metric}" for metric, count in step.points.items()]
+        cells = [", ".join(names) for names in (step.reads, step.absent, step.writes + step.artifacts, recorded)]
+        made.add_row(step.name, *cells, f"{step.duration.total_seconds() * 1000:.0f} ms")
+    return made
+
+
+def metrics_table(ctx: FrozenContext[Digits]) -> Table:
+    """Lay out the first, best and last value of each metric by split."""
+    made = table("What was measured", "metric", "unit", "goal", "split", "first", "best", "last")
+    for metric in (DigitsMetrics.loss, DigitsMetrics.accuracy):
+        for name in ("train", "val"):
+            series = ctx.metrics.series(metric).where(split=name)
+            cells = [f"{value:.4f}" for value in (series.values[0], series.best, series.last)]
+            made.add_row(metric.name, metric.unit, metric.goal, name, *cells)
+    return made
+
+
+# Three mistakes that every project makes, and what one is told of them.
+
+
+def write_twice(ctx: FrozenContext[Digits]) -> None:
+    ctx.fields.accuracy = 1.0
+
+
+def misspell_a_key(ctx: FrozenContext[Digits]) -> None:
+    print(ctx["acuracy"])
+
+
+def misspell_a_tag(ctx: FrozenContext[Digits]) -> None:
+    ctx.record("loss", 0.5, tags={"epoch": 1, "split": "trian"})
+
+
+def go_wrong(ctx: FrozenContext[Digits], console: Console) -> None:
+    """Make each mistake, and print the line with the error that it raises."""
+    console.print("[b]What goes wrong")
+    for mistake in (write_twice, misspell_a_key, misspell_a_tag):
+        try:
+            mistake(ctx)
+        except CrystallizeError as error:
+            line = getsource(mistake).splitlines()[-1].strip()
+            console.print(f"\n>>> {line}\n{type(error).__name__}: {error}", markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    console = Console()
+    ctx = run({"seed": 1, "learning_rate": 0.03, "note": "for people, so no step reads it"})
+    show(ctx, console)
+    go_wrong(ctx, console)
+
+
+if __name__ == "__main__":
+    main()
