@@ -20,7 +20,8 @@ from typing_extensions import TypedDict
 
 from crystallize import Context, CrystallizeError, FrozenContext, Metric, MetricSchema, Series, Shared
 
-# What the run holds: each key with its type. Whatever is written is checked against it, at the line that writes.
+# What the run holds: each key with its type. Whatever is written is checked against it, at the line that writes
+# it; of an array, only that it is one.
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
@@ -210,7 +211,7 @@ def steps_table(ctx: FrozenContext[Digits]) -> Table:
     """Lay out what each step did."""
     made = table("What ran", "step", "read", "missed", "wrote", "recorded", "took")
     for step in ctx.provenance.steps:
-        recorded = [f"{count} {metric}" for metric, count in step.points.items()]
+        recorded = [f"{metric}: {count}" for metric, count in step.points.items()]
         cells = [", ".join(names) for names in (step.reads, step.absent, step.writes + step.artifacts, recorded)]
         made.add_row(step.name, *cells, f"{step.duration.total_seconds() * 1000:.0f} ms")
     return made

@@ -28,6 +28,7 @@ from .errors import (
     SinkError,
     StepClosedError,
     UncopyableValueError,
+    UnknownArtifactError,
     UnknownKeyError,
     UnknownMetricError,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "StepRecord",
     "StepStarted",
     "UncopyableValueError",
+    "UnknownArtifactError",
     "UnknownKeyError",
     "UnknownMetricError",
     "__version__",

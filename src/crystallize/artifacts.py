@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unicodedata import normalize
 from urllib.parse import unquote
 
-from .errors import ContextMutationError, InvalidArtifactError
+from .errors import ContextMutationError, InvalidArtifactError, UnknownArtifactError
 from .events import ArtifactAdded
 from .outlet import Outlet
 from .points import Scope
@@ -45,7 +46,7 @@ class ArtifactLog:
         view._scope = scope
         return view
 
-    def add(self, name: str, data: bytes) -> None:
+    def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
         """Add an artifact.
 
         Args:
@@ -59,16 +60,12 @@ class ArtifactLog:
         """
         self._scope.check_open()
         plain = _file_name(name)
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise InvalidArtifactError(
-                repr(plain), f"its data should be bytes, got {short(data)} ({type(data).__name__})"
-            )
-        artifact = Artifact(plain, bytes(data), self._scope.step)
+        artifact = Artifact(plain, _content(plain, data), self._scope.step)
         with self._outlet.lock:
-            taken = next((other for other in self._found.values() if other.name.casefold() == plain.casefold()), None)
+            taken = self._found.get(_folded(plain))
             if taken is not None:
                 raise ContextMutationError(plain, _taken(plain, taken))
-            self._found[plain] = artifact
+            self._found[_folded(plain)] = artifact
             if self._outlet.sinks:
                 self._outlet.tell(ArtifactAdded(*artifact))
 
@@ -97,12 +94,20 @@ class ArtifactLog:
         """Return an artifact.
 
         Raises:
-            KeyError: There is none of that name.
+            UnknownArtifactError: There is none of that name.
         """
-        if name not in self._found:
-            near = nearest(name, self._found) if isinstance(name, str) else None
-            raise KeyError(f"no artifact {short(name)}" + (f"; did you mean {near!r}?" if near else ""))
-        return self._found[name]
+        found = self._find(name)
+        if found is None:
+            names = [artifact.name for artifact in self]
+            raise UnknownArtifactError(short(name), nearest(name, names) if isinstance(name, str) else None)
+        return found
+
+    def _find(self, name: object) -> Artifact | None:
+        if not isinstance(name, str):
+            return None
+        plain = str.__str__(name)
+        found = self._found.get(_folded(plain))
+        return found if found is not None and found.name == plain else None
 
     def __iter__(self) -> Iterator[Artifact]:
         """Iterate over the artifacts, in the order in which they were added."""
@@ -113,29 +118,43 @@ class ArtifactLog:
 
     def __contains__(self, name: object) -> bool:
         """Whether there is an artifact of a name."""
-        return isinstance(name, str) and name in self._found
+        return self._find(name) is not None
 
     def __repr__(self) -> str:
         return f"ArtifactLog({', '.join(f'{one.name}: {len(one.data)} bytes' for one in self) or 'nothing'})"
 
     def _ipython_key_completions_(self) -> list[str]:
-        return [*self._found]
+        return [artifact.name for artifact in self]
 
 
 def _restored_log(artifacts: list[Artifact]) -> ArtifactLog:
     log = ArtifactLog()
-    log._found |= {artifact.name: artifact for artifact in artifacts}
+    log._found |= {_folded(artifact.name): artifact for artifact in artifacts}
     return log
+
+
+def _content(name: str, data: object) -> bytes:
+    if isinstance(data, bytes | bytearray | memoryview):
+        try:
+            return bytes(data)
+        except ValueError as error:
+            raise InvalidArtifactError(repr(name), f"its data cannot be read ({error})") from error
+    raise InvalidArtifactError(repr(name), f"its data should be bytes, got {short(data)} ({type(data).__name__})")
+
+
+def _folded(name: str) -> str:
+    """Return what two names have in common that are one file on some system."""
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
 def _taken(name: str, by: Artifact) -> str:
     step = f" by step {by.step!r}" if by.step else ""
     if name == by.name:
         return f"Cannot mutate existing artifact: {name!r} was added{step}; an artifact's name is given once"
-    return f"Cannot mutate existing artifact: {name!r} is the same file as {by.name!r} where case does not count"
+    return f"Cannot mutate existing artifact: {name!r} is one file with {by.name!r} where case does not count"
 
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 
 
@@ -165,6 +184,6 @@ def _unfit(name: str) -> str | None:
         return "its name should not begin or end with a space, nor end with a dot"
     if _RESERVED.fullmatch(name):
         return "its name is reserved on Windows"
-    if (decoded := unquote(name)) != name:
-        return _unfit(decoded)
+    if (decoded := unquote(name)) != name and (reason := _unfit(decoded)):
+        return f"{reason}; decoded it is {decoded!r}"
     return None

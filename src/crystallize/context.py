@@ -2,7 +2,7 @@
 
 import logging
 import types
-from collections.abc import Generator, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Generator, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, get_origin, overload
@@ -29,7 +29,7 @@ from .protocols import Sink
 from .provenance import Cell, Provenance, StepRecord
 from .schema import Key, Schema, plain_key, shape_name
 from .text import MASK, nearest, short
-from .values import freeze, secrets_in
+from .values import ATOMIC, freeze, secrets_in
 
 if TYPE_CHECKING:
     from .logging_context import LoggingContext
@@ -40,16 +40,17 @@ T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 _V = TypeVar("_V")
 _G = TypeVar("_G")
 
-_UNTYPED = Schema(dict[str, Any])
-
 
 class _Alias(types.GenericAlias):
     """`FrozenContext[Train]`: its call hands the schema on. Not kept by type, as equal types may differ."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         cls: Any = self.__origin__
+        own = cls._default_shape
         made = cls.__new__(cls)
-        object.__setattr__(made, "_shape", self.__args__[0])
+        # Of a subclass over part of a shape, as FrozenContext[dict[str, V]], the rest is filled in.
+        shape = own[self.__args__] if getattr(own, "__parameters__", ()) else self.__args__[0]
+        object.__setattr__(made, "_shape", shape)
         made.__init__(*args, **kwargs)
         return made
 
@@ -77,8 +78,8 @@ class _State:
 
     def read(self, key: str) -> Any:
         """Return what a reader gets of a key that is written."""
-        cell = self.cells[key]
-        return cell.kept if cell.thaw is None else cell.thaw()
+        kept, thaw, _, _ = self.cells[key]
+        return kept if thaw is None else thaw()
 
     def held(self) -> dict[str, Any]:
         """Return all that is held, for a validator or a reader to look at."""
@@ -100,43 +101,47 @@ class _State:
         if name in self.cells:
             raise self.mutation(name)
         valid = value if trusted else declared.check(name, value, self.held)
+        self.keep(declared, name, valid, scope, is_input=is_input)
+
+    def keep(self, declared: Key, name: str, valid: Any, scope: Scope, *, is_input: bool = False) -> None:
+        """Take a valid value in: it is frozen, claimed, told."""
         kept, thaw = (valid, None) if declared.shared else freeze(valid, repr(name))
-        cell = Cell(kept, thaw, scope.step, is_input)
+        cell = (kept, thaw, scope.step, is_input)
+        # Validating may have taken long enough for the step to end.
+        scope.check_open()
         if not self.outlet.sinks:
-            self._claim(name, cell)
+            self.claim(name, cell)
             return
         with self.outlet.lock:
-            self._claim(name, cell)
-            self.outlet.tell(KeyWritten(name, self._told(declared, cell), scope.step))
+            self.claim(name, cell)
+            self.outlet.tell(KeyWritten(name, self._told(declared, name), scope.step))
 
-    def _claim(self, name: str, cell: Cell) -> None:
+    def claim(self, name: str, cell: Cell) -> None:
+        """Claim a key by a cell: one atomic step, which of several threads one wins.
+
+        Raises:
+            ContextMutationError: It is written already.
+        """
         if self.cells.setdefault(name, cell) is not cell:
             raise self.mutation(name)
-        if cell.thaw is None:
-            self.shared[name] = cell.kept
+        if cell[1] is None:
+            self.shared[name] = cell[0]
 
-    def _told(self, declared: Key, cell: Cell) -> Any:
-        value = cell.kept if cell.thaw is None else cell.thaw()
+    def _told(self, declared: Key, name: str) -> Any:
+        value = self.read(name)
         return MASK if declared.secret or secrets_in(value) else value
 
     def tell_inputs(self) -> None:
         """Tell the sinks what the context was made with."""
         if self.outlet.sinks:
             with self.outlet.lock:
-                for key, cell in self.cells.items():
-                    self.outlet.tell(KeyWritten(key, self._told(self.schema.key(key), cell), None))
+                self.outlet.tell(*(KeyWritten(key, self._told(self.schema.key(key), key), None) for key in self.cells))
 
     def mutation(self, name: str) -> ContextMutationError:
         """Return the error of writing a key again."""
-        cell = self.cells[name]
-        by = (
-            f"step {cell.step!r}"
-            if cell.step
-            else "the initial values"
-            if cell.is_input
-            else "a write outside any step"
-        )
-        return ContextMutationError(name, f"Cannot mutate existing key: {name!r}, written by {by}")
+        _, _, step, is_input = self.cells[name]
+        how = f"by step {step!r}" if step else "as an initial value" if is_input else "outside any step"
+        return ContextMutationError(name, f"Cannot mutate existing key: {name!r}, written {how}")
 
     def missing(self, key: object) -> KeyLookupError:
         """Return the error of reading a key that is not written.
@@ -162,7 +167,8 @@ class _State:
             trusted = False
         else:
             wanted = "a mapping" if self.schema.by_items else f"a mapping or an instance of {self.schema.name}"
-            problem = Problem((), f"the initial values should be {wanted}", type(initial).__name__, short(initial))
+            shown = None if any(key.secret for key in self.schema.keys.values()) else short(initial)
+            problem = Problem((), f"the initial values should be {wanted}", type(initial).__name__, shown)
             raise InvalidInitialError(label, (problem,))
         failed: CrystallizeError | None = None
         refused: set[str] = set()
@@ -171,11 +177,12 @@ class _State:
                 self._take(name, given, trusted)
             except AbsentKeyError as error:
                 if error.key not in refused:
-                    problems.append(Problem((name,), str(error), "", None))
+                    problems.append(Problem((name,), error.complaint, "", None))
                 refused.add(name)
             except CrystallizeError as error:
                 found = getattr(error, "problems", None)
-                problems += found if found is not None else [Problem((name,), str(error), "", None)]
+                complaint = getattr(error, "complaint", str(error))
+                problems += found if found is not None else [Problem((name,), complaint, "", None)]
                 refused.add(name)
                 failed = error
         if problems:
@@ -195,26 +202,31 @@ class _State:
         for name, key in self.schema.keys.items():
             if hasattr(initial, name):
                 value = getattr(initial, name)
-                default = (key.default or {}).get("default", _NOBODY)
+                default = (key.default or {}).get("default", _NOTHING)
                 unset = value is default if written is None else name not in written
                 if not (key.output and unset):
                     given[name] = value
-        own = getattr(type(initial), "__pydantic_fields__", {})
+        own = getattr(type(initial), "__pydantic_fields__", None) or getattr(type(initial), "__dataclass_fields__", {})
         beyond = {name: getattr(initial, name) for name in own if name not in self.schema.keys}
         return {**given, **beyond, **(getattr(initial, "__pydantic_extra__", None) or {})}
 
 
 _NOBODY = Scope()
+_NOTHING = object()
 
 
 def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]]:
     """Return initial values by their keys, which a mapping may give by alias."""
-    rest = {key: initial[key] for key in initial.keys()}  # noqa: SIM118 - a context has keys() and is no Mapping
+    # A subclass of str may have its own idea of equality, and a dict would go by it.
+    keys = {key: str.__str__(key) if isinstance(key, str) else key for key in initial.keys()}  # noqa: SIM118 - a context has keys() and is no Mapping
+    rest = {plain: initial[key] for key, plain in keys.items()}
     given: dict[str, Any] = {}
     problems: list[Problem] = []
     used: set[Any] = set()
+    aliased = {way[0] for key in schema.keys.values() for way in key.aliases}
     for name, key in schema.keys.items():
-        ways = [way for way in (*key.aliases, (name,)) if _follow(rest, way) is not _NOBODY]
+        own = () if name in aliased and (name,) not in key.aliases else ((name,),)
+        ways = [way for way in dict.fromkeys((*key.aliases, *own)) if _follow(rest, way) is not _NOTHING]
         if ways:
             given[name] = _follow(rest, ways[0])
             used |= {way[0] for way in ways}
@@ -235,12 +247,12 @@ def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]
 
 
 def _follow(values: Any, way: tuple[str | int, ...]) -> Any:
-    """Follow an alias into nested values; where it leads nowhere, return `_NOBODY`."""
+    """Follow an alias into nested values; where it leads nowhere, return `_NOTHING`."""
     for part in way:
         try:
             values = values[part]
         except (KeyError, IndexError, TypeError):
-            return _NOBODY
+            return _NOTHING
     return values
 
 
@@ -259,11 +271,12 @@ class FrozenContext(Generic[T_co]):
         0.1
     """
 
-    _default_shape: ClassVar[Any] = None
+    _default_shape: ClassVar[Any] = _NOTHING
 
     if TYPE_CHECKING:
         _state: _State
         _shared: dict[str, Any]
+        _validators: Mapping[str, Callable[[Any], Any]]
         _scope: Scope
 
         # Attributes that only this class itself sets, which is more than slots can say.
@@ -299,6 +312,7 @@ class FrozenContext(Generic[T_co]):
             "_shape": "The shape that an alias handed on.",
             "_shared": "The state's values that need no copying.",
             "_state": "What all handles on one context share.",
+            "_validators": "The validators of the keys that can be written the short way.",
             "artifacts": "The files that the run made.",
             "fields": "The keys, each with its type, as attributes, or as items for a TypedDict or dict.",
             "logger": "Where to log.",
@@ -307,7 +321,10 @@ class FrozenContext(Generic[T_co]):
         }
 
         def __class_getitem__(cls, shape: Any) -> _Alias:
-            return _Alias(cls, shape)
+            shapes = shape if isinstance(shape, tuple) else (shape,)
+            if len(shapes) != 1:
+                raise SchemaError(cls.__name__, f"it takes one type, not {len(shapes)}")
+            return _Alias(cls, shapes)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -337,13 +354,13 @@ class FrozenContext(Generic[T_co]):
             InvalidInitialError: The initial values are not allowed. It names all that is wrong with them.
         """
         shape = getattr(self, "_shape", self._default_shape)
-        schema = _UNTYPED if shape is None else Schema.of(shape)
-        label = type(self).__name__ if shape is None else f"{type(self).__name__}[{shape_name(shape)}]"
+        schema = Schema.untyped() if shape is _NOTHING else Schema.of(shape)
+        label = type(self).__name__ if shape is _NOTHING else f"{type(self).__name__}[{shape_name(shape)}]"
         state = _State(schema, metrics)
         state.take_all(initial, label)
-        self._attach(state, _NOBODY, logger)
         # Sinks are told of a context that is made; of one that cannot be they never hear.
         state.outlet.sinks = tuple(map(_sink, sinks))
+        self._attach(state, _NOBODY, logger)
         state.tell_inputs()
 
     def _attach(self, state: _State, scope: Scope, logger: logging.Logger | None) -> None:
@@ -354,6 +371,7 @@ class FrozenContext(Generic[T_co]):
             "_state": state,
             "_scope": scope,
             "_shared": state.shared,
+            "_validators": state.schema.validators if not state.outlet.sinks else {},
             "metrics": own,
             "artifacts": kept,
             "provenance": state.provenance,
@@ -376,10 +394,13 @@ class FrozenContext(Generic[T_co]):
             UnknownKeyError: The schema does not declare it.
             AbsentKeyError: It is not written yet.
         """
-        try:
-            return self._shared[key]
-        except (KeyError, TypeError):
-            return self._read(key)
+        # A subclass of str may have its own idea of equality, and a dict would go by it.
+        if type(key) is str:
+            try:
+                return self._shared[key]
+            except KeyError:
+                pass
+        return self._read(key)
 
     def _read(self, key: object) -> Any:
         """Return the value of a key, the long way."""
@@ -399,7 +420,19 @@ class FrozenContext(Generic[T_co]):
             UncopyableValueError: The value cannot be kept apart from whoever else holds it.
             SinkError: It is written, and a sink failed to take note.
         """
-        self._state.write(key, value, self._scope)
+        # The short way only succeeds: what is not plainly right the long way meets too, and explains.
+        valid = _NOTHING
+        if type(key) is str:
+            try:  # noqa: SIM105 - `suppress` costs more than all the rest of a write
+                valid = self._validators[key](value)
+            except Exception:
+                pass
+        if valid is _NOTHING:
+            self._state.write(key, value, self._scope)
+        elif type(valid) in ATOMIC:
+            self._state.claim(key, (valid, None, None, False))
+        else:
+            self._state.keep(self._state.schema.key(key), key, valid, self._scope)
 
     def add(self, key: str, value: Any) -> None:
         """Write a key, once: the same as `ctx[key] = value`."""
@@ -477,23 +510,25 @@ class FrozenContext(Generic[T_co]):
         return made
 
     @overload
-    def record(self, metric: Metric[_V, None], value: _V, tags: None = None) -> None: ...
+    def record(self, metric_name: Metric[_V, None], value: _V, tags: None = None) -> None: ...
     @overload
-    def record(self, metric: Metric[_V, _G], value: _V, tags: _G) -> None: ...
+    def record(self, metric_name: Metric[_V, _G], value: _V, tags: _G) -> None: ...
     @overload
-    def record(self, metric: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
-    def record(self, metric: Any, value: Any, tags: Any = None) -> None:
+    def record(self, metric_name: Metric[_V, Any], value: _V, tags: Mapping[str, Any]) -> None: ...
+    @overload
+    def record(self, metric_name: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
+    def record(self, metric_name: Any, value: Any, tags: Any = None) -> None:
         """Record a point of a metric; see `FrozenMetrics.add`.
 
         Args:
-            metric: A metric, or the name of one.
+            metric_name: A metric, or the name of one.
             value: What was measured, in the metric's unit.
             tags: How it is tagged: a mapping, or an instance of the metric's tag model.
 
         Raises:
             MetricError: The metric is not declared, or does not allow the value or the tags.
         """
-        self.metrics.add(metric, value, tags)
+        self.metrics.add(metric_name, value, tags)
 
     @contextmanager
     def step(self, name: str) -> "Generator[LoggingContext[T_co]]":
@@ -519,16 +554,13 @@ class FrozenContext(Generic[T_co]):
         state = self._state
         shown = ", ".join(f"{key}={self._shown(key)}" for key in [*state.cells][:20])
         more = f", and {len(state.cells) - 20} more" if len(state.cells) > 20 else ""
-        name = "" if state.schema is _UNTYPED else f"[{state.schema.name}]"
+        name = "" if state.schema is Schema.untyped() else f"[{state.schema.name}]"
         return f"{type(self).__name__}{name}({shown}{more})"
 
     def _shown(self, key: str) -> str:
         """Return a value in short, masked where it may be secret."""
         state = self._state
-        cell = state.cells[key]
-        if state.schema.key(key).secret:
-            return MASK
-        return short(cell.kept if cell.thaw is None else cell.thaw())
+        return MASK if state.schema.key(key).secret else short(state.read(key))
 
     def __repr__(self) -> str:
         return self._described()
@@ -538,11 +570,11 @@ class FrozenContext(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self._state
-        values = {key: (state.read(key), cell.step, cell.is_input) for key, cell in list(state.cells.items())}
+        values = {key: (state.read(key), *who) for key, (_, _, *who) in list(state.cells.items())}
         return _restored, (
             type(self),
             self.logger,
-            state.schema.shape,
+            () if state.schema is Schema.untyped() else (state.schema.shape,),
             values,
             state.metrics,
             state.artifacts,
@@ -569,14 +601,14 @@ def _sink(sink: Any) -> Sink:
 def _restored(
     cls: type[FrozenContext[Any]],
     logger: logging.Logger,
-    shape: Any,
+    shape: tuple[Any, ...],
     values: dict[str, tuple[Any, str | None, bool]],
     metrics: FrozenMetrics,
     artifacts: ArtifactLog,
     steps: Sequence[StepRecord],
 ) -> Any:
     """Make a context of what a pickle or a copy of one holds. Its schema has accepted the values before."""
-    state = _State(_UNTYPED if shape == _UNTYPED.shape else Schema.of(shape))
+    state = _State(Schema.of(*shape) if shape else Schema.untyped())
     for key, (value, step, is_input) in values.items():
         state.write(key, value, Scope(step), is_input=is_input, trusted=True)
     state.metrics = metrics._copy(state.outlet)

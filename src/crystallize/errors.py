@@ -8,7 +8,7 @@
     │   ├── UnknownKeyError                   a key that the schema does not declare
     │   │   └── ModelMethodError              what only a whole model can do
     │   ├── AbsentKeyError                    a key that is not written yet
-    │   └── InvalidKeyError                   not a key at all
+    │   └── InvalidKeyError (ValueError)      not a key at all
     ├── InvalidValueError (ValueError)        a value that its key does not allow
     ├── InvalidInitialError (ValueError)      initial values that cannot make a context
     ├── InvalidSnapshotError (ValueError)     the whole fails a model-level validator
@@ -23,6 +23,7 @@
     │   ├── NoPointsError (LookupError)       the best or last of nothing
     │   └── NoGoalError (TypeError)           the best, and no goal that says which that is
     ├── InvalidArtifactError (ValueError)     a name or data that cannot be an artifact
+    ├── UnknownArtifactError (KeyError)       an artifact that nobody has added
     ├── InvalidStepError (ValueError)         a name that cannot be a step's
     ├── StepClosedError (RuntimeError)        a step used after it ended
     └── SinkError (RuntimeError)              sinks failed; the context itself holds
@@ -59,6 +60,7 @@ __all__ = [
     "SinkError",
     "StepClosedError",
     "UncopyableValueError",
+    "UnknownArtifactError",
     "UnknownKeyError",
     "UnknownMetricError",
 ]
@@ -82,10 +84,14 @@ class Problem(NamedTuple):
     def sentence(self, of: str = "") -> str:
         """Return it as a sentence, without the place where that is the whole of what is spoken of."""
         place = "" if self.location == (of,) else ".".join(str(part) for part in self.location)
-        sentence = f"{place}: {self.allowed}" if place else self.allowed
+        joint = " " if self.allowed.startswith(_VERBS) else ": "
+        sentence = f"{place!r}{joint}{self.allowed}" if place else self.allowed
         if not self.type:
             return sentence
         return f"{sentence}, got {self.type}" if self.value is None else f"{sentence}, got {self.value} ({self.type})"
+
+
+_VERBS = ("should ", "is ", "must ", "takes ", "needs ", "has ")
 
 
 def _listing(head: str, subject: str, problems: Sequence[Problem]) -> str:
@@ -246,10 +252,15 @@ class AbsentKeyError(KeyLookupError):
     def sentence(self) -> str:
         """Return what went wrong, as a sentence."""
         if self.needed_by is not None:
-            return f"{self.needed_by!r} needs {self.key!r}, which is not written yet; write {self.key!r} first"
+            return f"{self.needed_by!r} {self.complaint}"
         if self.schema is None:
             return f"{self.key!r} is not written" + _hint(self.nearest, (), "")
         return f"{self.key!r} is declared in {self.schema} and not written yet"
+
+    @property
+    def complaint(self) -> str:
+        """What is to be said of the key that needs it."""
+        return f"needs {self.key!r}, which is not written yet; write {self.key!r} first"
 
 
 class InvalidKeyError(KeyLookupError, ValueError):
@@ -267,7 +278,7 @@ class InvalidKeyError(KeyLookupError, ValueError):
 
     def sentence(self) -> str:
         """Return what went wrong, as a sentence."""
-        return f"a key is a str of 1 to 255 printable characters; {self.key} {self.reason}"
+        return f"a name is a str of 1 to 255 printable characters; {self.key} {self.reason}"
 
 
 class _InvalidError(CrystallizeError, ValueError):
@@ -366,13 +377,19 @@ class UncopyableValueError(CrystallizeError, TypeError):
 
     def __str__(self) -> str:
         name = self.type.rpartition(".")[2]
-        sentence = f"cannot hold {self.subject}: a {self.type} cannot be copied ({self.reason})"
-        if name == self.type:
-            return sentence
-        return (
-            f"{sentence}.\nIf nobody changes it, declare its key as Annotated[{name}, Shared]; "
-            f'or say how to copy it:\n  crystallize.register("{self.type}", freeze=..., thaw=...)'
-        )
+        lines = [
+            f"cannot hold {self.subject}: {self.complaint}",
+            f"If nobody changes it, declare its key as Annotated[{name}, Shared].",
+        ]
+        # A builtin is copied by Python itself, and what is made in a function has no name to register.
+        if name != self.type and "<locals>" not in self.type:
+            lines += ["Or say how it is copied:", f'  crystallize.register("{self.type}", freeze=..., thaw=...)']
+        return "\n".join(lines)
+
+    @property
+    def complaint(self) -> str:
+        """What is to be said of the value."""
+        return f"a {self.type} cannot be copied ({self.reason})"
 
 
 class MetricError(CrystallizeError):
@@ -523,6 +540,23 @@ class InvalidArtifactError(CrystallizeError, ValueError):
 
     def __str__(self) -> str:
         return f"cannot add artifact {self.name}: {self.reason}"
+
+
+class UnknownArtifactError(CrystallizeError, KeyError):
+    """An artifact that nobody has added.
+
+    Attributes:
+        name: The name asked for, in short.
+        nearest: The name nearest to it, if one is near.
+    """
+
+    def __init__(self, name: str, nearest: str | None) -> None:
+        super().__init__(name, nearest)
+        self.name = name
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        return f"no artifact is named {self.name}{_hint(self.nearest, (), '')}"
 
 
 class InvalidStepError(CrystallizeError, ValueError):

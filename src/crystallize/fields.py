@@ -1,10 +1,10 @@
 """The typed views behind `ctx.fields`: attributes for a model or dataclass, items for a TypedDict or dict."""
 
-from collections.abc import Iterator, KeysView, MutableMapping
+from collections.abc import Callable, Iterator, KeysView, MutableMapping
 from functools import cached_property
 from inspect import getattr_static
-from types import FunctionType
 from typing import Any, NoReturn, Protocol, get_origin
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
@@ -19,10 +19,13 @@ class _Owner(Protocol):
 
     def __getitem__(self, key: str) -> Any: ...
     def __setitem__(self, key: str, value: Any) -> None: ...
+    def __contains__(self, key: object) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
+    def get(self, key: str, default: Any = None) -> Any: ...
     def keys(self) -> KeysView[str]: ...
     def _described(self) -> str: ...
+    def _ipython_key_completions_(self) -> list[str]: ...
 
 
 def _refuse_to_delete(key: str) -> NoReturn:
@@ -32,19 +35,29 @@ def _refuse_to_delete(key: str) -> NoReturn:
 class ItemFields(MutableMapping[str, Any]):
     """The view of a context over a `TypedDict` or `dict`: items that can be written once."""
 
-    __slots__ = ("__owner",)
+    __slots__ = ("_crystallize_owner",)
 
     def __init__(self, owner: _Owner) -> None:
-        self.__owner = owner
+        self._crystallize_owner = owner
 
     def __getitem__(self, key: str) -> Any:
-        return self.__owner[key]
+        return self._crystallize_owner[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self.__owner[key] = value
+        self._crystallize_owner[key] = value
 
     def __delitem__(self, key: str) -> NoReturn:
         _refuse_to_delete(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, or a default if it is not written; one that is not declared raises."""
+        return self._crystallize_owner.get(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Write a key if it is not written, and return what it holds."""
+        if key not in self._crystallize_owner:
+            self[key] = default
+        return self[key]
 
     def pop(self, key: str, *default: Any) -> NoReturn:
         """Refuse: what a context holds it keeps."""
@@ -59,20 +72,20 @@ class ItemFields(MutableMapping[str, Any]):
         _refuse_to_delete("all of them")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.__owner)
+        return iter(self._crystallize_owner)
 
     def __len__(self) -> int:
-        return len(self.__owner)
+        return len(self._crystallize_owner)
 
     def copy(self) -> dict[str, Any]:
         """Return what is held as a plain dict."""
         return dict(self)
 
     def __repr__(self) -> str:
-        return self.__owner._described()
+        return self._crystallize_owner._described()
 
     def _ipython_key_completions_(self) -> list[str]:
-        return list(self)
+        return self._crystallize_owner._ipython_key_completions_()
 
 
 class _View:
@@ -88,9 +101,10 @@ class AttributeFields(_View):
     attributes. It is no instance of the shape; `ctx.snapshot()` is.
     """
 
-    __slots__ = ("__owner", "__schema")
-    __owner: _Owner
-    __schema: Schema
+    # Names that no field has.
+    __slots__ = ("_crystallize_owner", "_crystallize_schema")
+    _crystallize_owner: _Owner
+    _crystallize_schema: Schema
 
     def __init__(self, owner: _Owner, schema: Schema, shared: dict[str, Any] | None = None) -> None:
         """Make the view.
@@ -101,47 +115,48 @@ class AttributeFields(_View):
             shared: The dict in which the context keeps what needs no copying. It becomes the view's own
                 attributes, so that reading one costs no more than that. None: every read goes by the owner.
         """
-        _set = object.__setattr__
-        _set(self, "_AttributeFields__owner", owner)
-        _set(self, "_AttributeFields__schema", schema)
+        object.__setattr__(self, "_crystallize_owner", owner)
+        object.__setattr__(self, "_crystallize_schema", schema)
         if shared is not None:
             _attributes_of.__set__(self, shared)
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # covers the real one, which must not be changed
-        return dict(self.__owner)
+        return dict(self._crystallize_owner)
 
     def __getattr__(self, name: str) -> Any:
-        if name in self.__schema.keys:
-            return self.__owner[name]
-        shape = get_origin(self.__schema.shape) or self.__schema.shape
+        if name in self._crystallize_schema.keys:
+            return self._crystallize_owner[name]
+        shape = get_origin(self._crystallize_schema.shape) or self._crystallize_schema.shape
         own = getattr_static(shape, name, _NOTHING)
         if own is _NOTHING:
             # Asked by tools of every object, and no key: it would be noted as one that was looked for.
             if name.startswith("__"):
                 raise AttributeError(name)
-            return self.__owner[name]
+            return self._crystallize_owner[name]
         if getattr_static(BaseModel, name, _NOTHING) is not _NOTHING and issubclass(shape, BaseModel):
-            raise ModelMethodError(name, self.__schema.name)
+            raise ModelMethodError(name, self._crystallize_schema.name)
         return _on_view(self, shape, name, own)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self.__schema.frozen:
-            reason = f"Cannot assign {name!r}: {self.__schema.name} is frozen; write through ctx[{name!r}] = ..."
+        if self._crystallize_schema.frozen:
+            reason = (
+                f"Cannot assign {name!r}: {self._crystallize_schema.name} is frozen; write through ctx[{name!r}] = ..."
+            )
             raise ContextMutationError(name, reason)
-        self.__owner[name] = value
+        self._crystallize_owner[name] = value
 
     def __delattr__(self, name: str) -> NoReturn:
         _refuse_to_delete(name)
 
     def __dir__(self) -> list[str]:
-        shape = get_origin(self.__schema.shape) or self.__schema.shape
+        shape = get_origin(self._crystallize_schema.shape) or self._crystallize_schema.shape
         machinery = {*dir(BaseModel), *dir(object)}
         own = {name for name in dir(shape) if not name.startswith("_") and name not in machinery}
-        return sorted({*self.__schema.keys, *self.__owner, *own})
+        return sorted({*self._crystallize_schema.keys, *self._crystallize_owner, *own})
 
     def __repr__(self) -> str:
-        return self.__owner._described()
+        return self._crystallize_owner._described()
 
 
 _attributes_of: Any = vars(_View)["__dict__"]
@@ -150,16 +165,40 @@ _NOTHING = object()
 
 def _on_view(view: AttributeFields, shape: type, name: str, own: Any) -> Any:
     """Run what a shape defines besides its fields, on a view of it."""
-    if isinstance(own, property) and own.fget is not None:
-        return own.fget(view)
     if isinstance(own, cached_property):
         # Uncached: it would be kept beside the keys.
         return own.func(view)
-    if isinstance(own, FunctionType):
-        return own.__get__(view)
+    if hasattr(own, "__get__") and not isinstance(own, (classmethod, staticmethod)):
+        return own.__get__(view, shape)
     return getattr(shape, name)
 
 
+_noting: WeakKeyDictionary[Schema, type[AttributeFields]] = WeakKeyDictionary()
+
+
+def _noting_fields(schema: Schema) -> type[AttributeFields]:
+    """Return the class of the views by which each read goes by the owner: a property a key, the shortest way there."""
+    if schema not in _noting:
+        readers = {name: property(_reader(name)) for name in schema.keys}
+        _noting[schema] = type("AttributeFields", (AttributeFields,), {"__slots__": (), **readers})
+    return _noting[schema]
+
+
+def _reader(name: str) -> Callable[[AttributeFields], Any]:
+    def read(view: AttributeFields) -> Any:
+        return view._crystallize_owner[name]
+
+    return read
+
+
 def fields_of(owner: _Owner, schema: Schema, shared: dict[str, Any] | None = None) -> Any:
-    """Return the view of a context's keys that fits its schema."""
-    return ItemFields(owner) if schema.by_items else AttributeFields(owner, schema, shared)
+    """Return the view of a context's keys that fits its schema.
+
+    Args:
+        owner: The context.
+        schema: Its schema.
+        shared: Where it keeps what needs no copying, to be read past it; None if it wants to know of every read.
+    """
+    if schema.by_items:
+        return ItemFields(owner)
+    return _noting_fields(schema)(owner, schema) if shared is None else AttributeFields(owner, schema, shared)

@@ -11,14 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .context import FrozenContext, T_co
-from .errors import InvalidStepError, KeyLookupError
+from .errors import InvalidStepError, KeyLookupError, SinkError
 from .events import StepFinished, StepStarted
 from .fields import fields_of
 from .points import Scope
 from .provenance import StepRecord
 from .schema import plain_key
 from .text import MASK, short
-from .values import secrets_in
+from .values import masked
 
 __all__ = ["LoggingContext", "opened_step"]
 
@@ -51,10 +51,11 @@ class LoggingContext(FrozenContext[T_co]):
         ({'lr': 0.1}, {'epochs'})
     """
 
-    __slots__ = {"_noted": "What was done through this handle."}
+    __slots__ = {"_noted": "What was done through this handle.", "_reads": "The keys read; in `_noted` too."}
 
     if TYPE_CHECKING:
         _noted: "_Noted"
+        _reads: dict[str, None]
 
     def __init__(self, ctx: FrozenContext[T_co], logger: logging.Logger | None = None) -> None:
         """Watch a context.
@@ -64,13 +65,21 @@ class LoggingContext(FrozenContext[T_co]):
             logger: Where to log; by default where `ctx` does.
         """
         self._open(ctx._state, ctx._scope, logger or ctx.logger)
-        self._noted.watched = ctx if isinstance(ctx, LoggingContext) else None
+        if isinstance(ctx, LoggingContext):
+            self._noted.watched = ctx
+            self._end_short_reads()
         object.__setattr__(self, "metrics", ctx.metrics)
         object.__setattr__(self, "artifacts", ctx.artifacts)
 
     def _open(self, state: Any, scope: Scope, logger: logging.Logger) -> None:
-        object.__setattr__(self, "_noted", _Noted())
+        noted = _Noted()
+        object.__setattr__(self, "_noted", noted)
+        object.__setattr__(self, "_reads", noted.reads)
         self._attach(state, scope, logger)
+
+    def _end_short_reads(self) -> None:
+        """Send every read the long way from now on."""
+        object.__setattr__(self, "_shared", {})
 
     def _make_fields(self, state: Any) -> Any:
         # Without the context's own dict: a read that it answered would not be noted.
@@ -79,7 +88,7 @@ class LoggingContext(FrozenContext[T_co]):
     @property
     def reads(self) -> dict[str, Any]:
         """Each key read with its value, in the order of first reading."""
-        return {key: self._state.read(key) for key in list(self._noted.reads)}
+        return {key: self._state.read(key) for key in list(self._reads)}
 
     @property
     def absent(self) -> set[str]:
@@ -94,6 +103,16 @@ class LoggingContext(FrozenContext[T_co]):
             AbsentKeyError: It is not written yet.
             StepClosedError: The step has ended.
         """
+        if type(key) is not str or key not in self._shared:
+            return self._read_long(key)
+        value = self._shared[key]
+        self._reads[key] = None
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self._log(key, value)
+        return value
+
+    def _read_long(self, key: object) -> Any:
+        """Return the value of a key, the long way."""
         self._scope.check_open()
         try:
             value = self._read(key)
@@ -105,12 +124,15 @@ class LoggingContext(FrozenContext[T_co]):
         return value
 
     def _note(self, key: str, value: Any) -> None:
-        self._noted.reads[key] = None
+        self._reads[key] = None
         if self.logger.isEnabledFor(logging.DEBUG):
-            shown = MASK if self._state.schema.key(key).secret else short(value)
-            self.logger.debug("Read %s -> %s", key, shown)
+            self._log(key, value)
         if self._noted.watched is not None:
             self._noted.watched._note(key, value)
+
+    def _log(self, key: str, value: Any) -> None:
+        shown = MASK if self._state.schema.key(key).secret else short(value)
+        self.logger.debug("Read %s -> %s", key, shown)
 
     def _note_absent(self, key: str) -> None:
         self._noted.absent[key] = None
@@ -120,13 +142,16 @@ class LoggingContext(FrozenContext[T_co]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Write a key, once, and note that this handle wrote it; see `FrozenContext`."""
         try:
-            super().__setitem__(key, value)
-        finally:
-            # Also when a sink failed: it is written.
-            plain = str.__str__(key) if isinstance(key, str) else ""
-            cell = self._state.cells.get(plain)
-            if cell is not None and cell.step == self._scope.step and not cell.is_input:
-                self._noted.writes[plain] = None
+            self._state.write(key, value, self._scope)
+        except SinkError:
+            self._note_write(str.__str__(key))  # it is written all the same
+            raise
+        self._note_write(str.__str__(key))
+
+    def _note_write(self, key: str) -> None:
+        self._noted.writes[key] = None
+        if self._noted.watched is not None:
+            self._noted.watched._note_write(key)
 
     def __contains__(self, key: object) -> bool:
         """Whether a key is written. If not, that is noted."""
@@ -139,15 +164,22 @@ class LoggingContext(FrozenContext[T_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         restored, arguments = super().__reduce__()
         noted = [list(keys) for keys in (self._noted.reads, self._noted.absent, self._noted.writes)]
-        return _restored_log, (type(self), restored, (FrozenContext, *arguments[1:]), self._scope.step, noted)
+        scope = (self._scope.step, self._scope.is_open)
+        return _restored_log, (type(self), restored, (FrozenContext, *arguments[1:]), scope, noted)
 
 
-def _restored_log(cls: type[LoggingContext[Any]], restored: Any, arguments: Any, step: str | None, noted: Any) -> Any:
+def _restored_log(cls: type[LoggingContext[Any]], restored: Any, arguments: Any, was: Any, noted: Any) -> Any:
     ctx: FrozenContext[Any] = restored(*arguments)
     log: LoggingContext[Any] = object.__new__(cls)
-    LoggingContext._open(log, ctx._state, ctx.metrics._store.scopes.find(step), ctx.logger)
+    step, is_open = was
+    scope = ctx.metrics._store.scopes.find(step)
+    LoggingContext._open(log, ctx._state, scope, ctx.logger)
     reads, absent, writes = map(dict.fromkeys, noted)
     object.__setattr__(log, "_noted", _Noted(reads, absent, writes))
+    object.__setattr__(log, "_reads", reads)
+    if not is_open:
+        scope.close()
+        log._end_short_reads()
     return log
 
 
@@ -169,12 +201,13 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
     with state.outlet.lock:
         scope = state.metrics._store.scopes.open(_path(ctx._scope.step, _step_name(name)))
         counted = state.metrics._lengths()
-        if state.outlet.sinks:
-            state.outlet.tell(StepStarted(str(scope.step), started))
     step: LoggingContext[Any] = object.__new__(LoggingContext)
     step._open(state, scope, ctx.logger)
     error: str | None = None
     try:
+        if state.outlet.sinks:
+            with state.outlet.lock:
+                state.outlet.tell(StepStarted(str(scope.step), started))
         yield step
     except BaseException as raised:
         error = _told(raised, ctx)
@@ -182,9 +215,10 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
     finally:
         number = scope.number
         scope.close()
+        step._end_short_reads()
         record = StepRecord(
             name=str(scope.step),
-            reads=tuple(step._noted.reads),
+            reads=tuple(step._reads),
             absent=tuple(step._noted.absent),
             writes=tuple(step._noted.writes),
             points=MappingProxyType(state.metrics._counts(number, counted)),
@@ -223,8 +257,9 @@ def _step_name(name: object) -> str:
 
 def _told(raised: BaseException, ctx: FrozenContext[Any]) -> str:
     """Return what ended a step, without the secrets that the context holds."""
-    text = f"{type(raised).__name__}: {raised}" if str(raised) else type(raised).__name__
-    for secret in secrets_in(ctx._state.held()):
-        plain = secret.decode(errors="replace") if isinstance(secret, bytes) else str(secret)
-        text = text.replace(plain, MASK) if plain else text
-    return text
+    try:
+        text = str(raised)
+    except Exception as error:  # the text of the exception is at fault, and not what ended the step
+        text = f"its text raises {type(error).__name__}"
+    name = type(raised).__name__
+    return masked(f"{name}: {text}" if text else name, ctx._state.held())

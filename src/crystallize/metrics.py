@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import isnan
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeAlias, overload
 
 from typing_extensions import TypeForm, TypeVar
 
@@ -23,10 +23,10 @@ from .errors import (
 )
 from .events import MetricRecorded
 from .outlet import Outlet
-from .points import PointLog, Row, Scope, Scopes, fetch, store
+from .points import FULL, PointLog, Row, Scope, Scopes, fetch, store
 from .schema import MetricChecks, plain_key
 from .text import nearest, short
-from .values import secrets_in
+from .values import PLAIN, secrets_in
 
 __all__ = ["FrozenMetrics", "Metric", "MetricSchema", "Point", "Series"]
 
@@ -218,23 +218,34 @@ class _Channel:
 
     def prepare(self, value: Any, tags: Any) -> tuple[Any, dict[str, Any]]:
         """Validate and freeze a value and its tags."""
-        number = _as_number(value)
-        if self.metric is None:
-            return _free_value(self.name, number), _free_tags(self.name, tags)
-        checks = self.metric.checks
-        valid = checks.check(self.name, number)
-        checked = checks.check_tags(self.name, tags)
-        subject = f"a tag of metric {self.name!r}"
-        kept = {tag: store(item, subject) for tag, item in checked.items()}
-        return store(valid, f"a value of metric {self.name!r}"), kept
+        return self.prepare_value(value), self.prepare_tags(tags)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Validate and freeze a value."""
+        number = value if type(value) in PLAIN else _as_number(value)
+        valid = number if self.metric is None else self.metric.checks.check(self.name, number)
+        if type(valid) in PLAIN:
+            return valid
+        if secrets_in(valid):
+            raise InvalidMetricError(self.name, (Problem((), "should be no secret", type(value).__name__, None),))
+        return store(valid, f"a value of metric {self.name!r}")
+
+    def prepare_tags(self, tags: Any) -> dict[str, Any]:
+        """Validate and freeze tags."""
+        valid = _free_tags(self.name, tags) if self.metric is None else self.metric.checks.check_tags(self.name, tags)
+        return {name: tag if type(tag) in PLAIN else self._kept_tag(name, tag) for name, tag in valid.items()}
+
+    def _kept_tag(self, name: str, tag: Any) -> Any:
+        if secrets_in(tag):
+            raise InvalidTagError(self.name, (Problem((name,), "should be no secret", type(tag).__name__, None),))
+        return store(tag, f"a tag of metric {self.name!r}")
 
     def tags_of(self, kept: dict[str, Any]) -> Any:
         """Return tags as a reader gets them."""
         tags = {name: fetch(tag) for name, tag in kept.items()}
-        if self.metric is None or self.metric.tags is None:
-            return None if self.metric is not None else tags
-        model = self.metric.checks.tag_model
-        return tags if model is None else model.model_construct(**tags)
+        if self.metric is None:
+            return tags
+        return None if self.metric.tags is None else self.metric.checks.make_tags(tags)
 
 
 def _as_number(value: Any) -> Any:
@@ -245,26 +256,42 @@ def _as_number(value: Any) -> Any:
     return value
 
 
-def _free_value(metric: str, value: Any) -> Any:
-    if secrets_in(value):
-        raise InvalidMetricError(metric, (Problem((), "should be no secret", type(value).__name__, None),))
-    return store(value, f"a value of metric {metric!r}")
-
-
 def _free_tags(metric: str, tags: Any) -> dict[str, Any]:
+    """Return undeclared tags by name."""
     if tags is None:
         return {}
     if not isinstance(tags, Mapping):
         should = "should be a mapping from names to values"
         raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
-    for name, value in tags.items():
+    for name in tags:
         if not isinstance(name, str):
-            raise InvalidTagError(
-                metric, (Problem((), "a tag's name should be a str", type(name).__name__, short(name)),)
-            )
-        if secrets_in(value):
-            raise InvalidTagError(metric, (Problem((name,), "should be no secret", type(value).__name__, None),))
-    return {str.__str__(name): store(value, f"a tag of metric {metric!r}") for name, value in tags.items()}
+            raise InvalidTagError(metric, (Problem((), "a name should be a str", type(name).__name__, short(name)),))
+    return {str.__str__(name): value for name, value in tags.items()}
+
+
+_Add: TypeAlias = Callable[..., None]
+"""Records a point: takes a value and its tags."""
+
+
+def _short_adder(
+    add: _Add, log: PointLog, scope: Scope, validate: Callable[[Any], Any], split: Callable[[Any], dict[str, Any]]
+) -> _Add:
+    """Return a function that only succeeds: what is not plainly right it leaves to `add`, which explains."""
+    extend, tail, seal = log.extend, log.tail, log.seal
+
+    def add_shortly(value: Any, tags: Any = None) -> None:
+        try:
+            point = (validate(value), split(tags), scope.number)
+        except Exception:  # whatever it is, `add` meets it too
+            point = None
+        if point is None:
+            add(value, tags)
+            return
+        extend(point)
+        if len(tail) >= FULL:
+            seal()
+
+    return add_shortly
 
 
 class _Store:
@@ -299,11 +326,12 @@ class _Store:
         """Return a metric's channel; where there is no schema, the first use of a name makes it."""
         channel = self.find(metric)
         if channel is None:
-            self.channels.setdefault(self._name(metric), self._new(metric))
+            self.channels.setdefault(self._name(metric), self.new(metric))
             channel = self.open(metric)
         return channel
 
-    def _new(self, metric: "Metric[Any, Any] | str") -> _Channel:
+    def new(self, metric: "Metric[Any, Any] | str") -> _Channel:
+        """Return a channel for a name that nobody has used."""
         if isinstance(metric, str):
             return _Channel(plain_key(metric), None, PointLog())
         metric.checks  # noqa: B018 - raises if it cannot be used, before its name is taken
@@ -311,7 +339,7 @@ class _Store:
 
     def _name(self, metric: "Metric[Any, Any] | str") -> str:
         if isinstance(metric, str):
-            return metric
+            return str.__str__(metric)
         if not isinstance(metric, Metric):
             reason = f"a metric is a Metric or the name of one, not {short(metric)} ({type(metric).__name__})"
             raise ForeignMetricError(short(metric), None, self._schema_name, reason)
@@ -325,22 +353,34 @@ class _Store:
         return None if self.schema is None else self.schema.__qualname__
 
     def _check_same(self, metric: Metric[Any, Any], channel: _Channel | None) -> None:
+        if channel is not None and channel.metric is not None and channel.metric.is_same(metric):
+            return
         name, owner = metric.name, metric.owner
-        if self.schema is not None and (
-            channel is None or channel.metric is None or not channel.metric.is_same(metric)
-        ):
+        if self.schema is not None:
             reason = f"metric {name!r} is declared in {owner}, and this context records {self.schema.__qualname__}"
             raise ForeignMetricError(name, owner, self._schema_name, reason)
-        if channel is not None and (channel.metric is None or not channel.metric.is_same(metric)):
+        if channel is not None:
             first = "without a declaration" if channel.metric is None else f"as {channel.metric!r}"
             reason = f"metric {name!r} was first recorded {first}; {metric!r} is another one of that name"
             raise ForeignMetricError(name, owner, None, reason)
 
+    def adder(self, metric: "Metric[Any, Any] | str", scope: Scope) -> _Add:
+        """Return what records points of a metric: the short way where its types have one, else the long way."""
+
+        def add(value: Any, tags: Any = None) -> None:
+            self.record(metric, scope, value, tags)
+
+        channel = self.find(metric)
+        checks = channel.metric.checks if channel is not None and channel.metric is not None else None
+        if channel is None or checks is None or checks.split is None or self.outlet.sinks:
+            return add
+        return _short_adder(add, channel.log, scope, checks.validate, checks.split)
+
     def record(self, metric: "Metric[Any, Any] | str", scope: Scope, value: Any, tags: Any) -> None:
-        """Validate a point and keep it, then tell the sinks."""
+        """Validate a point and keep it, the long way."""
         scope.check_open()
         found = self.find(metric)
-        channel = found or self._new(metric)
+        channel = found or self.new(metric)
         kept, kept_tags = channel.prepare(value, tags)
         # A point that is not valid takes no name. Of several threads that use a new name, the first one decides.
         if found is None and self.channels.setdefault(channel.name, channel) is not channel:
@@ -348,17 +388,17 @@ class _Store:
         else:
             self.keep(channel, scope, kept, kept_tags)
 
-    def keep(self, channel: _Channel, scope: Scope, kept: Any, tags: dict[str, Any]) -> None:
-        """Keep a point that is valid, then tell the sinks."""
+    def keep(self, channel: _Channel, scope: Scope, value: Any, tags: dict[str, Any]) -> None:
+        """Keep a point that is valid and frozen, then tell the sinks."""
         outlet = self.outlet
         if not outlet.sinks:
-            channel.log.append(kept, tags, scope.number)
+            channel.log.append(value, tags, scope.open_number())
             return
         with outlet.lock:
             position = len(channel.log)
-            channel.log.append(kept, tags, scope.number)
+            channel.log.append(value, tags, scope.open_number())
             shown = {name: fetch(tag) for name, tag in tags.items()}
-            outlet.tell(MetricRecorded(channel.name, fetch(kept), shown, scope.step, position))
+            outlet.tell(MetricRecorded(channel.name, fetch(value), shown, scope.step, position))
 
 
 class Series(Generic[V, G]):
@@ -367,34 +407,37 @@ class Series(Generic[V, G]):
     Got from `FrozenMetrics.series`. What it hands out never changes what is kept.
     """
 
-    __slots__ = ("_metric", "_scope", "_store", "_where")
+    if not TYPE_CHECKING:
+        # A slot and not a method: it is called in loops, and is bound once to what records in the shortest way.
+        __slots__ = ("_metric", "_scope", "_store", "_where", "add")
 
     def __init__(
         self, store: _Store, metric: Metric[V, G] | str, scope: Scope, where: Mapping[str, Any] | None = None
     ) -> None:
-        store.find(metric)
+        object.__setattr__(self, "add", store.adder(metric, scope))
         self._store = store
         self._metric = metric
         self._scope = scope
         self._where = where or {}
 
-    @overload
-    def add(self, value: V, tags: G) -> None: ...
-    @overload
-    def add(self: "Series[V, None]", value: V) -> None: ...
-    def add(self, value: Any, tags: Any = None) -> None:
-        """Record a point.
+    if TYPE_CHECKING:
 
-        Args:
-            value: What was measured, in the metric's unit.
-            tags: How it is tagged.
+        @overload
+        def add(self, value: V, tags: G) -> None: ...
+        @overload
+        def add(self: "Series[V, None]", value: V) -> None: ...
+        def add(self, value: Any, tags: Any = None) -> None:
+            """Record a point.
 
-        Raises:
-            InvalidMetricError: The value is not allowed. Nothing is recorded.
-            InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
-            StepClosedError: The step that this series came from has ended.
-        """
-        self._store.record(self._metric, self._scope, value, tags)
+            Args:
+                value: What was measured, in the metric's unit.
+                tags: How it is tagged.
+
+            Raises:
+                InvalidMetricError: The value is not allowed. Nothing is recorded.
+                InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
+                StepClosedError: The step that this series came from has ended.
+            """
 
     def bind(self, tags: G) -> Callable[[V], None]:
         """Return a function that records values under these tags: the fastest way to record.
@@ -408,23 +451,20 @@ class Series(Generic[V, G]):
         Raises:
             InvalidTagError: The tags are not allowed, or one is missing.
         """
-        store_, scope = self._store, self._scope
-        channel = store_.open(self._metric)
+        store, scope = self._store, self._scope
         scope.check_open()
-        checks = channel.metric.checks if channel.metric is not None else None
-        kept_tags = _free_tags(channel.name, tags) if checks is None else checks.check_tags(channel.name, tags)
-        subject = f"a value of metric {channel.name!r}"
+        # Tags that are not valid take no name.
+        kept_tags = (store.find(self._metric) or store.new(self._metric)).prepare_tags(tags)
+        channel = store.open(self._metric)
 
-        def note(value: V) -> None:
+        def note(value: V, _tags: None = None) -> None:
             scope.check_open()
-            number = _as_number(value)
-            if checks is None:
-                kept = _free_value(channel.name, number)
-            else:
-                kept = store(checks.check(channel.name, number), subject)
-            store_.keep(channel, scope, kept, kept_tags)
+            store.keep(channel, scope, channel.prepare_value(value), kept_tags)
 
-        return note
+        checks = channel.metric.checks if channel.metric is not None else None
+        if checks is None or checks.split is None or store.outlet.sinks:
+            return note
+        return _short_adder(note, channel.log, scope, checks.validate, lambda _: kept_tags)
 
     def where(self, **tags: Any) -> Self:
         """Return the part of the series whose points have these tags.
@@ -438,8 +478,7 @@ class Series(Generic[V, G]):
         Raises:
             InvalidTagError: The metric has no such tag, or does not allow the value.
         """
-        channel = self._store.find(self._metric)
-        metric = channel.metric if channel is not None else None
+        metric = self.metric
         if metric is not None:
             tags = {tag: metric.checks.check_tag(metric.name, tag, value) for tag, value in tags.items()}
         return type(self)(self._store, self._metric, self._scope, {**self._where, **tags})
@@ -491,6 +530,18 @@ class Series(Generic[V, G]):
         return tuple(point.tags for point in self)
 
     @property
+    def first(self) -> V:
+        """The oldest value.
+
+        Raises:
+            NoPointsError: There is none.
+        """
+        for value, _, _ in self._rows():
+            oldest: V = fetch(value)
+            return oldest
+        raise self._no_points()
+
+    @property
     def last(self) -> V:
         """The newest value.
 
@@ -508,7 +559,7 @@ class Series(Generic[V, G]):
 
     @property
     def best(self) -> V:
-        """The best value by the metric's goal, the first of equals. NaN is never better than a number.
+        """The best value by the metric's goal, the first of equals. Any is better than NaN or None.
 
         Raises:
             NoGoalError: The metric has no goal.
@@ -520,8 +571,8 @@ class Series(Generic[V, G]):
         values: tuple[Any, ...] = self.values
         if not values:
             raise self._no_points()
-        numbers = [value for value in values if not (isinstance(value, float) and isnan(value))]
-        best: Any = (min if metric.goal == "minimize" else max)(numbers or values)
+        numbers = [value for value in values if value is not None and not (isinstance(value, float) and isnan(value))]
+        best: Any = (min if metric.goal == "minimize" else max)(numbers) if numbers else values[0]
         return best  # type: ignore[no-any-return]  # one of the values, which are V
 
     def _no_points(self) -> NoPointsError:
@@ -539,7 +590,7 @@ class FrozenMetrics:
     Looking never creates: a metric that was never recorded has no values and is not listed.
     """
 
-    __slots__ = ("__weakref__", "_scope", "_store")
+    __slots__ = ("__weakref__", "_adders", "_scope", "_store")
 
     def __init__(self, schema: type[MetricSchema] | None = None, *, outlet: Outlet | None = None) -> None:
         """Make a place for points.
@@ -555,12 +606,14 @@ class FrozenMetrics:
             raise SchemaError(short(schema), "metrics are declared by a subclass of MetricSchema; pass the class")
         self._store = _Store(schema, outlet or Outlet())
         self._scope = Scope()
+        self._adders: dict[Metric[Any, Any] | str, _Add] = {}
 
     def _bound(self, scope: Scope) -> "FrozenMetrics":
         """A view of the same store, for a step."""
         view = FrozenMetrics.__new__(FrozenMetrics)
         view._store = self._store
         view._scope = scope
+        view._adders = {}
         return view
 
     def _counts(self, number: int, since: Mapping[str, int]) -> dict[str, int]:
@@ -620,6 +673,8 @@ class FrozenMetrics:
     @overload
     def add(self, key: Metric[_V, _G], value: _V, tags: _G) -> None: ...
     @overload
+    def add(self, key: Metric[_V, Any], value: _V, tags: Mapping[str, Any]) -> None: ...
+    @overload
     def add(self, key: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
     def add(self, key: Any, value: Any, tags: Any = None) -> None:
         """Record a point.
@@ -636,7 +691,15 @@ class FrozenMetrics:
             InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
             StepClosedError: The step has ended.
         """
-        self._store.record(key, self._scope, value, tags)
+        add = self._adders.get(key) if type(key) in (str, Metric) else None
+        (add or self._adder(key))(value, tags)
+
+    def _adder(self, metric: Metric[Any, Any] | str) -> _Add:
+        """Return what records points of a metric; kept from when its name is taken."""
+        add = self._store.adder(metric, self._scope)
+        if self._store.find(metric) is not None:
+            self._adders[metric] = add
+        return add
 
     @overload
     def __getitem__(self, key: Metric[_V, Any]) -> tuple[_V, ...]: ...
@@ -677,8 +740,10 @@ class FrozenMetrics:
     def __contains__(self, metric: object) -> bool:
         """Whether a metric, or a metric of a name, was recorded."""
         name = metric.name if isinstance(metric, Metric) else metric
-        channel = self._store.channels.get(name) if isinstance(name, str) else None
-        return channel is not None and len(channel.log) > 0
+        channel = self._store.channels.get(str.__str__(name)) if isinstance(name, str) else None
+        if channel is None or not len(channel.log):
+            return False
+        return not isinstance(metric, Metric) or (channel.metric is not None and channel.metric.is_same(metric))
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}: {len(self._store.channels[name].log)}" for name in self)

@@ -32,19 +32,19 @@ class Outlet:
         self._pending: deque[Event] = deque()
         self._telling = False
 
-    def tell(self, event: Event) -> None:
-        """Tell every sink of an event.
+    def tell(self, *events: Event) -> None:
+        """Tell every sink of what happened.
 
         What a sink itself causes while it is told waits until all the others have been told, so that every
         sink meets events in one order.
 
         Args:
-            event: What took effect.
+            *events: What took effect, in that order.
 
         Raises:
             SinkError: One sink or more raised. All of them have been told all the same.
         """
-        self._pending.append(event)
+        self._pending.extend(events)
         if self._telling:
             return
         failures: list[tuple[_Handler, Event, Exception]] = []

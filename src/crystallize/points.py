@@ -3,8 +3,10 @@
 A point is whole or absent, whichever threads record at once: it enters by one call that nothing interrupts.
 """
 
+import re
 import threading
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import chain, repeat
@@ -14,13 +16,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from .errors import StepClosedError
 from .values import Thaw, freeze
 
-__all__ = ["Copied", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
+__all__ = ["FULL", "Copied", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
 
 Row: TypeAlias = tuple[Any, dict[str, Any], int]
 """A point as it is kept: value, tags by name, and the number of the scope that recorded it."""
 
 _BLOCK: Final = 4096
-"""Points in a sealed block. The newest points are fewer than that, each three places in the tail."""
+"""Points in a sealed block."""
+
+FULL: Final = 3 * _BLOCK
+"""Places in a tail that is to be sealed. A point takes three."""
 
 _WIDEST: Final = 32
 """Tags of different names in one block, beyond which columns would be mostly empty."""
@@ -54,6 +59,15 @@ class Scope:
         if not self.is_open:
             raise StepClosedError(str(self.step))
 
+    def open_number(self) -> int:
+        """Return the number.
+
+        Raises:
+            StepClosedError: The step has ended.
+        """
+        self.check_open()
+        return self.number
+
     def close(self) -> None:
         """End it."""
         self.check_open()
@@ -67,14 +81,14 @@ class Scopes:
 
     def __init__(self, names: Iterable[str | None] = (None,)) -> None:
         self.names = list(names)
-        self._uses = {name: 1 for name in self.names if name is not None}
+        self._uses = Counter(re.sub(r"#\d+$", "", name) for name in self.names if name is not None)
         self._lock = threading.Lock()
 
     def open(self, path: str) -> Scope:
         """Open a step. A name used again counts up: "epoch", "epoch#2"."""
         with self._lock:
-            uses = self._uses.get(path, 0) + 1
-            self._uses[path] = uses
+            self._uses[path] += 1
+            uses = self._uses[path]
             name = path if uses == 1 else f"{path}#{uses}"
             self.names.append(name)
             return Scope(name, len(self.names) - 1)
@@ -91,6 +105,9 @@ class Copied:
 
     def __init__(self, thaw: Thaw) -> None:
         self.thaw = thaw
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return store, (self.thaw(), "a copy of a recorded value")
 
 
 def store(value: Any, subject: str) -> Any:
@@ -109,36 +126,41 @@ def fetch(kept: Any) -> Any:
 
 
 class PointLog:
-    """The points of one series, in the order in which they were recorded."""
+    """The points of one series, in the order in which they were recorded.
 
-    __slots__ = ("_blocks", "_lock", "_tail", "extend")
+    Attributes:
+        tail: The newest points, each as three items.
+        extend: Adds items to the tail, all or none, whatever other threads do.
+    """
+
+    __slots__ = ("_blocks", "_lock", "extend", "tail")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._blocks: list[_Block] = []
-        self._tail: list[Any] = []
-        self.extend = self._tail.extend
+        self.tail: list[Any] = []
+        self.extend = self.tail.extend
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._blocks) * _BLOCK + len(self._tail) // 3
+            return len(self._blocks) * _BLOCK + len(self.tail) // 3
 
     def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
         """Add a point, by one call that no other thread can interrupt."""
         self.extend((value, tags, number))
-        if len(self._tail) >= 3 * _BLOCK:
-            self._seal()
+        if len(self.tail) >= FULL:
+            self.seal()
 
-    def _seal(self) -> None:
+    def seal(self) -> None:
         """Pack the oldest points of the tail. Others may append meanwhile; readers wait."""
         with self._lock:
-            if len(self._tail) >= 3 * _BLOCK:
-                self._blocks.append(_Block.of(self._tail[: 3 * _BLOCK]))
-                del self._tail[: 3 * _BLOCK]
+            if len(self.tail) >= FULL:
+                self._blocks.append(_Block.of(self.tail[:FULL]))
+                del self.tail[:FULL]
 
     def _snapshot(self) -> tuple[list["_Block"], list[Any]]:
         with self._lock:
-            return self._blocks[:], self._tail[:]
+            return self._blocks[:], self.tail[:]
 
     def rows(self) -> Iterator[Row]:
         """Return all points, oldest first, as they are now."""
@@ -175,7 +197,7 @@ class PointLog:
         """Return the log that was pickled."""
         log = cls()
         log._blocks.extend(state[0])
-        log._tail.extend(state[1])
+        log.tail.extend(state[1])
         return log
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -206,17 +228,26 @@ def _pack(items: Sequence[Any]) -> _Column:
     if types == {float}:
         return array("d", items)
     if types == {int}:
-        low, high = min(items), max(items)
-        for code in "bhiq":
-            limit = 1 << (8 * array(code).itemsize - 1)
-            if -limit <= low and high < limit:
-                return array(code, items)
+        return _pack_ints(items)
+    if not types <= {str, bool, NoneType, int, _Absent}:
+        return tuple(items)
     # Equal values of different types are different values: 1 and True.
-    if all(kind in (str, bool, NoneType, int, _Absent) or issubclass(kind, Enum) for kind in types):
-        places: dict[Any, int] = {}
-        codes = [places.setdefault((type(item), item), len(places)) for item in items]
-        if len(places) <= 256:
-            return _Coded(bytes(codes), tuple(item for _, item in places))
+    keys = items if len(types) == 1 else list(zip(map(type, items), items, strict=True))
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    if len(places) > 256:
+        return tuple(items)
+    table = tuple(places) if len(types) == 1 else tuple(item for _, item in places)
+    return _Coded(bytes(map(places.__getitem__, keys)), table)
+
+
+def _pack_ints(items: Sequence[int]) -> _Column:
+    if items[0] == items[-1] and items.count(items[0]) == len(items):
+        return _Coded(bytes(len(items)), (items[0],))
+    for code in "bhiq":
+        try:
+            return array(code, items)
+        except OverflowError:
+            continue
     return tuple(items)
 
 
@@ -227,6 +258,21 @@ class _Absent(Enum):
 
 
 _ABSENT = _Absent.ABSENT
+
+
+def _columns(tags: list[dict[str, Any]]) -> tuple[tuple[str, ...] | None, list[list[Any]]]:
+    """Return the names of tags and a column for each; no names where there are too many different ones."""
+    names = tuple(tags[0])
+    # Most often all points have the same tags, and as many as the first one has.
+    if set(map(len, tags)) == {len(names)}:
+        try:
+            return names, [[tag[name] for tag in tags] for name in names]
+        except KeyError:
+            pass
+    names = tuple(dict.fromkeys(chain.from_iterable(tags)))
+    if len(names) > _WIDEST:
+        return None, []
+    return names, [[tag.get(name, _ABSENT) for tag in tags] for name in names]
 
 
 class _Block(NamedTuple):
@@ -242,11 +288,11 @@ class _Block(NamedTuple):
     def of(cls, tail: list[Any]) -> "_Block":
         """Pack points."""
         tags: list[dict[str, Any]] = tail[1::3]
-        names = tuple(dict.fromkeys(chain.from_iterable(tags)))
         packed, scopes = _pack(tail[0::3]), _pack(tail[2::3])
-        if len(names) > _WIDEST:
+        names, columns = _columns(tags)
+        if names is None:
             return cls(packed, scopes, None, (tags,))
-        return cls(packed, scopes, names, tuple(_pack([tag.get(name, _ABSENT) for tag in tags]) for name in names))
+        return cls(packed, scopes, names, tuple(map(_pack, columns)))
 
     @property
     def values(self) -> Iterable[Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .schema import Schema
 from .values import Thaw, secrets_in
@@ -13,15 +13,9 @@ from .values import Thaw, secrets_in
 __all__ = ["Cell", "EarlyRead", "Lineage", "Provenance", "StepRecord"]
 
 
-class Cell(NamedTuple):
-    """A key's value as it is kept, and who wrote it."""
-
-    kept: Any
-    thaw: Thaw | None
-    step: str | None
-    """The step that wrote it; None outside any step."""
-    is_input: bool
-    """Whether it was there when the context was made."""
+Cell: TypeAlias = tuple[Any, Thaw | None, str | None, bool]
+"""A key's value as it is kept; what makes a copy of it for a reader, if anything; the step that wrote it, if a step
+did; and whether it was there when the context was made. A plain tuple, since each write makes one."""
 
 
 class StepRecord(NamedTuple):
@@ -133,7 +127,7 @@ class Provenance:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The keys that were there when the context was made."""
-        return tuple(key for key, cell in self._cells_now() if cell.is_input)
+        return tuple(key for key, (_, _, _, is_input) in self._cells_now() if is_input)
 
     @property
     def unread_inputs(self) -> tuple[str, ...]:
@@ -150,10 +144,10 @@ class Provenance:
     def early_reads(self) -> tuple[EarlyRead, ...]:
         """The keys that a step looked for before another one, or nobody's step, wrote them."""
         return tuple(
-            EarlyRead(key, record.name, self._cells[key].step)
+            EarlyRead(key, record.name, self.writer(key))
             for record in self._steps
             for key in record.absent
-            if key in self._cells and self._cells[key].step != record.name
+            if key in self._cells and self.writer(key) != record.name
         )
 
     @property
@@ -161,12 +155,12 @@ class Provenance:
         """The graph of what was made from what."""
         return Lineage(
             tuple((key, record.name) for record in self._steps for key in record.reads),
-            tuple((cell.step, key) for key, cell in self._cells_now() if cell.step is not None),
+            tuple((step, key) for key, (_, _, step, _) in self._cells_now() if step is not None),
         )
 
     def writer(self, key: str) -> str | None:
         """Return the step that wrote a key; None if it is not written, or was written outside any step."""
-        return self._cells[key].step if key in self._cells else None
+        return self._cells[key][2] if key in self._cells else None
 
     def digest(self, key: str) -> str | None:
         """Return a digest of a key's value, the same in every process.
@@ -181,7 +175,8 @@ class Provenance:
         declared = self._schema.keys.get(key, self._schema.others)
         if cell is None or declared is None or declared.secret or declared.shared:
             return None
-        value = cell.kept if cell.thaw is None else cell.thaw()
+        kept, thaw, _, _ = cell
+        value = kept if thaw is None else thaw()
         content = None if secrets_in(value) else declared.content(value)
         return None if content is None else hashlib.blake2b(content, digest_size=16).hexdigest()
 

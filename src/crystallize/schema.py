@@ -5,15 +5,23 @@ so each key's validator is taken out of the schema's own, with its definitions a
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache, cached_property, lru_cache, partial
+from hashlib import blake2b
+from math import isfinite
 from types import UnionType
-from typing import Any, TypeAlias, get_args, get_origin
-from weakref import WeakKeyDictionary
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, to_jsonable_python
+from pydantic_core import (
+    PydanticKnownError,
+    PydanticSerializationError,
+    SchemaSerializer,
+    SchemaValidator,
+    to_jsonable_python,
+)
 from typing_extensions import is_typeddict
 
 from .errors import (
@@ -31,7 +39,7 @@ from .errors import (
     UnknownKeyError,
 )
 from .text import nearest, short
-from .values import SECRETS, Mark, Shared
+from .values import PLAIN, SECRETS, Mark, Shared, masked, secrets_in
 
 __all__ = ["Key", "MetricChecks", "Output", "Schema", "plain_key", "problems_of", "shape_name"]
 
@@ -59,9 +67,9 @@ def plain_key(key: object) -> str:
     if not plain:
         raise InvalidKeyError("''", "is empty")
     if len(plain) > 255:
-        raise InvalidKeyError(short(plain), f"has {len(plain)}")
+        raise InvalidKeyError(short(plain), f"has {len(plain)} characters")
     if not plain.isprintable():
-        raise InvalidKeyError(short(plain), "has others")
+        raise InvalidKeyError(short(plain), "has unprintable ones")
     return plain
 
 
@@ -70,7 +78,7 @@ def shape_name(shape: Any) -> str:
     if isinstance(shape, UnionType):
         return str(shape)
     if get_origin(shape) is None:
-        return str(getattr(shape, "__qualname__", shape))
+        return str(getattr(shape, "__qualname__", repr(shape)))
     return f"{shape_name(get_origin(shape))}[{', '.join(map(shape_name, get_args(shape)))}]"
 
 
@@ -89,12 +97,15 @@ class Key:
     aliases: tuple[tuple[str | int, ...], ...]
     """Where else an initial mapping may have it, each a way down."""
     default: _Node | None
+    validates_default: bool
     shared: bool
     output: bool
     secret: bool
     """Whether its type holds a secret anywhere."""
     required: bool
     """Whether a snapshot needs it to be written."""
+    beside: Collection[str] | None
+    """The keys that its validators may look at; None where that is any key."""
 
     @property
     def is_input(self) -> bool:
@@ -124,7 +135,7 @@ class Key:
         except ValidationError as error:
             failure, cause = InvalidValueError(name, self.problems(name, error)), self._cause(error)
         except KeyError as error:
-            if (absent := self._absent(error, held())) is None:
+            if self.validate_among is None or (absent := self._absent(name, error, held())) is None:
                 raise
             failure, cause = absent, None
         # Outside of the handlers: Pydantic's own error shows its input, and would come along as context.
@@ -139,7 +150,7 @@ class Key:
         """
         node = self.default or {}
         if "default_factory" not in node:
-            value = node["default"]
+            value = deepcopy(node["default"])
         elif not node.get("default_factory_takes_data"):
             value = node["default_factory"]()
         else:
@@ -147,80 +158,110 @@ class Key:
             try:
                 value = node["default_factory"](data)
             except KeyError as error:
-                if (absent := self._absent(error, data)) is None:
+                if (absent := self._absent(self.name, error, data)) is None:
                     raise
                 raise absent from error
-        return self.check(self.name, value, held) if node.get("validate_default") else value
+        return self.check(self.name, value, held) if self.validates_default else value
 
     def problems(self, name: str, error: ValidationError) -> tuple[Problem, ...]:
         """Return what a validation error says, with no input where there may be a secret in it."""
-        return tuple(problems_of(error, (name,), secret=self.secret))
+        # Among others, Pydantic says itself which key it speaks of.
+        given = () if self.validate_among is None else (self.name,)
+        return tuple(problems_of(error, (name,), given, secret=self.secret))
 
     def content(self, value: Any) -> bytes | None:
         """Return bytes that are the same for equal values in every process; None where that is not known."""
-        if type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
-            return None if value.dtype.hasobject else repr((value.dtype.descr, value.shape)).encode() + value.tobytes()
         try:
-            jsonable = _ordered(value) if _has_set(value) else self.serialize(value)
+            jsonable = _ordered(value) if _needs_order(value) else self.serialize(value)
             return json.dumps(jsonable, sort_keys=True).encode()
         except (PydanticSerializationError, TypeError, ValueError, RecursionError):
             return None
 
-    def _absent(self, error: KeyError, held: Mapping[str, Any]) -> AbsentKeyError | None:
+    def _absent(self, name: str, error: KeyError, held: Mapping[str, Any]) -> AbsentKeyError | None:
+        """Return what is to be said if the error is of a key that is not written yet."""
         asked = error.args[0] if error.args else None
         if isinstance(error, AbsentKeyError) or not isinstance(asked, str) or asked in held:
             return None
-        return AbsentKeyError(asked, needed_by=self.name)
+        return AbsentKeyError(asked, needed_by=name) if self.beside is None or asked in self.beside else None
 
     def _cause(self, error: ValidationError) -> BaseException | None:
         """What a user's own validator raised, for its traceback."""
-        details = error.errors(include_url=False)
-        return None if self.secret else details[0].get("ctx", {}).get("error")
+        return None if self.secret else _raised_in(error)
 
 
-def _has_set(value: Any) -> bool:
-    if isinstance(value, set | frozenset):
-        return True
-    if isinstance(value, dict):
-        return any(map(_has_set, value.values()))
-    return isinstance(value, list | tuple) and any(map(_has_set, value))
+def _is_array(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject
+
+
+def _inner(value: Any) -> Any:
+    """Return what JSON would show of a value that holds others; None of one that holds none."""
+    if isinstance(value, BaseModel):
+        return value.__dict__
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return value if isinstance(value, (dict, list, tuple, set, frozenset)) else None
+
+
+def _needs_order(value: Any) -> bool:
+    """Whether JSON is not enough: an array has none, a set has any order, and NaN would be the same as None."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    inner = _inner(value)
+    if inner is None:
+        return _is_array(value)
+    parts = [*inner.keys(), *inner.values()] if isinstance(inner, dict) else inner
+    return isinstance(inner, (set, frozenset)) or any(map(_needs_order, parts))
 
 
 def _ordered(value: Any) -> Any:
-    """Make JSON of a value with sets in it, whose order is not the same in every process."""
-    if isinstance(value, set | frozenset):
-        return sorted(json.dumps(_ordered(item), sort_keys=True) for item in value)
-    if isinstance(value, dict):
-        return {str(key): _ordered(item) for key, item in value.items()}
-    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else to_jsonable_python(value)
+    """Make JSON of what needs more than the schema's own."""
+    inner = _inner(value)
+    if isinstance(inner, (set, frozenset)):
+        return sorted(json.dumps(_ordered(item), sort_keys=True) for item in inner)
+    if isinstance(inner, dict):
+        return {json.dumps(_ordered(key), sort_keys=True): _ordered(item) for key, item in inner.items()}
+    if inner is not None:
+        return [_ordered(item) for item in inner]
+    if _is_array(value):
+        return [str(value.dtype.descr), value.shape, blake2b(value.tobytes()).hexdigest()]
+    return to_jsonable_python(value)
 
 
-_ALLOWED_SECRETLY = ("_type", "missing", "literal_error", "finite_number")
-"""Endings of the kinds of error whose message never repeats the input."""
+def _raised_in(error: ValidationError) -> BaseException | None:
+    """Return what a user's own validator raised, for its traceback."""
+    cause: BaseException | None = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+    return cause
 
 
-def problems_of(error: ValidationError, at: tuple[str, ...], *, secret: bool) -> Iterator[Problem]:
+def _fixed_message(kind: Any) -> str:
+    """Return Pydantic's own message for a kind of error if nothing that was given can be in it."""
+    try:
+        return PydanticKnownError(kind).message()
+    except (KeyError, TypeError):  # not Pydantic's, or one with a place for what was given
+        return f"is not allowed ({kind})"
+
+
+def problems_of(
+    error: ValidationError, at: tuple[str, ...], given: tuple[str, ...] = (), *, secret: bool = False
+) -> Iterator[Problem]:
     """Turn a validation error into problems.
 
     Args:
         error: What Pydantic raised.
         at: The key or tag that was validated.
+        given: How the error itself begins each location, if it names the key.
         secret: Show nothing that comes from the input: no value, no key of a dict, no user's message.
     """
     for detail in error.errors(include_url=False):
-        location = detail["loc"][1:] if detail["loc"][:1] == at else detail["loc"]
-        message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        value = detail["input"]
         missing = detail["type"] in ("missing", "missing_argument")
-        if missing:
-            message = _MISSING
-        if secret:
-            safe = detail["type"].endswith(_ALLOWED_SECRETLY)
-            message = message if safe else f"is not allowed ({detail['type']})"
-            location = tuple(part for part in location if isinstance(part, int))
+        value = detail["input"]
         kind = "" if missing else type(value).__name__
-        shown = None if secret or missing or detail["type"] == "extra_forbidden" else short(value)
-        yield Problem((*at, *location), message, kind, shown)
+        if secret:
+            yield Problem(at, _fixed_message(detail["type"]).removeprefix("Input "), kind, None)
+            continue
+        message = _MISSING if missing else detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        shown = None if missing or detail["type"] == "extra_forbidden" else short(value)
+        yield Problem((*at, *detail["loc"][len(given) :]), message, kind, shown)
 
 
 class Schema:
@@ -230,6 +271,7 @@ class Schema:
         shape: The type that it was made of.
         name: How that is written in code.
         keys: What it says of each key that it declares, in its order.
+        validators: The validators of the keys whose values are validated by themselves.
         others: What it says of all other keys; None where there may be none.
         by_items: Whether its keys are items, as in a dict, and not attributes.
         frozen: Whether instances of the shape refuse assignment.
@@ -242,6 +284,7 @@ class Schema:
         self.by_items = self._core.kind in ("typed-dict", "dict")
         self.frozen = _is_frozen(get_origin(shape) or shape)
         self.keys = {name: self._core.key(name, field) for name, field in self._core.fields.items()}
+        self.validators = {name: key.validate for name, key in self.keys.items() if key.validate_among is None}
         self.others = None if self._core.others is None else self._core.key("", {"schema": self._core.others})
 
     @classmethod
@@ -252,11 +295,13 @@ class Schema:
             SchemaError: The shape has no keys, or Pydantic cannot work with it.
         """
         # By class alone: of generic types equal ones may differ, as dict[str, int | str] and dict[str, str | int].
-        if not isinstance(shape, type):
-            return cls(shape)
-        if shape not in _schemas:
-            _schemas[shape] = cls(shape)
-        return _schemas[shape]
+        return _schema_of_class(shape) if isinstance(shape, type) else cls(shape)
+
+    @staticmethod
+    @cache
+    def untyped() -> "Schema":
+        """Return the schema of a context without a shape: anything goes. Made when first asked for."""
+        return Schema(dict[str, Any])
 
     def key(self, name: object) -> Key:
         """Return what it says of a key.
@@ -289,16 +334,17 @@ class Schema:
             raise IncompleteContextError(self.name, missing)
         if self.by_items:
             return values
+        written = {*values}
         for name, key in self.keys.items():
             if name not in values and key.default is not None:
                 values[name] = key.make_default(lambda: values)
         try:
-            return self._assemble.validate_python(values)
+            return self._assemble.validate_python((values, written))
         except ValidationError as error:
-            secret = any(key.secret for key in self.keys.values())
-            problems = [problem._replace(type="", value=None) for problem in problems_of(error, (), secret=False)]
-            failure = InvalidSnapshotError(self.name, tuple(problems))
-            cause = None if secret else error.errors(include_url=False)[0].get("ctx", {}).get("error")
+            problems = [problem._replace(type="", value=None) for problem in problems_of(error, ())]
+            texts = [problem._replace(allowed=masked(problem.allowed, values)) for problem in problems]
+            failure = InvalidSnapshotError(self.name, tuple(texts))
+            cause = None if secrets_in(values) else _raised_in(error)
         raise failure from cause
 
     @cached_property
@@ -310,27 +356,37 @@ class Schema:
             node = {**{name: part for name, part in outer.items() if name != "ref"}, "schema": node}
         return SchemaValidator(self._core.defined(node), self._core.config)
 
-    def _instance(self, values: dict[str, Any]) -> Any:
+    def _instance(self, parts: tuple[dict[str, Any], set[str]]) -> Any:
         """Make an instance of a model or dataclass, without its field validators."""
+        values, written = parts
         cls = get_origin(self.shape) or self.shape
-        instance = cls.__new__(cls)
         if not issubclass(cls, BaseModel):
+            instance = cls.__new__(cls)
             for name, value in values.items():
                 object.__setattr__(instance, name, value)
             if hasattr(instance, "__post_init__"):
                 instance.__post_init__()
             return instance
-        extra = {name: values.pop(name) for name in [*values] if name not in self.keys}
-        object.__setattr__(instance, "__dict__", values)
-        object.__setattr__(instance, "__pydantic_fields_set__", {*values, *extra})
-        object.__setattr__(instance, "__pydantic_extra__", extra if self.others is not None else None)
-        object.__setattr__(instance, "__pydantic_private__", None)
-        if cls.__pydantic_post_init__:
-            instance.model_post_init(None)
-        return instance
+        return _model(cls, values, written)
 
 
-_schemas: WeakKeyDictionary[type, Schema] = WeakKeyDictionary()
+def _model(cls: Any, values: dict[str, Any], written: set[str]) -> Any:
+    """Make an instance of a model without its validators."""
+    own = {name: values[name] for name in values if name in cls.__pydantic_fields__}
+    extra = {name: values[name] for name in values if name not in own}
+    instance = cls.__new__(cls)
+    object.__setattr__(instance, "__dict__", own)
+    object.__setattr__(instance, "__pydantic_fields_set__", written)
+    object.__setattr__(instance, "__pydantic_extra__", extra if cls.model_config.get("extra") == "allow" else None)
+    object.__setattr__(instance, "__pydantic_private__", None)
+    if cls.__pydantic_post_init__:
+        instance.model_post_init(None)
+    return instance
+
+
+@lru_cache(maxsize=256)
+def _schema_of_class(cls: type) -> Schema:
+    return Schema(cls)
 
 
 def _is_frozen(cls: Any) -> bool:
@@ -344,15 +400,19 @@ class MetricChecks:
 
     Attributes:
         tag_names: The tags that it declares.
+        split: Returns tags that are plainly right by name, or raises; None where the metric's types, or a tag's,
+            are such that what validates may be other than a number, a bool or a text.
         tag_model: The model that its tags are instances of; None where they are dicts, or where there are none.
         validate: Validates a value.
         validate_tags: Validates tags, given as a mapping; None where it takes none.
     """
 
-    __slots__ = ("_fields", "_open", "tag_model", "tag_names", "validate", "validate_tags")
+    __slots__ = ("_fields", "_open", "split", "tag_model", "tag_names", "validate", "validate_tags")
 
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
-        self.validate = self._validator(metric, _core_schema(type, f"metric {metric!r}"), None)
+        node = _core_schema(type, f"metric {metric!r}")
+        self.validate = self._validator(metric, node, None)
+        self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if node["type"] in _NUMBERS else None
         self.validate_tags: Callable[[Any], Any] | None = None
         self.tag_model: Any = None
         self._fields: dict[str, Key] = {}
@@ -362,25 +422,34 @@ class MetricChecks:
         self.tag_names = tuple(self._fields)
 
     def _take_tags(self, metric: str, tags: Any) -> None:
-        kind = _kind(tags)
-        if kind not in ("model", "typed-dict"):
+        if not is_typeddict(get_origin(tags) or tags) and not _is_model(get_origin(tags) or tags):
             raise SchemaError(f"metric {metric!r}", f"its tags are a TypedDict or a model, not {shape_name(tags)}")
         core = _Core.of(tags)
         self._fields = {name: core.key(name, field) for name, field in core.fields.items()}
         self._open = core.others is not None
         node = _core_schema(tags, shape_name(tags))
-        if kind == "model":
+        if _is_model(get_origin(tags) or tags):
             self.tag_model = get_origin(tags) or tags
         self.validate_tags = self._validator(metric, node, core.config)
+        if self.split is not None:
+            self.split = self._splitter(node, core)
+
+    def _splitter(self, node: _Node, core: "_Core") -> Callable[[Any], dict[str, Any]] | None:
+        plain = all(_unwrapped(field["schema"])["type"] in _PLAIN_NODES for field in core.fields.values())
+        if self._open or not plain or node["type"] not in ("typed-dict", "model"):
+            return None
+        return self.validate_tags if self.tag_model is None else _model_splitter(self.tag_model)
 
     @staticmethod
     def _validator(metric: str, node: Any, config: Any) -> Callable[[Any], Any]:
         definitions = {one["ref"]: one for one in node.get("definitions", ())}
         if any(_is_secret(part) for part in _parts(node, definitions)):
             raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
-        if node["type"] == "typed-dict" and node.get("extra_behavior") != "allow" and "extras_schema" not in node:
-            own: Any = dict(node, extra_behavior="forbid")
-            return SchemaValidator(own, config).validate_python
+        if node["type"] == "typed-dict" and not _allows_more(node):
+            node = dict(node, extra_behavior="forbid")
+        if any("validation_alias" in part for part in _parts(node, definitions)):
+            # Elsewhere tags go by their names, so here they may too.
+            return partial(SchemaValidator(node, config).validate_python, by_alias=True, by_name=True)
         return SchemaValidator(node, config).validate_python
 
     def check(self, metric: str, value: Any) -> Any:
@@ -392,9 +461,9 @@ class MetricChecks:
         try:
             return self.validate(value)
         except ValidationError as error:
-            problems = problems_of(error, (), secret=False)
+            problems = problems_of(error, ())
             failure = InvalidMetricError(metric, tuple(problems))
-            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+            cause = _raised_in(error)
         raise failure from cause
 
     def check_tags(self, metric: str, tags: Any) -> dict[str, Any]:
@@ -411,12 +480,8 @@ class MetricChecks:
             if tags is None or tags == {}:
                 return {}
             raise InvalidTagError(metric, (Problem((), "takes no tags", type(tags).__name__, short(tags)),))
-        if self.tag_model is not None:
-            if isinstance(tags, BaseModel) and type(tags) is not self.tag_model:
-                should = f"should be an instance of {shape_name(self.tag_model)} or a mapping"
-                raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
-            if type(tags) is self.tag_model:
-                return {**tags.__dict__, **(tags.__pydantic_extra__ or {})}
+        if self.tag_model is not None and isinstance(tags, BaseModel):
+            return self._of_model(metric, tags)
         given: Any = {} if tags is None else tags
         problems = self._unknown(given)
         valid: Any = None
@@ -424,12 +489,30 @@ class MetricChecks:
         try:
             valid = self.validate_tags(given)
         except ValidationError as error:
-            problems += [one for one in problems_of(error, (), secret=False) if one.allowed != _FORBIDDEN]
-            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+            # What is unknown at the top is named already, with the nearest name.
+            named = {problem.location for problem in problems}
+            problems += [one for one in problems_of(error, ()) if one.location not in named]
+            cause = _raised_in(error)
         if problems:
             missing = any(problem.allowed == _MISSING for problem in problems)
             raise (MissingTagError if missing else InvalidTagError)(metric, tuple(problems)) from cause
-        return self.check_tags(metric, valid) if self.tag_model is not None else dict(valid)
+        return self._of_model(metric, valid) if self.tag_model is not None else dict(valid)
+
+    def _of_model(self, metric: str, tags: BaseModel) -> dict[str, Any]:
+        """Return the tags in an instance of their model."""
+        if not isinstance(tags, self.tag_model):
+            should = f"should be an instance of {shape_name(self.tag_model)} or a mapping"
+            raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
+        found = {**tags.__dict__, **(tags.__pydantic_extra__ or {})}
+        unknown = [name for name in found if name in type(tags).__pydantic_fields__ and name not in self._fields]
+        if unknown and not self._open:
+            raise InvalidTagError(metric, tuple(map(self.unknown, unknown)))
+        declared = {*self._fields, *unknown, *(tags.__pydantic_extra__ or {})}
+        return {name: tag for name, tag in found.items() if name in declared}
+
+    def make_tags(self, tags: dict[str, Any]) -> Any:
+        """Make what a reader gets of tags by name: an instance of their model, or the dict itself."""
+        return tags if self.tag_model is None else _model(self.tag_model, tags, {*tags})
 
     def _unknown(self, tags: Any) -> list[Problem]:
         """Undeclared tags, which a model would ignore."""
@@ -441,7 +524,8 @@ class MetricChecks:
     def unknown(self, tag: str) -> Problem:
         """Return what to say of a tag that is not declared."""
         near = nearest(tag, self.tag_names)
-        hint = f"did you mean {near!r}?" if near else f"declared are {', '.join(self.tag_names)}"
+        declared = f"declared are {', '.join(self.tag_names)}" if self.tag_names else "it has none"
+        hint = f"did you mean {near!r}?" if near else declared
         return Problem((tag,), f"is not a tag of this metric; {hint}", "", "")
 
     def check_tag(self, metric: str, tag: str, value: Any) -> Any:
@@ -454,7 +538,7 @@ class MetricChecks:
             try:
                 return self._fields[tag].validate(value)
             except ValidationError as error:
-                failure = InvalidTagError(metric, tuple(problems_of(error, (tag,), secret=False)))
+                failure = InvalidTagError(metric, tuple(problems_of(error, (tag,))))
         elif tag in self._fields or self._open:
             return value
         else:
@@ -462,8 +546,34 @@ class MetricChecks:
         raise failure
 
 
+_NUMBERS = ("float", "int", "bool")
+_PLAIN_NODES = (*_NUMBERS, "str", "literal")
+
+
+def _unwrapped(node: _Node) -> _Node:
+    """A node without what allows None or gives a default."""
+    return _unwrapped(node["schema"]) if node["type"] in ("nullable", "default") else node
+
+
+def _no_tags(tags: None) -> dict[str, Any]:
+    if tags is not None:
+        raise TypeError("takes no tags")
+    return {}
+
+
+def _model_splitter(model: type[BaseModel]) -> Callable[[Any], dict[str, Any]]:
+    names = model.__pydantic_fields__.keys()
+
+    def split(tags: Any) -> dict[str, Any]:
+        found: dict[str, Any] = tags.__dict__.copy()
+        if type(tags) is not model or not PLAIN.issuperset(map(type, found.values())) or found.keys() != names:
+            raise TypeError("not plainly tags of this model")
+        return found
+
+    return split
+
+
 _MISSING = "is missing"
-_FORBIDDEN = "Extra inputs are not permitted"
 
 
 class _Core:
@@ -494,7 +604,8 @@ class _Core:
             SchemaError: The shape has no keys, or Pydantic cannot work with it.
         """
         kind = _kind(shape)
-        node = _core_schema(shape, shape_name(shape))
+        plain: Any = dict
+        node = _core_schema(plain[get_args(shape)] if get_origin(shape) is Mapping else shape, shape_name(shape))
         core = cls(kind, [])
         while True:
             if node["type"] == "definitions":
@@ -517,8 +628,8 @@ class _Core:
 
     def _take_fields(self, node: _Node, shape: Any) -> None:
         if node["type"] == "dict":
-            if node.get("keys_schema", {"type": "any"})["type"] not in ("str", "any"):
-                raise SchemaError(shape_name(shape), "a context's keys are str; write dict[str, ...]")
+            if node.get("keys_schema", {"type": "any"}) not in ({"type": "str"}, {"type": "any"}):
+                raise SchemaError(shape_name(shape), "a context's keys are any str; write dict[str, ...]")
             self.others = node.get("values_schema", {"type": "any"})
             return
         if node["type"] not in ("model-fields", "dataclass-args", "typed-dict"):
@@ -529,7 +640,7 @@ class _Core:
             raise SchemaError(shape_name(shape), "an InitVar is no key, as nothing holds it; declare a field instead")
         if node["type"] == "typed-dict":
             self.config = node.get("config")
-        if node.get("extra_behavior") == "allow" or "extras_schema" in node or self.others is not None:
+        if _allows_more(node) or self.others is not None:
             self.others = node.get("extras_schema", {"type": "any"})
 
     def defined(self, node: Any) -> Any:
@@ -540,9 +651,11 @@ class _Core:
         """Return what a field's node says of its key."""
         node = field["schema"]
         own = self.defined(node)
-        parts = list(_parts(node, {one["ref"]: one for one in self.definitions}))
-        marks = {mark for part in _top(node) for mark in part.get("metadata", {}).get("crystallize", ())}
-        default = next((part for part in _top(node) if part["type"] == "default"), None)
+        definitions = {one["ref"]: one for one in self.definitions}
+        parts, top = list(_parts(node, definitions)), list(_top(node, definitions))
+        marks = {mark for part in top for mark in part.get("metadata", {}).get("crystallize", ())}
+        default = next((part for part in top if part["type"] == "default"), None)
+        validates_default = (default or {}).get("validate_default")
         among = None
         if any(part.get("type") == "with-info" for part in parts):
             fields = {"type": "model-fields", "fields": {name: {"type": "model-field", "schema": node}}}
@@ -556,10 +669,14 @@ class _Core:
             serialize=lambda value: serializer.to_python(value, mode="json"),
             aliases=_ways(field.get("validation_alias")),
             default=default,
+            validates_default=bool(
+                (self.config or {}).get("validate_default") if validates_default is None else validates_default
+            ),
             shared=Shared.__name__ in marks,
             output=Output.__name__ in marks,
             secret=any(_is_secret(part) for part in parts),
             required=not optional,
+            beside=self.fields.keys() if self.others is None else None,
         )
 
 
@@ -576,9 +693,15 @@ def _kind(shape: Any) -> str:
         return "typed-dict"
     if is_dataclass(cls) and isinstance(cls, type):
         return "dataclass"
-    if isinstance(cls, type) and issubclass(cls, BaseModel) and not cls.__pydantic_root_model__:
+    if _is_model(cls):
         return "model"
     name = shape_name(shape)
+    if isinstance(shape, str):
+        raise SchemaError(name, "a context is made over a type, not over the name of one; write it without quotes")
+    if isinstance(shape, TypeVar):
+        raise SchemaError(
+            shape.__name__, f"a type variable says nothing yet; write a type in place of {shape.__name__}"
+        )
     if getattr(cls, "_is_protocol", False):
         raise SchemaError(
             name,
@@ -589,6 +712,10 @@ def _kind(shape: Any) -> str:
         "it declares no keys; a context is made over a Pydantic model, a TypedDict, a dataclass or dict[str, V]. "
         f"For keys of your own choice that all hold this type write FrozenContext[dict[str, {name}]]",
     )
+
+
+def _is_model(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, BaseModel) and not cls.__pydantic_root_model__
 
 
 def _core_schema(shape: Any, name: str) -> _Node:
@@ -608,17 +735,21 @@ def _core_schema(shape: Any, name: str) -> _Node:
 def _reason(error: PydanticUserError) -> str:
     if error.code == "typed-dict-version":
         return "before Python 3.12 Pydantic needs its TypedDict to be the one of typing_extensions; import that one"
-    return (error.message or str(error)).partition("\n")[0]
+    # What follows is advice for those who write a model.
+    return (error.message or str(error)).partition("\n")[0].partition(". Set `arbitrary_types_allowed")[0]
 
 
-def _top(node: _Node) -> Iterator[_Node]:
+def _top(node: _Node, definitions: dict[str, _Node]) -> Iterator[_Node]:
     """The nodes around one value: down to what it is, not into what it holds."""
     yield node
-    inner = node.get("schema")
-    if isinstance(inner, dict) and node["type"] not in ("model", "dataclass"):
-        yield from _top(inner)
+    inner = definitions.get(node["schema_ref"]) if node["type"] == "definition-ref" else node.get("schema")
+    if isinstance(inner, dict) and inner["type"] not in ("model", "dataclass") and node["type"] not in _HOLDERS:
+        yield from _top(inner, definitions)
     for choice in node.get("choices", ()) if node["type"] == "union" else ():
-        yield from _top(choice[0] if isinstance(choice, tuple) else choice)
+        yield from _top(choice[0] if isinstance(choice, tuple) else choice, definitions)
+
+
+_HOLDERS = ("model", "dataclass")
 
 
 def _parts(node: Any, definitions: dict[str, _Node]) -> Iterator[_Node]:
@@ -636,6 +767,12 @@ def _parts(node: Any, definitions: dict[str, _Node]) -> Iterator[_Node]:
                 rest.append(definitions[ref])
         elif isinstance(item, list | tuple):
             rest += item
+
+
+def _allows_more(node: _Node) -> bool:
+    """Whether a TypedDict allows undeclared keys. The oldest versions of Pydantic say so in the config alone."""
+    behavior = node.get("extra_behavior", (node.get("config") or {}).get("extra_fields_behavior"))
+    return behavior == "allow" or "extras_schema" in node
 
 
 def _is_secret(part: _Node) -> bool:

@@ -29,6 +29,15 @@ class _OneLine(reprlib.Repr):
 
     repr_bytearray = repr_bytes
 
+    def repr_int(self, value: int, level: int) -> str:
+        """Return the repr of an int, or how large it is: Python refuses to print the largest ones."""
+        return super().repr_int(value, level) if value.bit_length() < 4000 else f"<int of {value.bit_length()} bits>"
+
+    def repr_instance(self, value: object, level: int) -> str:
+        """Return the repr of any other object, cut; if it raises, so does this."""
+        text = repr(value)
+        return text if len(text) <= self.maxother else f"{text[: self.maxother - 3]}..."
+
 
 _repr = _OneLine().repr
 

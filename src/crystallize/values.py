@@ -9,6 +9,7 @@ import pickle
 import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
@@ -27,15 +28,15 @@ from types import (
     NoneType,
     NotImplementedType,
 )
-from typing import Any, Generic, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
-from .errors import UncopyableValueError
-from .text import short, type_name
+from .errors import SchemaError, UncopyableValueError
+from .text import MASK, short, type_name
 
-__all__ = ["ATOMIC", "SECRETS", "Mark", "Shared", "Thaw", "freeze", "register", "secrets_in"]
+__all__ = ["ATOMIC", "PLAIN", "SECRETS", "Mark", "Shared", "Thaw", "freeze", "masked", "register", "secrets_in"]
 
 Thaw: TypeAlias = Callable[[], Any]
 """Makes a fresh copy of a value that is kept."""
@@ -53,14 +54,18 @@ ATOMIC: frozenset[type] = frozenset(
 )
 """Types whose instances, of exactly this type, nobody can change."""
 
+PLAIN: frozenset[type] = frozenset({float, int, str, bool, NoneType})
+"""The types of most of what is measured and tagged: immutable, and no secrets."""
+
 SECRETS = (SecretStr, SecretBytes, Secret)
 """Types whose instances hide what they hold."""
 
 _LEAVES = ATOMIC - {SecretStr, SecretBytes}
 """Types whose instances hold nothing to look into."""
 
-_DEEPEST = 200
+_DEEPEST = 100
 """Levels of nesting. A reader may be deep in the stack already, and a copy must not fail where the write did not."""
+_TOO_DEEP = f"it is nested more than {_DEEPEST} levels deep"
 
 
 class Mark:
@@ -124,14 +129,18 @@ def register(kind: type | str, *, freeze: Callable[[Any], Any], thaw: Callable[[
             not be changeable.
 
     Raises:
-        TypeError: `kind` is neither a type nor a full name.
+        SchemaError: `kind` is neither a type nor a full name, or its values cannot change anyway.
     """
     if not isinstance(kind, type) and not (isinstance(kind, str) and "." in kind):
-        raise TypeError(f'register takes a type or its full name, as in "torch.Tensor"; got {short(kind)}')
+        raise SchemaError("register", f'it takes a type or its full name, as in "torch.Tensor", not {short(kind)}')
+    if kind in ATOMIC:
+        raise SchemaError("register", f"a {short(kind)} cannot change and is never copied")
     with _lock:
         if isinstance(kind, type):
             _kinds[kind] = _Kind(freeze, thaw)
         else:
+            # The newest comes first, also before those that are known from the beginning.
+            _kinds_by_name.pop(kind, None)
             _kinds_by_name[kind] = _Kind(freeze, thaw)
         _handlers.clear()
 
@@ -156,8 +165,6 @@ def freeze(value: Any, subject: str) -> _Frozen:
         return _Walk().take(value)
     except _NotThisWayError:
         pass
-    except RecursionError:
-        raise UncopyableValueError(subject, type_name(type(value)), "it is nested too deeply") from None
     except _RefusedError as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
     return _deep_copied(value, subject)
@@ -166,23 +173,27 @@ def freeze(value: Any, subject: str) -> _Frozen:
 def secrets_in(value: object) -> list[str | bytes]:
     """Return the cleartext of every secret in a value, at any depth that can be looked into."""
     found: list[str | bytes] = []
-    met: set[int] = set()
+    met: dict[int, Any] = {}
     rest = [value]
     while rest:
         item = rest.pop()
-        if type(item) in _LEAVES or id(item) in met:
-            continue
-        met.add(id(item))
-        if isinstance(item, SECRETS):
-            found.append(item.get_secret_value())
-        elif isinstance(item, dict):
-            rest += [*item.keys(), *item.values()]
-        elif isinstance(item, list | tuple | set | frozenset):
-            rest += item
-        elif isinstance(item, BaseModel) or (is_dataclass(item) and not isinstance(item, type)):
-            rest += _state(item).values()
-            rest += [getattr(item, "__pydantic_extra__", None), getattr(item, "__pydantic_private__", None)]
+        if type(item) not in _LEAVES and id(item) not in met:
+            met[id(item)] = item
+            if isinstance(item, SECRETS):
+                found.append(item.get_secret_value())
+            else:
+                rest += _inner(item)
     return found
+
+
+def masked(text: str, value: object) -> str:
+    """Return a text with a mask in place of every secret that a value holds."""
+    for secret in secrets_in(value):
+        forms = [repr(secret).removeprefix("b")[1:-1], str(secret)]
+        forms += [secret.decode(errors="replace")] if isinstance(secret, bytes) else []
+        for form in filter(None, forms):
+            text = text.replace(form, MASK)
+    return text
 
 
 class _Walk:
@@ -206,7 +217,7 @@ class _Walk:
         self._met.add(id(value))
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _RefusedError(cls, f"it is nested more than {_DEEPEST} levels deep")
+            raise _RefusedError(cls, _TOO_DEEP)
         frozen = (_handlers.get(cls) or _handler_of(cls))(self, value)
         self._depth -= 1
         if frozen[1] is None:
@@ -296,7 +307,8 @@ def _tuple(walk: _Walk, value: tuple[Any, ...]) -> _Frozen:
 def _instance(walk: _Walk, value: Any) -> _Frozen:
     """A model or a dataclass that keeps all that it has in plain attributes."""
     cls = type(value)
-    if getattr(value, "__pydantic_private__", None):
+    private = getattr(value, "__pydantic_private__", None)
+    if private:
         raise _NotThisWayError
     given = _state(value)
     state = given.copy()
@@ -312,7 +324,7 @@ def _instance(walk: _Walk, value: Any) -> _Frozen:
         if isinstance(fresh, BaseModel):
             object.__setattr__(fresh, "__pydantic_extra__", None if plan_of_extra is None else plan_of_extra())
             object.__setattr__(fresh, "__pydantic_fields_set__", set(names_set))
-            object.__setattr__(fresh, "__pydantic_private__", None)
+            object.__setattr__(fresh, "__pydantic_private__", None if private is None else {})
         return fresh
 
     if plan_of_extra is not None or not _is_flat(plan) or not _is_frozen(cls) or len(state) != len(_declared(cls)):
@@ -342,7 +354,8 @@ def _is_frozen(cls: Any) -> bool:
         return False
     if issubclass(cls, BaseModel):
         return bool(cls.model_config.get("frozen")) and not cls.__private_attributes__
-    return bool(cls.__dataclass_params__.frozen)
+    # A subclass that is no dataclass itself takes any attribute.
+    return "__dataclass_params__" in vars(cls) and bool(cls.__dataclass_params__.frozen)
 
 
 def _handler_of(cls: type) -> _Handler:
@@ -385,16 +398,22 @@ def _is_plain(cls: type) -> bool:
         # `dataclass` itself says how a frozen one with slots is pickled.
         if own is not getattr_static(reference, name, None) and getattr(own, "__module__", "") != "dataclasses":
             return False
-    return all(issubclass(base, BaseModel) or is_dataclass(base) or base in (object, Generic) for base in cls.__mro__)
+    return all(
+        issubclass(base, BaseModel) or "__dataclass_fields__" in vars(base) or base in (object, Generic)
+        for base in cls.__mro__
+    )
 
 
 def _kind_by_name(cls: type) -> _Kind | None:
-    """The kind registered under a name by which this type can be imported."""
-    package = cls.__module__.partition(".")[0]
-    for name, kind in _kinds_by_name.items():
+    """The kind registered under a name by which this type calls itself, or can be imported."""
+    package = str(cls.__module__).partition(".")[0]
+    with _lock:
+        names = list(_kinds_by_name)
+    for name in reversed(names):
         module, _, attribute = name.rpartition(".")
-        if name.partition(".")[0] == package and getattr(sys.modules.get(module), attribute, None) is cls:
-            return kind
+        imported = name.partition(".")[0] == package and getattr(sys.modules.get(module), attribute, None) is cls
+        if imported or name == type_name(cls):
+            return _kinds_by_name[name]
     return None
 
 
@@ -409,18 +428,88 @@ def _by_kind(kind: _Kind, walk: _Walk, value: Any) -> _Frozen:
 
 
 def _deep_copied(value: Any, subject: str) -> _Frozen:
-    """Freeze by `copy.deepcopy`, which knows cycles, shared references and what a class says of itself."""
+    """Freeze by `copy.deepcopy`, which knows cycles, shared references and what a class says of itself.
 
-    def copied(original: Any) -> Any:
+    What has a registered way to be copied is copied in that way, wherever it is found inside.
+    """
+    try:
+        parts = _parts(value)
+        frozen = {id(part): frozen for part in parts if (frozen := _frozen_by_kind(part)) is not None}
+    except _RefusedError as refused:
+        raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
+    # In the private copy each such part is stood in for by an object of its own, which a reader's copy looks up.
+    stand_ins = {place: part[0] if part[1] is None else _StandIn(part[1]) for place, part in frozen.items()}
+    try:
+        kept = copy.deepcopy(value, {**stand_ins})
+    except Exception as error:  # anything may come out of a class's own __deepcopy__
+        reason = _TOO_DEEP if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
+        raise UncopyableValueError(subject, type_name(type(_culprit(value, parts))), reason) from error
+
+    def thaw() -> Any:
+        fresh = {id(one): one.thaw() if isinstance(one, _StandIn) else one for one in stand_ins.values()}
         try:
-            return copy.deepcopy(original)
-        except RecursionError:
-            raise UncopyableValueError(subject, type_name(type(value)), "it is nested too deeply") from None
-        except Exception as error:  # anything may come out of a class's own __deepcopy__
-            reason = f"{type(error).__name__}: {error}"
-            raise UncopyableValueError(subject, type_name(type(value)), reason) from error
+            return copy.deepcopy(kept, fresh)
+        except Exception as error:  # as above, at a later time
+            raise UncopyableValueError(subject, type_name(type(value)), f"{type(error).__name__}: {error}") from error
 
-    return None, partial(copied, copied(value))
+    return None, thaw
+
+
+class _StandIn:
+    """Stands in a private copy for what is copied in a way of its own."""
+
+    def __init__(self, thaw: Thaw) -> None:
+        self.thaw = thaw
+
+
+def _frozen_by_kind(part: Any) -> _Frozen | None:
+    """Freeze what has a registered way to be copied; None for all else."""
+    handler = _handlers.get(type(part)) or _handler_of(type(part))
+    if not isinstance(handler, partial):
+        return None
+    try:
+        return cast("_Frozen", handler(_Walk(), part))  # what `partial` is of is one of the handlers
+    except _NotThisWayError:
+        return None
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return a value and all that can be found in it, but for what cannot change."""
+    met: dict[int, Any] = {}
+    rest = [(value, 0)]
+    while rest:
+        item, depth = rest.pop()
+        if type(item) in ATOMIC or id(item) in met:
+            continue
+        if depth > _DEEPEST:
+            raise _RefusedError(type(item), _TOO_DEEP)
+        met[id(item)] = item
+        rest += [(part, depth + 1) for part in _inner(item)]
+    return list(met.values())
+
+
+def _inner(item: Any) -> list[Any]:
+    """Return what an object holds, as far as it can be looked into."""
+    if isinstance(item, type):
+        return []
+    inner: list[Any] = [*getattr(item, "__dict__", {}).values()]
+    if isinstance(item, dict):
+        inner += [*item.keys(), *item.values()]
+    elif isinstance(item, (list, tuple, set, frozenset, deque)):
+        inner += item
+    slots = [vars(base).get("__slots__", ()) for base in type(item).__mro__]
+    names = [name for own in slots for name in ([own] if isinstance(own, str) else own) if name != "__dict__"]
+    return inner + [getattr(item, name) for name in names if hasattr(item, name)]
+
+
+def _culprit(value: Any, parts: list[Any]) -> Any:
+    """Return the innermost part that cannot be copied, which is the one to do something about."""
+    for part in reversed(parts):
+        try:
+            copy.deepcopy(part)
+        except Exception:
+            return part
+    return value
 
 
 def _freeze_array(array: Any) -> Any:
@@ -432,16 +521,22 @@ def _freeze_array(array: Any) -> Any:
     return cls(array.shape, array.dtype, array.tobytes(order), 0, None, order)
 
 
-def _repickled(value: Any) -> Any:
-    """Copy a frame with all its buffers: its own copy may share those that it takes for immutable."""
-    return pickle.loads(pickle.dumps(value, protocol=5))
+def _over_bytes(value: Any) -> Any:
+    """Copy a frame with all its buffers, over bytes that nobody can change: its own copy may share them."""
+    buffers: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(content, buffers=[buffer.raw().tobytes() for buffer in buffers])
 
 
 def _thaw_pandas(kept: Any) -> Any:
     """Copy a pandas frame or series, lazily where copy on write lets it. That never copies objects inside."""
     columns = kept.dtypes if kept.ndim == 2 else [kept.dtype]
-    if any(str(dtype) == "object" for dtype in [*columns, kept.index.dtype]):
-        return _repickled(kept)
+    labels = [level.dtype for axis in kept.axes for level in (axis.levels if hasattr(axis, "levels") else [axis])]
+    dtypes = [
+        getattr(dtype, "categories", kept.index).dtype if str(dtype) == "category" else dtype for dtype in columns
+    ]
+    if any(str(dtype) == "object" for dtype in [*dtypes, *labels]):
+        return pickle.loads(pickle.dumps(kept))
     copies_on_write = int(sys.modules["pandas"].__version__.partition(".")[0]) >= 3
     return kept.copy(deep=not copies_on_write)
 
@@ -462,7 +557,7 @@ _kinds_by_name |= {
     "numpy.generic": _Kind(_immutable, None),
     "numpy.void": _Kind(_not_implemented, None),  # the one scalar that can be changed
     "numpy.ndarray": _Kind(_freeze_array, None),
-    **{f"pyarrow.{name}": _Kind(_repickled, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")},
-    **{f"polars.{name}": _Kind(_repickled, _clone) for name in ("DataFrame", "Series")},
-    **{f"pandas.{name}": _Kind(_repickled, _thaw_pandas) for name in ("DataFrame", "Series")},
+    **{f"pyarrow.{name}": _Kind(_over_bytes, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")},
+    **{f"polars.{name}": _Kind(_over_bytes, _clone) for name in ("DataFrame", "LazyFrame", "Series")},
+    **{f"pandas.{name}": _Kind(_over_bytes, _thaw_pandas) for name in ("DataFrame", "Series")},
 }

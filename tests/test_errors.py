@@ -1,0 +1,323 @@
+"""The exceptions: one tree, whose every text is a sentence."""
+
+import copy
+import pickle
+import re
+from inspect import getdoc
+from typing import Any
+
+import pytest
+
+import crystallize
+from crystallize import errors
+from crystallize.errors import CrystallizeError, Problem
+
+NEGATIVE = Problem(("lr",), "should be greater than 0", "int", "-1")
+DEEP = Problem(("opt", "betas", 0), "should be a valid number", "str", "'x'")
+SECRET = Problem(("password",), "should be a valid string", "int", None)
+ABSENT = Problem(("epoch",), "is missing", "", None)
+NAMES = tuple("abcdefghij")
+
+CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
+    (
+        errors.SchemaError("int", "it declares no keys"),
+        "int: it declares no keys",
+        {"schema": "int", "reason": "it declares no keys"},
+    ),
+    (
+        errors.MetricClashError("Both", "loss", ("a.One", "a.Two")),
+        "Both: metric 'loss' is declared by both a.One and a.Two; rename one",
+        {"schema": "Both", "metric": "loss", "owners": ("a.One", "a.Two")},
+    ),
+    (
+        errors.ContextMutationError("lr", "Cannot mutate existing key: 'lr'"),
+        "Cannot mutate existing key: 'lr'",
+        {"key": "lr", "reason": "Cannot mutate existing key: 'lr'"},
+    ),
+    (errors.KeyLookupError("lr", "odd"), "lr, odd", {}),
+    (
+        errors.UnknownKeyError("lrr", "Train", "lr", ("lr", "epochs")),
+        "'lrr' is not declared in Train; did you mean 'lr'?",
+        {"key": "lrr", "schema": "Train", "nearest": "lr", "declared": ("lr", "epochs")},
+    ),
+    (
+        errors.UnknownKeyError("zz", "Train", None, ("lr", "epochs")),
+        "'zz' is not declared in Train; declared are: epochs, lr",
+        {"nearest": None},
+    ),
+    (
+        errors.UnknownKeyError("zz", "Train", None, NAMES),
+        "'zz' is not declared in Train; declared are: a, b, c, d, e, f, g, h, and 2 more",
+        {"declared": NAMES},
+    ),
+    (errors.UnknownKeyError("zz", "Empty", None, ()), "'zz' is not declared in Empty", {"declared": ()}),
+    (
+        errors.ModelMethodError("model_dump", "Train"),
+        "'model_dump' works on a whole Train and not on the fields of a context; write ctx.snapshot().model_dump",
+        {"key": "model_dump", "schema": "Train", "nearest": None, "declared": ()},
+    ),
+    (
+        errors.AbsentKeyError("lr", "Train"),
+        "'lr' is declared in Train and not written yet",
+        {"key": "lr", "schema": "Train", "nearest": None, "needed_by": None},
+    ),
+    (errors.AbsentKeyError("lr"), "'lr' is not written", {"schema": None}),
+    (errors.AbsentKeyError("lrr", None, "lr"), "'lrr' is not written; did you mean 'lr'?", {"nearest": "lr"}),
+    (
+        errors.AbsentKeyError("lr", needed_by="decay"),
+        "'decay' needs 'lr', which is not written yet; write 'lr' first",
+        {"needed_by": "decay"},
+    ),
+    (
+        errors.InvalidKeyError("''", "is empty"),
+        "a name is a str of 1 to 255 printable characters; '' is empty",
+        {"key": "''", "reason": "is empty"},
+    ),
+    (
+        errors.InvalidValueError("lr", (NEGATIVE,)),
+        "cannot write 'lr': should be greater than 0, got -1 (int)",
+        {"key": "lr", "problems": (NEGATIVE,)},
+    ),
+    (
+        errors.InvalidValueError("password", (SECRET,)),
+        "cannot write 'password': should be a valid string, got int",
+        {"key": "password", "problems": (SECRET,)},
+    ),
+    (
+        errors.InvalidValueError("opt", (DEEP,)),
+        "cannot write 'opt': 'opt.betas.0' should be a valid number, got 'x' (str)",
+        {"key": "opt"},
+    ),
+    (
+        errors.InvalidInitialError("FrozenContext[Train]", (NEGATIVE, ABSENT)),
+        "cannot make FrozenContext[Train]: 2 problems\n"
+        "  'lr' should be greater than 0, got -1 (int)\n"
+        "  'epoch' is missing",
+        {"context": "FrozenContext[Train]", "problems": (NEGATIVE, ABSENT)},
+    ),
+    (
+        errors.InvalidSnapshotError("Train", (Problem((), "lr and epochs do not go together", "", None),)),
+        "no valid Train yet: lr and epochs do not go together",
+        {"schema": "Train"},
+    ),
+    (
+        errors.IncompleteContextError("Train", ("accuracy", "best")),
+        "no complete Train yet; not written: accuracy, best",
+        {"schema": "Train", "missing": ("accuracy", "best")},
+    ),
+    (
+        errors.UncopyableValueError("'gen'", "generator", "TypeError: cannot pickle 'generator' object"),
+        "cannot hold 'gen': a generator cannot be copied (TypeError: cannot pickle 'generator' object)",
+        {"subject": "'gen'", "type": "generator", "reason": "TypeError: cannot pickle 'generator' object"},
+    ),
+    (
+        errors.UncopyableValueError("'net'", "torch.nn.Linear", "no"),
+        "cannot hold 'net': a torch.nn.Linear cannot be copied (no).\n"
+        "If nobody changes it, declare its key as Annotated[Linear, Shared]; or say how to copy it:\n"
+        '  crystallize.register("torch.nn.Linear", freeze=..., thaw=...)',
+        {"type": "torch.nn.Linear"},
+    ),
+    (errors.MetricError("odd"), "odd", {}),
+    (
+        errors.UnknownMetricError("los", "TrainMetrics", "loss", ("loss",)),
+        "metric 'los' is not declared in TrainMetrics; did you mean 'loss'?",
+        {"metric": "los", "schema": "TrainMetrics", "nearest": "loss", "declared": ("loss",)},
+    ),
+    (
+        errors.ForeignMetricError("loss", "a.One", "Two", "metric 'loss' is declared in a.One"),
+        "metric 'loss' is declared in a.One",
+        {"metric": "loss", "owner": "a.One", "schema": "Two", "reason": "metric 'loss' is declared in a.One"},
+    ),
+    (
+        errors.InvalidMetricError("loss", (Problem((), "should be a finite number", "float", "nan"),)),
+        "cannot record 'loss': should be a finite number, got nan (float)",
+        {"metric": "loss", "problems": (Problem((), "should be a finite number", "float", "nan"),)},
+    ),
+    (
+        errors.InvalidTagError("loss", (Problem(("split",), "should be 'train' or 'val'", "str", "'trian'"),)),
+        "cannot tag 'loss': 'split' should be 'train' or 'val', got 'trian' (str)",
+        {"metric": "loss"},
+    ),
+    (
+        errors.MissingTagError("loss", (ABSENT,)),
+        "cannot tag 'loss': 'epoch' is missing",
+        {"metric": "loss", "problems": (ABSENT,)},
+    ),
+    (errors.NoPointsError("loss"), "metric 'loss' has no points", {"metric": "loss", "where": ""}),
+    (
+        errors.NoPointsError("loss", "split='val'"),
+        "metric 'loss' has no points where split='val'",
+        {"metric": "loss", "where": "split='val'"},
+    ),
+    (
+        errors.NoGoalError("loss"),
+        "metric 'loss' has no goal, so none of its values is the best; "
+        'declare it with goal="minimize" or goal="maximize"',
+        {"metric": "loss"},
+    ),
+    (
+        errors.InvalidArtifactError("'CON'", "its name is reserved on Windows"),
+        "cannot add artifact 'CON': its name is reserved on Windows",
+        {"name": "'CON'", "reason": "its name is reserved on Windows"},
+    ),
+    (
+        errors.InvalidStepError("'a/b'", "'/' stands between a step and its inner steps"),
+        "cannot open step 'a/b': '/' stands between a step and its inner steps",
+        {"name": "'a/b'"},
+    ),
+    (
+        errors.StepClosedError("fit"),
+        "step 'fit' has ended and takes no more reads or writes; use the context, or open another step",
+        {"step": "fit"},
+    ),
+    (
+        errors.SinkError("KeyWritten 'a'", (("Journal", "OSError: disk full"), ("Live", "ValueError: odd"))),
+        "KeyWritten 'a' took effect in the context, but not every sink took it: "
+        "Journal raised OSError: disk full; Live raised ValueError: odd",
+        {"event": "KeyWritten 'a'", "failures": (("Journal", "OSError: disk full"), ("Live", "ValueError: odd"))},
+    ),
+    (CrystallizeError("odd"), "odd", {}),
+]
+
+by_class = pytest.mark.parametrize(
+    ("error", "text", "facts"), CASES, ids=[f"{type(case[0]).__name__}-{at}" for at, case in enumerate(CASES)]
+)
+
+
+def public() -> dict[str, type[CrystallizeError]]:
+    """Return the exceptions that the module has, by name."""
+    found = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type) and not name.startswith("_")}
+    return {name: cls for name, cls in found.items() if issubclass(cls, CrystallizeError)}
+
+
+def drawn() -> dict[str, tuple[str | None, set[str]]]:
+    """Return the exceptions that the docstring draws: the parent of each, and its builtin bases."""
+    found: dict[str, tuple[str | None, set[str]]] = {}
+    above: list[tuple[int, str]] = []
+    for line in (getdoc(errors) or "").splitlines():
+        match = re.match(r"(?P<lead>[ │├└─]*)(?P<name>\w+Error)\b(?: \((?P<bases>[\w, ]+)\))?", line)
+        if match is None:
+            continue
+        depth = len(match["lead"])
+        above = [(at, name) for at, name in above if at < depth]
+        found[match["name"]] = (above[-1][1] if above else None, set(filter(None, (match["bases"] or "").split(", "))))
+        above.append((depth, match["name"]))
+    return found
+
+
+def parent_of(cls: type) -> type[CrystallizeError] | None:
+    """Return the nearest public exception that a class is made of."""
+    return next((base for base in cls.__mro__[1:] if base in public().values()), None)
+
+
+def builtins_of(cls: type) -> set[type]:
+    """Return the builtin exceptions that a class adds to those of its parent, without their own bases."""
+    own = [base for base in cls.__mro__ if base.__module__ == "builtins"]
+    inherited = (parent_of(cls) or Exception).__mro__
+    added = [base for base in own if base not in inherited]
+    return {base for base in added if not any(base in other.__mro__[1:] for other in added)}
+
+
+@by_class
+def test_text(error: CrystallizeError, text: str, facts: dict[str, Any]) -> None:
+    """An error prints as a sentence, and its facts are its attributes."""
+    assert text == str(error)
+    assert facts == {name: getattr(error, name) for name in facts}
+
+
+@by_class
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles(error: CrystallizeError, text: str, facts: dict[str, Any], protocol: int) -> None:
+    """An error pickles, and keeps its type, text and attributes."""
+    found = pickle.loads(pickle.dumps(error, protocol))
+
+    assert type(error) is type(found)
+    assert text == str(found)
+    assert error.args == found.args
+    assert vars(error) == vars(found)
+
+
+@by_class
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copies(error: CrystallizeError, text: str, facts: dict[str, Any], copied: Any) -> None:
+    """An error can be copied."""
+    found = copied(error)
+
+    assert (type(error), text, vars(error)) == (type(found), str(found), vars(found))
+
+
+def test_notes_and_facts_survive() -> None:
+    """What was added to an error goes along in its pickle."""
+    error = errors.AbsentKeyError("lr", "Train")
+    error.add_note("in the third fold")
+
+    assert ["in the third fold"] == pickle.loads(pickle.dumps(error)).__notes__
+
+
+def test_every_error_is_tried() -> None:
+    """The cases above have every error of the module."""
+    assert set(public().values()) == {type(error) for error, _, _ in CASES}
+
+
+def test_tree_is_drawn_whole() -> None:
+    """The docstring draws every error, and nothing else."""
+    assert set(public()) == set(drawn())
+
+
+@pytest.mark.parametrize("name", sorted(public()))
+def test_tree_is_true(name: str) -> None:
+    """Each error stands under its parent, with its builtin bases beside it."""
+    cls = public()[name]
+    parent = parent_of(cls)
+    expected = (None if parent is None else parent.__name__, {base.__name__ for base in builtins_of(cls)})
+
+    assert expected == drawn()[name]
+
+
+@pytest.mark.parametrize("name", sorted(public()))
+def test_says_its_facts(name: str) -> None:
+    """Each error has a docstring that names each of its public attributes."""
+    cls = public()[name]
+    facts = {fact for error, _, facts in CASES if type(error) is cls for fact in facts}
+    missing = [fact for fact in facts if f"    {fact}: " not in (cls.__doc__ or "")]
+
+    assert cls.__doc__
+    assert [] == missing or {"nearest", "declared"} == set(missing)  # a ModelMethodError's are always empty
+
+
+def test_exported() -> None:
+    """Every error, and what errors are made of, is handed on by the package."""
+    assert {*public(), "Problem"} == set(errors.__all__)
+    assert set(errors.__all__) <= set(crystallize.__all__)
+    assert all(getattr(crystallize, name) is getattr(errors, name) for name in errors.__all__)
+
+
+@pytest.mark.parametrize("module", [crystallize, errors], ids=["crystallize", "errors"])
+def test_all_is_sorted(module: Any) -> None:
+    """`__all__` is sorted, has no name twice, and none that is not there."""
+    assert sorted(set(module.__all__)) == module.__all__
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize(
+    ("expected", "problem", "of"),
+    [
+        ("should be greater than 0, got -1 (int)", NEGATIVE, "lr"),
+        ("'lr' should be greater than 0, got -1 (int)", NEGATIVE, ""),
+        ("'opt.betas.0' should be a valid number, got 'x' (str)", DEEP, "opt"),
+        ("'password' should be a valid string, got int", SECRET, ""),
+        ("is missing", ABSENT, "epoch"),
+        ("does not hold", Problem((), "does not hold", "", None), ""),
+    ],
+)
+def test_problem(expected: str, problem: Problem, of: str) -> None:
+    """A problem is a sentence, which leaves out its place where that is the whole of what is spoken of."""
+    assert expected == problem.sentence(of)
+    assert problem.sentence() == str(problem)
+
+
+def test_braces_in_names() -> None:
+    """Names with braces in them print as they are."""
+    text = str(errors.InvalidValueError("{lr}", (Problem(("{lr}",), "is {bad}", "str", "'{}'"),)))
+
+    assert "cannot write '{lr}': is {bad}, got '{}' (str)" == text

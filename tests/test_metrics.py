@@ -1,0 +1,1242 @@
+# ruff: noqa: SIM300 - asserts read expected == actual
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from enum import StrEnum
+from textwrap import dedent
+from typing import Annotated, Any, Literal, NotRequired
+
+import cloudpickle
+import numpy as np
+import pytest
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    SecretBytes,
+    SecretStr,
+    StrictFloat,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+)
+from typing_extensions import TypedDict
+
+from crystallize import (
+    ForeignMetricError,
+    FrozenContext,
+    FrozenMetrics,
+    InvalidKeyError,
+    InvalidMetricError,
+    InvalidTagError,
+    Metric,
+    MetricClashError,
+    MetricError,
+    MetricSchema,
+    MissingTagError,
+    NoGoalError,
+    NoPointsError,
+    Point,
+    SchemaError,
+    UncopyableValueError,
+    UnknownMetricError,
+)
+
+
+class EpochTags(TypedDict):
+    epoch: NonNegativeInt
+    split: Literal["train", "val"]
+
+
+class TrainMetrics(MetricSchema):
+    loss = Metric(FiniteFloat, tags=EpochTags, unit="nats", goal="minimize", description="Cross-entropy.")
+    accuracy = Metric(float, tags=EpochTags, goal="maximize")
+    seconds = Metric(float)
+
+
+class OtherMetrics(MetricSchema):
+    loss = Metric(float)
+
+
+class ImageTags(BaseModel):
+    path: list[str]
+    size: int = 3
+
+
+class OpenTags(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    epoch: int
+
+
+class LooseTags(TypedDict):
+    epoch: int
+    note: NotRequired[str]
+
+
+class ListMetrics(MetricSchema):
+    boxes = Metric(list[Any], tags=ImageTags)
+    table = Metric(dict[str, Any])
+    loose = Metric(float, tags=LooseTags)
+    any = Metric(Any)
+
+
+TRAIN: EpochTags = {"epoch": 1, "split": "train"}
+VAL: EpochTags = {"epoch": 1, "split": "val"}
+
+Way = Callable[[FrozenMetrics, Any, Any, Any], None]
+
+
+def by_add(metrics: FrozenMetrics, metric: Any, value: Any, tags: Any = None) -> None:
+    metrics.add(metric, value, tags)
+
+
+def by_series(metrics: FrozenMetrics, metric: Any, value: Any, tags: Any = None) -> None:
+    metrics.series(metric).add(value, tags)
+
+
+def by_bound(metrics: FrozenMetrics, metric: Any, value: Any, tags: Any = None) -> None:
+    metrics.series(metric).bind(tags)(value)
+
+
+every_way = pytest.mark.parametrize("way", [by_add, by_series, by_bound])
+
+
+# Declaring
+
+
+def test_a_metric_is_named_by_its_attribute() -> None:
+    """A metric knows its name, where it was declared, and what was said of it."""
+    loss = TrainMetrics.loss
+    assert ("loss", f"{__name__}.TrainMetrics", "nats", "minimize", "Cross-entropy.") == (
+        loss.name,
+        loss.owner,
+        loss.unit,
+        loss.goal,
+        loss.description,
+    )
+    assert f"Metric({__name__}.TrainMetrics.loss)" == repr(loss)
+
+
+def test_a_schema_lists_its_metrics_in_order() -> None:
+    """A schema's metrics come by name in the order of declaration, in a mapping that cannot be changed."""
+    assert ["loss", "accuracy", "seconds"] == list(TrainMetrics.metrics)
+    with pytest.raises(TypeError):
+        TrainMetrics.metrics["more"] = TrainMetrics.loss  # type: ignore[index]
+
+
+def test_inheritance_adds_metrics() -> None:
+    """A subclass has its bases' metrics, first, and its own."""
+
+    class More(TrainMetrics):
+        f1 = Metric(float)
+
+    assert ["loss", "accuracy", "seconds", "f1"] == list(More.metrics)
+    assert More.metrics["loss"] is TrainMetrics.loss
+    metrics = FrozenMetrics(More)
+    metrics.add(TrainMetrics.loss, 0.5, TRAIN)
+    assert (0.5,) == metrics[More.loss]
+
+
+def test_a_name_declared_again_clashes() -> None:
+    """A subclass that declares a name again is an error when the class is made, which names both owners."""
+    with pytest.raises(MetricClashError) as caught:
+
+        class Again(TrainMetrics):
+            loss = Metric(float)  # type: ignore[assignment]
+
+    owners = (f"{__name__}.TrainMetrics", f"{__name__}.test_a_name_declared_again_clashes.<locals>.Again")
+    assert ("loss", owners) == (caught.value.metric, caught.value.owners)
+    assert "metric 'loss' is declared by both" in str(caught.value)
+
+
+def test_two_bases_with_one_name_clash() -> None:
+    """Two bases that each declare a name are an error when the class is made."""
+    with pytest.raises(MetricClashError, match=r"'loss' is declared by both .*TrainMetrics and .*OtherMetrics"):
+
+        class Both(TrainMetrics, OtherMetrics):  # type: ignore[misc]
+            pass
+
+
+def test_a_diamond_is_no_clash() -> None:
+    """Two bases that have a metric from one and the same class do not clash."""
+
+    class Left(TrainMetrics):
+        left = Metric(int)
+
+    class Right(TrainMetrics):
+        right = Metric(int)
+
+    class Diamond(Left, Right):
+        pass
+
+    assert ["loss", "accuracy", "seconds", "left", "right"] == list(Diamond.metrics)
+
+
+def test_a_schema_may_have_other_bases() -> None:
+    """A base that is no schema adds no metrics and does no harm."""
+
+    class Mixin:
+        help = "text"
+
+    class Mixed(Mixin, TrainMetrics):
+        pass
+
+    assert list(TrainMetrics.metrics) == list(Mixed.metrics)
+
+
+def test_a_goal_is_one_of_two() -> None:
+    """A goal that is neither "minimize" nor "maximize" is an error where it stands."""
+    goal: Any = "min"
+    with pytest.raises(SchemaError, match='"minimize" or "maximize", not \'min\''):
+        Metric(float, goal=goal)
+
+
+def test_a_metric_is_declared_once() -> None:
+    """A `Metric` object used for a second attribute is an error that says where it was declared."""
+    # Python 3.11 wraps what __set_name__ raises into a RuntimeError; later versions let it through.
+    with pytest.raises((SchemaError, RuntimeError)) as caught:
+
+        class Twice(MetricSchema):
+            again = TrainMetrics.loss
+
+    error = caught.value if isinstance(caught.value, SchemaError) else caught.value.__cause__
+    assert isinstance(error, SchemaError)
+    assert "metric 'again' is declared already" in str(error)
+    assert "TrainMetrics.loss" in str(error)
+
+
+def test_metrics_is_no_name_for_a_metric() -> None:
+    """A metric that would hide the schema's list of metrics is an error."""
+    with pytest.raises(SchemaError, match="give that metric another name"):
+
+        class Hidden(MetricSchema):
+            metrics = Metric(float)  # type: ignore[assignment]
+
+
+def test_an_unnamed_metric_prints() -> None:
+    """A metric in no schema says so in its repr."""
+    assert repr(Metric(float)) == "Metric(unnamed)"
+
+
+class SecretTags(TypedDict):
+    token: SecretStr
+
+
+class Holder(BaseModel):
+    deep: dict[str, list[SecretBytes]]
+
+
+class Plain:
+    """Nothing that Pydantic knows."""
+
+
+class Tree(TypedDict):
+    value: int
+    children: "list[Tree]"
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (Metric(SecretStr), "a secret is not to be recorded"),
+        (Metric(Holder), "a secret is not to be recorded"),
+        (Metric(float, tags=SecretTags), "a secret is not to be recorded"),
+        (Metric(Plain), "Plain"),
+        (Metric(float, tags=dict[str, int]), "tags are a TypedDict or a model, not dict"),
+        (Metric(float, tags=int), "tags are a TypedDict or a model, not int"),
+        (Metric(float, tags=Plain), "tags are a TypedDict or a model, not Plain"),
+    ],
+)
+@pytest.mark.parametrize("make", [FrozenMetrics, lambda schema: FrozenContext({}, metrics=schema)])
+def test_unusable_types_say_so_when_the_context_is_made(
+    make: Callable[[Any], object], metric: Metric[Any, Any], words: str
+) -> None:
+    """A metric whose types cannot be used is an error when a context is made, which names the metric."""
+    fresh: Metric[Any, Any] = Metric(metric.type, tags=metric.tags)
+    schema = type("Bad", (MetricSchema,), {"bad": fresh})
+    with pytest.raises(SchemaError, match="metric 'bad'") as caught:
+        make(schema)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("schema", [TrainMetrics(), float, {"loss": float}, "TrainMetrics"])
+def test_a_schema_is_a_class(schema: Any) -> None:
+    """What is no subclass of `MetricSchema` is refused with what to pass instead."""
+    with pytest.raises(SchemaError, match="subclass of MetricSchema; pass the class"):
+        FrozenMetrics(schema)
+
+
+def test_a_recursive_type_can_be_measured() -> None:
+    """A type that refers to itself validates all the way down."""
+
+    class Trees(MetricSchema):
+        tree = Metric(Tree)
+
+    metrics = FrozenMetrics(Trees)
+    metrics.add("tree", {"value": 1, "children": [{"value": 2, "children": []}]})
+    with pytest.raises(InvalidMetricError, match=r"'children\.0\.value' should be a valid integer"):
+        metrics.add("tree", {"value": 1, "children": [{"value": "x", "children": []}]})
+    assert 1 == len(metrics.series("tree"))
+
+
+# Recording
+
+
+@every_way
+@pytest.mark.parametrize("metric", [TrainMetrics.loss, "loss"])
+@pytest.mark.parametrize("schema", [TrainMetrics, None])
+def test_every_way_to_record_is_the_same(way: Way, metric: Any, schema: type[MetricSchema] | None) -> None:
+    """`add`, a series and a bound recorder keep the same point, by metric and by name."""
+    metrics = FrozenMetrics(schema)
+    way(metrics, metric, 0.5, TRAIN)
+    way(metrics, metric, 0.25, VAL)
+    assert (0.5, 0.25) == metrics[metric]
+    assert (TRAIN, VAL) == metrics.get_tags(metric)
+    assert [Point(0.5, TRAIN, None), Point(0.25, VAL, None)] == list(metrics.series(metric))
+
+
+def test_a_context_records() -> None:
+    """`ctx.record` takes a metric, or the name of one with tags by keyword, and says by which step."""
+    ctx = FrozenContext({}, metrics=TrainMetrics)
+    ctx.record(TrainMetrics.seconds, 1.5)
+    with ctx.step("fit") as step:
+        step.record("loss", 0.5, tags={"epoch": 1, "split": "train"})
+        step.metrics.series(TrainMetrics.seconds).add(2.5)
+        step.metrics.series(TrainMetrics.seconds).bind(None)(3.5)
+    assert [(1.5, None), (2.5, "fit"), (3.5, "fit")] == [(p.value, p.step) for p in ctx.metrics.series("seconds")]
+    assert [Point(0.5, TRAIN, "fit")] == list(ctx.metrics.series(TrainMetrics.loss))
+
+
+@every_way
+@pytest.mark.parametrize("use", ["losss", "Loss"])
+def test_an_undeclared_metric_names_the_nearest(way: Way, use: str) -> None:
+    """With a schema, a name that it does not declare is an error with the nearest name."""
+    metrics = FrozenMetrics(TrainMetrics)
+    with pytest.raises(UnknownMetricError) as caught:
+        way(metrics, use, 0.5, TRAIN)
+    assert f"metric {use!r} is not declared in TrainMetrics; did you mean 'loss'?" == str(caught.value)
+    assert {} == metrics.as_dict()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda metrics, metric: metrics[metric],
+        lambda metrics, metric: metrics.get_tags(metric),
+        lambda metrics, metric: metrics.series(metric),
+    ],
+)
+def test_looking_an_undeclared_metric_up_is_an_error(look: Callable[[FrozenMetrics, Any], object]) -> None:
+    """Looking up what is not declared, or what another schema declares, raises as recording it does."""
+    metrics = FrozenMetrics(TrainMetrics)
+    with pytest.raises(UnknownMetricError, match="declared are: accuracy, loss, seconds"):
+        look(metrics, "zzz")
+    with pytest.raises(ForeignMetricError, match="this context records TrainMetrics"):
+        look(metrics, OtherMetrics.loss)
+
+
+@every_way
+def test_another_schemas_metric_is_foreign(way: Way) -> None:
+    """A metric of another schema is an error that names both schemas, even if the name is declared here."""
+    metrics = FrozenMetrics(TrainMetrics)
+    with pytest.raises(ForeignMetricError) as caught:
+        way(metrics, OtherMetrics.loss, 0.5, None)
+    expected = f"metric 'loss' is declared in {__name__}.OtherMetrics, and this context records TrainMetrics"
+    assert expected == str(caught.value)
+    assert 0 == len(metrics.series("loss"))
+
+
+@pytest.mark.parametrize("schema", [TrainMetrics, None])
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [(5, "not 5 (int)"), (None, "not None (NoneType)"), (Metric(float), "this one is not in any")],
+)
+def test_what_is_no_metric_is_refused(schema: type[MetricSchema] | None, metric: Any, words: str) -> None:
+    """What is neither a declared metric nor a name is an error that says what was given."""
+    metrics = FrozenMetrics(schema)
+    with pytest.raises(ForeignMetricError) as caught:
+        metrics.add(metric, 1.0)
+    assert words in str(caught.value)
+    assert {} == metrics.as_dict()
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (math.nan, "cannot record 'loss': should be a finite number, got nan (float)"),
+        (np.float32("nan"), "cannot record 'loss': should be a finite number, got nan (float)"),
+        ("much", "should be a valid number, unable to parse string as a number, got 'much' (str)"),
+        (None, "cannot record 'loss': should be a valid number, got None (NoneType)"),
+    ],
+)
+@pytest.mark.parametrize("schema", [TrainMetrics, None])
+def test_an_invalid_value_is_not_recorded(way: Way, value: Any, text: str, schema: type[MetricSchema] | None) -> None:
+    """A value that its metric does not allow is an error with value and what was allowed; nothing is recorded."""
+    metrics = FrozenMetrics(schema)
+    with pytest.raises(InvalidMetricError) as caught:
+        way(metrics, TrainMetrics.loss, value, TRAIN)
+    assert text in str(caught.value)
+    assert "loss" == caught.value.metric
+    assert 0 == len(metrics.series(TrainMetrics.loss))
+
+
+def refuse(value: float) -> float:
+    raise ValueError("never good")
+
+
+def test_a_validators_own_error_is_the_cause() -> None:
+    """What a metric's own validator raised is told, and is the cause of the error."""
+
+    class Strict(MetricSchema):
+        never = Metric(Annotated[float, AfterValidator(refuse)])
+
+    with pytest.raises(InvalidMetricError, match=r"cannot record 'never': never good, got 1\.0") as caught:
+        FrozenMetrics(Strict).add("never", 1.0)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("tags", "error", "words"),
+    [
+        ({"epoch": 1, "split": "trian"}, InvalidTagError, "'split' should be 'train' or 'val', got 'trian' (str)"),
+        ({"epoch": -1, "split": "val"}, InvalidTagError, "'epoch' should be greater than or equal to 0, got -1 (int)"),
+        ({"epoch": 1}, MissingTagError, "cannot tag 'loss': 'split' is missing"),
+        ({"epoch": 1, "splt": "val"}, MissingTagError, "'splt' is not a tag of this metric; did you mean 'split'?"),
+        (
+            {"epoch": 1, "split": "val", "zzz": 2},
+            InvalidTagError,
+            "'zzz' is not a tag of this metric; declared are epoch, split",
+        ),
+        ({"epoch": 1, "split": "val", 7: 2}, InvalidTagError, "'7' is not a tag of this metric"),
+        (None, MissingTagError, "'epoch' is missing"),
+        (5, InvalidTagError, "should be a valid dictionary, got 5 (int)"),
+        ([("epoch", 1)], InvalidTagError, "should be a valid dictionary"),
+    ],
+)
+def test_invalid_tags_are_not_recorded(way: Way, tags: Any, error: type[InvalidTagError], words: str) -> None:
+    """Tags that a metric does not allow are an error with the tag and what was allowed; nothing is recorded."""
+    metrics = FrozenMetrics(TrainMetrics)
+    with pytest.raises(error) as caught:
+        way(metrics, TrainMetrics.loss, 0.5, tags)
+    assert words in str(caught.value)
+    assert error is type(caught.value)
+    assert 0 == len(metrics.series("loss"))
+
+
+@every_way
+def test_a_metric_without_tags_takes_none(way: Way) -> None:
+    """A metric that declares no tags takes none: no tags and empty ones are the same."""
+    metrics = FrozenMetrics(TrainMetrics)
+    way(metrics, "seconds", 1.0, {})
+    with pytest.raises(InvalidTagError, match=r"cannot tag 'seconds': takes no tags, got \{'epoch': 1\} \(dict\)"):
+        way(metrics, "seconds", 2.0, {"epoch": 1})
+    assert [Point(1.0, None, None)] == list(metrics.series("seconds"))
+    assert ({},) == metrics.get_tags("seconds")
+
+
+def test_errors_about_metrics_pickle() -> None:
+    """Every error of a metric keeps its text and facts through a pickle."""
+    metrics = FrozenMetrics(TrainMetrics)
+    untyped = FrozenMetrics()
+    untyped.add("seconds", 1.0)
+    acts: list[Callable[[], object]] = [
+        lambda: metrics["losss"],
+        lambda: metrics[OtherMetrics.loss],
+        lambda: by_add(metrics, "loss", "x", TRAIN),
+        lambda: by_add(metrics, "loss", 1.0, {"epoch": 1}),
+        lambda: by_add(metrics, "loss", 1.0, {"epoch": "x", "split": "val"}),
+        lambda: metrics.series("loss").last,
+        lambda: untyped.series("seconds").best,
+    ]
+    for act in acts:
+        with pytest.raises(MetricError) as caught:
+            act()
+        copied = pickle.loads(pickle.dumps(caught.value))
+        assert (type(caught.value), str(caught.value), vars(caught.value)) == (type(copied), str(copied), vars(copied))
+
+
+# Tags as models
+
+
+@every_way
+@pytest.mark.parametrize("tags", [{"path": ["a"]}, {"path": ["a"], "size": 3}, ImageTags(path=["a"])])
+def test_model_tags_come_as_instances_and_mappings(way: Way, tags: Any) -> None:
+    """Tags declared as a model are given as a mapping or an instance and read as an instance, with defaults."""
+    metrics = FrozenMetrics(ListMetrics)
+    way(metrics, ListMetrics.boxes, [1], tags)
+    assert (ImageTags(path=["a"], size=3),) == metrics.series(ListMetrics.boxes).tags
+    assert ({"path": ["a"], "size": 3},) == metrics.get_tags("boxes")
+
+
+class BiggerTags(ImageTags):
+    pass
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("tags", "error"),
+    [({"path": 5}, InvalidTagError), ({"size": 5}, MissingTagError), (None, MissingTagError), (7, InvalidTagError)],
+)
+def test_model_tags_validate(way: Way, tags: Any, error: type[InvalidTagError]) -> None:
+    """Tags that their model refuses are an error and nothing is recorded."""
+    metrics = FrozenMetrics(ListMetrics)
+    with pytest.raises(error):
+        way(metrics, ListMetrics.boxes, [1], tags)
+    assert 0 == len(metrics.series("boxes"))
+
+
+def test_an_instance_of_another_model_is_refused() -> None:
+    """Tags that are an instance of a model other than the declared one are an error that names the declared one."""
+    metrics = FrozenMetrics(ListMetrics)
+    with pytest.raises(InvalidTagError, match=r"should be an instance of ImageTags or a mapping, got .*OpenTags"):
+        by_add(metrics, "boxes", [1], OpenTags(epoch=1))
+    assert 0 == len(metrics.series("boxes"))
+
+
+def test_an_instance_of_a_subclass_of_the_tags_is_an_instance() -> None:
+    """Tags that are an instance of a subclass of the declared model are accepted, as checkers accept them."""
+    metrics = FrozenMetrics(ListMetrics)
+    metrics.add(ListMetrics.boxes, [1], BiggerTags(path=["a"]))
+    assert ({"path": ["a"], "size": 3},) == metrics.get_tags("boxes")
+
+
+def test_an_undeclared_tag_of_a_model_is_refused() -> None:
+    """A tag that its model does not declare is an error, though the model by itself would ignore it."""
+    metrics = FrozenMetrics(ListMetrics)
+    with pytest.raises(InvalidTagError, match="'siz' is not a tag of this metric; did you mean 'size'"):
+        metrics.add("boxes", [1], {"path": ["a"], "siz": 4})
+    assert 0 == len(metrics.series("boxes"))
+
+
+def test_a_model_that_allows_extra_tags_keeps_them() -> None:
+    """With `extra="allow"` undeclared tags are kept, found by `where` and read back."""
+
+    class Open(MetricSchema):
+        loss = Metric(float, tags=OpenTags)
+
+    metrics = FrozenMetrics(Open)
+    metrics.add("loss", 0.5, {"epoch": "1", "host": "a"})
+    metrics.series(Open.loss).add(0.25, OpenTags.model_validate({"epoch": 2, "host": "b"}))
+    assert ({"epoch": 1, "host": "a"}, {"epoch": 2, "host": "b"}) == metrics.get_tags("loss")
+    assert (0.25,) == metrics.series("loss").where(host="b").values
+    assert {"host": "b"} == metrics.series(Open.loss).tags[1].model_extra
+
+
+class AliasTags(BaseModel):
+    split: str = Field("train", alias="s")
+
+
+class Aliased(MetricSchema):
+    loss = Metric(float, tags=AliasTags)
+
+
+@every_way
+@pytest.mark.parametrize("tags", [{"s": "val"}, AliasTags(s="val")])
+def test_tags_may_have_aliases(way: Way, tags: Any) -> None:
+    """A tag may be given by its alias; it is kept and found by its name."""
+    metrics = FrozenMetrics(Aliased)
+    way(metrics, "loss", 0.5, tags)
+    assert ({"split": "val"},) == metrics.get_tags("loss")
+    assert (AliasTags(s="val"),) == metrics.series(Aliased.loss).tags
+    assert (0.5,) == metrics.series("loss").where(split="val").values
+
+
+def test_a_tag_given_by_name_is_not_dropped_for_its_default() -> None:
+    """A tag with an alias that is given by its name is kept, not silently replaced by its default."""
+    metrics = FrozenMetrics(Aliased)
+    metrics.add("loss", 0.5, {"split": "val"})
+    assert ({"split": "val"},) == metrics.get_tags("loss")
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    a: int
+
+
+class OuterTags(BaseModel):
+    inner: Inner
+
+
+@every_way
+def test_an_extra_name_inside_a_tag_is_an_error(way: Way) -> None:
+    """A name too many inside a tag's own value is an error that gives its place."""
+
+    class Nested(MetricSchema):
+        loss = Metric(float, tags=OuterTags)
+
+    metrics = FrozenMetrics(Nested)
+    with pytest.raises(InvalidTagError, match=r"inner\.b"):
+        way(metrics, "loss", 0.5, {"inner": {"a": 1, "b": 2}})
+    assert 0 == len(metrics.series("loss"))
+
+
+class ClassTags(BaseModel):
+    cls: int
+
+
+def test_a_tag_may_have_any_name() -> None:
+    """A tag named as a parameter of Pydantic's own functions is read back like any other."""
+
+    class ByClass(MetricSchema):
+        recall = Metric(float, tags=ClassTags)
+
+    metrics = FrozenMetrics(ByClass)
+    metrics.add("recall", 0.5, {"cls": 3})
+    assert (ClassTags(cls=3),) == metrics.series(ByClass.recall).tags
+
+
+def test_tags_may_be_left_out_where_they_are_not_required() -> None:
+    """A tag that is not required is kept where it was given and absent where it was not."""
+    metrics = FrozenMetrics(ListMetrics)
+    metrics.series(ListMetrics.loose).add(0.5, {"epoch": 1})
+    metrics.series(ListMetrics.loose).add(0.25, {"epoch": 1, "note": "x"})
+    assert ({"epoch": 1}, {"epoch": 1, "note": "x"}) == metrics.series(ListMetrics.loose).tags
+    assert (0.25,) == metrics.series(ListMetrics.loose).where(note="x").values
+
+
+class OrderedTags(BaseModel):
+    low: int
+    high: int
+
+    @field_validator("high")
+    @classmethod
+    def above_low(cls, high: int, info: ValidationInfo) -> int:
+        if high <= info.data["low"]:
+            raise ValueError("should be above low")
+        return high
+
+
+def test_tags_may_be_validated_together() -> None:
+    """A tag's validator may look at the tags before it; a lookup by it takes the value as it is."""
+
+    class Ranged(MetricSchema):
+        share = Metric(float, tags=OrderedTags)
+
+    metrics = FrozenMetrics(Ranged)
+    metrics.add("share", 0.5, {"low": 1, "high": 2})
+    with pytest.raises(InvalidTagError, match="'high' should be above low") as caught:
+        metrics.add("share", 0.5, {"low": 2, "high": 1})
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert (0.5,) == metrics.series("share").where(high=2).values
+
+
+# Numbers
+
+
+@every_way
+@pytest.mark.parametrize("schema", [ListMetrics, None])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.float64(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (np.array(0.5), 0.5),
+        (np.array(7), 7),
+        (True, True),
+        (1, 1),
+        (1.0, 1.0),
+        (10**40, 10**40),
+    ],
+)
+def test_numpy_scalars_become_python_numbers(
+    way: Way, schema: type[MetricSchema] | None, given: Any, expected: object
+) -> None:
+    """numpy's scalars and arrays of no dimension are kept as the Python number that they hold, by its type."""
+    metrics = FrozenMetrics(schema)
+    way(metrics, "any", given, None)
+    assert expected == metrics["any"][0]
+    assert type(expected) is type(metrics["any"][0])
+
+
+class StrictMetrics(MetricSchema):
+    count = Metric(StrictInt)
+    share = Metric(StrictFloat)
+
+
+@every_way
+@pytest.mark.parametrize(("metric", "value"), [("count", True), ("count", 1.0), ("count", "1"), ("share", True)])
+def test_strict_metrics_take_no_other_type(way: Way, metric: str, value: Any) -> None:
+    """A strict metric refuses what would have to be converted, a bool for a number too."""
+    metrics = FrozenMetrics(StrictMetrics)
+    with pytest.raises(InvalidMetricError, match=f"{type(value).__name__}"):
+        way(metrics, metric, value, None)
+    assert () == metrics[metric]
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("metric", "given", "expected"),
+    [("count", np.int16(3), 3), ("share", np.float64(0.5), 0.5), ("share", np.array(0.5, np.float32), 0.5)],
+)
+def test_strict_metrics_take_numpys_numbers(way: Way, metric: str, given: Any, expected: float) -> None:
+    """numpy's scalars become Python numbers before they are validated, so a strict metric takes them."""
+    metrics = FrozenMetrics(StrictMetrics)
+    way(metrics, metric, given, None)
+    assert (expected,) == metrics[metric]
+
+
+# Isolation
+
+
+@every_way
+@pytest.mark.parametrize("schema", [ListMetrics, None])
+def test_what_was_passed_in_may_change_afterwards(way: Way, schema: type[MetricSchema] | None) -> None:
+    """Changing a value or tags after recording them changes nothing that is kept."""
+    metrics = FrozenMetrics(schema)
+    value, tags = [1, {"deep": [2]}], {"path": ["a"], "size": 1}
+    way(metrics, "boxes", value, tags)
+    value[1]["deep"].append("changed")  # type: ignore[index]
+    tags["path"].append("changed")  # type: ignore[attr-defined]
+    tags["more"] = 1
+    assert ([1, {"deep": [2]}],) == metrics["boxes"]
+    assert ({"path": ["a"], "size": 1},) == metrics.get_tags("boxes")
+
+
+def test_an_instance_passed_as_tags_may_change_afterwards() -> None:
+    """Changing a model instance after it served as tags changes nothing that is kept."""
+    metrics = FrozenMetrics(ListMetrics)
+    tags = ImageTags(path=["a"])
+    metrics.add(ListMetrics.boxes, [1], tags)
+    bound = metrics.series(ListMetrics.boxes).bind(tags)
+    tags.path.append("changed")
+    bound([2])
+    assert (["a"], ["a"]) == tuple(read.path for read in metrics.series(ListMetrics.boxes).tags)
+
+
+READS: list[Callable[[FrozenMetrics], Any]] = [
+    lambda metrics: metrics["boxes"][0],
+    lambda metrics: metrics.as_dict()["boxes"][0],
+    lambda metrics: metrics.series("boxes").last,
+    lambda metrics: metrics.series("boxes").values[0],
+    lambda metrics: next(iter(metrics.series("boxes"))).value,
+    lambda metrics: dict(metrics.get_tags("boxes")[0])["path"],
+    lambda metrics: dict(metrics.series("boxes").tags[0])["path"],
+    lambda metrics: dict(next(iter(metrics.series("boxes"))).tags)["path"],
+]
+
+
+@every_way
+@pytest.mark.parametrize("schema", [ListMetrics, None])
+@pytest.mark.parametrize("read", READS)
+def test_what_is_read_may_be_changed(
+    way: Way, schema: type[MetricSchema] | None, read: Callable[[FrozenMetrics], Any]
+) -> None:
+    """Changing what was handed out changes nothing that is kept."""
+    metrics = FrozenMetrics(schema)
+    way(metrics, "boxes", [1], {"path": ["a"], "size": 3})
+    read(metrics).append("changed")
+    assert ([1],) == metrics["boxes"]
+    assert ({"path": ["a"], "size": 3},) == metrics.get_tags("boxes")
+
+
+def test_tags_that_were_read_may_be_changed() -> None:
+    """The dicts of tags that are handed out are the reader's own."""
+    metrics = FrozenMetrics()
+    metrics.add("loss", 1.0, {"a": 1})
+    metrics.get_tags("loss")[0]["a"] = 2
+    metrics.series("loss").tags[0]["b"] = 2
+    assert ({"a": 1},) == metrics.get_tags("loss")
+
+
+class Stubborn:
+    def __deepcopy__(self, memo: object) -> "Stubborn":
+        raise RuntimeError("never")
+
+
+@every_way
+@pytest.mark.parametrize("schema", [ListMetrics, None])
+def test_a_value_that_cannot_be_copied_is_refused(way: Way, schema: type[MetricSchema] | None) -> None:
+    """A value that cannot be kept apart from its writer is an error that names its metric; nothing is recorded."""
+    metrics = FrozenMetrics(schema)
+    with pytest.raises(UncopyableValueError, match="a value of metric 'any'"):
+        way(metrics, "any", Stubborn(), None)
+    assert () == metrics["any"]
+
+
+# Without a schema
+
+
+def test_as_published() -> None:
+    """`FrozenMetrics()` by itself takes any name, value and tags, and hands out tuples and a read-only mapping."""
+    metrics = FrozenMetrics()
+    metrics.add("loss", 0.5)
+    metrics.add("loss", 0.25, {"split": "val"})
+    metrics.add(key="note", value="done", tags={"by": "me"})
+    assert {"loss": (0.5, 0.25), "note": ("done",)} == metrics.as_dict()
+    assert ({}, {"split": "val"}) == metrics.get_tags("loss")
+    assert (0.5, 0.25) == metrics["loss"]
+    with pytest.raises(TypeError):
+        metrics.as_dict()["loss"] = ()  # type: ignore[index]
+
+
+def test_looking_never_creates() -> None:
+    """Asking after a metric that was never recorded gives nothing and creates nothing."""
+    metrics = FrozenMetrics()
+    series = metrics.series("loss")
+    assert () == metrics["loss"]
+    assert () == metrics.get_tags("loss")
+    assert ((), (), 0, [], None) == (series.values, series.tags, len(series), list(series), series.metric)
+    assert () == series.where(split="val").values
+    with pytest.raises(NoPointsError):
+        series.last
+    assert "loss" not in metrics
+    assert ([], {}, 0) == (list(metrics), dict(metrics.as_dict()), len(metrics))
+
+
+@every_way
+@pytest.mark.parametrize("tags", [5, "split", [("a", 1)], {5: 1}])
+def test_tags_are_a_mapping_by_name(way: Way, tags: Any) -> None:
+    """Without a schema tags are still a mapping from names."""
+    metrics = FrozenMetrics()
+    with pytest.raises(InvalidTagError, match=r"cannot tag 'loss': .*should be a "):
+        way(metrics, "loss", 0.5, tags)
+    assert {} == metrics.as_dict()
+
+
+@every_way
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 256, "\ud800"])
+def test_a_metrics_name_is_a_key(way: Way, name: str) -> None:
+    """Without a schema a metric's name is held to what a key is held to."""
+    metrics = FrozenMetrics()
+    with pytest.raises(InvalidKeyError):
+        way(metrics, name, 0.5, None)
+    assert [] == list(metrics)
+
+
+class Odd(str):
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 7
+
+
+class Names(StrEnum):
+    LOSS = "loss"
+
+
+@every_way
+@pytest.mark.parametrize("name", [Odd("loss"), Names.LOSS])
+@pytest.mark.parametrize("schema", [OtherMetrics, None])
+def test_a_name_is_the_plain_text_that_it_holds(way: Way, name: str, schema: type[MetricSchema] | None) -> None:
+    """A subclass of `str` names the metric that its text names, whatever it says of its own equality."""
+    metrics = FrozenMetrics(schema)
+    way(metrics, name, 1.0, None)
+    way(metrics, name, 2.0, None)
+    way(metrics, "loss", 3.0, None)
+    assert {"loss": (1.0, 2.0, 3.0)} == metrics.as_dict()
+    assert (1.0, 2.0, 3.0) == metrics[name]
+    assert str is type(next(iter(metrics)))
+
+
+@every_way
+def test_the_first_use_of_a_name_fixes_it(way: Way) -> None:
+    """Without a schema a name stands for what was first recorded under it: a metric, or none declared."""
+    metrics = FrozenMetrics()
+    way(metrics, TrainMetrics.loss, 0.5, TRAIN)
+    with pytest.raises(ForeignMetricError, match=r"first recorded as Metric\(.*TrainMetrics.loss\)"):
+        way(metrics, OtherMetrics.loss, 0.5, None)
+    with pytest.raises(InvalidTagError):
+        way(metrics, "loss", 0.5, {"epoch": 1, "split": "trian"})
+    way(metrics, "free", 0.5, None)
+
+    class Free(MetricSchema):
+        free = Metric(float)
+
+    with pytest.raises(ForeignMetricError, match="first recorded without a declaration"):
+        way(metrics, Free.free, 0.5, None)
+    assert {"loss": (0.5,), "free": (0.5,)} == metrics.as_dict()
+
+
+@every_way
+def test_a_point_that_fails_takes_no_name(way: Way) -> None:
+    """Without a schema a point that was refused leaves its name free."""
+    metrics = FrozenMetrics()
+    with pytest.raises(InvalidTagError):
+        way(metrics, "loss", 0.5, 7)
+    with pytest.raises(MetricError):
+        way(metrics, OtherMetrics.loss, 0.5, {"takes": "none"})
+    way(metrics, TrainMetrics.loss, 0.5, TRAIN)
+    assert (0.5,) == metrics[TrainMetrics.loss]
+
+
+def test_a_series_of_a_metric_is_held_to_it_before_its_first_point() -> None:
+    """Without a schema a series made by a metric knows that metric, and checks a lookup by it."""
+    series = FrozenMetrics().series(TrainMetrics.loss)
+    assert series.metric is TrainMetrics.loss
+    with pytest.raises(NoPointsError, match="metric 'loss' has no points"):
+        series.best
+    with pytest.raises(InvalidTagError):
+        series.where(split="trian")
+
+
+def test_a_series_knows_the_metric_recorded_under_its_name() -> None:
+    """A series made by name knows the metric once one was recorded under it."""
+    metrics = FrozenMetrics()
+    series = metrics.series("loss")
+    metrics.add(TrainMetrics.loss, 0.5, TRAIN)
+    assert series.metric is TrainMetrics.loss
+    assert 0.5 == series.best
+
+
+# Series
+
+
+def filled(schema: type[MetricSchema] | None = TrainMetrics) -> FrozenMetrics:
+    metrics = FrozenMetrics(schema)
+    for epoch, (train, val) in enumerate([(0.9, 0.8), (0.5, 0.4), (0.3, 0.6)]):
+        for metric in (TrainMetrics.loss, TrainMetrics.accuracy):
+            metrics.series(metric).add(train, {"epoch": epoch, "split": "train"})
+            metrics.series(metric).add(val, {"epoch": epoch, "split": "val"})
+    return metrics
+
+
+@pytest.mark.parametrize("schema", [TrainMetrics, None])
+def test_a_series_reads_what_was_recorded(schema: type[MetricSchema] | None) -> None:
+    """A series has values, tags, the last and the best by its goal, a length, and iterates over points."""
+    loss = filled(schema).series(TrainMetrics.loss)
+    assert (0.9, 0.8, 0.5, 0.4, 0.3, 0.6) == loss.values
+    assert ({"epoch": 2, "split": "val"}, 6) == (loss.tags[-1], len(loss))
+    assert (0.6, 0.3) == (loss.last, loss.best)
+    assert 0.9 == filled(schema).series(TrainMetrics.accuracy).best
+    assert Point(0.9, {"epoch": 0, "split": "train"}, None) == next(iter(loss))
+    assert ("loss", TrainMetrics.loss) == (loss.name, loss.metric)
+
+
+@pytest.mark.parametrize("schema", [TrainMetrics, None])
+def test_where_narrows_a_series(schema: type[MetricSchema] | None) -> None:
+    """`where` gives the points with these tags, is a live view, and chains."""
+    metrics = filled(schema)
+    val = metrics.series(TrainMetrics.loss).where(split="val")
+    assert ((0.8, 0.4, 0.6), 3, 0.6, 0.4) == (val.values, len(val), val.last, val.best)
+    one = val.where(epoch=1)
+    assert ((0.4,), one.values) == (one.values, val.where(epoch="1" if schema else 1).values)
+    metrics.add("loss", 0.1, {"epoch": 3, "split": "val"})
+    assert 0.1 == val.last
+    val.add(0.7, {"epoch": 4, "split": "train"})
+    assert 0.1 == val.last
+    assert (8, 4) == (len(metrics.series("loss")), len(val))
+    assert "Series('loss', split='val'; 4 points)" == repr(val)
+
+
+def test_where_on_nothing_found() -> None:
+    """The last and the best of a narrowed series without points say by which tags it was narrowed."""
+    none = filled().series(TrainMetrics.loss).where(epoch=9, split="val")
+    assert ((), 0, []) == (none.values, len(none), list(none))
+    looks: list[Callable[[], object]] = [lambda: none.last, lambda: none.best]
+    for look in looks:
+        with pytest.raises(NoPointsError, match="metric 'loss' has no points where epoch=9, split='val'"):
+            look()
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"splt": "val"}, "'splt' is not a tag of this metric; did you mean 'split'?"),
+        ({"split": "trian"}, "'split' should be 'train' or 'val', got 'trian' (str)"),
+        ({"epoch": -1}, "'epoch' should be greater than or equal to 0"),
+    ],
+)
+def test_where_checks_tags(tags: dict[str, Any], words: str) -> None:
+    """`where` by a tag that is not declared, or a value that is not allowed, is an error."""
+    with pytest.raises(InvalidTagError) as caught:
+        filled().series(TrainMetrics.loss).where(**tags)
+    assert words in str(caught.value)
+
+
+def test_where_without_a_schema() -> None:
+    """Without a declaration `where` goes by equality, in which a bool is no number."""
+    metrics = FrozenMetrics()
+    metrics.add("loss", 0.1, {"a": 1, "path": ["x"]})
+    metrics.add("loss", 0.2, {"a": True})
+    metrics.add("loss", 0.3, {"a": 1.0})
+    metrics.add("loss", 0.4)
+    series = metrics.series("loss")
+    assert (0.1, 0.3) == series.where(a=1).values
+    assert (0.2,) == series.where(a=True).values
+    assert (0.1,) == series.where(path=["x"]).values
+    assert () == series.where(b=1).values
+
+
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        ([math.nan, 2.0, 1.0, math.nan, 3.0], 1.0, 3.0),
+        ([math.nan, math.inf], math.inf, math.inf),
+        ([-math.inf, 0.0, math.nan], -math.inf, 0.0),
+    ],
+)
+def test_nan_is_never_the_best(goal: Any, values: list[float], low: float, high: float) -> None:
+    """NaN is never better than a number, whichever way the goal points."""
+    schema = type("Any", (MetricSchema,), {"m": Metric(float, goal=goal)})
+    metrics = FrozenMetrics(schema)
+    for value in values:
+        metrics.add("m", value)
+    assert (low if goal == "minimize" else high) == metrics.series("m").best
+
+
+def test_the_best_of_nan_alone_is_nan() -> None:
+    """Where there is no number, the best is NaN."""
+    metrics = FrozenMetrics(TrainMetrics)
+    metrics.add(TrainMetrics.accuracy, math.nan, TRAIN)
+    assert math.isnan(metrics.series(TrainMetrics.accuracy).best)
+
+
+def test_the_best_is_the_first_of_equals() -> None:
+    """Of equal values the first is the best."""
+
+    class Goals(MetricSchema):
+        up = Metric(int | float, goal="maximize")
+        down = Metric(int | float, goal="minimize")
+
+    metrics = FrozenMetrics(Goals)
+    for value in (1, 1.0):
+        metrics.add("up", value)
+        metrics.add("down", value)
+    assert (int, int) == (type(metrics.series("up").best), type(metrics.series("down").best))
+
+
+def test_none_is_never_the_best() -> None:
+    """A metric that may be None has its best among its numbers."""
+
+    class Maybe(MetricSchema):
+        score = Metric(float | None, goal="maximize")
+
+    metrics = FrozenMetrics(Maybe)
+    for value in (None, 1.0, 2.0, None):
+        metrics.add("score", value)
+    assert 2.0 == metrics.series("score").best
+
+
+@pytest.mark.parametrize("schema", [TrainMetrics, None])
+def test_no_goal_no_best(schema: type[MetricSchema] | None) -> None:
+    """The best of a metric without a goal is an error that says how to declare one."""
+    metrics = FrozenMetrics(schema)
+    metrics.add("seconds", 1.0)
+    with pytest.raises(NoGoalError, match=r"metric 'seconds' has no goal.*goal=.minimize"):
+        metrics.series("seconds").best
+
+
+def test_the_best_of_nothing() -> None:
+    """The best and the last of a series without points are errors."""
+    loss = FrozenMetrics(TrainMetrics).series(TrainMetrics.loss)
+    looks: list[Callable[[], object]] = [lambda: loss.best, lambda: loss.last]
+    for look in looks:
+        with pytest.raises(NoPointsError, match=r"metric 'loss' has no points$"):
+            look()
+
+
+def test_metrics_iterate_and_print() -> None:
+    """Metrics iterate over the names recorded, and print how many points each has."""
+    metrics = FrozenMetrics(TrainMetrics)
+    assert "FrozenMetrics(no points)" == repr(metrics)
+    assert ["loss", "accuracy", "seconds"] == metrics._ipython_key_completions_()
+    metrics.add(TrainMetrics.seconds, 1.0)
+    metrics.add(TrainMetrics.loss, 1.0, TRAIN)
+    metrics.add(TrainMetrics.seconds, 2.0)
+    assert ({"loss", "seconds"}, 2) == (set(metrics), len(metrics))
+    assert "seconds: 2" in repr(metrics)
+    assert metrics.schema is TrainMetrics
+
+
+def test_in_asks_what_was_recorded() -> None:
+    """`in` says whether a metric, or one of a name, was recorded; it never raises."""
+    metrics = FrozenMetrics(TrainMetrics)
+    metrics.add(TrainMetrics.seconds, 1.0)
+    found = [one in metrics for one in ("seconds", TrainMetrics.seconds, "loss", TrainMetrics.loss, "zzz", 5, None)]
+    assert [True, True, False, False, False, False, False] == found
+
+
+def test_another_schemas_metric_is_not_in() -> None:
+    """A metric of another schema was not recorded, though one of its name was."""
+    metrics = FrozenMetrics()
+    metrics.add(TrainMetrics.loss, 1.0, TRAIN)
+    assert OtherMetrics.loss not in metrics
+
+
+# Secrets
+
+
+@every_way
+@pytest.mark.parametrize("schema", [ListMetrics, None])
+@pytest.mark.parametrize("value", [SecretStr("hunter2"), [SecretStr("hunter2")], {"a": SecretBytes(b"hunter2")}])
+def test_a_secret_is_not_recorded(way: Way, schema: type[MetricSchema] | None, value: Any) -> None:
+    """A value with a secret in it is refused, also by a metric that takes any value."""
+    metrics = FrozenMetrics(schema)
+    with pytest.raises(InvalidMetricError, match="should be no secret"):
+        way(metrics, "any", value, None)
+    assert () == metrics["any"]
+
+
+@every_way
+def test_a_secret_is_no_tag(way: Way) -> None:
+    """A tag with a secret in it is refused."""
+    metrics = FrozenMetrics()
+    with pytest.raises(InvalidTagError, match="'token' should be no secret, got SecretStr"):
+        way(metrics, "loss", 1.0, {"token": SecretStr("hunter2")})
+    assert {} == metrics.as_dict()
+
+
+@every_way
+def test_a_secret_is_no_undeclared_tag(way: Way) -> None:
+    """A tag with a secret in it is refused, also where the tags' model allows undeclared ones."""
+
+    class Open(MetricSchema):
+        loss = Metric(float, tags=OpenTags)
+
+    metrics = FrozenMetrics(Open)
+    with pytest.raises(InvalidTagError, match="should be no secret"):
+        way(metrics, "loss", 1.0, {"epoch": 1, "token": SecretStr("hunter2")})
+    assert {} == metrics.as_dict()
+
+
+# Copies
+
+
+VALUES: list[Any] = [1, 1.5, math.pi, "text", None, [1, [2]], {"a": {"b": [1]}}, (1, [2]), {1, 2}, Decimal("1.5")]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda metrics: pickle.loads(pickle.dumps(metrics))])
+def test_copies_of_metrics_are_independent(copied: Callable[[FrozenMetrics], FrozenMetrics]) -> None:
+    """A copy or pickle of metrics has the same points, of every kind of value, and goes its own way from there."""
+    metrics = FrozenMetrics()
+    metrics.add(TrainMetrics.loss, 0.5, TRAIN)
+    for value in VALUES:
+        metrics.add("free", value, {"tag": [value]})
+    other = copied(metrics)
+    assert metrics.as_dict() == other.as_dict()
+    assert metrics.get_tags("free") == other.get_tags("free")
+    other.add("free", "more")
+    metrics.add(TrainMetrics.loss, 0.25, VAL)
+    assert (len(VALUES), len(VALUES) + 1) == (len(metrics["free"]), len(other["free"]))
+    assert ((0.5, 0.25), (0.5,)) == (metrics["loss"], other[TrainMetrics.loss])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda metrics: pickle.loads(pickle.dumps(metrics))])
+def test_copies_of_metrics_keep_their_schema(copied: Callable[[FrozenMetrics], FrozenMetrics]) -> None:
+    """A copy of metrics with a schema is held to that schema."""
+    metrics = FrozenMetrics(TrainMetrics)
+    metrics.add(TrainMetrics.loss, 0.5, TRAIN)
+    other = copied(metrics)
+    assert other.schema is TrainMetrics
+    assert (0.5,) == other[TrainMetrics.loss]
+    with pytest.raises(UnknownMetricError):
+        other.add("losss", 1.0)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda metric: pickle.loads(pickle.dumps(metric)),
+        lambda metric: cloudpickle.loads(cloudpickle.dumps(metric)),
+    ],
+)
+def test_an_importable_metric_is_found_again(copied: Callable[[object], object]) -> None:
+    """A metric of a schema that can be imported stays that very metric through a copy or a pickle."""
+    assert copied(TrainMetrics.loss) is TrainMetrics.loss
+
+
+def local_schema() -> type[MetricSchema]:
+    class Local(MetricSchema):
+        loss = Metric(float, tags=EpochTags, unit="nats", goal="minimize", description="Words.")
+
+    return Local
+
+
+def test_a_metric_that_cannot_be_imported_pickles_by_value() -> None:
+    """A metric of a local schema comes back from a pickle by its name, and records as the original does."""
+    schema = local_schema()
+    loss = schema.metrics["loss"]
+    again = pickle.loads(pickle.dumps(loss))
+    facts = [(one.name, one.owner, one.unit, one.goal, one.description) for one in (loss, again)]
+    assert facts[0] == facts[1]
+    metrics = FrozenMetrics(schema)
+    metrics.add(again, 0.5, TRAIN)
+    assert (0.5,) == metrics[loss]
+    free = FrozenMetrics()
+    free.add(loss, 0.5, TRAIN)
+    free.add(again, 0.25, TRAIN)
+    assert (0.5, 0.25) == free[loss]
+
+
+def test_a_pickled_metric_of_another_schema_stays_foreign() -> None:
+    """A metric that came by pickle is still refused where another schema is in use."""
+    again = pickle.loads(pickle.dumps(local_schema().metrics["loss"]))
+    with pytest.raises(ForeignMetricError):
+        FrozenMetrics(TrainMetrics).add(again, 0.5, TRAIN)
+
+
+def test_an_unnamed_metric_pickles() -> None:
+    """A metric that is in no schema pickles too, and is as little to be recorded afterwards."""
+    again = pickle.loads(pickle.dumps(Metric(float, unit="s")))
+    assert ("Metric(unnamed)", "s") == (repr(again), again.unit)
+
+
+def run(code: str, data: bytes = b"") -> bytes:
+    done = subprocess.run([sys.executable, "-c", dedent(code)], input=data, capture_output=True, check=False)
+    assert b"" == done.stderr
+    return done.stdout
+
+
+DECLARED_IN_MAIN = """
+    import sys, cloudpickle
+    from typing_extensions import TypedDict
+    from crystallize import FrozenContext, Metric, MetricSchema
+    class Tags(TypedDict):
+        epoch: int
+    class Mine(MetricSchema):
+        loss = Metric(float, tags=Tags, goal="minimize")
+    ctx = FrozenContext({}, metrics=Mine)
+    ctx.record(Mine.loss, 0.5, {"epoch": 1})
+"""
+
+
+def test_a_schema_in_main_travels_by_cloudpickle() -> None:
+    """A metric, its schema and a context of it, declared in `__main__`, work in another process."""
+    sent = run(DECLARED_IN_MAIN + "    sys.stdout.buffer.write(cloudpickle.dumps((Mine.loss, Mine, ctx)))\n")
+    got = run(
+        """
+        import sys, cloudpickle
+        from crystallize import FrozenContext, InvalidTagError
+        loss, Mine, ctx = cloudpickle.loads(sys.stdin.buffer.read())
+        ctx.record(loss, 0.25, {"epoch": 2})
+        ctx.record(Mine.loss, 0.125, {"epoch": 3})
+        try:
+            ctx.record("loss", 0.1, {"epok": 3})
+        except InvalidTagError:
+            pass
+        fresh = FrozenContext({}, metrics=Mine)
+        fresh.record(loss, 1.0, {"epoch": 1})
+        print(ctx.metrics["loss"], ctx.metrics.series(loss).best, fresh.metrics["loss"], list(Mine.metrics))
+        """,
+        sent,
+    )
+    assert "(0.5, 0.25, 0.125) 0.125 (1.0,) ['loss']" == got.decode().strip()
+
+
+def test_a_metric_in_main_comes_back_to_its_process() -> None:
+    """A metric of `__main__` that went through another process is found again by name at home."""
+    got = run(
+        DECLARED_IN_MAIN
+        + "    again = cloudpickle.loads(cloudpickle.dumps(Mine.loss))\n"
+        + "    ctx.record(again, 0.25, {'epoch': 2})\n"
+        + "    print(ctx.metrics[Mine.loss])\n"
+    )
+    assert "(0.5, 0.25)" == got.decode().strip()

@@ -1,0 +1,304 @@
+"""Sinks: each is told everything, in the order in which it took effect."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from crystallize import (
+    ArtifactAdded,
+    ContextMutationError,
+    Event,
+    FrozenContext,
+    InvalidInitialError,
+    InvalidMetricError,
+    KeyWritten,
+    MetricRecorded,
+    SchemaError,
+    Sink,
+    SinkError,
+    StepFinished,
+    StepStarted,
+    register,
+)
+from crystallize.sinks.memory import MemorySink
+
+
+class Failing:
+    """Raises at every event, or at those of one key alone."""
+
+    def __init__(self, error: BaseException | None = None, key: str | None = None) -> None:
+        self.error = error or OSError("disk full")
+        self.key = key
+
+    def handle(self, event: Event, /) -> None:
+        if self.key in (None, event[0]):
+            raise self.error
+
+    def close(self) -> None:
+        pass
+
+
+class Echo:
+    """Writes to the context that it listens to: for each number a smaller one."""
+
+    def __init__(self) -> None:
+        self.ctx: FrozenContext[Any] | None = None
+
+    def handle(self, event: Event, /) -> None:
+        if self.ctx is not None and isinstance(event, KeyWritten) and event.value > 0:
+            self.ctx[f"{event.key}'"] = event.value - 1
+
+    def close(self) -> None:
+        pass
+
+
+class Spoiling:
+    """Changes whatever it is told."""
+
+    def handle(self, event: Event, /) -> None:
+        if isinstance(event, KeyWritten):
+            event.value.append(9)
+        if isinstance(event, MetricRecorded):
+            event.value.append(9)
+            event.tags["tag"].append(9)
+
+    def close(self) -> None:
+        pass
+
+
+class Counted:
+    """Counts how often it is copied for a reader."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+
+def count_read(value: Counted) -> int:
+    value.reads += 1
+    return value.reads
+
+
+register(Counted, freeze=lambda value: value, thaw=count_read)
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+def test_memory_sink_is_a_sink() -> None:
+    """The sink for tests is one, and keeps what it is told."""
+    sink = MemorySink()
+    sink.handle(KeyWritten("a", 1, None))
+    assert not sink.closed
+    sink.close()
+
+    assert isinstance(sink, Sink)
+    assert sink.closed
+    assert [KeyWritten("a", 1, None)] == sink.events
+
+
+def test_what_is_no_sink() -> None:
+    """What lacks a sink's methods is refused when the context is made."""
+    with pytest.raises(SchemaError, match=r"a sink has the methods handle\(event\) and close\(\)"):
+        FrozenContext(sinks=[object()])  # type: ignore[list-item]  # what a script without a checker may do
+
+
+def test_events() -> None:
+    """All that takes effect is told, in its order, with the step that did it."""
+    sink = MemorySink()
+    ctx = FrozenContext({"lr": 0.1}, sinks=[sink])
+    ctx["a"] = [1]
+    with ctx.step("fit") as step:
+        step["b"] = step["lr"]
+        step.get("c")
+        step.record("loss", 0.5, tags={"epoch": 1})
+        step.record("loss", 0.4)
+        step.artifacts.add("plot.svg", b"<svg/>")
+    [record] = ctx.provenance.steps
+
+    assert [
+        KeyWritten("lr", 0.1, None),
+        KeyWritten("a", [1], None),
+        StepStarted("fit", record.started),
+        KeyWritten("b", 0.1, "fit"),
+        MetricRecorded("loss", 0.5, {"epoch": 1}, "fit", 0),
+        MetricRecorded("loss", 0.4, {}, "fit", 1),
+        ArtifactAdded("plot.svg", b"<svg/>", "fit"),
+        StepFinished(
+            *("fit", ("lr",), ("c",), ("b",), {"loss": 2}, ("plot.svg",), record.started, record.ended), error=None
+        ),
+    ] == sink.events
+
+
+def test_what_fails_is_not_told() -> None:
+    """Of what did not take effect nobody is told."""
+    sink = MemorySink()
+    ctx = FrozenContext[dict[str, int]]({"a": 1}, sinks=[sink])
+    with pytest.raises(ContextMutationError):
+        ctx["a"] = 2
+    with pytest.raises(InvalidMetricError):
+        ctx.record("loss", SecretStr("hunter2"))
+    with pytest.raises(InvalidInitialError):
+        FrozenContext[dict[str, int]]({"a": "x"}, sinks=[sink])
+
+    assert [KeyWritten("a", 1, None)] == sink.events
+
+
+ACTS: dict[str, Callable[[FrozenContext[Any]], None]] = {
+    "KeyWritten 'x'": lambda ctx: ctx.add("x", 1),
+    "MetricRecorded 'x'": lambda ctx: ctx.record("x", 1.0, {"epoch": 1}),
+    "ArtifactAdded 'x'": lambda ctx: ctx.artifacts.add("x", b"1"),
+}
+
+
+@pytest.mark.parametrize("told", ACTS)
+def test_every_sink_is_told(told: str) -> None:
+    """If sinks fail, the others are told, the failures come as one error, and the effect stays."""
+    first, last = MemorySink(), MemorySink()
+    errors = [OSError("disk full"), ValueError("odd")]
+    ctx = FrozenContext(sinks=[first, Failing(errors[0]), Failing(errors[1]), last])
+    with pytest.raises(SinkError) as caught:
+        ACTS[told](ctx)
+
+    assert told == caught.value.event
+    assert (("Failing", "OSError: disk full"), ("Failing", "ValueError: odd")) == caught.value.failures
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+    assert errors == list(caught.value.__cause__.exceptions)
+    assert 1 == len(first.events) == len(last.events)
+    assert 1 == len(ctx) + len(ctx.metrics) + len(ctx.artifacts)
+
+
+def test_error_text() -> None:
+    """The error says what took effect, and which sink raised what."""
+    ctx = FrozenContext(sinks=[Failing()])
+    with pytest.raises(SinkError) as caught:
+        ctx["lr"] = 0.1
+
+    expected = (
+        "KeyWritten 'lr' took effect in the context, but not every sink took it: Failing raised OSError: disk full"
+    )
+    assert expected == str(caught.value)
+    assert 0.1 == ctx["lr"]
+
+
+def test_initial_values_are_told_to_every_sink() -> None:
+    """Also of what a context is made with every sink is told all, whichever others fail."""
+    sink = MemorySink()
+    with pytest.raises(SinkError):
+        FrozenContext({"a": 1, "b": 2}, sinks=[Failing(), sink])
+
+    assert [KeyWritten("a", 1, None), KeyWritten("b", 2, None)] == sink.events
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_sink_that_writes(before: int) -> None:
+    """What a sink writes to its own context comes after what it was told of, for every sink."""
+    echo, sinks = Echo(), [MemorySink(), MemorySink()]
+    ctx = FrozenContext(sinks=[*sinks[:before], echo, *sinks[before:]])
+    echo.ctx = ctx
+    ctx["a"] = 2
+    ctx["b"] = 0
+
+    expected = [("a", 2), ("a'", 1), ("a''", 0), ("b", 0)]
+    assert expected == list(ctx.items())
+    for sink in sinks:
+        assert [KeyWritten(key, value, None) for key, value in expected] == sink.events
+
+
+def test_sink_that_writes_where_another_fails() -> None:
+    """A failure at what a sink wrote reaches whoever caused it all, and everything stays and is told."""
+    echo, sink = Echo(), MemorySink()
+    ctx = FrozenContext(sinks=[echo, Failing(key="a'"), sink])
+    echo.ctx = ctx
+    with pytest.raises(SinkError) as caught:
+        ctx["a"] = 2
+
+    assert 'KeyWritten "a\'"' == caught.value.event
+    assert {"a": 2, "a'": 1, "a''": 0} == dict(ctx)
+    assert ["a", "a'", "a''"] == [event[0] for event in sink.events]
+
+
+def test_sink_that_is_interrupted() -> None:
+    """An interrupt in a sink ends what was going on; the effect stays, and later events are told."""
+    sink = MemorySink()
+    ctx = FrozenContext(sinks=[sink, Failing(KeyboardInterrupt(), key="a")])
+    with pytest.raises(KeyboardInterrupt):
+        ctx["a"] = 1
+    ctx["b"] = 2
+
+    assert {"a": 1, "b": 2} == dict(ctx)
+    assert ["a", "b"] == [event[0] for event in sink.events]
+
+
+def test_sinks_change_nothing() -> None:
+    """What a sink does to what it is told reaches neither the context nor other sinks' order of events."""
+    ctx = FrozenContext({"a": [1]}, sinks=[Spoiling()])
+    ctx["b"] = [2]
+    ctx.record("loss", [3], tags={"tag": [4]})
+
+    assert {"a": [1], "b": [2]} == dict(ctx)
+    assert ([3],) == ctx.metrics["loss"]
+    assert ({"tag": [4]},) == ctx.metrics.get_tags("loss")
+
+
+def test_no_events_without_sinks() -> None:
+    """With no sink no event is made: nothing is copied for one."""
+    ctx = FrozenContext({"first": Counted()})
+    ctx["a"] = Counted()
+    ctx.record("m", Counted())
+
+    assert [1, 1] == [ctx["first"], ctx["a"]]
+    assert (1,) == ctx.metrics["m"]
+
+
+def test_events_with_sinks() -> None:
+    """With sinks one event is made of each effect, whatever the number of sinks."""
+    ctx = FrozenContext({"first": Counted()}, sinks=[MemorySink(), MemorySink()])
+    ctx["a"] = Counted()
+    ctx.record("m", Counted())
+
+    assert [2, 2] == [ctx["first"], ctx["a"]]
+    assert (2,) == ctx.metrics["m"]
+
+
+@pytest.mark.parametrize("shape", [None, dict[str, Login]])
+def test_secrets_are_masked(shape: Any) -> None:
+    """A sink is never told a secret, whether the schema knows of it or the value alone."""
+    sink = MemorySink()
+    make = FrozenContext if shape is None else FrozenContext[shape]
+    ctx = make({"login": Login(user="ada", password=SecretStr("hunter2"))}, sinks=[sink])
+    ctx["again"] = Login(user="ada", password=SecretStr("hunter2"))
+
+    assert [KeyWritten("login", "**********", None), KeyWritten("again", "**********", None)] == sink.events
+
+
+def test_order_of_events_is_the_order_of_effects() -> None:
+    """Whatever many threads do at once, every sink meets it in the one order in which it took effect."""
+    sinks = [MemorySink(), MemorySink()]
+    ctx = FrozenContext(sinks=sinks)
+    start = threading.Barrier(8)
+
+    def work(worker: int) -> None:
+        start.wait()
+        for number in range(100):
+            ctx[f"{worker}.{number}"] = number
+            ctx.record("m", worker * 100 + number)
+            ctx.artifacts.add(f"{worker}.{number}", b"")
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sinks[0].events == sinks[1].events
+    assert list(ctx) == [event.key for event in sinks[0].events if isinstance(event, KeyWritten)]
+    points = [event for event in sinks[0].events if isinstance(event, MetricRecorded)]
+    assert ctx.metrics["m"] == tuple(event.value for event in points)
+    assert list(range(800)) == [event.position for event in points]
+    named = [event.name for event in sinks[0].events if isinstance(event, ArtifactAdded)]
+    assert [artifact.name for artifact in ctx.artifacts] == named
