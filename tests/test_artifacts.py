@@ -83,11 +83,11 @@ def test_absent_artifact() -> None:
     """Looking up what is not there is a KeyError that names the nearest."""
     log = made(plot=b"", model=b"")
 
-    with pytest.raises(KeyError, match=r"no artifact 'plott'; did you mean 'plot'\?"):
+    with pytest.raises(KeyError, match=r"no artifact is named 'plott'; did you mean 'plot'\?"):
         log["plott"]
-    with pytest.raises(KeyError, match="no artifact 'zzzzzz'"):
+    with pytest.raises(KeyError, match="no artifact is named 'zzzzzz'"):
         log["zzzzzz"]
-    with pytest.raises(KeyError, match="no artifact 5"):
+    with pytest.raises(KeyError, match="no artifact is named 5"):
         log[5]  # type: ignore[index]  # what a script without a checker may do
 
 
@@ -249,7 +249,7 @@ def test_case_does_not_count(first: str, second: str) -> None:
     """A name that differs in case only is another's where case does not count, and refused."""
     log = ArtifactLog()
     log.add(first, b"1")
-    with pytest.raises(ContextMutationError, match=f"'{second}' is the same file as '{first}'"):
+    with pytest.raises(ContextMutationError, match=f"'{second}' is one file with '{first}'"):
         log.add(second, b"2")
 
     assert [first] == [artifact.name for artifact in log]

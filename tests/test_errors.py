@@ -107,15 +107,27 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     ),
     (
         errors.UncopyableValueError("'gen'", "generator", "TypeError: cannot pickle 'generator' object"),
-        "cannot hold 'gen': a generator cannot be copied (TypeError: cannot pickle 'generator' object)",
+        "cannot hold 'gen': a generator cannot be copied (TypeError: cannot pickle 'generator' object)\n"
+        "If nobody changes it, declare its key as Annotated[generator, Shared].",
         {"subject": "'gen'", "type": "generator", "reason": "TypeError: cannot pickle 'generator' object"},
     ),
     (
         errors.UncopyableValueError("'net'", "torch.nn.Linear", "no"),
-        "cannot hold 'net': a torch.nn.Linear cannot be copied (no).\n"
-        "If nobody changes it, declare its key as Annotated[Linear, Shared]; or say how to copy it:\n"
+        "cannot hold 'net': a torch.nn.Linear cannot be copied (no)\n"
+        "If nobody changes it, declare its key as Annotated[Linear, Shared].\n"
+        "Or say how it is copied:\n"
         '  crystallize.register("torch.nn.Linear", freeze=..., thaw=...)',
         {"type": "torch.nn.Linear"},
+    ),
+    (
+        errors.UnknownArtifactError("'plott'", "plot"),
+        "no artifact is named 'plott'; did you mean 'plot'?",
+        {"name": "'plott'", "nearest": "plot"},
+    ),
+    (
+        errors.ModelMethodError("model_dump", "Train"),
+        "'model_dump' works on a whole Train and not on the fields of a context; write ctx.snapshot().model_dump",
+        {"key": "model_dump", "schema": "Train"},
     ),
     (errors.MetricError("odd"), "odd", {}),
     (

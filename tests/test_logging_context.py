@@ -1,5 +1,3 @@
-# ruff: noqa: SIM300 - asserts read expected == actual
-
 import copy
 import logging
 import pickle
@@ -641,3 +639,17 @@ def test_what_a_failing_sink_did_not_take_is_on_record() -> None:
         opened.__exit__(None, None, None)
     (record,) = ctx.provenance.steps
     assert (("a",), {"loss": 1}, None) == (record.writes, record.points, record.error)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda step: pickle.loads(pickle.dumps(step))])
+def test_a_copy_of_a_closed_step_is_closed(copied: Callable[[Any], Any]) -> None:
+    """A copy of a step is as open or closed as the step is."""
+    with FrozenContext({"lr": 0.1}).step("fit") as step:
+        step["lr"]
+        during = copied(step)
+    after = copied(step)
+
+    assert 0.1 == during["lr"]
+    assert {"lr": 0.1} == after.reads
+    with pytest.raises(StepClosedError, match="step 'fit' has ended"):
+        after["lr"]

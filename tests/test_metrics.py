@@ -1,5 +1,3 @@
-# ruff: noqa: SIM300 - asserts read expected == actual
-
 import copy
 import math
 import pickle
@@ -1240,3 +1238,35 @@ def test_a_metric_in_main_comes_back_to_its_process() -> None:
         + "    print(ctx.metrics[Mine.loss])\n"
     )
     assert "(0.5, 0.25)" == got.decode().strip()
+
+
+def test_first_value() -> None:
+    """A series knows its oldest value, of all points and of those with given tags."""
+    series = FrozenContext({}, metrics=TrainMetrics).metrics.series(TrainMetrics.loss)
+    with pytest.raises(NoPointsError, match="metric 'loss' has no points"):
+        series.first
+    series.add(0.0, {"epoch": 0, "split": "train"})
+    series.add(1.0, {"epoch": 1, "split": "val"})
+    series.add(2.0, {"epoch": 2, "split": "train"})
+
+    assert 0.0 == series.first
+    assert 1.0 == series.where(split="val").first
+
+
+def test_tags_of_a_larger_model_are_refused() -> None:
+    """An instance of a subclass of the tag model that declares more is refused, and the tag too many is named."""
+
+    class Tags(BaseModel):
+        epoch: int
+
+    class More(Tags):
+        fold: int = 0
+
+    class Schema(MetricSchema):
+        loss = Metric(float, tags=Tags)
+
+    ctx = FrozenContext({}, metrics=Schema)
+    with pytest.raises(InvalidTagError, match="'fold' is not a tag of this metric"):
+        ctx.record(Schema.loss, 0.5, More(epoch=1))
+
+    assert () == ctx.metrics[Schema.loss]

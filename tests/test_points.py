@@ -1,5 +1,3 @@
-# ruff: noqa: SIM300 - asserts read expected == actual
-
 import copy
 import math
 import pickle

@@ -1,5 +1,3 @@
-# ruff: noqa: SIM300 - asserts read expected == actual
-
 import os
 import pickle
 import subprocess

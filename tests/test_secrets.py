@@ -1,5 +1,3 @@
-# ruff: noqa: SIM300 - asserts read expected == actual
-
 import json
 import logging
 import pickle
@@ -29,6 +27,7 @@ from crystallize import (
     FrozenContext,
     InvalidInitialError,
     InvalidSnapshotError,
+    InvalidValueError,
     LoggingContext,
     SinkError,
 )
@@ -457,3 +456,20 @@ def test_a_secret_in_the_wrong_place_is_not_shown(act: Callable[[FrozenContext],
         act(ctx)
     assert [] == leaks(caught.value)
     assert ([], {}, 0) == (sink.events, ctx.metrics.as_dict(), len(ctx.artifacts))
+
+
+def test_a_validator_that_breaks_on_a_secret_tells_nothing() -> None:
+    """What a validator of a secret raises is told by its type alone, as its text may hold the secret."""
+
+    def broken(value: object) -> object:
+        raise RuntimeError(f"cannot look up {value}")
+
+    class Odd(BaseModel):
+        password: Annotated[SecretStr, BeforeValidator(broken)]
+
+    ctx = FrozenContext[Odd]()
+    with pytest.raises(InvalidValueError, match="is not allowed: a validator raised RuntimeError") as caught:
+        ctx["password"] = CLEAR
+
+    assert CLEAR not in str(caught.value)
+    assert (None, None) == (caught.value.__cause__, caught.value.__context__)

@@ -1,7 +1,5 @@
 """A context and its metrics against plain dicts and lists, over any order of operations."""
 
-# ruff: noqa: SIM300 - asserts read expected == actual
-
 import copy
 import math
 import pickle

@@ -206,13 +206,17 @@ class _State:
                 unset = value is default if written is None else name not in written
                 if not (key.output and unset):
                     given[name] = value
-        own = getattr(type(initial), "__pydantic_fields__", None) or getattr(type(initial), "__dataclass_fields__", {})
-        beyond = {name: getattr(initial, name) for name in own if name not in self.schema.keys}
+        own = _fields_of(type(initial)) - _fields_of(get_origin(self.schema.shape) or self.schema.shape)
+        beyond = {name: getattr(initial, name) for name in own}
         return {**given, **beyond, **(getattr(initial, "__pydantic_extra__", None) or {})}
 
 
 _NOBODY = Scope()
 _NOTHING = object()
+
+
+def _fields_of(cls: type) -> set[str]:
+    return {*getattr(cls, "__pydantic_fields__", ()), *getattr(cls, "__dataclass_fields__", ())}
 
 
 def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]]:

@@ -407,14 +407,10 @@ class Series(Generic[V, G]):
     Got from `FrozenMetrics.series`. What it hands out never changes what is kept.
     """
 
-    if not TYPE_CHECKING:
-        # A slot and not a method: it is called in loops, and is bound once to what records in the shortest way.
-        __slots__ = ("_metric", "_scope", "_store", "_where", "add")
-
     def __init__(
         self, store: _Store, metric: Metric[V, G] | str, scope: Scope, where: Mapping[str, Any] | None = None
     ) -> None:
-        object.__setattr__(self, "add", store.adder(metric, scope))
+        self.add = store.adder(metric, scope)  # type: ignore[method-assign]  # the slot below
         self._store = store
         self._metric = metric
         self._scope = scope
@@ -438,6 +434,10 @@ class Series(Generic[V, G]):
                 InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
                 StepClosedError: The step that this series came from has ended.
             """
+
+    else:
+        # A slot and not a method: it is called in loops, and is bound once to what records in the shortest way.
+        __slots__ = ("_metric", "_scope", "_store", "_where", "add")
 
     def bind(self, tags: G) -> Callable[[V], None]:
         """Return a function that records values under these tags: the fastest way to record.
@@ -696,6 +696,7 @@ class FrozenMetrics:
 
     def _adder(self, metric: Metric[Any, Any] | str) -> _Add:
         """Return what records points of a metric; kept from when its name is taken."""
+        self._scope.check_open()
         add = self._store.adder(metric, self._scope)
         if self._store.find(metric) is not None:
             self._adders[metric] = add

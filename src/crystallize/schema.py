@@ -5,6 +5,7 @@ so each key's validator is taken out of the schema's own, with its definitions a
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
@@ -135,9 +136,14 @@ class Key:
         except ValidationError as error:
             failure, cause = InvalidValueError(name, self.problems(name, error)), self._cause(error)
         except KeyError as error:
-            if self.validate_among is None or (absent := self._absent(name, error, held())) is None:
+            absent = None if self.validate_among is None else self._absent(name, error, held())
+            if absent is None and not self.secret:
                 raise
-            failure, cause = absent, None
+            failure, cause = absent or self._hidden(name, error), None
+        except Exception as error:
+            if not self.secret:
+                raise
+            failure, cause = self._hidden(name, error), None
         # Outside of the handlers: Pydantic's own error shows its input, and would come along as context.
         raise failure from cause
 
@@ -177,6 +183,11 @@ class Key:
         except (PydanticSerializationError, TypeError, ValueError, RecursionError):
             return None
 
+    def _hidden(self, name: str, error: Exception) -> InvalidValueError:
+        """Return what is to be said of a validator that raised, where its text may hold a secret."""
+        problem = Problem((name,), f"is not allowed: a validator raised {type(error).__name__}", "", None)
+        return InvalidValueError(name, (problem,))
+
     def _absent(self, name: str, error: KeyError, held: Mapping[str, Any]) -> AbsentKeyError | None:
         """Return what is to be said if the error is of a key that is not written yet."""
         asked = error.args[0] if error.args else None
@@ -199,7 +210,7 @@ def _inner(value: Any) -> Any:
         return value.__dict__
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
-    return value if isinstance(value, (dict, list, tuple, set, frozenset)) else None
+    return value if isinstance(value, (dict, list, tuple, set, frozenset, deque)) else None
 
 
 def _needs_order(value: Any) -> bool:

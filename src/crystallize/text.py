@@ -47,7 +47,7 @@ def short(value: object) -> str:
     try:
         text = _repr(value)
     except Exception as error:  # the value's own repr is at fault, and it is not what was asked about
-        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     line = " ".join(text.split())
     line = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."

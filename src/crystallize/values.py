@@ -25,6 +25,7 @@ from types import (
     BuiltinMethodType,
     EllipsisType,
     FunctionType,
+    ModuleType,
     NoneType,
     NotImplementedType,
 )
@@ -92,6 +93,8 @@ class _Kind(NamedTuple):
 
     freeze: Callable[[Any], Any]
     thaw: Callable[[Any], Any] | None
+    deep_copies: bool = False
+    """Whether `copy.deepcopy` of what holds such a value does as well, and leaves it changeable."""
 
 
 _Handler: TypeAlias = Callable[["_Walk", Any], _Frozen]
@@ -465,7 +468,7 @@ class _StandIn:
 def _frozen_by_kind(part: Any) -> _Frozen | None:
     """Freeze what has a registered way to be copied; None for all else."""
     handler = _handlers.get(type(part)) or _handler_of(type(part))
-    if not isinstance(handler, partial):
+    if not isinstance(handler, partial) or handler.args[0].deep_copies:
         return None
     try:
         return cast("_Frozen", handler(_Walk(), part))  # what `partial` is of is one of the handlers
@@ -490,7 +493,7 @@ def _parts(value: Any) -> list[Any]:
 
 def _inner(item: Any) -> list[Any]:
     """Return what an object holds, as far as it can be looked into."""
-    if isinstance(item, type):
+    if isinstance(item, (type, ModuleType)):
         return []
     inner: list[Any] = [*getattr(item, "__dict__", {}).values()]
     if isinstance(item, dict):
@@ -503,13 +506,16 @@ def _inner(item: Any) -> list[Any]:
 
 
 def _culprit(value: Any, parts: list[Any]) -> Any:
-    """Return the innermost part that cannot be copied, which is the one to do something about."""
-    for part in reversed(parts):
-        try:
-            copy.deepcopy(part)
-        except Exception:
-            return part
-    return value
+    """Return the outermost part that cannot be copied and is no mere container: the one to do something about."""
+    return next((part for part in parts if type(part) not in _CONTAINERS and not _copies(part)), value)
+
+
+def _copies(part: Any) -> bool:
+    try:
+        copy.deepcopy(part)
+    except Exception:  # whatever it is, it is why the whole cannot be copied
+        return False
+    return True
 
 
 def _freeze_array(array: Any) -> Any:
@@ -537,8 +543,10 @@ def _thaw_pandas(kept: Any) -> Any:
     ]
     if any(str(dtype) == "object" for dtype in [*dtypes, *labels]):
         return pickle.loads(pickle.dumps(kept))
+    # Of dates with a zone, and the like, even a lazy copy hands out what can be written to.
+    writable = any(type(dtype).__module__.startswith("pandas") and dtype.kind in "mMO" for dtype in columns)
     copies_on_write = int(sys.modules["pandas"].__version__.partition(".")[0]) >= 3
-    return kept.copy(deep=not copies_on_write)
+    return kept.copy(deep=writable or not copies_on_write)
 
 
 def _immutable(value: Any) -> Any:
@@ -554,9 +562,9 @@ def _clone(kept: Any) -> Any:
 
 
 _kinds_by_name |= {
-    "numpy.generic": _Kind(_immutable, None),
-    "numpy.void": _Kind(_not_implemented, None),  # the one scalar that can be changed
-    "numpy.ndarray": _Kind(_freeze_array, None),
+    "numpy.generic": _Kind(_immutable, None, deep_copies=True),
+    "numpy.void": _Kind(_not_implemented, None, deep_copies=True),  # the one scalar that can be changed
+    "numpy.ndarray": _Kind(_freeze_array, None, deep_copies=True),
     **{f"pyarrow.{name}": _Kind(_over_bytes, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")},
     **{f"polars.{name}": _Kind(_over_bytes, _clone) for name in ("DataFrame", "LazyFrame", "Series")},
     **{f"pandas.{name}": _Kind(_over_bytes, _thaw_pandas) for name in ("DataFrame", "Series")},
