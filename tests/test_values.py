@@ -1374,4 +1374,4 @@ def test_kind_that_leaves_a_value_to_deep_copies() -> None:
 def test_the_part_that_refuses_is_named() -> None:
     """Of a value that cannot be copied the error names the part that refuses, not the list around it."""
     with pytest.raises(UncopyableValueError, match=rf"a {__name__}\.RaisingCopy cannot be copied"):
-        FrozenContext()["x"] = [object(), {"a": RaisingCopy()}]
+        FrozenContext()["x"] = [{"a": RaisingCopy()}, object()]

@@ -49,7 +49,7 @@ class ItemFields(MutableMapping[str, Any]):
     def __delitem__(self, key: str) -> NoReturn:
         _refuse_to_delete(key)
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None, /) -> Any:  # ty: ignore[incompatible-method-override]  # no overloads
         """Return the value of a key, or a default if it is not written; one that is not declared raises."""
         return self._crystallize_owner.get(key, default)
 

@@ -372,7 +372,7 @@ class Schema:
         values, written = parts
         cls = get_origin(self.shape) or self.shape
         if not issubclass(cls, BaseModel):
-            instance = cls.__new__(cls)
+            instance: Any = object.__new__(cls)
             for name, value in values.items():
                 object.__setattr__(instance, name, value)
             if hasattr(instance, "__post_init__"):
@@ -456,12 +456,13 @@ class MetricChecks:
         definitions = {one["ref"]: one for one in node.get("definitions", ())}
         if any(_is_secret(part) for part in _parts(node, definitions)):
             raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
-        if node["type"] == "typed-dict" and not _allows_more(node):
-            node = dict(node, extra_behavior="forbid")
+        closed = node["type"] == "typed-dict" and not _allows_more(node)
+        own: Any = {**node, "extra_behavior": "forbid"} if closed else node
+        validate = SchemaValidator(own, config).validate_python
         if any("validation_alias" in part for part in _parts(node, definitions)):
             # Elsewhere tags go by their names, so here they may too.
-            return partial(SchemaValidator(node, config).validate_python, by_alias=True, by_name=True)
-        return SchemaValidator(node, config).validate_python
+            return partial(validate, by_alias=True, by_name=True)
+        return validate
 
     def check(self, metric: str, value: Any) -> Any:
         """Validate a value.
@@ -616,7 +617,9 @@ class _Core:
         """
         kind = _kind(shape)
         plain: Any = dict
-        node = _core_schema(plain[get_args(shape)] if get_origin(shape) is Mapping else shape, shape_name(shape))
+        own = get_args(shape)
+        is_mapping = Mapping in (shape, get_origin(shape))
+        node = _core_schema((plain[own] if own else plain) if is_mapping else shape, shape_name(shape))
         core = cls(kind, [])
         while True:
             if node["type"] == "definitions":

@@ -23,19 +23,19 @@ class _OneLine(reprlib.Repr):
         super().__init__()
         self.maxstring = self.maxother = 80
 
-    def repr_bytes(self, value: bytes, level: int) -> str:
+    def repr_bytes(self, x: bytes, level: int) -> str:
         """Return the repr of the first bytes, without printing the others."""
-        return repr(value[:40]) + ("..." if len(value) > 40 else "")
+        return repr(x[:40]) + ("..." if len(x) > 40 else "")
 
     repr_bytearray = repr_bytes
 
-    def repr_int(self, value: int, level: int) -> str:
+    def repr_int(self, x: int, level: int) -> str:
         """Return the repr of an int, or how large it is: Python refuses to print the largest ones."""
-        return super().repr_int(value, level) if value.bit_length() < 4000 else f"<int of {value.bit_length()} bits>"
+        return super().repr_int(x, level) if x.bit_length() < 4000 else f"<int of {x.bit_length()} bits>"
 
-    def repr_instance(self, value: object, level: int) -> str:
+    def repr_instance(self, x: object, level: int) -> str:
         """Return the repr of any other object, cut; if it raises, so does this."""
-        text = repr(value)
+        text = repr(x)
         return text if len(text) <= self.maxother else f"{text[: self.maxother - 3]}..."
 
 

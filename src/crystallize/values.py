@@ -322,17 +322,22 @@ def _instance(walk: _Walk, value: Any) -> _Frozen:
 
     def thaw() -> Any:
         fresh: Any = object.__new__(cls)
-        for name, item in plan().items():
-            object.__setattr__(fresh, name, item)
-        if isinstance(fresh, BaseModel):
-            object.__setattr__(fresh, "__pydantic_extra__", None if plan_of_extra is None else plan_of_extra())
-            object.__setattr__(fresh, "__pydantic_fields_set__", set(names_set))
-            object.__setattr__(fresh, "__pydantic_private__", None if private is None else {})
+        _fill(fresh, plan(), None if plan_of_extra is None else plan_of_extra(), names_set, private)
         return fresh
 
     if plan_of_extra is not None or not _is_flat(plan) or not _is_frozen(cls) or len(state) != len(_declared(cls)):
         return None, thaw
     return (value if all(map(is_, given.values(), state.values())) else thaw()), None
+
+
+def _fill(fresh: Any, state: dict[str, Any], extra: Any, names_set: Iterable[str], private: Any) -> None:
+    """Give an empty instance of a model or dataclass what it holds."""
+    for name, item in state.items():
+        object.__setattr__(fresh, name, item)
+    if isinstance(fresh, BaseModel):
+        object.__setattr__(fresh, "__pydantic_extra__", extra)
+        object.__setattr__(fresh, "__pydantic_fields_set__", set(names_set))
+        object.__setattr__(fresh, "__pydantic_private__", None if private is None else {})
 
 
 def _is_flat(plan: Thaw) -> bool:
@@ -443,7 +448,8 @@ def _deep_copied(value: Any, subject: str) -> _Frozen:
     # In the private copy each such part is stood in for by an object of its own, which a reader's copy looks up.
     stand_ins = {place: part[0] if part[1] is None else _StandIn(part[1]) for place, part in frozen.items()}
     try:
-        kept = copy.deepcopy(value, {**stand_ins})
+        kept = _deepcopy(value, {**stand_ins}, parts)
+        models = _parts(kept)
     except Exception as error:  # anything may come out of a class's own __deepcopy__
         reason = _TOO_DEEP if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
         raise UncopyableValueError(subject, type_name(type(_culprit(value, parts))), reason) from error
@@ -451,11 +457,25 @@ def _deep_copied(value: Any, subject: str) -> _Frozen:
     def thaw() -> Any:
         fresh = {id(one): one.thaw() if isinstance(one, _StandIn) else one for one in stand_ins.values()}
         try:
-            return copy.deepcopy(kept, fresh)
+            return _deepcopy(kept, fresh, models)
         except Exception as error:  # as above, at a later time
             raise UncopyableValueError(subject, type_name(type(value)), f"{type(error).__name__}: {error}") from error
 
     return None, thaw
+
+
+def _deepcopy(value: Any, memo: dict[int, Any], parts: list[Any]) -> Any:
+    """Copy a value of which the parts are known. Pydantic's own way would make two of a model that is in itself."""
+    models = [part for part in parts if _handlers.get(type(part)) is _instance and isinstance(part, BaseModel)]
+    # One that is hashed must be whole before it enters a set, and is left to Pydantic, as are private attributes.
+    plain = [model for model in models if type(model).__hash__ is None and not model.__pydantic_private__]
+    blanks = [(model, object.__new__(type(model))) for model in plain]
+    memo |= {id(model): blank for model, blank in blanks}
+    fresh = copy.deepcopy(value, memo)
+    for model, blank in blanks:
+        state, extra = copy.deepcopy((_state(model), model.__pydantic_extra__), memo)
+        _fill(blank, state, extra, model.__pydantic_fields_set__, model.__pydantic_private__)
+    return fresh
 
 
 class _StandIn:
