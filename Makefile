@@ -40,7 +40,7 @@ typing: .venv/.typing ## check types: mypy over all code, four checkers over wha
 	.venv/bin/mypy
 	.venv/bin/python tests/typing/check.py
 
-bench: .venv/.test ## run the benchmarks
+bench: .venv/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
 	.venv/bin/python tests/benchmarks/run.py
 
 docs: .venv/.docs ## build the documentation, warnings as errors

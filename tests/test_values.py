@@ -1375,3 +1375,18 @@ def test_the_part_that_refuses_is_named() -> None:
     """Of a value that cannot be copied the error names the part that refuses, not the list around it."""
     with pytest.raises(UncopyableValueError, match=rf"a {__name__}\.RaisingCopy cannot be copied"):
         FrozenContext()["x"] = [{"a": RaisingCopy()}, object()]
+
+
+def test_deep_in_the_stack() -> None:
+    """Where too little is left of the stack to copy a value, an error of ours says so, and nothing is written."""
+    ctx = FrozenContext()
+
+    def descend() -> None:
+        try:
+            descend()
+        except RecursionError:
+            ctx["x"] = nested(50)
+
+    with pytest.raises(UncopyableValueError, match="nested too deeply for what is left of the stack"):
+        descend()
+    assert "x" not in ctx

@@ -398,8 +398,8 @@ class FrozenContext(Generic[T_co]):
             UnknownKeyError: The schema does not declare it.
             AbsentKeyError: It is not written yet.
         """
-        # A subclass of str may have its own idea of equality, and a dict would go by it.
-        if type(key) is str:
+        # A subclass of str may have its own idea of equality, and a dict would go by it. (`type` takes longer.)
+        if key.__class__ is str:
             try:
                 return self._shared[key]
             except KeyError:
@@ -409,7 +409,7 @@ class FrozenContext(Generic[T_co]):
     def _read(self, key: object) -> Any:
         """Return the value of a key, the long way."""
         state = self._state
-        plain = plain_key(key)
+        plain = key if type(key) is str else plain_key(key)
         if plain not in state.cells:
             raise state.missing(plain)
         return state.read(plain)

@@ -23,6 +23,7 @@ from .values import masked
 __all__ = ["LoggingContext", "opened_step"]
 
 _T = TypeVar("_T")
+_NOTHING: Any = object()
 
 
 @dataclass(slots=True)
@@ -103,9 +104,14 @@ class LoggingContext(FrozenContext[T_co]):
             AbsentKeyError: It is not written yet.
             StepClosedError: The step has ended.
         """
-        if type(key) is not str or key not in self._shared:
+        value = _NOTHING
+        if key.__class__ is str:
+            try:  # noqa: SIM105 - `suppress` costs more than all the rest of a read
+                value = self._shared[key]
+            except KeyError:
+                pass
+        if value is _NOTHING:
             return self._read_long(key)
-        value = self._shared[key]
         self._reads[key] = None
         if self.logger.isEnabledFor(logging.DEBUG):
             self._log(key, value)

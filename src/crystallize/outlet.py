@@ -52,20 +52,20 @@ class Outlet:
         try:
             while self._pending:
                 told = self._pending.popleft()
-                failures += [(sink, told, error) for sink in self.sinks if (error := _hand(sink, told)) is not None]
+                for sink in self.sinks:
+                    try:
+                        sink.handle(told)
+                    except Exception as error:  # whatever one sink raises, the others are told first
+                        failures.append((sink, told, error))
         finally:
             self._telling = False
         if failures:
-            named = tuple((type(sink).__name__, f"{type(error).__name__}: {error}") for sink, _, error in failures)
-            causes = ExceptionGroup("sinks that failed", [error for _, _, error in failures])
-            first = failures[0][1]
-            raise SinkError(f"{type(first).__name__} {short(first[0])}", named) from causes
+            raise _failed(failures)
 
 
-def _hand(sink: _Handler, event: Event) -> Exception | None:
-    """Hand an event to a sink; return what it raised, since the other sinks come first."""
-    try:
-        sink.handle(event)
-    except Exception as error:
-        return error
-    return None
+def _failed(failures: list[tuple[_Handler, Event, Exception]]) -> SinkError:
+    first = failures[0][1]
+    named = tuple((type(sink).__name__, f"{type(error).__name__}: {error}") for sink, _, error in failures)
+    error = SinkError(f"{type(first).__name__} {short(first[0])}", named)
+    error.__cause__ = ExceptionGroup("sinks that failed", [error for _, _, error in failures])
+    return error

@@ -125,6 +125,13 @@ def fetch(kept: Any) -> Any:
     return kept.thaw() if type(kept) is Copied else kept
 
 
+Layout: TypeAlias = tuple[type | None, dict[str, type | None]]
+"""What is known of all points of a series: the type of the values where that is float, int or str, and the names of
+the tags, if each point has the same, with the same of each. What is known need not be found out in packing."""
+
+_UNKNOWN: Layout = (None, {})
+
+
 class PointLog:
     """The points of one series, in the order in which they were recorded.
 
@@ -133,17 +140,22 @@ class PointLog:
         extend: Adds items to the tail, all or none, whatever other threads do.
     """
 
-    __slots__ = ("_blocks", "_lock", "extend", "tail")
+    __slots__ = ("_blocks", "_layout", "_lock", "extend", "tail")
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout = _UNKNOWN) -> None:
         self._lock = threading.Lock()
+        self._layout = layout
         self._blocks: list[_Block] = []
         self.tail: list[Any] = []
         self.extend = self.tail.extend
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._blocks) * _BLOCK + len(self.tail) // 3
+            return self.length()
+
+    def length(self) -> int:
+        """How many points there are, for whoever makes sure that none is added meanwhile."""
+        return len(self._blocks) * _BLOCK + len(self.tail) // 3
 
     def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
         """Add a point, by one call that no other thread can interrupt."""
@@ -155,7 +167,7 @@ class PointLog:
         """Pack the oldest points of the tail. Others may append meanwhile; readers wait."""
         with self._lock:
             if len(self.tail) >= FULL:
-                self._blocks.append(_Block.of(self.tail[:FULL]))
+                self._blocks.append(_Block.of(self.tail[:FULL], self._layout))
                 del self.tail[:FULL]
 
     def _snapshot(self) -> tuple[list["_Block"], list[Any]]:
@@ -190,18 +202,18 @@ class PointLog:
     def copy(self) -> "PointLog":
         """Return a log of its own with the same points."""
         blocks, tail = self._snapshot()
-        return PointLog.restored((blocks, tail))
+        return PointLog.restored((blocks, tail), self._layout)
 
     @classmethod
-    def restored(cls, state: tuple[list["_Block"], list[Any]]) -> "PointLog":
+    def restored(cls, state: tuple[list["_Block"], list[Any]], layout: Layout) -> "PointLog":
         """Return the log that was pickled."""
-        log = cls()
+        log = cls(layout)
         log._blocks.extend(state[0])
         log.tail.extend(state[1])
         return log
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PointLog.restored, (self._snapshot(),)
+        return PointLog.restored, (self._snapshot(), self._layout)
 
 
 class _Coded(NamedTuple):
@@ -222,9 +234,14 @@ def _item(column: _Column, at: int) -> Any:
     return column.table[column.codes[at]] if isinstance(column, _Coded) else column[at]
 
 
-def _pack(items: Sequence[Any]) -> _Column:
-    """Pack values into as few bytes as keep each exactly, with its type."""
-    types = set(map(type, items))
+def _pack(items: Sequence[Any], kind: type | None = None) -> _Column:
+    """Pack values into as few bytes as keep each exactly, with its type.
+
+    Args:
+        items: The values.
+        kind: The type of all of them, where it is known to be float, int or str.
+    """
+    types = {kind} if kind is not None else set(map(type, items))
     if types == {float}:
         return array("d", items)
     if types == {int}:
@@ -260,19 +277,32 @@ class _Absent(Enum):
 _ABSENT = _Absent.ABSENT
 
 
-def _columns(tags: list[dict[str, Any]]) -> tuple[tuple[str, ...] | None, list[list[Any]]]:
-    """Return the names of tags and a column for each; no names where there are too many different ones."""
-    names = tuple(tags[0])
+def _columns(
+    tags: list[dict[str, Any]], kinds: dict[str, type | None]
+) -> tuple[tuple[str, ...] | None, tuple[_Column, ...]]:
+    """Return the names of tags and a column for each; no names where there are too many different ones.
+
+    Args:
+        tags: The tags of each point.
+        kinds: The names and types of all tags, where they are known.
+    """
+    first = tags[0]
+    # As from a bound recorder, whose tags are one dict.
+    if first is tags[-1] and len(set(map(id, tags))) == 1:
+        return tuple(first), tuple(_Coded(bytes(len(tags)), (tag,)) for tag in first.values())
+    if kinds:
+        return tuple(kinds), tuple(_pack([tag[name] for tag in tags], kind) for name, kind in kinds.items())
+    names = tuple(first)
     # Most often all points have the same tags, and as many as the first one has.
     if set(map(len, tags)) == {len(names)}:
         try:
-            return names, [[tag[name] for tag in tags] for name in names]
+            return names, tuple(_pack([tag[name] for tag in tags]) for name in names)
         except KeyError:
             pass
     names = tuple(dict.fromkeys(chain.from_iterable(tags)))
     if len(names) > _WIDEST:
-        return None, []
-    return names, [[tag.get(name, _ABSENT) for tag in tags] for name in names]
+        return None, (tags,)
+    return names, tuple(_pack([tag.get(name, _ABSENT) for tag in tags]) for name in names)
 
 
 class _Block(NamedTuple):
@@ -285,14 +315,10 @@ class _Block(NamedTuple):
     tags: tuple[_Column, ...]
 
     @classmethod
-    def of(cls, tail: list[Any]) -> "_Block":
+    def of(cls, tail: list[Any], layout: Layout) -> "_Block":
         """Pack points."""
-        tags: list[dict[str, Any]] = tail[1::3]
-        packed, scopes = _pack(tail[0::3]), _pack(tail[2::3])
-        names, columns = _columns(tags)
-        if names is None:
-            return cls(packed, scopes, None, (tags,))
-        return cls(packed, scopes, names, tuple(map(_pack, columns)))
+        kind, kinds = layout
+        return cls(_pack(tail[0::3], kind), _pack(tail[2::3]), *_columns(tail[1::3], kinds))
 
     @property
     def values(self) -> Iterable[Any]:

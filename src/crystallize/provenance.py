@@ -1,13 +1,12 @@
 """Provenance: which step read, missed and wrote what, and what follows from that."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-from .schema import Schema
+from .schema import Schema, digest
 from .values import Thaw, secrets_in
 
 __all__ = ["Cell", "EarlyRead", "Lineage", "Provenance", "StepRecord"]
@@ -178,7 +177,7 @@ class Provenance:
         kept, thaw, _, _ = cell
         value = kept if thaw is None else thaw()
         content = None if secrets_in(value) else declared.content(value)
-        return None if content is None else hashlib.blake2b(content, digest_size=16).hexdigest()
+        return None if content is None else digest(content)
 
     def _cells_now(self) -> list[tuple[str, Cell]]:
         # Other threads may write meanwhile.

@@ -4,13 +4,11 @@ This file alone knows what pydantic-core makes of a type. A context is not one d
 so each key's validator is taken out of the schema's own, with its definitions and its model's config.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property, lru_cache, partial
-from hashlib import blake2b
 from math import isfinite
 from types import UnionType
 from typing import Any, TypeAlias, TypeVar, get_args, get_origin
@@ -40,9 +38,9 @@ from .errors import (
     UnknownKeyError,
 )
 from .text import nearest, short
-from .values import PLAIN, SECRETS, Mark, Shared, masked, secrets_in
+from .values import PLAIN, Mark, Shared, is_secret, masked, secrets_in
 
-__all__ = ["Key", "MetricChecks", "Output", "Schema", "plain_key", "problems_of", "shape_name"]
+__all__ = ["Key", "MetricChecks", "Output", "Schema", "digest", "plain_key", "problems_of", "shape_name"]
 
 _Node: TypeAlias = dict[str, Any]
 """A core schema, or a part of one."""
@@ -178,8 +176,7 @@ class Key:
     def content(self, value: Any) -> bytes | None:
         """Return bytes that are the same for equal values in every process; None where that is not known."""
         try:
-            jsonable = _ordered(value) if _needs_order(value) else self.serialize(value)
-            return json.dumps(jsonable, sort_keys=True).encode()
+            return _json(_ordered(value) if _needs_order(value) else self.serialize(value)).encode()
         except (PydanticSerializationError, TypeError, ValueError, RecursionError):
             return None
 
@@ -198,6 +195,19 @@ class Key:
     def _cause(self, error: ValidationError) -> BaseException | None:
         """What a user's own validator raised, for its traceback."""
         return None if self.secret else _raised_in(error)
+
+
+def digest(content: bytes) -> str:
+    """Return the BLAKE2b of some bytes, 128 bits, in hexadecimal."""
+    from hashlib import blake2b  # here, since importing the package is to cost little
+
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def _json(value: Any) -> str:
+    import json  # as above
+
+    return json.dumps(value, sort_keys=True)
 
 
 def _is_array(value: Any) -> bool:
@@ -228,13 +238,13 @@ def _ordered(value: Any) -> Any:
     """Make JSON of what needs more than the schema's own."""
     inner = _inner(value)
     if isinstance(inner, (set, frozenset)):
-        return sorted(json.dumps(_ordered(item), sort_keys=True) for item in inner)
+        return sorted(_json(_ordered(item)) for item in inner)
     if isinstance(inner, dict):
-        return {json.dumps(_ordered(key), sort_keys=True): _ordered(item) for key, item in inner.items()}
+        return {_json(_ordered(key)): _ordered(item) for key, item in inner.items()}
     if inner is not None:
         return [_ordered(item) for item in inner]
     if _is_array(value):
-        return [str(value.dtype.descr), value.shape, blake2b(value.tobytes()).hexdigest()]
+        return [str(value.dtype.descr), value.shape, digest(value.tobytes())]
     return to_jsonable_python(value)
 
 
@@ -411,6 +421,8 @@ class MetricChecks:
 
     Attributes:
         tag_names: The tags that it declares.
+        layout: What is known of every point that validates: the type of the values where that is a number's, and the
+            names of the tags, if each point has the same, with the types of those that are numbers or text.
         split: Returns tags that are plainly right by name, or raises; None where the metric's types, or a tag's,
             are such that what validates may be other than a number, a bool or a text.
         tag_model: The model that its tags are instances of; None where they are dicts, or where there are none.
@@ -418,7 +430,7 @@ class MetricChecks:
         validate_tags: Validates tags, given as a mapping; None where it takes none.
     """
 
-    __slots__ = ("_fields", "_open", "split", "tag_model", "tag_names", "validate", "validate_tags")
+    __slots__ = ("_fields", "_open", "layout", "split", "tag_model", "tag_names", "validate", "validate_tags")
 
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
         node = _core_schema(type, f"metric {metric!r}")
@@ -428,6 +440,7 @@ class MetricChecks:
         self.tag_model: Any = None
         self._fields: dict[str, Key] = {}
         self._open = False
+        self.layout: tuple[type | None, dict[str, type | None]] = (_EXACT.get(node["type"]), {})
         if tags is not None:
             self._take_tags(metric, tags)
         self.tag_names = tuple(self._fields)
@@ -449,7 +462,11 @@ class MetricChecks:
         plain = all(_unwrapped(field["schema"])["type"] in _PLAIN_NODES for field in core.fields.values())
         if self._open or not plain or node["type"] not in ("typed-dict", "model"):
             return None
-        return self.validate_tags if self.tag_model is None else _model_splitter(self.tag_model)
+        if self.tag_model is not None:
+            return _model_splitter(self.tag_model)
+        if all(key.required for key in self._fields.values()):
+            self.layout = (self.layout[0], {name: _exact(field["schema"]) for name, field in core.fields.items()})
+        return self.validate_tags
 
     @staticmethod
     def _validator(metric: str, node: Any, config: Any) -> Callable[[Any], Any]:
@@ -559,6 +576,16 @@ class MetricChecks:
 
 
 _NUMBERS = ("float", "int", "bool")
+_EXACT = {"float": float, "int": int}
+"""The types of what validates by a core schema, and of nothing else, subclasses included."""
+
+
+def _exact(node: _Node) -> type | None:
+    """Return the type of all that validates by a core schema, where it is one."""
+    is_text = node["type"] == "literal" and all(type(choice) is str for choice in node["expected"])
+    return str if is_text else _EXACT.get(node["type"])
+
+
 _PLAIN_NODES = (*_NUMBERS, "str", "literal")
 
 
@@ -574,11 +601,11 @@ def _no_tags(tags: None) -> dict[str, Any]:
 
 
 def _model_splitter(model: type[BaseModel]) -> Callable[[Any], dict[str, Any]]:
-    names = model.__pydantic_fields__.keys()
+    count = len(model.__pydantic_fields__)
 
     def split(tags: Any) -> dict[str, Any]:
         found: dict[str, Any] = tags.__dict__.copy()
-        if type(tags) is not model or not PLAIN.issuperset(map(type, found.values())) or found.keys() != names:
+        if type(tags) is not model or len(found) != count or not PLAIN.issuperset(map(type, found.values())):
             raise TypeError("not plainly tags of this model")
         return found
 
@@ -793,7 +820,7 @@ def _is_secret(part: _Node) -> bool:
     """Whether a node makes or shows one of Pydantic's secrets."""
     function = part.get("function")
     if isinstance(function, type):
-        return issubclass(function, SECRETS)
+        return is_secret(function)
     name = getattr(function, "__qualname__", "")
     return getattr(function, "__module__", "") == "pydantic.types" and "secret" in name.lower()
 

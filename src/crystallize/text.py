@@ -1,6 +1,5 @@
 """Values and names as short text on one line, and the name that was probably meant."""
 
-import difflib
 import reprlib
 from collections.abc import Iterable
 
@@ -60,6 +59,8 @@ def type_name(cls: type) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that `name` was probably meant to be, if there is one."""
+    from difflib import get_close_matches  # here, since importing the package is to cost little
+
     near = [other for other in names if abs(len(other) - len(name)) <= 4][:_CANDIDATES]
-    matches = difflib.get_close_matches(name, near, n=1)
+    matches = get_close_matches(name, near, n=1)
     return matches[0] if matches else None

@@ -5,7 +5,6 @@ else a private copy is kept, with a plan, built once, that makes a fresh copy fo
 """
 
 import copy
-import pickle
 import re
 import sys
 import threading
@@ -32,12 +31,12 @@ from types import (
 from typing import Any, Generic, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel
 
 from .errors import SchemaError, UncopyableValueError
 from .text import MASK, short, type_name
 
-__all__ = ["ATOMIC", "PLAIN", "SECRETS", "Mark", "Shared", "Thaw", "freeze", "masked", "register", "secrets_in"]
+__all__ = ["ATOMIC", "PLAIN", "Mark", "Shared", "Thaw", "freeze", "is_secret", "masked", "register", "secrets_in"]
 
 Thaw: TypeAlias = Callable[[], Any]
 """Makes a fresh copy of a value that is kept."""
@@ -50,19 +49,13 @@ ATOMIC: frozenset[type] = frozenset(
         *(int, float, complex, bool, str, bytes, NoneType, EllipsisType, NotImplementedType, range, type),
         *(date, datetime, time, timedelta, timezone, Decimal, Fraction, UUID, re.Pattern),
         *(PurePosixPath, PureWindowsPath, PosixPath, WindowsPath),
-        *(FunctionType, BuiltinFunctionType, SecretStr, SecretBytes),
+        *(FunctionType, BuiltinFunctionType),
     }
 )
 """Types whose instances, of exactly this type, nobody can change."""
 
 PLAIN: frozenset[type] = frozenset({float, int, str, bool, NoneType})
 """The types of most of what is measured and tagged: immutable, and no secrets."""
-
-SECRETS = (SecretStr, SecretBytes, Secret)
-"""Types whose instances hide what they hold."""
-
-_LEAVES = ATOMIC - {SecretStr, SecretBytes}
-"""Types whose instances hold nothing to look into."""
 
 _DEEPEST = 100
 """Levels of nesting. A reader may be deep in the stack already, and a copy must not fail where the write did not."""
@@ -168,21 +161,31 @@ def freeze(value: Any, subject: str) -> _Frozen:
         return _Walk().take(value)
     except _NotThisWayError:
         pass
+    except RecursionError:
+        reason = "it is nested too deeply for what is left of the stack"
+        raise UncopyableValueError(subject, type_name(type(value)), reason) from None
     except _RefusedError as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
     return _deep_copied(value, subject)
+
+
+def is_secret(cls: type) -> bool:
+    """Whether instances of a type hide what they hold: `SecretStr` and its kin."""
+    # Where nobody has imported them there are none; importing them here would take longer than all the rest.
+    types: Any = sys.modules.get("pydantic.types")
+    return types is not None and issubclass(cls, (types.SecretStr, types.SecretBytes, types.Secret))
 
 
 def secrets_in(value: object) -> list[str | bytes]:
     """Return the cleartext of every secret in a value, at any depth that can be looked into."""
     found: list[str | bytes] = []
     met: dict[int, Any] = {}
-    rest = [value]
+    rest: list[Any] = [value]
     while rest:
         item = rest.pop()
-        if type(item) not in _LEAVES and id(item) not in met:
+        if type(item) not in ATOMIC and id(item) not in met:
             met[id(item)] = item
-            if isinstance(item, SECRETS):
+            if is_secret(type(item)):
                 found.append(item.get_secret_value())
             else:
                 rest += _inner(item)
@@ -379,7 +382,7 @@ def _find_handler(cls: type) -> _Handler:
             return partial(_by_kind, kind)
     if cls in _CONTAINERS:
         return _CONTAINERS[cls]
-    if issubclass(cls, (Enum, type, *SECRETS)):
+    if issubclass(cls, (Enum, type)) or is_secret(cls):
         return _as_it_is
     if issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__dictoffset__ == 0:
         return _tuple
@@ -549,6 +552,8 @@ def _freeze_array(array: Any) -> Any:
 
 def _over_bytes(value: Any) -> Any:
     """Copy a frame with all its buffers, over bytes that nobody can change: its own copy may share them."""
+    import pickle  # here, since importing the package is to cost little
+
     buffers: list[pickle.PickleBuffer] = []
     content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     return pickle.loads(content, buffers=[buffer.raw().tobytes() for buffer in buffers])
@@ -562,6 +567,8 @@ def _thaw_pandas(kept: Any) -> Any:
         getattr(dtype, "categories", kept.index).dtype if str(dtype) == "category" else dtype for dtype in columns
     ]
     if any(str(dtype) == "object" for dtype in [*dtypes, *labels]):
+        import pickle  # as above
+
         return pickle.loads(pickle.dumps(kept))
     # Of dates with a zone, and the like, even a lazy copy hands out what can be written to.
     writable = any(type(dtype).__module__.startswith("pandas") and dtype.kind in "mMO" for dtype in columns)

@@ -1,0 +1,198 @@
+"""Runs the benchmarks: prints one table, and writes the same as JSON to tests/benchmarks/results."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.core import NAMES, ROWS, Row
+from tests.benchmarks.rounds import Contestant, play
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table."""
+
+    path: str
+    ours: str
+    baseline: str
+    other: str
+    ratio: float | None
+    """Ours by the baseline's, of the fastest rounds; None where ours alone has a target."""
+    middle_ratio: float | None
+    """The same of the medians."""
+    target: str
+    met: bool
+
+
+def _nanoseconds(seconds: float) -> str:
+    return f"{seconds * 1e9:,.0f} ns"
+
+
+def time_row(row: Row, rounds: int) -> list[Result]:
+    """Time a row and compare it with each of its baselines."""
+    found = play([row.ours, *(other for other, _ in row.baselines)], NAMES, number=row.number, rounds=rounds)
+    ours = found[row.ours.name]
+    results = []
+    for other, target in row.baselines:
+        theirs = found[other.name]
+        ratio, middle = ours.least / theirs.least, ours.middle / theirs.middle
+        shown = (_nanoseconds(ours.least), other.name, _nanoseconds(theirs.least))
+        results.append(Result(row.path, *shown, ratio, middle, f"≤ {target:g} x", ratio <= target))
+    return results
+
+
+def time_sink(rounds: int) -> Result:
+    """Time what a sink that does nothing costs an event."""
+    record = 'ctx.record("loss", 0.5, {"epoch": e, "split": "train"})'
+    contestants = [
+        Contestant("with", record, "ctx = context(sinks=[Null()]); e = 3"),
+        Contestant("without", record, "ctx = context(); e = 3"),
+    ]
+    found = play(contestants, NAMES, number=20_000, rounds=rounds)
+    more = found["with"].least - found["without"].least
+    without = _nanoseconds(found["without"].least)
+    return Result(
+        "a sink that does nothing, an event",
+        f"+ {more * 1e9:,.0f} ns",
+        "no sink",
+        without,
+        None,
+        None,
+        "≤ + 900 ns",
+        more <= 900e-9,
+    )
+
+
+_POINTS = """
+import sys, tracemalloc, gc
+sys.path.insert(0, {root!r})
+from tests.benchmarks.core import context
+ctx = context()
+loss = ctx.metrics.series("loss")
+def record(points, sets):
+    for n in range(points):
+        loss.add(n / 7, {{"epoch": n % sets, "split": "train" if n % 2 else "val"}})
+record(10_000, 10)
+def resident():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * 4096
+gc.collect()
+if {traced}:
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    record({points}, {sets})
+    gc.collect()
+    print(tracemalloc.get_traced_memory()[0] - before)
+else:
+    before = resident()
+    record({points}, {sets})
+    gc.collect()
+    print(resident() - before)
+"""
+
+
+def measure_memory() -> list[Result]:
+    """Measure what points take, each in a process of its own."""
+    root = str(Path(__file__).parents[2])
+
+    def measured(points: int, sets: int, *, traced: bool) -> int:
+        code = _POINTS.format(root=root, points=points, sets=sets, traced=traced)
+        return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+    few, many = measured(1_000_000, 500, traced=True) / 1e6, measured(1_000_000, 10**9, traced=True) / 1e6
+    resident = measured(10_000_000, 500, traced=False) / 1e6
+    return [
+        Result("memory of a point, 1,000 tag sets", f"{few:.1f} bytes", "", "", None, None, "≤ 20 bytes", few <= 20),
+        Result("memory of a point, all tags new", f"{many:.1f} bytes", "", "", None, None, "≤ 64 bytes", many <= 64),
+        Result("10,000,000 points, resident", f"{resident:.0f} MB", "", "", None, None, "≤ 250 MB", resident <= 250),
+    ]
+
+
+def time_import(rounds: int) -> Result:
+    """Time the import in fresh processes, in turn with that of Pydantic."""
+    codes = {"ours": "import crystallize", "pydantic": "from pydantic import BaseModel", "nothing": "pass"}
+    timed = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
+    found: dict[str, list[float]] = {name: [] for name in codes}
+    for _ in range(rounds):
+        for name, code in codes.items():
+            run = subprocess.run([sys.executable, "-c", timed.format(code)], check=True, capture_output=True, text=True)
+            found[name].append(float(run.stdout))
+    ours, theirs = min(found["ours"]), min(found["pydantic"])
+    middle = sorted(found["ours"])[rounds // 2] / sorted(found["pydantic"])[rounds // 2]
+    return Result(
+        "import crystallize",
+        f"{ours * 1e3:.0f} ms",
+        "from pydantic import BaseModel",
+        f"{theirs * 1e3:.0f} ms",
+        ours / theirs,
+        middle,
+        "≤ 1.25 x",
+        ours / theirs <= 1.25,
+    )
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    packages = ("pydantic", "pydantic_core", "prometheus_client", "numpy")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        **{name: version(name) for name in packages},
+    }
+
+
+def table(results: list[Result]) -> str:
+    """Return the results as a Markdown table."""
+    lines = [
+        "| path | ours | beside | takes | ratio | of medians | target | met |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in results:
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        middle = "" if one.middle_ratio is None else f"{one.middle_ratio:.2f}"
+        cells = (
+            f"`{one.path}`" if "(" in one.path or "[" in one.path or ".lr" in one.path else one.path,
+            one.ours,
+            one.baseline,
+            one.other,
+            ratio,
+            middle,
+            one.target,
+            "yes" if one.met else "no",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="run only the paths that contain this")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    results: list[Result] = []
+    for row in ROWS:
+        if options.only in row.path:
+            results += time_row(row, options.rounds)
+    if not options.only:
+        results += [time_sink(options.rounds), *measure_memory(), time_import(options.rounds)]
+    print(table(results))
+    RESULTS.mkdir(exist_ok=True)
+    content = {"machine": machine(), "results": [asdict(one) for one in results]}
+    (RESULTS / "core.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    print(f"\n{sum(one.met for one in results)} of {len(results)} targets met; also in {RESULTS / 'core.json'}")
+
+
+if __name__ == "__main__":
+    main()
