@@ -422,7 +422,7 @@ def test_initial_key_of_a_subclass_of_str() -> None:
 # Initial values
 
 
-@pytest.mark.parametrize("initial", [5, None, [("lr", 1)], "lr", Train])
+@pytest.mark.parametrize("initial", [5, [("lr", 1)], "lr", Train])
 @pytest.mark.parametrize("shape", [Train, Items, dict[str, int]])
 def test_initial_of_another_type(shape: Any, initial: Any) -> None:
     """What is neither a mapping nor an instance of the shape is an error that says so."""

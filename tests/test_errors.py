@@ -120,6 +120,12 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"type": "torch.nn.Linear"},
     ),
     (
+        errors.ItemFieldsError("lr"),
+        "the keys of this context are items: write fields['lr']. "
+        "Over a model or dataclass they are attributes: FrozenContext[Model](...)",
+        {"key": "lr"},
+    ),
+    (
         errors.UnknownArtifactError("'plott'", "plot"),
         "no artifact is named 'plott'; did you mean 'plot'?",
         {"name": "'plott'", "nearest": "plot"},

@@ -15,6 +15,7 @@ from crystallize import (
     FrozenContext,
     InvalidKeyError,
     InvalidValueError,
+    ItemFieldsError,
     LoggingContext,
     ModelMethodError,
     UnknownKeyError,
@@ -540,3 +541,13 @@ def test_ipython_completes(complete: Callable[[str, Any], set[str]], line: str, 
     ctx.record("loss", 0.5)
 
     assert offered <= {name.rpartition(".")[2] for name in complete(line, ctx)}
+
+
+def test_attribute_of_items() -> None:
+    """An attribute asked of a view of items says how to write it, and is missing to those who only look."""
+    fields: Any = FrozenContext({"lr": 0.1}).fields
+    with pytest.raises(ItemFieldsError, match=r"write fields\['lr'\]"):
+        fields.lr
+
+    assert getattr(fields, "lr", None) is None
+    assert not hasattr(fields, "__array__")

@@ -1,6 +1,7 @@
 import copy
 import logging
 import pickle
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from crystallize import (
     Metric,
     MetricRecorded,
     MetricSchema,
+    SchemaError,
     SinkError,
     StepClosedError,
     StepFinished,
@@ -653,3 +655,34 @@ def test_a_copy_of_a_closed_step_is_closed(copied: Callable[[Any], Any]) -> None
     assert {"lr": 0.1} == after.reads
     with pytest.raises(StepClosedError, match="step 'fit' has ended"):
         after["lr"]
+
+
+def test_what_cannot_be_watched() -> None:
+    """Only a context can be watched."""
+    with pytest.raises(SchemaError, match=r"it watches a FrozenContext, not \{'a': 1\}"):
+        LoggingContext({"a": 1})  # type: ignore[arg-type]  # what the test is about
+
+
+def test_a_step_that_ends_while_it_is_written_to() -> None:
+    """All that other threads wrote through a step before it ended is in its record; what came later was refused."""
+    for _ in range(20):
+        ctx = FrozenContext()
+        refused: list[str] = []
+        with ExitStack() as stack:
+            step = stack.enter_context(ctx.step("fit"))
+
+            def write(thread: int, step: Any = step, refused: list[str] = refused) -> None:
+                for n in range(200):
+                    try:
+                        step[f"{thread}-{n}"] = n
+                        step.record("m", n)
+                    except StepClosedError:
+                        refused.append(f"{thread}-{n}")
+                        return
+
+            threads = [threading.Thread(target=write, args=(n,)) for n in range(2)]
+            for thread in threads:
+                thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(ctx) == set(ctx.provenance.steps[0].writes)

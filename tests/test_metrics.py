@@ -29,6 +29,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from crystallize import (
+    ContextMutationError,
     ForeignMetricError,
     FrozenContext,
     FrozenMetrics,
@@ -260,7 +261,7 @@ def test_unusable_types_say_so_when_the_context_is_made(
     """A metric whose types cannot be used is an error when a context is made, which names the metric."""
     fresh: Metric[Any, Any] = Metric(metric.type, tags=metric.tags)
     schema = type("Bad", (MetricSchema,), {"bad": fresh})
-    with pytest.raises(SchemaError, match="metric 'bad'") as caught:
+    with pytest.raises(SchemaError, match=r"metric '(\w+\.)?bad'") as caught:
         make(schema)
     assert words in str(caught.value)
 
@@ -1270,3 +1271,57 @@ def test_tags_of_a_larger_model_are_refused() -> None:
         ctx.record(Schema.loss, 0.5, More(epoch=1))
 
     assert () == ctx.metrics[Schema.loss]
+
+
+def test_a_metric_stays_as_declared() -> None:
+    """What a metric is cannot be changed after its declaration."""
+    with pytest.raises(ContextMutationError, match="what a metric is stays as declared"):
+        TrainMetrics.loss.goal = "maximize"
+    assert "minimize" == TrainMetrics.loss.goal
+
+
+@pytest.mark.parametrize("value", [3, "loss", float])
+def test_what_is_no_metric_in_a_schema(value: object) -> None:
+    """A public attribute that is no metric is refused, since a Metric(...) around it was probably forgotten."""
+    with pytest.raises(SchemaError, match="'loss' is no metric; declare it as Metric"):
+        type("Forgotten", (MetricSchema,), {"loss": value})
+
+
+def test_what_else_a_schema_may_hold() -> None:
+    """A schema may hold methods, private attributes, and the types of its tags."""
+
+    class Schema(MetricSchema):
+        class Tags(BaseModel):
+            epoch: int
+
+        _note = "for people"
+        loss = Metric(float, tags=Tags)
+
+        @staticmethod
+        def helper() -> int:
+            return 1
+
+    assert ["loss"] == list(Schema.metrics)
+
+
+def test_one_metric_under_two_names() -> None:
+    """One Metric cannot stand under two names."""
+    metric = Metric(float)
+    with pytest.raises(SchemaError, match="'b' is declared already"):
+        type("Twice", (MetricSchema,), {"a": metric, "b": metric})
+
+
+def test_bound_without_tags() -> None:
+    """The recorder of a metric without tags is bound without any."""
+    ctx = FrozenContext({}, metrics=TrainMetrics)
+    note = ctx.metrics.series(TrainMetrics.seconds).bind()
+    note(1.5)
+    assert (1.5,) == ctx.metrics[TrainMetrics.seconds]
+
+
+def test_a_tag_may_be_called_self() -> None:
+    """Points can be looked up by a tag of any name."""
+    ctx = FrozenContext()
+    ctx.record("loss", 0.5, {"self": 1})
+    ctx.record("loss", 0.4, {"self": 2})
+    assert (0.4,) == ctx.metrics.series("loss").where(**{"self": 2}).values

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from typing_extensions import TypedDict
 
-from crystallize import EarlyRead, FrozenContext, LoggingContext, Output, Shared, StepRecord
+from crystallize import EarlyRead, FrozenContext, LoggingContext, Output, Shared, StepRecord, UnknownKeyError
 
 
 class Train(BaseModel):
@@ -144,7 +144,10 @@ def test_lineage_leads_from_key_to_key() -> None:
 def test_the_writer_of_a_key() -> None:
     """The step that wrote a key is known; of inputs, of nobody's writes and of nothing there is none."""
     ctx = trained()
-    assert ["fit", "load", None, None] == [ctx.provenance.writer(key) for key in ("model", "data", "lr", "nothing")]
+    assert ["fit", "load", None] == [ctx.provenance.writer(key) for key in ("model", "data", "lr")]
+    for question in (ctx.provenance.writer, ctx.provenance.digest):
+        with pytest.raises(UnknownKeyError, match="'modle' is not declared in Train; did you mean 'model'"):
+            question("modle")
 
 
 def test_provenance_is_shared_by_all_handles() -> None:
@@ -293,4 +296,24 @@ def test_what_has_no_digest(value: Any) -> None:
 def test_no_digest_by_the_schema() -> None:
     """What the schema declares to hold a secret or to be shared has no digest; nor has what is not written."""
     ctx = FrozenContext[Holder]({"token": SecretStr("hunter2"), "model": [1]})
-    assert [None, None, None] == [ctx.provenance.digest(key) for key in ("token", "model", "nothing")]
+    assert [None, None] == [ctx.provenance.digest(key) for key in ("token", "model")]
+
+
+def test_lineage_over_inner_steps() -> None:
+    """A step may use what the steps within it and around it read, and not what their siblings do."""
+    ctx = FrozenContext({"a": 1, "b": 2, "c": 3})
+    with ctx.step("fit") as fit:
+        fit["a"]
+        with fit.step("fold-1") as first:
+            first["b"]
+            first["x"] = 1
+        with fit.step("fold-2") as second:
+            second["c"]
+            second["y"] = 1
+        fit["z"] = 1
+
+    lineage = ctx.provenance.lineage
+    assert {"a", "b"} == lineage.sources("x")
+    assert {"a", "c"} == lineage.sources("y")
+    assert {"a", "b", "c"} == lineage.sources("z")
+    assert {"x", "z"} == lineage.results("b")

@@ -8,8 +8,10 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
+from datetime import date
 from enum import Enum
 from typing import Annotated, Any, Generic, Literal, NotRequired, Protocol, Required, TypeVar
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     AliasPath,
+    AnyUrl,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -43,6 +46,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from crystallize import (
     AbsentKeyError,
+    ContextMutationError,
     CrystallizeError,
     FrozenContext,
     IncompleteContextError,
@@ -1664,3 +1668,51 @@ def test_validator_that_fails_by_itself() -> None:
     with pytest.raises(RuntimeError, match="the table is not there"):
         ctx["a"] = 1
     assert "a" not in ctx
+
+
+class Parsed(BaseModel):
+    day: date
+    id: UUID
+    url: AnyUrl
+
+
+@pytest.mark.parametrize("key", ["day", "id", "url"])
+def test_what_pydantic_parses(key: str) -> None:
+    """A value that a parser of Pydantic's refuses is an error of ours, when written and at the start."""
+    ctx = FrozenContext[Parsed]()
+    with pytest.raises(InvalidValueError, match=f"cannot write '{key}': should be a valid") as caught:
+        ctx[key] = "x"
+    with pytest.raises(InvalidInitialError, match=f"'{key}' should be a valid"):
+        FrozenContext[Parsed]({key: "x"})
+
+    assert caught.value.__cause__ is None
+    assert key not in ctx
+
+
+def test_shared_within_a_value() -> None:
+    """Shared within a key's value would have no effect, and the schema says so."""
+
+    class Tools(BaseModel):
+        tokenizer: Annotated[list[int], Shared]
+
+    class Holds(BaseModel):
+        tools: Tools
+
+    with pytest.raises(SchemaError, match="tools: Shared marks a whole key"):
+        FrozenContext[Holds]()
+
+
+@pytest.mark.parametrize("sinks", [5, [5]])
+def test_what_is_no_sink(sinks: Any) -> None:
+    """What cannot be told events is refused when the context is made."""
+    with pytest.raises(SchemaError, match=r"sinks|a sink has the methods"):
+        FrozenContext({}, sinks=sinks)
+
+
+def test_a_context_is_made_once() -> None:
+    """A context cannot be made anew over what it holds."""
+    ctx = FrozenContext({"a": 1})
+    with pytest.raises(ContextMutationError, match="Cannot make a context anew"):
+        ctx.__init__({"a": 2})  # type: ignore[misc]  # what the test is about
+    assert {"a": 1} == dict(ctx)
+    assert {} == dict(FrozenContext(None))

@@ -17,6 +17,8 @@ from pydantic import (
     Secret,
     SecretBytes,
     SecretStr,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -30,6 +32,7 @@ from crystallize import (
     InvalidValueError,
     LoggingContext,
     SinkError,
+    UncopyableValueError,
 )
 from crystallize.sinks.memory import MemorySink
 
@@ -472,4 +475,37 @@ def test_a_validator_that_breaks_on_a_secret_tells_nothing() -> None:
         ctx["password"] = CLEAR
 
     assert CLEAR not in str(caught.value)
+    assert (None, None) == (caught.value.__cause__, caught.value.__context__)
+
+
+def test_another_key_tells_no_secret() -> None:
+    """A validator that looks at a secret under another key and tells it does so in vain."""
+
+    class Tells(BaseModel):
+        token: SecretStr
+        plain: str
+
+        @field_validator("plain")
+        @classmethod
+        def tell(cls, value: str, info: ValidationInfo) -> str:
+            raise ValueError("the token is " + info.data["token"].get_secret_value())
+
+    ctx = FrozenContext[Tells]({"token": CLEAR})
+    with pytest.raises(InvalidValueError, match=r"the token is \*+, got 'x'") as caught:
+        ctx["plain"] = "x"
+    assert (None, None) == (caught.value.__cause__, caught.value.__context__)
+
+
+def test_what_cannot_be_copied_tells_no_secret() -> None:
+    """The reason why a value cannot be copied is told without the secret that it holds."""
+
+    class Refuses:
+        def __init__(self) -> None:
+            self.password = SecretStr(CLEAR)
+
+        def __deepcopy__(self, memo: object) -> "Refuses":
+            raise ValueError(f"not with {CLEAR}")
+
+    with pytest.raises(UncopyableValueError, match=r"not with \*+") as caught:
+        FrozenContext()["x"] = Refuses()
     assert (None, None) == (caught.value.__cause__, caught.value.__context__)

@@ -2,7 +2,7 @@
 
 import logging
 import types
-from collections.abc import Callable, Generator, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Generator, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, get_origin, overload
@@ -18,6 +18,7 @@ from .errors import (
     KeyLookupError,
     Problem,
     SchemaError,
+    UncopyableValueError,
     UnknownKeyError,
 )
 from .events import KeyWritten
@@ -29,7 +30,7 @@ from .protocols import Sink
 from .provenance import Cell, Provenance, StepRecord
 from .schema import Key, Schema, plain_key, shape_name
 from .text import MASK, nearest, short
-from .values import ATOMIC, freeze, secrets_in
+from .values import ATOMIC, Thaw, freeze, masked, secrets_in
 
 if TYPE_CHECKING:
     from .logging_context import LoggingContext
@@ -105,7 +106,7 @@ class _State:
 
     def keep(self, declared: Key, name: str, valid: Any, scope: Scope, *, is_input: bool = False) -> None:
         """Take a valid value in: it is frozen, claimed, told."""
-        kept, thaw = (valid, None) if declared.shared else freeze(valid, repr(name))
+        kept, thaw = (valid, None) if declared.shared else self._frozen(name, valid)
         cell = (kept, thaw, scope.step, is_input)
         # Validating may have taken long enough for the step to end.
         scope.check_open()
@@ -115,6 +116,16 @@ class _State:
         with self.outlet.lock:
             self.claim(name, cell)
             self.outlet.tell(KeyWritten(name, self._told(declared, name), scope.step))
+
+    def _frozen(self, name: str, valid: Any) -> tuple[Any, Thaw | None]:
+        try:
+            return freeze(valid, repr(name))
+        except UncopyableValueError as error:
+            # What refuses may tell the secret that it holds.
+            if not secrets_in(valid):
+                raise
+            failure = UncopyableValueError(error.subject, error.type, masked(error.reason, valid))
+        raise failure
 
     def claim(self, name: str, cell: Cell) -> None:
         """Claim a key by a cell: one atomic step, which of several threads one wins.
@@ -338,7 +349,7 @@ class FrozenContext(Generic[T_co]):
 
     def __init__(
         self,
-        initial: Mapping[str, Any] | T_co = MappingProxyType({}),
+        initial: Mapping[str, Any] | T_co | None = None,
         logger: logging.Logger | None = None,
         *,
         metrics: type[MetricSchema] | None = None,
@@ -357,13 +368,15 @@ class FrozenContext(Generic[T_co]):
             SchemaError: The shape or the metrics cannot be used.
             InvalidInitialError: The initial values are not allowed. It names all that is wrong with them.
         """
+        if hasattr(self, "_state"):
+            raise ContextMutationError("__init__", "Cannot make a context anew: what it holds it keeps")
         shape = getattr(self, "_shape", self._default_shape)
         schema = Schema.untyped() if shape is _NOTHING else Schema.of(shape)
         label = type(self).__name__ if shape is _NOTHING else f"{type(self).__name__}[{shape_name(shape)}]"
         state = _State(schema, metrics)
-        state.take_all(initial, label)
+        state.take_all({} if initial is None else initial, label)
         # Sinks are told of a context that is made; of one that cannot be they never hear.
-        state.outlet.sinks = tuple(map(_sink, sinks))
+        state.outlet.sinks = _sinks(sinks)
         self._attach(state, _NOBODY, logger)
         state.tell_inputs()
 
@@ -518,8 +531,6 @@ class FrozenContext(Generic[T_co]):
     @overload
     def record(self, metric_name: Metric[_V, _G], value: _V, tags: _G) -> None: ...
     @overload
-    def record(self, metric_name: Metric[_V, Any], value: _V, tags: Mapping[str, Any]) -> None: ...
-    @overload
     def record(self, metric_name: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
     def record(self, metric_name: Any, value: Any, tags: Any = None) -> None:
         """Record a point of a metric; see `FrozenMetrics.add`.
@@ -596,10 +607,14 @@ class FrozenContext(Generic[T_co]):
         return self.__deepcopy__(None)
 
 
-def _sink(sink: Any) -> Sink:
-    if not isinstance(sink, Sink):
-        raise SchemaError(type(sink).__name__, "a sink has the methods handle(event) and close()")
-    return sink
+def _sinks(sinks: Any) -> tuple[Sink, ...]:
+    if not isinstance(sinks, Iterable):
+        raise SchemaError("sinks", f"they are a sequence of sinks, not {short(sinks)}")
+    found = tuple(sinks)
+    for sink in found:
+        if not isinstance(sink, Sink):
+            raise SchemaError(type(sink).__name__, "a sink has the methods handle(event) and close()")
+    return found
 
 
 def _restored(

@@ -7,6 +7,7 @@
     ├── KeyLookupError (KeyError, AttributeError)
     │   ├── UnknownKeyError                   a key that the schema does not declare
     │   │   └── ModelMethodError              what only a whole model can do
+    │   ├── ItemFieldsError                   an attribute of fields that are items
     │   ├── AbsentKeyError                    a key that is not written yet
     │   └── InvalidKeyError (ValueError)      not a key at all
     ├── InvalidValueError (ValueError)        a value that its key does not allow
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidStepError",
     "InvalidTagError",
     "InvalidValueError",
+    "ItemFieldsError",
     "KeyLookupError",
     "MetricClashError",
     "MetricError",
@@ -230,6 +232,25 @@ class ModelMethodError(UnknownKeyError):
         return f"works on a whole {self.schema} and not on the fields of a context; write ctx.snapshot().{self.key}"
 
 
+class ItemFieldsError(KeyLookupError):
+    """An attribute asked of fields that are items.
+
+    Attributes:
+        key: The attribute asked for.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def sentence(self) -> str:
+        """Return what went wrong, as a sentence."""
+        return (
+            f"the keys of this context are items: write fields[{self.key!r}]. "
+            "Over a model or dataclass they are attributes: FrozenContext[Model](...)"
+        )
+
+
 class AbsentKeyError(KeyLookupError):
     """A key that may be there and is not written yet.
 
@@ -377,10 +398,9 @@ class UncopyableValueError(CrystallizeError, TypeError):
 
     def __str__(self) -> str:
         name = self.type.rpartition(".")[2]
-        lines = [
-            f"cannot hold {self.subject}: {self.complaint}",
-            f"If nobody changes it, declare its key as Annotated[{name}, Shared].",
-        ]
+        lines = [f"cannot hold {self.subject}: a {self.type} cannot be copied ({self.reason})"]
+        if self.subject.startswith("'"):
+            lines += [f"If nobody changes it, declare its key as Annotated[{name}, Shared]."]
         # A builtin is copied by Python itself, and what is made in a function has no name to register.
         if name != self.type and "<locals>" not in self.type:
             lines += ["Or say how it is copied:", f'  crystallize.register("{self.type}", freeze=..., thaw=...)']
@@ -389,7 +409,8 @@ class UncopyableValueError(CrystallizeError, TypeError):
     @property
     def complaint(self) -> str:
         """What is to be said of the value."""
-        return f"a {self.type} cannot be copied ({self.reason})"
+        name = self.type.rpartition(".")[2]
+        return f"is a {self.type}, which cannot be copied ({self.reason}); Annotated[{name}, Shared] keeps it as it is"
 
 
 class MetricError(CrystallizeError):

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
-from .errors import ContextMutationError, ModelMethodError
+from .errors import ContextMutationError, ItemFieldsError, ModelMethodError
 from .schema import Schema
 
 __all__ = ["AttributeFields", "ItemFields", "fields_of"]
@@ -45,6 +45,10 @@ class ItemFields(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._crystallize_owner[key] = value
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Tools ask any object for names like these.
+        raise AttributeError(name) if name.startswith("_") else ItemFieldsError(name)
 
     def __delitem__(self, key: str) -> NoReturn:
         _refuse_to_delete(key)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .context import FrozenContext, T_co
-from .errors import InvalidStepError, KeyLookupError, SinkError
+from .errors import InvalidStepError, KeyLookupError, SchemaError, SinkError
 from .events import StepFinished, StepStarted
 from .fields import fields_of
 from .points import Scope
@@ -65,6 +65,8 @@ class LoggingContext(FrozenContext[T_co]):
             ctx: The context; a `LoggingContext` is one too, and records what is read through this one as well.
             logger: Where to log; by default where `ctx` does.
         """
+        if not isinstance(ctx, FrozenContext):
+            raise SchemaError(type(self).__name__, f"it watches a FrozenContext, not {short(ctx)}")
         self._open(ctx._state, ctx._scope, logger or ctx.logger)
         if isinstance(ctx, LoggingContext):
             self._noted.watched = ctx
@@ -147,12 +149,14 @@ class LoggingContext(FrozenContext[T_co]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Write a key, once, and note that this handle wrote it; see `FrozenContext`."""
-        try:
-            self._state.write(key, value, self._scope)
-        except SinkError:
-            self._note_write(str.__str__(key))  # it is written all the same
-            raise
-        self._note_write(str.__str__(key))
+        # One with the end of the step, so that what is written is in its record.
+        with self._state.outlet.lock:
+            try:
+                self._state.write(key, value, self._scope)
+            except SinkError:
+                self._note_write(str.__str__(key))  # it is written all the same
+                raise
+            self._note_write(str.__str__(key))
 
     def _note_write(self, key: str) -> None:
         self._noted.writes[key] = None
@@ -219,21 +223,21 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
         error = _told(raised, ctx)
         raise
     finally:
-        number = scope.number
-        scope.close()
-        step._end_short_reads()
-        record = StepRecord(
-            name=str(scope.step),
-            reads=tuple(step._reads),
-            absent=tuple(step._noted.absent),
-            writes=tuple(step._noted.writes),
-            points=MappingProxyType(state.metrics._counts(number, counted)),
-            artifacts=tuple(one.name for one in state.artifacts if one.step == scope.step),
-            started=started,
-            ended=started + timedelta(seconds=perf_counter() - clock),
-            error=error,
-        )
         with state.outlet.lock:
+            number = scope.number
+            scope.close()
+            step._end_short_reads()
+            record = StepRecord(
+                name=str(scope.step),
+                reads=tuple(step._reads),
+                absent=tuple(step._noted.absent),
+                writes=tuple(step._noted.writes),
+                points=MappingProxyType(state.metrics._counts(number, counted)),
+                artifacts=tuple(one.name for one in state.artifacts if one.step == scope.step),
+                started=started,
+                ended=started + timedelta(seconds=perf_counter() - clock),
+                error=error,
+            )
             state.provenance._file(record)
             if state.outlet.sinks:
                 state.outlet.tell(StepFinished(*record._replace(points=dict(record.points))))

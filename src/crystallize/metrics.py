@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import chain
 from math import isnan
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, NoReturn, Self, TypeAlias, overload
 
 from typing_extensions import TypeForm, TypeVar
 
 from .errors import (
+    ContextMutationError,
     ForeignMetricError,
     InvalidMetricError,
     InvalidTagError,
@@ -37,7 +38,8 @@ G = TypeVar("G", default=Any)
 _V = TypeVar("_V")
 _G = TypeVar("_G")
 _TagType: TypeAlias = type[_G]
-"""The class of tags, by a name that `Metric.type` does not hide."""
+"""The class of tags, by a name that `Metric.type` does not hide; the next is a schema's."""
+_Schema: TypeAlias = "type[MetricSchema]"
 
 
 class Metric(Generic[V, G]):
@@ -57,7 +59,15 @@ class Metric(Generic[V, G]):
         description: What it tells.
     """
 
-    _schema: "type[MetricSchema] | None"
+    name: str
+    owner: str | None
+    type: Any
+    tags: Any
+    unit: str | None
+    goal: Literal["minimize", "maximize"] | None
+    description: str | None
+    _checks: MetricChecks | None
+    _schema: "_Schema | None"
 
     @overload
     def __init__(
@@ -102,22 +112,16 @@ class Metric(Generic[V, G]):
         """
         if goal not in (None, "minimize", "maximize"):
             raise SchemaError("metric", f'its goal is "minimize" or "maximize", not {short(goal)}')
-        self.name = ""
-        self.owner: str | None = None
-        self.type: Any = type
-        self.tags: Any = tags
-        self.unit = unit
-        self.goal = goal
-        self.description = description
-        self._checks: MetricChecks | None = None
-        self._schema = None
+        facts = {"name": "", "owner": None, "type": type, "tags": tags, "unit": unit, "goal": goal}
+        vars(self).update(facts, description=description, _checks=None, _schema=None)
 
-    def __set_name__(self, owner: "type[MetricSchema]", name: str) -> None:
-        if self.owner is not None:
-            raise SchemaError(owner.__qualname__, f"metric {name!r} is declared already, as {self!r}; declare its own")
-        self.name = name
-        self.owner = f"{owner.__module__}.{owner.__qualname__}"
-        self._schema = owner
+    def __set_name__(self, owner: "_Schema", name: str) -> None:
+        # Of a second name its second class complains: what is raised here Python would wrap.
+        if self._schema is None:
+            vars(self).update(name=name, owner=f"{owner.__module__}.{owner.__qualname__}", _schema=owner)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise ContextMutationError(name, f"Cannot assign {name!r} of {self!r}: what a metric is stays as declared")
 
     def __repr__(self) -> str:
         return f"Metric({self.owner}.{self.name})" if self.owner is not None else "Metric(unnamed)"
@@ -130,8 +134,11 @@ class Metric(Generic[V, G]):
             SchemaError: Its types cannot be used.
         """
         if self._checks is None:
-            self._checks = MetricChecks(self.name, self.type, self.tags)
-        return self._checks
+            label = f"{self.owner.rpartition('.')[2]}.{self.name}" if self.owner else self.name
+            vars(self)["_checks"] = MetricChecks(label, self.type, self.tags)
+        checks = self._checks
+        assert checks is not None
+        return checks
 
     def is_same(self, other: "Metric[Any, Any]") -> bool:
         """Whether another one is this one, or a copy of it that came by pickle."""
@@ -167,7 +174,7 @@ def _declared_metric(schema: "type[MetricSchema]", name: str) -> Metric[Any, Any
 def _copied_metric(name: str, owner: str, type: Any, tags: Any, *facts: Any) -> Metric[Any, Any]:
     unit, goal, description = facts
     metric: Metric[Any, Any] = Metric(type, tags=tags, unit=unit, goal=goal, description=description)
-    metric.name, metric.owner = name, owner
+    vars(metric).update(name=name, owner=owner)
     return metric
 
 
@@ -192,11 +199,27 @@ class MetricSchema:
             raise SchemaError(cls.__qualname__, "'metrics' is the list of its metrics; give that metric another name")
         found: dict[str, Metric[Any, Any]] = {}
         bases = [base.metrics for base in cls.__bases__ if issubclass(base, MetricSchema)]
-        own = {name: value for name, value in vars(cls).items() if isinstance(value, Metric)}
+        own = {name: value for name, value in vars(cls).items() if _is_declared(cls, name, value)}
         for name, metric in chain.from_iterable(source.items() for source in [*bases, own]):
             if found.setdefault(name, metric) is not metric:
                 raise MetricClashError(cls.__qualname__, name, (str(found[name].owner), str(metric.owner)))
         cls.metrics = MappingProxyType(found)
+
+
+def _is_declared(cls: type, name: str, value: object) -> bool:
+    """Whether an attribute of a schema is a metric of its own.
+
+    Raises:
+        SchemaError: It is none and was probably meant to be, or it is another one's.
+    """
+    if isinstance(value, Metric):
+        if (value.name, value._schema) != (name, cls):
+            raise SchemaError(cls.__qualname__, f"metric {name!r} is declared already, as {value!r}; declare its own")
+        return True
+    nested = isinstance(value, type) and value.__qualname__.startswith(f"{cls.__qualname__}.")
+    if not name.startswith("_") and name != "metrics" and not nested and not hasattr(type(value), "__get__"):
+        raise SchemaError(cls.__qualname__, f"{name!r} is no metric; declare it as Metric({short(value)}, ...)")
+    return False
 
 
 class Point(NamedTuple, Generic[V, G]):
@@ -476,7 +499,11 @@ class Series(Generic[V, G]):
         # A slot and not a method: it is called in loops, and is bound once to what records in the shortest way.
         __slots__ = ("_metric", "_scope", "_store", "_where", "add")
 
-    def bind(self, tags: G) -> Callable[[V], None]:
+    @overload
+    def bind(self, tags: G) -> Callable[[V], None]: ...
+    @overload
+    def bind(self: "Series[V, None]") -> Callable[[V], None]: ...
+    def bind(self, tags: Any = None) -> Callable[[V], None]:
         """Return a function that records values under these tags: the fastest way to record.
 
         Args:
@@ -503,7 +530,7 @@ class Series(Generic[V, G]):
             return note
         return _short_noter(note, channel.log, scope, checks.validate, kept_tags)
 
-    def where(self, **tags: Any) -> Self:
+    def where(self, /, **tags: Any) -> Self:
         """Return the part of the series whose points have these tags.
 
         Args:
@@ -709,8 +736,6 @@ class FrozenMetrics:
     def add(self, key: Metric[_V, None], value: _V, tags: None = None) -> None: ...
     @overload
     def add(self, key: Metric[_V, _G], value: _V, tags: _G) -> None: ...
-    @overload
-    def add(self, key: Metric[_V, Any], value: _V, tags: Mapping[str, Any]) -> None: ...
     @overload
     def add(self, key: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
     def add(self, key: Any, value: Any, tags: Any = None) -> None:

@@ -65,12 +65,13 @@ class Scope:
         Raises:
             StepClosedError: The step has ended.
         """
-        self.check_open()
-        return self.number
+        try:
+            return self.number
+        except AttributeError:
+            raise StepClosedError(str(self.step)) from None
 
     def close(self) -> None:
         """End it."""
-        self.check_open()
         del self.number
 
 

@@ -71,27 +71,37 @@ class Lineage:
     """Edges from a step to a key that it wrote."""
 
     def sources(self, key: str) -> frozenset[str]:
-        """Return the keys that a key was made from, over any number of steps."""
-        return self._reach(key, makers=True)
+        """Return the keys that a key was made from, over any number of steps.
+
+        A step may use what the steps within it and around it have read.
+        """
+        return _reached(key, self.writes, self.reads)
 
     def results(self, key: str) -> frozenset[str]:
         """Return the keys that were made from a key, over any number of steps."""
-        return self._reach(key, makers=False)
+        turned_reads, turned_writes = [(b, a) for a, b in self.reads], [(b, a) for a, b in self.writes]
+        return _reached(key, turned_reads, turned_writes)
 
-    def _reach(self, key: str, *, makers: bool) -> frozenset[str]:
-        read_by, written_by = _grouped(self.reads), _grouped(self.writes)
-        if makers:
-            read_by, written_by = (
-                _grouped((b, a) for a, b in self.writes),
-                _grouped((b, a) for a, b in self.reads),
-            )
-        found: set[str] = set()
-        rest = [key]
-        while rest:
-            nexts = {other for step in read_by.get(rest.pop(), ()) for other in written_by.get(step, ())}
-            rest += nexts - found
-            found |= nexts
-        return frozenset(found - {key})
+
+def _reached(key: str, makers: Iterable[tuple[str, str]], materials: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Follow edges from keys to steps and on to keys, as often as it goes."""
+    steps_of, keys_of = (
+        _grouped((made, step) for step, made in makers),
+        _grouped((step, one) for one, step in materials),
+    )
+    found: set[str] = set()
+    rest = [key]
+    while rest:
+        near = {other for step in steps_of.get(rest.pop(), ()) for other in keys_of if _is_within(step, other)}
+        nexts = {one for step in near for one in keys_of[step]}
+        rest += nexts - found
+        found |= nexts
+    return frozenset(found - {key})
+
+
+def _is_within(one: str, other: str) -> bool:
+    """Whether two steps are the same, or one is within the other."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
 def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
@@ -158,7 +168,12 @@ class Provenance:
         )
 
     def writer(self, key: str) -> str | None:
-        """Return the step that wrote a key; None if it is not written, or was written outside any step."""
+        """Return the step that wrote a key; None if it is not written, or was written outside any step.
+
+        Raises:
+            UnknownKeyError: The schema does not declare it.
+        """
+        self._schema.key(key)
         return self._cells[key][2] if key in self._cells else None
 
     def digest(self, key: str) -> str | None:
@@ -169,10 +184,13 @@ class Provenance:
 
         Returns:
             The digest; None if the key is not written, holds a secret, or has no JSON.
+
+        Raises:
+            UnknownKeyError: The schema does not declare it.
         """
+        declared = self._schema.key(key)
         cell = self._cells.get(key)
-        declared = self._schema.keys.get(key, self._schema.others)
-        if cell is None or declared is None or declared.secret or declared.shared:
+        if cell is None or declared.secret or declared.shared:
             return None
         kept, thaw, _, _ = cell
         value = kept if thaw is None else thaw()

@@ -45,6 +45,9 @@ __all__ = ["Key", "MetricChecks", "Output", "Schema", "digest", "plain_key", "pr
 _Node: TypeAlias = dict[str, Any]
 """A core schema, or a part of one."""
 
+_Layout: TypeAlias = tuple[type | None, dict[str, type | None]]
+"""What is known of every point of a metric: the type of the values, and the names and types of the tags."""
+
 
 class Output(Mark):
     """Marks a key that a step writes: `best: Annotated[int | None, Output] = None`.
@@ -132,7 +135,13 @@ class Key:
                 return self.validate(value)
             return self.validate_among(held(), self.name, value)[0][self.name]
         except ValidationError as error:
-            failure, cause = InvalidValueError(name, self.problems(name, error)), self._cause(error)
+            problems, cause = self.problems(name, error), self._cause(error)
+            others = held()
+            if secrets_in(others):
+                # A validator may look at a secret under another key, and tell it.
+                problems = tuple(one._replace(allowed=masked(one.allowed, others)) for one in problems)
+                cause = None
+            failure = InvalidValueError(name, problems)
         except KeyError as error:
             absent = None if self.validate_among is None else self._absent(name, error, held())
             if absent is None and not self.secret:
@@ -250,8 +259,9 @@ def _ordered(value: Any) -> Any:
 
 def _raised_in(error: ValidationError) -> BaseException | None:
     """Return what a user's own validator raised, for its traceback."""
-    cause: BaseException | None = error.errors(include_url=False)[0].get("ctx", {}).get("error")
-    return cause
+    cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+    # Of dates, UUIDs and the like it is a text of Pydantic's.
+    return cause if isinstance(cause, BaseException) else None
 
 
 def _fixed_message(kind: Any) -> str:
@@ -440,7 +450,7 @@ class MetricChecks:
         self.tag_model: Any = None
         self._fields: dict[str, Key] = {}
         self._open = False
-        self.layout: tuple[type | None, dict[str, type | None]] = (_EXACT.get(node["type"]), {})
+        self.layout: _Layout = (_EXACT.get(node["type"]), {})
         if tags is not None:
             self._take_tags(metric, tags)
         self.tag_names = tuple(self._fields)
@@ -695,6 +705,8 @@ class _Core:
         definitions = {one["ref"]: one for one in self.definitions}
         parts, top = list(_parts(node, definitions)), list(_top(node, definitions))
         marks = {mark for part in top for mark in part.get("metadata", {}).get("crystallize", ())}
+        if any(Shared.__name__ in part.get("metadata", {}).get("crystallize", ()) for part in parts if part not in top):
+            raise SchemaError(name, "Shared marks a whole key; within its value it would have no effect")
         default = next((part for part in top if part["type"] == "default"), None)
         validates_default = (default or {}).get("validate_default")
         among = None
@@ -776,8 +788,9 @@ def _core_schema(shape: Any, name: str) -> _Node:
 def _reason(error: PydanticUserError) -> str:
     if error.code == "typed-dict-version":
         return "before Python 3.12 Pydantic needs its TypedDict to be the one of typing_extensions; import that one"
-    # What follows is advice for those who write a model.
-    return (error.message or str(error)).partition("\n")[0].partition(". Set `arbitrary_types_allowed")[0]
+    message, advice, _ = (error.message or str(error)).partition("\n")[0].partition(". Set `arbitrary_types_allowed")
+    # Pydantic's advice is for those who write a model, which this may not be.
+    return f"{message}; use a model with arbitrary_types_allowed=True" if advice else message
 
 
 def _top(node: _Node, definitions: dict[str, _Node]) -> Iterator[_Node]:

@@ -129,6 +129,10 @@ def register(kind: type | str, *, freeze: Callable[[Any], Any], thaw: Callable[[
     """
     if not isinstance(kind, type) and not (isinstance(kind, str) and "." in kind):
         raise SchemaError("register", f'it takes a type or its full name, as in "torch.Tensor", not {short(kind)}')
+    if not callable(freeze) or not (thaw is None or callable(thaw)):
+        raise SchemaError(
+            "register", "freeze is a function of the value, and thaw one of what freeze returned, or None"
+        )
     if kind in ATOMIC:
         raise SchemaError("register", f"a {short(kind)} cannot change and is never copied")
     with _lock:
