@@ -1325,3 +1325,15 @@ def test_a_tag_may_be_called_self() -> None:
     ctx.record("loss", 0.5, {"self": 1})
     ctx.record("loss", 0.4, {"self": 2})
     assert (0.4,) == ctx.metrics.series("loss").where(**{"self": 2}).values
+
+
+@pytest.mark.parametrize("count", [10, 10_000])
+def test_a_bound_recorder_keeps_its_tags(count: int) -> None:
+    """However many points a bound recorder records, each has the tags that it was bound to."""
+    ctx = FrozenContext({}, metrics=TrainMetrics)
+    note = ctx.metrics.series(TrainMetrics.loss).bind({"epoch": 3, "split": "val"})
+    for n in range(count):
+        note(float(n))
+
+    assert tuple(map(float, range(count))) == ctx.metrics[TrainMetrics.loss]
+    assert ({"epoch": 3, "split": "val"},) * count == ctx.metrics.get_tags(TrainMetrics.loss)
