@@ -290,6 +290,7 @@ class FrozenContext(Generic[T_co]):
 
     if TYPE_CHECKING:
         _state: _State
+        _cells: dict[str, Cell]
         _shared: dict[str, Any]
         _validators: Mapping[str, Callable[[Any], Any]]
         _scope: Scope
@@ -323,6 +324,7 @@ class FrozenContext(Generic[T_co]):
     else:
         __slots__ = {
             "__weakref__": None,
+            "_cells": "The state's cells.",
             "_scope": "On whose behalf this handle reads and writes.",
             "_shape": "The shape that an alias handed on.",
             "_shared": "The state's values that need no copying.",
@@ -387,6 +389,7 @@ class FrozenContext(Generic[T_co]):
         for name, value in {
             "_state": state,
             "_scope": scope,
+            "_cells": state.cells,
             "_shared": state.shared,
             "_validators": state.schema.validators if not state.outlet.sinks else {},
             "metrics": own,
@@ -447,7 +450,11 @@ class FrozenContext(Generic[T_co]):
         if valid is _NOTHING:
             self._state.write(key, value, self._scope)
         elif type(valid) in ATOMIC:
-            self._state.claim(key, (valid, None, None, False))
+            # As `claim` does, whose call would take as long again.
+            cell: Cell = (valid, None, None, False)
+            if self._cells.setdefault(key, cell) is not cell:
+                raise self._state.mutation(key)
+            self._shared[key] = valid
         else:
             self._state.keep(self._state.schema.key(key), key, valid, self._scope)
 

@@ -308,49 +308,54 @@ _Add: TypeAlias = Callable[..., None]
 def _short_adder(add: _Add, store: "_Store", channel: _Channel, scope: Scope, checks: MetricChecks) -> _Add:
     """Return a function that only succeeds: what is not plainly right it leaves to `add`, which explains."""
     log, validate, split = channel.log, checks.validate, checks.split
-    extend, tail, seal = log.extend, log.tail, log.seal
+    extend, tail, seal, full = log.extend, log.tail, log.seal, FULL
     assert split is not None
 
     def add_shortly(value: Any, tags: Any = None) -> None:
         try:
-            point = (validate(value), split(tags), scope.number)
+            extend((validate(value), split(tags), scope.number))
         except Exception:  # whatever it is, `add` meets it too
-            point = None
-        if point is None:
-            add(value, tags)
+            pass
+        else:
+            if len(tail) >= full:
+                seal()
             return
-        extend(point)
-        if len(tail) >= FULL:
-            seal()
+        add(value, tags)
+
+    outlet, name = store.outlet, channel.name
 
     def add_shortly_and_tell(value: Any, tags: Any = None) -> None:
         try:
-            point = (validate(value), split(tags))
+            valid, kept = validate(value), split(tags)
         except Exception:  # as above
-            point = None
-        if point is None:
-            add(value, tags)
+            pass
         else:
-            store.keep(channel, scope, *point)
+            with outlet.lock:
+                told = (name, valid, kept.copy(), scope.step, log.length())
+                extend((valid, kept, scope.open_number()))
+                if len(tail) >= full:
+                    seal()
+                outlet.tell(_new_tuple(MetricRecorded, told))
+            return
+        add(value, tags)
 
     return add_shortly_and_tell if store.outlet.sinks else add_shortly
 
 
 def _short_noter(note: _Add, log: PointLog, scope: Scope, validate: Callable[[Any], Any], tags: dict[str, Any]) -> _Add:
     """Return the same for values whose tags are valid already."""
-    extend, tail, seal = log.extend, log.tail, log.seal
+    extend, tail, seal, full = log.extend, log.tail, log.seal, FULL
 
     def note_shortly(value: Any) -> None:
         try:
-            point = (validate(value), tags, scope.number)
+            extend((validate(value), tags, scope.number))
         except Exception:  # whatever it is, `note` meets it too
-            point = None
-        if point is None:
-            note(value)
+            pass
+        else:
+            if len(tail) >= full:
+                seal()
             return
-        extend(point)
-        if len(tail) >= FULL:
-            seal()
+        note(value)
 
     return note_shortly
 

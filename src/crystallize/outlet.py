@@ -48,11 +48,12 @@ class Outlet:
         if self._telling:
             return
         failures: list[tuple[_Handler, Event, Exception]] = []
+        pending, sinks = self._pending, self.sinks
         self._telling = True
         try:
-            while self._pending:
-                told = self._pending.popleft()
-                for sink in self.sinks:
+            while pending:
+                told = pending.popleft()
+                for sink in sinks:
                     try:
                         sink.handle(told)
                     except Exception as error:  # whatever one sink raises, the others are told first

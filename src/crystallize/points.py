@@ -319,7 +319,7 @@ class _Block(NamedTuple):
     def of(cls, tail: list[Any], layout: Layout) -> "_Block":
         """Pack points."""
         kind, kinds = layout
-        return cls(_pack(tail[0::3], kind), _pack(tail[2::3]), *_columns(tail[1::3], kinds))
+        return cls(_pack(tail[0::3], kind), _pack(tail[2::3], int), *_columns(tail[1::3], kinds))
 
     @property
     def values(self) -> Iterable[Any]:
