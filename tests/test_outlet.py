@@ -15,7 +15,9 @@ from crystallize import (
     InvalidInitialError,
     InvalidMetricError,
     KeyWritten,
+    Metric,
     MetricRecorded,
+    MetricSchema,
     SchemaError,
     Sink,
     SinkError,
@@ -302,3 +304,19 @@ def test_order_of_events_is_the_order_of_effects() -> None:
     assert list(range(800)) == [event.position for event in points]
     named = [event.name for event in sinks[0].events if isinstance(event, ArtifactAdded)]
     assert [artifact.name for artifact in ctx.artifacts] == named
+
+
+def test_many_points_and_a_sink() -> None:
+    """A sink is told every point in its place, however many there are, and all of them are kept."""
+
+    class Measured(MetricSchema):
+        loss = Metric(float)
+
+    sink = MemorySink()
+    ctx = FrozenContext({}, metrics=Measured, sinks=[sink])
+    for n in range(10_000):
+        ctx.record("loss", float(n))
+
+    told = [event for event in sink.events if isinstance(event, MetricRecorded)]
+    assert [(float(n), n) for n in range(10_000)] == [(event.value, event.position) for event in told]
+    assert tuple(map(float, range(10_000))) == ctx.metrics["loss"]
