@@ -130,11 +130,6 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         "no artifact is named 'plott'; did you mean 'plot'?",
         {"name": "'plott'", "nearest": "plot"},
     ),
-    (
-        errors.ModelMethodError("model_dump", "Train"),
-        "'model_dump' works on a whole Train and not on the fields of a context; write ctx.snapshot().model_dump",
-        {"key": "model_dump", "schema": "Train"},
-    ),
     (errors.MetricError("odd"), "odd", {}),
     (
         errors.UnknownMetricError("los", "TrainMetrics", "loss", ("loss",)),

@@ -1716,3 +1716,17 @@ def test_a_context_is_made_once() -> None:
         ctx.__init__({"a": 2})  # type: ignore[misc]  # what the test is about
     assert {"a": 1} == dict(ctx)
     assert {} == dict(FrozenContext(None))
+
+
+def test_alias_misspelt_and_alias_in_the_wrong_place() -> None:
+    """A misspelt alias is corrected in initial values; elsewhere an alias is answered with its key."""
+
+    class Rates(BaseModel):
+        lr: float = Field(alias="learning_rate")
+
+    with pytest.raises(
+        InvalidInitialError, match="'learning_rat' is not declared in Rates; did you mean 'learning_rate'"
+    ):
+        FrozenContext[Rates]({"learning_rat": 1})
+    with pytest.raises(UnknownKeyError, match="'learning_rate' is not declared in Rates; did you mean 'lr'"):
+        FrozenContext[Rates]({"learning_rate": 1})["learning_rate"]

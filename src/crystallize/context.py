@@ -255,7 +255,9 @@ def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]
             schema.key(key_)
             given[plain_key(key_)] = value
         except UnknownKeyError as error:
-            problems.append(Problem((error.key,), error.complaint, "", None))
+            near = nearest(error.key, [*schema.keys, *map(str, aliased)])
+            problem = UnknownKeyError(error.key, error.schema, near, error.declared)
+            problems.append(Problem((error.key,), problem.complaint, "", None))
         except KeyLookupError as error:
             problems.append(Problem((), str(error), "", None))
     return given, problems

@@ -80,7 +80,7 @@ def shape_name(shape: Any) -> str:
     if isinstance(shape, UnionType):
         return str(shape)
     if get_origin(shape) is None:
-        return str(getattr(shape, "__qualname__", repr(shape)))
+        return str(getattr(shape, "__qualname__", repr(shape))).rpartition("<locals>.")[2]
     return f"{shape_name(get_origin(shape))}[{', '.join(map(shape_name, get_args(shape)))}]"
 
 
@@ -344,7 +344,9 @@ class Schema:
         plain = name if type(name) is str and name in self.keys else plain_key(name)
         known = self.keys.get(plain, self.others)
         if known is None:
-            raise UnknownKeyError(plain, self.name, nearest(plain, self.keys), tuple(self.keys))
+            # An alias counts in initial values alone; elsewhere the key is meant that it stands for.
+            meant = next((name for name, key in self.keys.items() if (plain,) in key.aliases), None)
+            raise UnknownKeyError(plain, self.name, meant or nearest(plain, self.keys), tuple(self.keys))
         return known
 
     def snapshot(self, values: dict[str, Any]) -> Any:
