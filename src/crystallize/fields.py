@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, KeysView, MutableMapping
 from functools import cached_property
 from inspect import getattr_static
-from typing import Any, NoReturn, Protocol, get_origin
+from typing import Any, NoReturn, Protocol, TypeAlias, get_origin
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from .errors import ContextMutationError, ItemFieldsError, ModelMethodError
 from .schema import Schema
 
-__all__ = ["AttributeFields", "ItemFields", "fields_of"]
+__all__ = ["AttributeFields", "ItemFields", "fields_of", "noting_fields_of"]
 
 
 class _Owner(Protocol):
@@ -177,32 +177,35 @@ def _on_view(view: AttributeFields, shape: type, name: str, own: Any) -> Any:
     return getattr(shape, name)
 
 
+_Reader: TypeAlias = Callable[[AttributeFields], Any]
 _noting: WeakKeyDictionary[Schema, type[AttributeFields]] = WeakKeyDictionary()
 
 
-def _noting_fields(schema: Schema) -> type[AttributeFields]:
-    """Return the class of the views by which each read goes by the owner: a property a key, the shortest way there."""
+def _noting_fields(schema: Schema, reader: Callable[[str], _Reader]) -> type[AttributeFields]:
+    """Return the class of the views by which each read is noted: a property a key, the shortest way there."""
     if schema not in _noting:
-        readers = {name: property(_reader(name)) for name in schema.keys}
+        readers = {name: property(reader(name)) for name in schema.keys}
         _noting[schema] = type("AttributeFields", (AttributeFields,), {"__slots__": (), **readers})
     return _noting[schema]
 
 
-def _reader(name: str) -> Callable[[AttributeFields], Any]:
-    def read(view: AttributeFields) -> Any:
-        return view._crystallize_owner[name]
-
-    return read
-
-
-def fields_of(owner: _Owner, schema: Schema, shared: dict[str, Any] | None = None) -> Any:
+def fields_of(owner: _Owner, schema: Schema, shared: dict[str, Any]) -> Any:
     """Return the view of a context's keys that fits its schema.
 
     Args:
         owner: The context.
         schema: Its schema.
-        shared: Where it keeps what needs no copying, to be read past it; None if it wants to know of every read.
+        shared: Where it keeps what needs no copying, to be read past it.
     """
-    if schema.by_items:
-        return ItemFields(owner)
-    return _noting_fields(schema)(owner, schema) if shared is None else AttributeFields(owner, schema, shared)
+    return ItemFields(owner) if schema.by_items else AttributeFields(owner, schema, shared)
+
+
+def noting_fields_of(owner: _Owner, schema: Schema, reader: Callable[[str], _Reader]) -> Any:
+    """Return the same for a context that wants to know of every read.
+
+    Args:
+        owner: The context.
+        schema: Its schema.
+        reader: Makes, for a key, what reads it and notes that; the same for every owner.
+    """
+    return ItemFields(owner) if schema.by_items else _noting_fields(schema, reader)(owner, schema)

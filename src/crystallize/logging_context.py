@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .context import FrozenContext, T_co
 from .errors import InvalidStepError, KeyLookupError, SchemaError, SinkError
 from .events import StepFinished, StepStarted
-from .fields import fields_of
+from .fields import AttributeFields, noting_fields_of
 from .points import Scope
 from .provenance import StepRecord
 from .schema import plain_key
@@ -23,7 +23,7 @@ from .values import masked
 __all__ = ["LoggingContext", "opened_step"]
 
 _T = TypeVar("_T")
-_NOTHING: Any = object()
+_DEBUG = logging.DEBUG
 
 
 @dataclass(slots=True)
@@ -85,8 +85,7 @@ class LoggingContext(FrozenContext[T_co]):
         object.__setattr__(self, "_shared", {})
 
     def _make_fields(self, state: Any) -> Any:
-        # Without the context's own dict: a read that it answered would not be noted.
-        return fields_of(self, state.schema)
+        return noting_fields_of(self, state.schema, _reader)
 
     @property
     def reads(self) -> dict[str, Any]:
@@ -106,18 +105,17 @@ class LoggingContext(FrozenContext[T_co]):
             AbsentKeyError: It is not written yet.
             StepClosedError: The step has ended.
         """
-        value = _NOTHING
         if key.__class__ is str:
-            try:  # noqa: SIM105 - `suppress` costs more than all the rest of a read
+            try:
                 value = self._shared[key]
             except KeyError:
                 pass
-        if value is _NOTHING:
-            return self._read_long(key)
-        self._reads[key] = None
-        if self.logger.isEnabledFor(logging.DEBUG):
-            self._log(key, value)
-        return value
+            else:
+                self._reads[key] = None
+                if self.logger.isEnabledFor(_DEBUG):
+                    self._log(key, value)
+                return value
+        return self._read_long(key)
 
     def _read_long(self, key: object) -> Any:
         """Return the value of a key, the long way."""
@@ -133,7 +131,7 @@ class LoggingContext(FrozenContext[T_co]):
 
     def _note(self, key: str, value: Any) -> None:
         self._reads[key] = None
-        if self.logger.isEnabledFor(logging.DEBUG):
+        if self.logger.isEnabledFor(_DEBUG):
             self._log(key, value)
         if self._noted.watched is not None:
             self._noted.watched._note(key, value)
@@ -176,6 +174,25 @@ class LoggingContext(FrozenContext[T_co]):
         noted = [list(keys) for keys in (self._noted.reads, self._noted.absent, self._noted.writes)]
         scope = (self._scope.step, self._scope.is_open)
         return _restored_log, (type(self), restored, (FrozenContext, *arguments[1:]), scope, noted)
+
+
+def _reader(key: str) -> Callable[[AttributeFields], Any]:
+    """Return what reads a key through the view of a `LoggingContext`: as its `[]` does, in one call less."""
+
+    def read(view: AttributeFields) -> Any:
+        log: Any = view._crystallize_owner
+        try:
+            value = log._shared[key]
+        except KeyError:
+            pass
+        else:
+            log._reads[key] = None
+            if log.logger.isEnabledFor(_DEBUG):
+                log._log(key, value)
+            return value
+        return log[key]
+
+    return read
 
 
 def _restored_log(cls: type[LoggingContext[Any]], restored: Any, arguments: Any, was: Any, noted: Any) -> Any:

@@ -24,7 +24,7 @@ from .errors import (
 )
 from .events import MetricRecorded
 from .outlet import Outlet
-from .points import FULL, PointLog, Row, Scope, Scopes, fetch, store
+from .points import BLOCK, FULL, PointLog, Row, Scope, Scopes, fetch, store
 from .schema import MetricChecks, plain_key
 from .text import nearest, short
 from .values import PLAIN, secrets_in
@@ -307,36 +307,42 @@ _Add: TypeAlias = Callable[..., None]
 
 def _short_adder(add: _Add, store: "_Store", channel: _Channel, scope: Scope, checks: MetricChecks) -> _Add:
     """Return a function that only succeeds: what is not plainly right it leaves to `add`, which explains."""
-    log, validate, split = channel.log, checks.validate, checks.split
+    log, validate, split, count = channel.log, checks.validate, checks.split, checks.tag_count
     extend, tail, seal, full = log.extend, log.tail, log.seal, FULL
     assert split is not None
 
     def add_shortly(value: Any, tags: Any = None) -> None:
         try:
-            extend((validate(value), split(tags), scope.number))
+            row = (validate(value), split(tags), scope.number)
+            fits = count is None or len(tags) == count
         except Exception:  # whatever it is, `add` meets it too
             pass
         else:
-            if len(tail) >= full:
-                seal()
-            return
+            if fits:
+                extend(row)
+                if len(tail) >= full:
+                    seal()
+                return
         add(value, tags)
 
-    outlet, name = store.outlet, channel.name
+    lock, tell, name, blocks = store.outlet.lock, store.outlet.tell, channel.name, log.blocks
 
     def add_shortly_and_tell(value: Any, tags: Any = None) -> None:
         try:
             valid, kept = validate(value), split(tags)
+            fits = count is None or len(tags) == count
         except Exception:  # as above
             pass
         else:
-            with outlet.lock:
-                told = (name, valid, kept.copy(), scope.step, log.length())
-                extend((valid, kept, scope.open_number()))
-                if len(tail) >= full:
-                    seal()
-                outlet.tell(_new_tuple(MetricRecorded, told))
-            return
+            with lock:
+                number = getattr(scope, "number", None)
+                if fits and number is not None:
+                    told = (name, valid, kept.copy(), scope.step, len(blocks) * BLOCK + len(tail) // 3)
+                    extend((valid, kept, number))
+                    if len(tail) >= full:
+                        seal()
+                    tell(_new_tuple(MetricRecorded, told))
+                    return
         add(value, tags)
 
     return add_shortly_and_tell if store.outlet.sinks else add_shortly

@@ -32,39 +32,47 @@ class Outlet:
         self._pending: deque[Event] = deque()
         self._telling = False
 
-    def tell(self, *events: Event) -> None:
+    def tell(self, event: Event, *more: Event) -> None:
         """Tell every sink of what happened.
 
         What a sink itself causes while it is told waits until all the others have been told, so that every
         sink meets events in one order.
 
         Args:
-            *events: What took effect, in that order.
+            event: What took effect.
+            *more: What took effect after it, in that order.
 
         Raises:
             SinkError: One sink or more raised. All of them have been told all the same.
         """
-        self._pending.extend(events)
-        if self._telling:
-            return
-        failures: list[tuple[_Handler, Event, Exception]] = []
         pending, sinks = self._pending, self.sinks
+        if self._telling:
+            pending += (event, *more)
+            return
+        if pending:  # left from when what no sink may catch came through, as Ctrl-C
+            pending += (event, *more)
+            event = pending.popleft()
+        elif more:
+            pending += more
+        failures: tuple[tuple[_Handler, Event, Exception], ...] = ()
         self._telling = True
         try:
-            while pending:
-                told = pending.popleft()
+            while True:
                 for sink in sinks:
                     try:
-                        sink.handle(told)
+                        sink.handle(event)
                     except Exception as error:  # whatever one sink raises, the others are told first
-                        failures.append((sink, told, error))
+                        failures += ((sink, event, error),)
+                if not pending:
+                    break
+                event = pending.popleft()
         finally:
             self._telling = False
         if failures:
             raise _failed(failures)
 
 
-def _failed(failures: list[tuple[_Handler, Event, Exception]]) -> SinkError:
+def _failed(failures: tuple[tuple[_Handler, Event, Exception], ...]) -> SinkError:
     first = failures[0][1]
     named = tuple((type(sink).__name__, f"{type(error).__name__}: {error}") for sink, _, error in failures)
     error = SinkError(f"{type(first).__name__} {short(first[0])}", named)

@@ -16,15 +16,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from .errors import StepClosedError
 from .values import Thaw, freeze
 
-__all__ = ["FULL", "Copied", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
+__all__ = ["BLOCK", "FULL", "Copied", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
 
 Row: TypeAlias = tuple[Any, dict[str, Any], int]
 """A point as it is kept: value, tags by name, and the number of the scope that recorded it."""
 
-_BLOCK: Final = 4096
+BLOCK: Final = 4096
 """Points in a sealed block."""
 
-FULL: Final = 3 * _BLOCK
+FULL: Final = 3 * BLOCK
 """Places in a tail that is to be sealed. A point takes three."""
 
 _WIDEST: Final = 32
@@ -137,16 +137,17 @@ class PointLog:
     """The points of one series, in the order in which they were recorded.
 
     Attributes:
+        blocks: The points that are packed.
         tail: The newest points, each as three items.
         extend: Adds items to the tail, all or none, whatever other threads do.
     """
 
-    __slots__ = ("_blocks", "_layout", "_lock", "extend", "tail")
+    __slots__ = ("_layout", "_lock", "blocks", "extend", "tail")
 
     def __init__(self, layout: Layout = _UNKNOWN) -> None:
         self._lock = threading.Lock()
         self._layout = layout
-        self._blocks: list[_Block] = []
+        self.blocks: list[_Block] = []
         self.tail: list[Any] = []
         self.extend = self.tail.extend
 
@@ -156,7 +157,7 @@ class PointLog:
 
     def length(self) -> int:
         """How many points there are, for whoever makes sure that none is added meanwhile."""
-        return len(self._blocks) * _BLOCK + len(self.tail) // 3
+        return len(self.blocks) * BLOCK + len(self.tail) // 3
 
     def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
         """Add a point, by one call that no other thread can interrupt."""
@@ -168,12 +169,12 @@ class PointLog:
         """Pack the oldest points of the tail. Others may append meanwhile; readers wait."""
         with self._lock:
             if len(self.tail) >= FULL:
-                self._blocks.append(_Block.of(self.tail[:FULL], self._layout))
+                self.blocks.append(_Block.of(self.tail[:FULL], self._layout))
                 del self.tail[:FULL]
 
     def _snapshot(self) -> tuple[list["_Block"], list[Any]]:
         with self._lock:
-            return self._blocks[:], self.tail[:]
+            return self.blocks[:], self.tail[:]
 
     def rows(self) -> Iterator[Row]:
         """Return all points, oldest first, as they are now."""
@@ -186,7 +187,7 @@ class PointLog:
         blocks, tail = self._snapshot()
         if tail:
             return tail[-3], tail[-2], tail[-1]
-        return blocks[-1].row(_BLOCK - 1) if blocks else None
+        return blocks[-1].row(BLOCK - 1) if blocks else None
 
     def values(self) -> Iterator[Any]:
         """Return the values alone, oldest first."""
@@ -196,7 +197,7 @@ class PointLog:
     def count(self, number: int, since: int) -> int:
         """Count the points of a scope from a place in the series on."""
         blocks, tail = self._snapshot()
-        first, offset = divmod(since, _BLOCK)
+        first, offset = divmod(since, BLOCK)
         numbers = [list(block.numbers) for block in blocks[first:]] + [tail[2::3]]
         return sum(column[offset if at == 0 else 0 :].count(number) for at, column in enumerate(numbers))
 
@@ -209,7 +210,7 @@ class PointLog:
     def restored(cls, state: tuple[list["_Block"], list[Any]], layout: Layout) -> "PointLog":
         """Return the log that was pickled."""
         log = cls(layout)
-        log._blocks.extend(state[0])
+        log.blocks.extend(state[0])
         log.tail.extend(state[1])
         return log
 
@@ -245,10 +246,13 @@ def _pack(items: Sequence[Any], kind: type | None = None) -> _Column:
     types = {kind} if kind is not None else set(map(type, items))
     if types == {float}:
         return array("d", items)
-    if types == {int}:
-        return _pack_ints(items)
     if not types <= {str, bool, NoneType, int, _Absent}:
         return tuple(items)
+    # Most tags stay the same for as many points as a block has.
+    if len(types) == 1 and items[0] == items[-1] and items.count(items[0]) == len(items):
+        return _Coded(bytes(len(items)), (items[0],))
+    if types == {int}:
+        return _pack_ints(items)
     # Equal values of different types are different values: 1 and True.
     keys = items if len(types) == 1 else list(zip(map(type, items), items, strict=True))
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
@@ -259,8 +263,6 @@ def _pack(items: Sequence[Any], kind: type | None = None) -> _Column:
 
 
 def _pack_ints(items: Sequence[int]) -> _Column:
-    if items[0] == items[-1] and items.count(items[0]) == len(items):
-        return _Coded(bytes(len(items)), (items[0],))
     for code in "bhiq":
         try:
             return array(code, items)

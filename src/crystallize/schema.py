@@ -295,6 +295,23 @@ def problems_of(
         yield Problem((*at, *detail["loc"][len(given) :]), message, kind, shown)
 
 
+class _Validators(dict[str, Callable[[Any], Any]]):
+    """The validators of keys by themselves, where there is one for all that are not declared."""
+
+    __slots__ = ("_declared", "_others")
+
+    def __init__(self, alone: dict[str, Callable[[Any], Any]], declared: Mapping[str, Key], others: Key) -> None:
+        super().__init__(alone)
+        self._declared = declared
+        self._others = others
+
+    def __missing__(self, key: str) -> Callable[[Any], Any]:
+        if key in self._declared or self._others.validate_among is not None:
+            raise KeyError(key)
+        plain_key(key)
+        return self._others.validate
+
+
 class Schema:
     """What a context holds, key by key.
 
@@ -302,7 +319,7 @@ class Schema:
         shape: The type that it was made of.
         name: How that is written in code.
         keys: What it says of each key that it declares, in its order.
-        validators: The validators of the keys whose values are validated by themselves.
+        validators: The validators of the keys whose values are validated by themselves, undeclared ones too.
         others: What it says of all other keys; None where there may be none.
         by_items: Whether its keys are items, as in a dict, and not attributes.
         frozen: Whether instances of the shape refuse assignment.
@@ -315,8 +332,9 @@ class Schema:
         self.by_items = self._core.kind in ("typed-dict", "dict")
         self.frozen = _is_frozen(get_origin(shape) or shape)
         self.keys = {name: self._core.key(name, field) for name, field in self._core.fields.items()}
-        self.validators = {name: key.validate for name, key in self.keys.items() if key.validate_among is None}
         self.others = None if self._core.others is None else self._core.key("", {"schema": self._core.others})
+        alone = {name: key.validate for name, key in self.keys.items() if key.validate_among is None}
+        self.validators = alone if self.others is None else _Validators(alone, self.keys, self.others)
 
     @classmethod
     def of(cls, shape: Any) -> "Schema":
@@ -437,17 +455,21 @@ class MetricChecks:
             names of the tags, if each point has the same, with the types of those that are numbers or text.
         split: Returns tags that are plainly right by name, or raises; None where the metric's types, or a tag's,
             are such that what validates may be other than a number, a bool or a text.
+        tag_count: How many tags there have to be, where `split` does not look for undeclared ones; else None.
         tag_model: The model that its tags are instances of; None where they are dicts, or where there are none.
         validate: Validates a value.
         validate_tags: Validates tags, given as a mapping; None where it takes none.
     """
 
-    __slots__ = ("_fields", "_open", "layout", "split", "tag_model", "tag_names", "validate", "validate_tags")
+    __slots__ = (
+        *("_fields", "_open", "layout", "split", "tag_count", "tag_model", "tag_names", "validate", "validate_tags"),
+    )
 
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
         node = _core_schema(type, f"metric {metric!r}")
         self.validate = self._validator(metric, node, None)
         self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if node["type"] in _NUMBERS else None
+        self.tag_count: int | None = None
         self.validate_tags: Callable[[Any], Any] | None = None
         self.tag_model: Any = None
         self._fields: dict[str, Key] = {}
@@ -468,25 +490,28 @@ class MetricChecks:
             self.tag_model = get_origin(tags) or tags
         self.validate_tags = self._validator(metric, node, core.config)
         if self.split is not None:
-            self.split = self._splitter(node, core)
+            self.split = self._splitter(metric, node, core)
 
-    def _splitter(self, node: _Node, core: "_Core") -> Callable[[Any], dict[str, Any]] | None:
+    def _splitter(self, metric: str, node: _Node, core: "_Core") -> Callable[[Any], dict[str, Any]] | None:
         plain = all(_unwrapped(field["schema"])["type"] in _PLAIN_NODES for field in core.fields.values())
         if self._open or not plain or node["type"] not in ("typed-dict", "model"):
             return None
         if self.tag_model is not None:
             return _model_splitter(self.tag_model)
-        if all(key.required for key in self._fields.values()):
-            self.layout = (self.layout[0], {name: _exact(field["schema"]) for name, field in core.fields.items()})
-        return self.validate_tags
+        if not all(key.required for key in self._fields.values()):
+            return self.validate_tags
+        self.layout = (self.layout[0], {name: _exact(field["schema"]) for name, field in core.fields.items()})
+        self.tag_count = len(self._fields)
+        # To count is cheaper than to look for what is undeclared: as many tags as there have to be leave no place.
+        return self._validator(metric, node, core.config, undeclared="ignore")
 
     @staticmethod
-    def _validator(metric: str, node: Any, config: Any) -> Callable[[Any], Any]:
+    def _validator(metric: str, node: Any, config: Any, *, undeclared: str = "forbid") -> Callable[[Any], Any]:
         definitions = {one["ref"]: one for one in node.get("definitions", ())}
         if any(_is_secret(part) for part in _parts(node, definitions)):
             raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
         closed = node["type"] == "typed-dict" and not _allows_more(node)
-        own: Any = {**node, "extra_behavior": "forbid"} if closed else node
+        own: Any = {**node, "extra_behavior": undeclared} if closed else node
         validate = SchemaValidator(own, config).validate_python
         if any("validation_alias" in part for part in _parts(node, definitions)):
             # Elsewhere tags go by their names, so here they may too.
@@ -613,12 +638,15 @@ def _no_tags(tags: None) -> dict[str, Any]:
 
 
 def _model_splitter(model: type[BaseModel]) -> Callable[[Any], dict[str, Any]]:
-    count = len(model.__pydantic_fields__)
+    count, plain = len(model.__pydantic_fields__), PLAIN
 
     def split(tags: Any) -> dict[str, Any]:
         found: dict[str, Any] = tags.__dict__.copy()
-        if type(tags) is not model or len(found) != count or not PLAIN.issuperset(map(type, found.values())):
+        if type(tags) is not model or len(found) != count:
             raise TypeError("not plainly tags of this model")
+        for tag in found.values():
+            if type(tag) not in plain:
+                raise TypeError("not plainly tags of this model")
         return found
 
     return split
