@@ -41,6 +41,8 @@ typing: .venv/.typing ## check types: mypy over all code, four checkers over wha
 	.venv/bin/python tests/typing/check.py
 
 bench: .venv/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
+	@# Compiled as an installed package is, or the import would be timed with its compilation.
+	.venv/bin/python -m compileall -q src
 	.venv/bin/python tests/benchmarks/run.py
 
 docs: .venv/.docs ## build the documentation, warnings as errors
