@@ -40,7 +40,7 @@ typing: .venv/.typing ## check types: mypy over all code, four checkers over wha
 	.venv/bin/mypy
 	.venv/bin/python tests/typing/check.py
 
-bench: .venv/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
+bench: .venv/.bench .venv-trackers/.made ## run the benchmarks: a table of the hot paths, each beside what one would use instead
 	@# Compiled as an installed package is, or the import would be timed with its compilation.
 	.venv/bin/python -m compileall -q src
 	.venv/bin/python tests/benchmarks/run.py
@@ -69,6 +69,13 @@ clean: ## remove all that these tasks make
 	.venv-wheel/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[test]"
 	@# The first install brings what the wheel needs; this one the wheel, also where its number has not changed.
 	.venv-wheel/bin/python $(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+# Beside which a journal is timed. What these need does not go together with the versions in constraints.txt.
+.venv-trackers/.made: constraints.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt hatchling editables
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) -e '.[bench]' mlflow==3.17.2 dvclive==3.49.1
 	@touch $@
 
 .venv-oldest/.test: .venv-oldest/.made $(VERSIONS)

@@ -1,5 +1,8 @@
-"""The example of the docs, run in this process: it says the same of a run as the run's own facts."""
+"""The example of the docs: it says the same of a run as its own facts, and goes on after its process is killed."""
 
+import subprocess
+import sys
+import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -9,15 +12,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from crystallize import ContextMutationError, FrozenContext
+from crystallize import ContextMutationError, FrozenContext, Journal, Run, RunNotFoundError, load_run
+from crystallize.runs import find_run
 
+EXAMPLE = Path(__file__).parents[1] / "docs/examples/digits.py"
 INPUTS = {"seed": 1, "learning_rate": 0.03, "note": "for people"}
 
 
 @pytest.fixture(scope="module")
 def digits() -> ModuleType:
     """The example as a module."""
-    spec = spec_from_file_location("digits", Path(__file__).parents[1] / "docs/examples/digits.py")
+    spec = spec_from_file_location("digits", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -25,17 +30,27 @@ def digits() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def ctx(digits: ModuleType) -> FrozenContext[Any]:
-    """The context of a whole run."""
-    made: FrozenContext[Any] = digits.run(INPUTS)
+def run(digits: ModuleType, folder: Path, inputs: dict[str, Any]) -> FrozenContext[Any]:
+    """Run the example and return its context."""
+    with Journal.start(folder, "digits") as journal:
+        made: FrozenContext[Any] = digits.run(journal, inputs)
     return made
 
 
+@pytest.fixture(scope="module")
+def ctx(digits: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> FrozenContext[Any]:
+    """The context of a whole run."""
+    return run(digits, tmp_path_factory.mktemp("runs"), INPUTS)
+
+
 @pytest.fixture
-def page(digits: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+def page(
+    digits: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> str:
     """What the example prints on 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["digits.py"])
+    monkeypatch.chdir(tmp_path)
     digits.main()
     return capsys.readouterr().out
 
@@ -153,9 +168,9 @@ def test_lineage(ctx: FrozenContext[Any]) -> None:
     assert set(ctx) - {"accuracy", "confusion", "note"} == ctx.provenance.lineage.sources("accuracy")
 
 
-def test_same_seed_same_figures(digits: ModuleType, ctx: FrozenContext[Any]) -> None:
+def test_same_seed_same_figures(digits: ModuleType, ctx: FrozenContext[Any], tmp_path: Path) -> None:
     """Another run from the same inputs gives the same figures and the same curve."""
-    again = digits.run(INPUTS)
+    again = run(digits, tmp_path, INPUTS)
 
     assert ctx.metrics.as_dict() == again.metrics.as_dict()
     assert ctx["accuracy"] == again["accuracy"]
@@ -163,14 +178,14 @@ def test_same_seed_same_figures(digits: ModuleType, ctx: FrozenContext[Any]) -> 
     assert ctx.artifacts["curve.svg"].data == again.artifacts["curve.svg"].data
 
 
-def test_other_seed_other_figures(digits: ModuleType, ctx: FrozenContext[Any]) -> None:
+def test_other_seed_other_figures(digits: ModuleType, ctx: FrozenContext[Any], tmp_path: Path) -> None:
     """The seed is an input like others: with another one the figures differ."""
-    assert ctx.metrics["loss"] != digits.run({**INPUTS, "seed": 2}).metrics["loss"]
+    assert ctx.metrics["loss"] != run(digits, tmp_path, {**INPUTS, "seed": 2}).metrics["loss"]
 
 
-def test_limit(digits: ModuleType) -> None:
+def test_limit(digits: ModuleType, tmp_path: Path) -> None:
     """Where the optional limit is given it is read, and only so many images are used."""
-    short = digits.run({**INPUTS, "limit": 300, "epochs": 1})
+    short = run(digits, tmp_path, {**INPUTS, "limit": 300, "epochs": 1})
 
     assert len(short["samples"].labels) == 300
     assert short.provenance.steps[0].reads == ("limit",)
@@ -207,7 +222,7 @@ def test_page_tells_the_mistakes(page: str) -> None:
         "InvalidTagError: cannot tag 'loss': 'split' should be 'train' or 'val', got 'trian' (str)\n"
     )
 
-    assert expected == page.partition("What goes wrong\n\n")[2]
+    assert expected == page.partition("What goes wrong\n\n")[2].partition("\nThe run is in ")[0]
 
 
 def test_mistakes_change_nothing(digits: ModuleType, ctx: FrozenContext[Any]) -> None:
@@ -222,3 +237,36 @@ def test_mistakes_change_nothing(digits: ModuleType, ctx: FrozenContext[Any]) ->
 
     assert accuracy == ctx["accuracy"]
     assert before == ctx.metrics.as_dict()
+
+
+def measured(folder: Path) -> int:
+    """How many points the run in a folder has by now."""
+    try:
+        return len(load_run(find_run(folder / "runs", "digits")).metrics["loss"])
+    except RunNotFoundError:
+        return 0
+
+
+def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any]) -> None:
+    """Killed in the middle of `fit` and resumed, the run goes on, and ends with what an unbroken run ends with."""
+    killed = subprocess.Popen(
+        [sys.executable, EXAMPLE], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while measured(tmp_path) < 4:
+        assert killed.poll() is None
+        time.sleep(0.005)
+    killed.kill()
+    killed.wait()
+    path = find_run(tmp_path / "runs", "digits")
+    died = load_run(path)
+    subprocess.run([sys.executable, EXAMPLE, "--resume"], cwd=tmp_path, check=True, capture_output=True)
+
+    run: Run[Any] = load_run(path)
+    assert ("died", "finished") == (died.status, run.status)
+    assert ["load", "split"] == [step.name for step in died.provenance.steps]
+    assert ["load", "split", "fit", "evaluate"] == [step.name for step in run.provenance.steps]
+    assert ["fit"] == [attempt.step for attempt in run.dead_attempts]
+    assert ctx["accuracy"] == run.values["accuracy"]
+    assert np.array_equal(ctx["confusion"], run.values["confusion"])
+    assert ctx.metrics.as_dict() == run.metrics.as_dict()
+    assert ctx.artifacts["curve.svg"].data == run.artifacts["curve.svg"].data

@@ -184,6 +184,37 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"step": "fit"},
     ),
     (
+        errors.FinishedStepError("fit"),
+        "cannot open step 'fit': it finished before the run was resumed; ask first: "
+        "if not ctx.provenance.finished('fit'): ...",
+        {"step": "fit"},
+    ),
+    (
+        errors.JournalError("runs/a-0001.db", "it cannot be used", "make room"),
+        "runs/a-0001.db: it cannot be used; make room",
+        {"path": "runs/a-0001.db", "reason": "it cannot be used", "advice": "make room"},
+    ),
+    (
+        errors.RunNotFoundError("9", "there is no such run in runs"),
+        "9: there is no such run in runs",
+        {"path": "9", "reason": "there is no such run in runs", "advice": ""},
+    ),
+    (
+        errors.RunInUseError("runs/a-0001.db"),
+        "runs/a-0001.db: another process is writing this run; a run has one writer; load_run reads it meanwhile",
+        {"path": "runs/a-0001.db", "reason": "another process is writing this run"},
+    ),
+    (
+        errors.DamagedRunError("a.db", "this is not a run of crystallize"),
+        "a.db: this is not a run of crystallize",
+        {"path": "a.db"},
+    ),
+    (
+        errors.ResumeError("a.db", "no file has a secret, so give again 'token'"),
+        "a.db: no file has a secret, so give again 'token'",
+        {"path": "a.db"},
+    ),
+    (
         errors.SinkError("KeyWritten 'a'", (("Journal", "OSError: disk full"), ("Live", "ValueError: odd"))),
         "KeyWritten 'a' took effect in the context, but not every sink took it: "
         "Journal raised OSError: disk full; Live raised ValueError: odd",

@@ -575,7 +575,7 @@ def test_sinks_are_told_in_order() -> None:
     ctx["c"] = 3
     inner_record, record = ctx.provenance.steps
     assert [
-        KeyWritten("a", 1, None),
+        KeyWritten("a", 1, None, is_input=True),
         StepStarted("fit", record.started),
         KeyWritten("b", [2], "fit"),
         MetricRecorded("loss", [0.5], {"path": ["x"]}, "fit", 0),

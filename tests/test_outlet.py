@@ -123,7 +123,7 @@ def test_events() -> None:
     [record] = ctx.provenance.steps
 
     assert [
-        KeyWritten("lr", 0.1, None),
+        KeyWritten("lr", 0.1, None, is_input=True),
         KeyWritten("a", [1], None),
         StepStarted("fit", record.started),
         KeyWritten("b", 0.1, "fit"),
@@ -147,7 +147,7 @@ def test_what_fails_is_not_told() -> None:
     with pytest.raises(InvalidInitialError):
         FrozenContext[dict[str, int]]({"a": "x"}, sinks=[sink])
 
-    assert [KeyWritten("a", 1, None)] == sink.events
+    assert [KeyWritten("a", 1, None, is_input=True)] == sink.events
 
 
 ACTS: dict[str, Callable[[FrozenContext[Any]], None]] = {
@@ -193,7 +193,7 @@ def test_initial_values_are_told_to_every_sink() -> None:
     with pytest.raises(SinkError):
         FrozenContext({"a": 1, "b": 2}, sinks=[Failing(), sink])
 
-    assert [KeyWritten("a", 1, None), KeyWritten("b", 2, None)] == sink.events
+    assert [KeyWritten("a", 1, None, is_input=True), KeyWritten("b", 2, None, is_input=True)] == sink.events
 
 
 @pytest.mark.parametrize("before", [0, 1, 2])
@@ -275,7 +275,10 @@ def test_secrets_are_masked(shape: Any) -> None:
     ctx = make({"login": Login(user="ada", password=SecretStr("hunter2"))}, sinks=[sink])
     ctx["again"] = Login(user="ada", password=SecretStr("hunter2"))
 
-    assert [KeyWritten("login", "**********", None), KeyWritten("again", "**********", None)] == sink.events
+    assert [
+        KeyWritten("login", "**********", None, is_input=True),
+        KeyWritten("again", "**********", None),
+    ] == sink.events
 
 
 def test_order_of_events_is_the_order_of_effects() -> None:

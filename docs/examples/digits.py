@@ -1,8 +1,10 @@
 """A model learns to read handwritten digits, and the context that its steps share tells what happened.
 
-Read it from top to bottom: what the run holds and measures, the steps, the run, and what it has to say.
+Read it from top to bottom: what the run holds and measures, the steps, the run, and what it has to say. The run is
+kept in a file in `runs`; with `--resume` the newest one there goes on where it was when its process died.
 """
 
+from argparse import ArgumentParser
 from inspect import getsource
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -18,7 +20,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from tqdm import trange
 from typing_extensions import TypedDict
 
-from crystallize import Context, CrystallizeError, FrozenContext, Metric, MetricSchema, Series, Shared
+from crystallize import Context, CrystallizeError, FrozenContext, Journal, Metric, MetricSchema, Series, Shared
+from crystallize.runs import find_run
 
 # What the run holds: each key with its type. Whatever is written is checked against it, at the line that writes
 # it; of an array, only that it is one.
@@ -165,20 +168,26 @@ def learning_curve(loss: Series[float, EpochTags]) -> bytes:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-5 -5 410 210">{lines}</svg>'.encode()
 
 
-# The run. Each step gets a handle on the context that keeps a record of what is done through it.
+# The run. Each step gets a handle on the context that keeps a record of what is done through it. A step that finished
+# before the run was resumed is not done again: what it wrote and measured is there.
 
 
-def run(inputs: dict[str, Any]) -> FrozenContext[Digits]:
-    """Run all steps, one after another."""
-    ctx = FrozenContext[Digits](inputs, metrics=DigitsMetrics)
-    with ctx.step("load") as step:
-        load(step)
-    with ctx.step("split") as step:
-        split(step)
-    with ctx.step("fit") as step:
-        fit(step)
-    with ctx.step("evaluate") as step:
-        evaluate(step)
+def run(journal: Journal, inputs: dict[str, Any]) -> FrozenContext[Digits]:
+    """Run all steps that have not finished yet, one after another."""
+    ctx = journal.context(FrozenContext[Digits], inputs, metrics=DigitsMetrics)
+    finished = ctx.provenance.finished
+    if not finished("load"):
+        with ctx.step("load") as step:
+            load(step)
+    if not finished("split"):
+        with ctx.step("split") as step:
+            split(step)
+    if not finished("fit"):
+        with ctx.step("fit") as step:
+            fit(step)
+    if not finished("evaluate"):
+        with ctx.step("evaluate") as step:
+            evaluate(step)
     return ctx
 
 
@@ -255,10 +264,16 @@ def go_wrong(ctx: FrozenContext[Digits], console: Console) -> None:
 
 
 def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--resume", action="store_true", help="go on with the newest run")
+    options = parser.parse_args()
     console = Console()
-    ctx = run({"seed": 1, "learning_rate": 0.03, "note": "for people, so no step reads it"})
+    inputs = {"seed": 1, "learning_rate": 0.03, "note": "for people, so no step reads it"}
+    with Journal.resume(find_run("runs", "digits")) if options.resume else Journal.start("runs", "digits") as journal:
+        ctx = run(journal, inputs)
     show(ctx, console)
     go_wrong(ctx, console)
+    console.print(f"\nThe run is in {journal.path}")
 
 
 if __name__ == "__main__":

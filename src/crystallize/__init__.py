@@ -1,11 +1,15 @@
 """The typed, validated, write-once context that the steps of a data or ML pipeline share."""
 
+from typing import TYPE_CHECKING, Any
+
 from .artifacts import Artifact, ArtifactLog
 from .context import FrozenContext
 from .errors import (
     AbsentKeyError,
     ContextMutationError,
     CrystallizeError,
+    DamagedRunError,
+    FinishedStepError,
     ForeignMetricError,
     IncompleteContextError,
     InvalidArtifactError,
@@ -17,6 +21,7 @@ from .errors import (
     InvalidTagError,
     InvalidValueError,
     ItemFieldsError,
+    JournalError,
     KeyLookupError,
     MetricClashError,
     MetricError,
@@ -25,6 +30,9 @@ from .errors import (
     NoGoalError,
     NoPointsError,
     Problem,
+    ResumeError,
+    RunInUseError,
+    RunNotFoundError,
     SchemaError,
     SinkError,
     StepClosedError,
@@ -41,6 +49,10 @@ from .provenance import EarlyRead, Lineage, Provenance, StepRecord
 from .schema import Output
 from .values import Shared, register
 
+if TYPE_CHECKING:
+    from .journal import Journal
+    from .runs import Run, load_run
+
 __all__ = [
     "AbsentKeyError",
     "Artifact",
@@ -49,8 +61,10 @@ __all__ = [
     "Context",
     "ContextMutationError",
     "CrystallizeError",
+    "DamagedRunError",
     "EarlyRead",
     "Event",
+    "FinishedStepError",
     "ForeignMetricError",
     "FrozenContext",
     "FrozenMetrics",
@@ -64,6 +78,8 @@ __all__ = [
     "InvalidTagError",
     "InvalidValueError",
     "ItemFieldsError",
+    "Journal",
+    "JournalError",
     "KeyLookupError",
     "KeyWritten",
     "Lineage",
@@ -81,6 +97,10 @@ __all__ = [
     "Point",
     "Problem",
     "Provenance",
+    "ResumeError",
+    "Run",
+    "RunInUseError",
+    "RunNotFoundError",
     "SchemaError",
     "Series",
     "Shared",
@@ -95,7 +115,25 @@ __all__ = [
     "UnknownKeyError",
     "UnknownMetricError",
     "__version__",
+    "load_run",
     "register",
 ]
 
 __version__ = "0.1.0"
+
+_LATER = {"Journal": "journal", "Run": "runs", "load_run": "runs"}
+"""What is imported when it is first asked for, and from where: many programs need none of it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # as above
+
+    found = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

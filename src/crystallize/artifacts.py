@@ -1,7 +1,7 @@
 """Artifacts: files that a run makes, as bytes under a name."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -12,7 +12,7 @@ from .outlet import Outlet
 from .points import Scope
 from .text import nearest, short
 
-__all__ = ["Artifact", "ArtifactLog"]
+__all__ = ["Artifact", "ArtifactLog", "unfit_name"]
 
 
 class Artifact(NamedTuple):
@@ -75,6 +75,10 @@ class ArtifactLog:
         with self._outlet.lock:
             self._found.clear()
 
+    def _restore(self, artifacts: Iterable[Artifact]) -> None:
+        """Take in artifacts that were added before, in another process."""
+        self._found |= {_folded(artifact.name): artifact for artifact in artifacts}
+
     def _copy(self, outlet: Outlet) -> "ArtifactLog":
         """A log of its own with the same artifacts, for a copy of their context."""
         copied = ArtifactLog(outlet=outlet)
@@ -129,7 +133,7 @@ class ArtifactLog:
 
 def _restored_log(artifacts: list[Artifact]) -> ArtifactLog:
     log = ArtifactLog()
-    log._found |= {_folded(artifact.name): artifact for artifact in artifacts}
+    log._restore(artifacts)
     return log
 
 
@@ -167,12 +171,12 @@ def _file_name(name: object) -> str:
     if not isinstance(name, str):
         raise InvalidArtifactError(short(name), f"its name should be a str, got {type(name).__name__}")
     plain = str.__str__(name)
-    if reason := _unfit(plain):
+    if reason := unfit_name(plain):
         raise InvalidArtifactError(short(plain), reason)
     return plain
 
 
-def _unfit(name: str) -> str | None:
+def unfit_name(name: str) -> str | None:
     """Say why a name cannot be a file's."""
     if not name or not name.isprintable():
         return "its name should be one or more printable characters"
@@ -184,6 +188,6 @@ def _unfit(name: str) -> str | None:
         return "its name should not begin or end with a space, nor end with a dot"
     if _RESERVED.fullmatch(name):
         return "its name is reserved on Windows"
-    if (decoded := unquote(name)) != name and (reason := _unfit(decoded)):
+    if (decoded := unquote(name)) != name and (reason := unfit_name(decoded)):
         return f"{reason}; decoded it is {decoded!r}"
     return None

@@ -2,10 +2,32 @@
 
 import logging
 import types
-from collections.abc import Callable, Generator, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, get_origin, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    Protocol,
+    Self,
+    get_origin,
+    overload,
+    runtime_checkable,
+)
 
 from typing_extensions import TypeVar
 
@@ -15,6 +37,7 @@ from .errors import (
     ContextMutationError,
     CrystallizeError,
     InvalidInitialError,
+    InvalidValueError,
     KeyLookupError,
     Problem,
     SchemaError,
@@ -30,12 +53,12 @@ from .protocols import Sink
 from .provenance import Cell, Provenance, StepRecord
 from .schema import Key, Schema, plain_key, shape_name
 from .text import MASK, nearest, short
-from .values import ATOMIC, Thaw, freeze, masked, secrets_in
+from .values import ATOMIC, Thaw, freeze, masked, same, secrets_in
 
 if TYPE_CHECKING:
     from .logging_context import LoggingContext
 
-__all__ = ["FrozenContext"]
+__all__ = ["FrozenContext", "State", "unmade"]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 _V = TypeVar("_V")
@@ -46,12 +69,7 @@ class _Alias(types.GenericAlias):
     """`FrozenContext[Train]`: its call hands the schema on. Not kept by type, as equal types may differ."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        cls: Any = self.__origin__
-        own = cls._default_shape
-        made = cls.__new__(cls)
-        # Of a subclass over part of a shape, as FrozenContext[dict[str, V]], the rest is filled in.
-        shape = own[self.__args__] if getattr(own, "__parameters__", ()) else self.__args__[0]
-        object.__setattr__(made, "_shape", shape)
+        made = unmade(self)
         made.__init__(*args, **kwargs)
         return made
 
@@ -61,7 +79,20 @@ class _Alias(types.GenericAlias):
         return _Alias(origin, filled.__args__)
 
 
-class _State:
+def unmade(kind: Any) -> Any:
+    """Return an instance of a context's class, or of `FrozenContext[T]`, that holds nothing yet, not even a state."""
+    if not isinstance(kind, _Alias):
+        return kind.__new__(kind)
+    cls: Any = kind.__origin__
+    own = cls._default_shape
+    made = cls.__new__(cls)
+    # Of a subclass over part of a shape, as FrozenContext[dict[str, V]], the rest is filled in.
+    shape = own[kind.__args__] if getattr(own, "__parameters__", ()) else kind.__args__[0]
+    object.__setattr__(made, "_shape", shape)
+    return made
+
+
+class State:
     """All that one context holds, whichever handles there are on it."""
 
     __slots__ = ("artifacts", "cells", "metrics", "outlet", "provenance", "schema", "shared")
@@ -142,11 +173,13 @@ class _State:
         value = self.read(name)
         return MASK if declared.secret or secrets_in(value) else value
 
-    def tell_inputs(self) -> None:
-        """Tell the sinks what the context was made with."""
-        if self.outlet.sinks and self.cells:
+    def tell_inputs(self, known: Collection[str] = ()) -> None:
+        """Tell the sinks what the context was made with, except for what they know from before."""
+        keys = [key for key in self.cells if key not in known] if self.outlet.sinks else []
+        if keys:
             with self.outlet.lock:
-                self.outlet.tell(*(KeyWritten(key, self._told(self.schema.key(key), key), None) for key in self.cells))
+                told = (KeyWritten(key, self._told(self.schema.key(key), key), None, True) for key in keys)
+                self.outlet.tell(*told)
 
     def mutation(self, name: str) -> ContextMutationError:
         """Return the error of writing a key again."""
@@ -201,10 +234,28 @@ class _State:
 
     def _take(self, name: str, given: Mapping[str, Any], trusted: bool) -> None:
         declared = self.schema.keys.get(name)
-        if name in given:
+        if name in self.cells:
+            if name in given:
+                self._check_same(name, given[name], trusted)
+        elif name in given:
             self.write(name, given[name], _NOBODY, is_input=True, trusted=trusted)
         elif declared is not None and declared.is_input:
             self.write(name, declared.make_default(self.held), _NOBODY, is_input=True, trusted=True)
+
+    def _check_same(self, name: str, value: Any, trusted: bool) -> None:
+        """Check that an initial value is the one that the run began with.
+
+        Raises:
+            InvalidValueError: It is another one.
+        """
+        declared = self.schema.key(name)
+        valid = value if trusted else declared.check(name, value, self.held)
+        held = self.read(name)
+        if not same(valid, held):
+            began = "another value" if declared.secret else short(held)
+            shown = None if declared.secret else short(value)
+            problem = Problem((name,), f"is {began} in the run that is resumed", type(value).__name__, shown)
+            raise InvalidValueError(name, (problem,))
 
     def _of_instance(self, initial: Any) -> dict[str, Any]:
         """Return the values of an instance of the shape, without outputs that it did not set."""
@@ -293,7 +344,7 @@ class FrozenContext(Generic[T_co]):
     _default_shape: ClassVar[Any] = _NOTHING
 
     if TYPE_CHECKING:
-        _state: _State
+        _state: State
         _cells: dict[str, Cell]
         _shared: dict[str, Any]
         _validators: Mapping[str, Callable[[Any], Any]]
@@ -376,17 +427,38 @@ class FrozenContext(Generic[T_co]):
         """
         if hasattr(self, "_state"):
             raise ContextMutationError("__init__", "Cannot make a context anew: what it holds it keeps")
+        self._make(initial, logger, metrics, sinks)
+
+    def _make(
+        self,
+        initial: Any,
+        logger: logging.Logger | None,
+        metrics: type[MetricSchema] | None,
+        sinks: Sequence[Sink],
+        restore: Callable[[State], object] | None = None,
+        *,
+        takes_inputs: bool = True,
+    ) -> None:
+        """Make the context; one of a run in a file begins with what `restore` puts into its state."""
         shape = getattr(self, "_shape", self._default_shape)
         schema = Schema.untyped() if shape is _NOTHING else Schema.of(shape)
         label = type(self).__name__ if shape is _NOTHING else f"{type(self).__name__}[{shape_name(shape)}]"
-        state = _State(schema, metrics)
-        state.take_all({} if initial is None else initial, label)
+        state = State(schema, metrics)
+        found = _sinks(sinks)
+        if restore is not None:
+            restore(state)
+        restored = [*state.cells]
+        if takes_inputs:
+            state.take_all({} if initial is None else initial, label)
+        for sink in found:
+            if isinstance(sink, _Joined):
+                sink._join(state)
         # Sinks are told of a context that is made; of one that cannot be they never hear.
-        state.outlet.sinks = _sinks(sinks)
+        state.outlet.sinks = found
         self._attach(state, _NOBODY, logger)
-        state.tell_inputs()
+        state.tell_inputs(restored)
 
-    def _attach(self, state: _State, scope: Scope, logger: logging.Logger | None) -> None:
+    def _attach(self, state: State, scope: Scope, logger: logging.Logger | None) -> None:
         """Make this a handle on a state."""
         own = state.metrics if scope.step is None else state.metrics._bound(scope)
         kept = state.artifacts if scope.step is None else state.artifacts._bound(scope)
@@ -404,7 +476,7 @@ class FrozenContext(Generic[T_co]):
         }.items():
             object.__setattr__(self, name, value)
 
-    def _make_fields(self, state: _State) -> Any:
+    def _make_fields(self, state: State) -> Any:
         return fields_of(self, state.schema, state.shared)
 
     @overload
@@ -573,6 +645,7 @@ class FrozenContext(Generic[T_co]):
 
         Raises:
             InvalidStepError: The name cannot be a step's.
+            FinishedStepError: It finished before the run was resumed.
         """
         # A LoggingContext is a FrozenContext, so its file comes after this one.
         from .logging_context import opened_step
@@ -623,6 +696,13 @@ class FrozenContext(Generic[T_co]):
         return self.__deepcopy__(None)
 
 
+@runtime_checkable
+class _Joined(Protocol):
+    """A sink that wants to know the context, as a journal does for its schema."""
+
+    def _join(self, state: State, /) -> None: ...
+
+
 def _sinks(sinks: Any) -> tuple[Sink, ...]:
     if not isinstance(sinks, Iterable):
         raise SchemaError("sinks", f"they are a sequence of sinks, not {short(sinks)}")
@@ -643,7 +723,7 @@ def _restored(
     steps: Sequence[StepRecord],
 ) -> Any:
     """Make a context of what a pickle or a copy of one holds. Its schema has accepted the values before."""
-    state = _State(Schema.of(*shape) if shape else Schema.untyped())
+    state = State(Schema.of(*shape) if shape else Schema.untyped())
     for key, (value, step, is_input) in values.items():
         state.write(key, value, Scope(step), is_input=is_input, trusted=True)
     state.metrics = metrics._copy(state.outlet)

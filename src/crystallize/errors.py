@@ -26,8 +26,14 @@
     ├── InvalidArtifactError (ValueError)     a name or data that cannot be an artifact
     ├── UnknownArtifactError (KeyError)       an artifact that nobody has added
     ├── InvalidStepError (ValueError)         a name that cannot be a step's
+    │   └── FinishedStepError                 a step that had finished before the run was resumed
     ├── StepClosedError (RuntimeError)        a step used after it ended
-    └── SinkError (RuntimeError)              sinks failed; the context itself holds
+    ├── SinkError (RuntimeError)              sinks failed; the context itself holds
+    └── JournalError (RuntimeError)           what a journal, or a run in a file, cannot do
+        ├── RunNotFoundError (LookupError)    there is no such run
+        ├── RunInUseError                     another process is writing it
+        ├── DamagedRunError                   what was written cannot all be read
+        └── ResumeError (ValueError)          a run that cannot go on as it was asked to
 
 The facts of an error are its attributes, and they are its arguments too, so it pickles.
 """
@@ -39,6 +45,8 @@ __all__ = [
     "AbsentKeyError",
     "ContextMutationError",
     "CrystallizeError",
+    "DamagedRunError",
+    "FinishedStepError",
     "ForeignMetricError",
     "IncompleteContextError",
     "InvalidArtifactError",
@@ -50,6 +58,7 @@ __all__ = [
     "InvalidTagError",
     "InvalidValueError",
     "ItemFieldsError",
+    "JournalError",
     "KeyLookupError",
     "MetricClashError",
     "MetricError",
@@ -58,6 +67,9 @@ __all__ = [
     "NoGoalError",
     "NoPointsError",
     "Problem",
+    "ResumeError",
+    "RunInUseError",
+    "RunNotFoundError",
     "SchemaError",
     "SinkError",
     "StepClosedError",
@@ -597,6 +609,20 @@ class InvalidStepError(CrystallizeError, ValueError):
         return f"cannot open step {self.name}: {self.reason}"
 
 
+class FinishedStepError(InvalidStepError):
+    """A step that had finished before the run was resumed; its work is there.
+
+    Attributes:
+        step: The step's name.
+    """
+
+    def __init__(self, step: str) -> None:
+        reason = f"it finished before the run was resumed; ask first: if not ctx.provenance.finished({step!r}): ..."
+        super().__init__(repr(step), reason)
+        self.args = (step,)
+        self.step = step
+
+
 class StepClosedError(CrystallizeError, RuntimeError):
     """A step, or something that it handed out, used after the step ended.
 
@@ -630,3 +656,68 @@ class SinkError(CrystallizeError, RuntimeError):
     def __str__(self) -> str:
         told = "; ".join(f"{sink} raised {error}" for sink, error in self.failures)
         return f"{self.event} took effect in the context, but not every sink took it: {told}"
+
+
+class JournalError(CrystallizeError, RuntimeError):
+    """What a journal, or a run in a file, cannot do.
+
+    Attributes:
+        path: The file.
+        reason: Why not.
+        advice: What to do about it; empty where the reason says it.
+    """
+
+    def __init__(self, path: str, reason: str, advice: str = "") -> None:
+        super().__init__(path, reason, advice)
+        self.path = path
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}{'; ' if self.advice else ''}{self.advice}"
+
+
+class RunNotFoundError(JournalError, LookupError):
+    """There is no such run.
+
+    Attributes:
+        path: The name or file that was asked for.
+        reason: Why not.
+        advice: What to do about it; empty where the reason says it.
+    """
+
+
+class RunInUseError(JournalError):
+    """Another process, or another journal of this one, is writing the run.
+
+    Attributes:
+        path: The file.
+        reason: Why not.
+        advice: What to do about it; empty where the reason says it.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            path, "another process is writing this run", "a run has one writer; load_run reads it meanwhile"
+        )
+        self.args = (path,)
+
+
+class DamagedRunError(JournalError):
+    """What was written cannot all be read: the file was changed, cut short, or is no run at all.
+
+    Attributes:
+        path: The file.
+        reason: Why not.
+        advice: What to do about it; empty where the reason says it.
+    """
+
+
+class ResumeError(JournalError, ValueError):
+    """A run that cannot go on as it was asked to.
+
+    Attributes:
+        path: The file.
+        reason: Why not.
+        advice: What to do about it; empty where the reason says it.
+    """

@@ -15,6 +15,8 @@ class KeyWritten(NamedTuple):
     """As a reader would get it; where it may hold a secret, the mask."""
     step: str | None
     """The step that wrote it; None outside any step."""
+    is_input: bool = False
+    """Whether it was there when the context was made."""
 
 
 class MetricRecorded(NamedTuple):

@@ -220,6 +220,7 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
 
     Raises:
         InvalidStepError: The name cannot be a step's.
+        FinishedStepError: It finished before the run was resumed.
         StepClosedError: `ctx` is a step that has ended.
     """
     ctx._scope.check_open()

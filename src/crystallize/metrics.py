@@ -348,8 +348,10 @@ def _short_adder(add: _Add, store: "_Store", channel: _Channel, scope: Scope, ch
     return add_shortly_and_tell if store.outlet.sinks else add_shortly
 
 
-def _short_noter(note: _Add, log: PointLog, scope: Scope, validate: Callable[[Any], Any], tags: dict[str, Any]) -> _Add:
+def _short_noter(note: _Add, store: "_Store", channel: _Channel, scope: Scope, tags: dict[str, Any]) -> _Add:
     """Return the same for values whose tags are valid already."""
+    assert channel.metric is not None
+    log, validate = channel.log, channel.metric.checks.validate
     extend, tail, seal, full = log.extend, log.tail, log.seal, FULL
 
     def note_shortly(value: Any) -> None:
@@ -363,7 +365,26 @@ def _short_noter(note: _Add, log: PointLog, scope: Scope, validate: Callable[[An
             return
         note(value)
 
-    return note_shortly
+    lock, tell, name, blocks = store.outlet.lock, store.outlet.tell, channel.name, log.blocks
+
+    def note_shortly_and_tell(value: Any) -> None:
+        try:
+            valid = validate(value)
+        except Exception:  # as above
+            pass
+        else:
+            with lock:
+                number = getattr(scope, "number", None)
+                if number is not None:
+                    told = (name, valid, tags.copy(), scope.step, len(blocks) * BLOCK + len(tail) // 3)
+                    extend((valid, tags, number))
+                    if len(tail) >= full:
+                        seal()
+                    tell(_new_tuple(MetricRecorded, told))
+                    return
+        note(value)
+
+    return note_shortly_and_tell if store.outlet.sinks else note_shortly
 
 
 class _Store:
@@ -536,10 +557,10 @@ class Series(Generic[V, G]):
             scope.check_open()
             store.keep(channel, scope, channel.prepare_value(value), kept_tags)
 
-        checks = channel.metric.checks if channel.metric is not None else None
-        if checks is None or checks.split is None or store.outlet.sinks:
+        plain = PLAIN.issuperset(map(type, kept_tags.values()))
+        if not plain or channel.metric is None or channel.metric.checks.split is None:
             return note
-        return _short_noter(note, channel.log, scope, checks.validate, kept_tags)
+        return _short_noter(note, store, channel, scope, kept_tags)
 
     def where(self, /, **tags: Any) -> Self:
         """Return the part of the series whose points have these tags.

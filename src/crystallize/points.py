@@ -13,7 +13,7 @@ from itertools import chain, repeat
 from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from .errors import StepClosedError
+from .errors import FinishedStepError, StepClosedError
 from .values import Thaw, freeze
 
 __all__ = ["BLOCK", "FULL", "Copied", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
@@ -78,15 +78,28 @@ class Scope:
 class Scopes:
     """The scopes of one context, by number: no step, then each step that was opened."""
 
-    __slots__ = ("_lock", "_uses", "names")
+    __slots__ = ("_finished", "_lock", "_uses", "names")
 
-    def __init__(self, names: Iterable[str | None] = (None,)) -> None:
+    def __init__(self, names: Iterable[str | None] = (None,), finished: Iterable[str] = ()) -> None:
+        """Make the scopes.
+
+        Args:
+            names: The steps opened so far, after None for no step.
+            finished: Those that ended before the run was resumed, and are not to be done again.
+        """
         self.names = list(names)
+        self._finished = frozenset(finished)
         self._uses = Counter(re.sub(r"#\d+$", "", name) for name in self.names if name is not None)
         self._lock = threading.Lock()
 
     def open(self, path: str) -> Scope:
-        """Open a step. A name used again counts up: "epoch", "epoch#2"."""
+        """Open a step. A name used again counts up: "epoch", "epoch#2".
+
+        Raises:
+            FinishedStepError: It ended before the run was resumed.
+        """
+        if path in self._finished:
+            raise FinishedStepError(path)
         with self._lock:
             self._uses[path] += 1
             uses = self._uses[path]
@@ -320,8 +333,13 @@ class _Block(NamedTuple):
     @classmethod
     def of(cls, tail: list[Any], layout: Layout) -> "_Block":
         """Pack points."""
+        values, tags, numbers = tail[0::3], tail[1::3], _pack(tail[2::3], int)
         kind, kinds = layout
-        return cls(_pack(tail[0::3], kind), _pack(tail[2::3], int), *_columns(tail[1::3], kinds))
+        try:
+            return cls(_pack(values, kind), numbers, *_columns(tags, kinds))
+        except (KeyError, TypeError):
+            # Points that were restored are of the schema of their time.
+            return cls(_pack(values), numbers, *_columns(tags, {}))
 
     @property
     def values(self) -> Iterable[Any]:

@@ -94,8 +94,10 @@ class Key:
     """Validates a value by itself."""
     validate_among: Callable[[dict[str, Any], str, Any], Any] | None
     """Validates a value that needs to see the others; None where none of its validators asks to."""
-    serialize: Callable[[Any], Any]
-    """Turns a value into what JSON can hold."""
+    validate_json: Callable[[bytes], Any]
+    """Validates a value that comes as JSON."""
+    dump: Callable[[Any, Callable[[Any], Any] | None], Any]
+    """Turns a value into what JSON can hold; a function may help with what JSON has not."""
     aliases: tuple[tuple[str | int, ...], ...]
     """Where else an initial mapping may have it, each a way down."""
     default: _Node | None
@@ -185,7 +187,7 @@ class Key:
     def content(self, value: Any) -> bytes | None:
         """Return bytes that are the same for equal values in every process; None where that is not known."""
         try:
-            return _json(_ordered(value) if _needs_order(value) else self.serialize(value)).encode()
+            return _json(_ordered(value) if _needs_order(value) else self.dump(value, None)).encode()
         except (PydanticSerializationError, TypeError, ValueError, RecursionError):
             return None
 
@@ -456,34 +458,51 @@ class MetricChecks:
         split: Returns tags that are plainly right by name, or raises; None where the metric's types, or a tag's,
             are such that what validates may be other than a number, a bool or a text.
         tag_count: How many tags there have to be, where `split` does not look for undeclared ones; else None.
+        tag_keys: What the schema of the tags says of each.
         tag_model: The model that its tags are instances of; None where they are dicts, or where there are none.
+        type: The type of its values.
         validate: Validates a value.
         validate_tags: Validates tags, given as a mapping; None where it takes none.
     """
 
     __slots__ = (
-        *("_fields", "_open", "layout", "split", "tag_count", "tag_model", "tag_names", "validate", "validate_tags"),
+        *("__dict__", "_open", "layout", "split", "tag_count", "tag_keys", "tag_model", "tag_names", "type"),
+        *("validate", "validate_tags"),
     )
 
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
         node = _core_schema(type, f"metric {metric!r}")
+        self.type = type
         self.validate = self._validator(metric, node, None)
         self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if node["type"] in _NUMBERS else None
         self.tag_count: int | None = None
         self.validate_tags: Callable[[Any], Any] | None = None
         self.tag_model: Any = None
-        self._fields: dict[str, Key] = {}
+        self.tag_keys: dict[str, Key] = {}
         self._open = False
         self.layout: _Layout = (_EXACT.get(node["type"]), {})
         if tags is not None:
             self._take_tags(metric, tags)
-        self.tag_names = tuple(self._fields)
+        self.tag_names = tuple(self.tag_keys)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every value and tag that validates is a number, a bool or a text, and nothing else."""
+        kind, kinds = self.layout
+        return kind is not None and len(kinds) == len(self.tag_keys) and None not in kinds.values()
+
+    @cached_property
+    def value_key(self) -> Key:
+        """What a context says of a key of the type of the values."""
+        others = Schema(dict[str, self.type]).others  # type: ignore[name-defined]  # a type that only runtime knows
+        assert others is not None
+        return others
 
     def _take_tags(self, metric: str, tags: Any) -> None:
         if not is_typeddict(get_origin(tags) or tags) and not _is_model(get_origin(tags) or tags):
             raise SchemaError(f"metric {metric!r}", f"its tags are a TypedDict or a model, not {shape_name(tags)}")
         core = _Core.of(tags)
-        self._fields = {name: core.key(name, field) for name, field in core.fields.items()}
+        self.tag_keys = {name: core.key(name, field) for name, field in core.fields.items()}
         self._open = core.others is not None
         node = _core_schema(tags, shape_name(tags))
         if _is_model(get_origin(tags) or tags):
@@ -498,10 +517,10 @@ class MetricChecks:
             return None
         if self.tag_model is not None:
             return _model_splitter(self.tag_model)
-        if not all(key.required for key in self._fields.values()):
+        if not all(key.required for key in self.tag_keys.values()):
             return self.validate_tags
         self.layout = (self.layout[0], {name: _exact(field["schema"]) for name, field in core.fields.items()})
-        self.tag_count = len(self._fields)
+        self.tag_count = len(self.tag_keys)
         # To count is cheaper than to look for what is undeclared: as many tags as there have to be leave no place.
         return self._validator(metric, node, core.config, undeclared="ignore")
 
@@ -570,10 +589,10 @@ class MetricChecks:
             should = f"should be an instance of {shape_name(self.tag_model)} or a mapping"
             raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
         found = {**tags.__dict__, **(tags.__pydantic_extra__ or {})}
-        unknown = [name for name in found if name in type(tags).__pydantic_fields__ and name not in self._fields]
+        unknown = [name for name in found if name in type(tags).__pydantic_fields__ and name not in self.tag_keys]
         if unknown and not self._open:
             raise InvalidTagError(metric, tuple(map(self.unknown, unknown)))
-        declared = {*self._fields, *unknown, *(tags.__pydantic_extra__ or {})}
+        declared = {*self.tag_keys, *unknown, *(tags.__pydantic_extra__ or {})}
         return {name: tag for name, tag in found.items() if name in declared}
 
     def make_tags(self, tags: dict[str, Any]) -> Any:
@@ -584,7 +603,7 @@ class MetricChecks:
         """Undeclared tags, which a model would ignore."""
         if self._open or not isinstance(tags, Mapping):
             return []
-        known = {*self._fields, *(way[0] for key in self._fields.values() for way in key.aliases)}
+        known = {*self.tag_keys, *(way[0] for key in self.tag_keys.values() for way in key.aliases)}
         return [self.unknown(str(name)) for name in tags if name not in known]
 
     def unknown(self, tag: str) -> Problem:
@@ -600,12 +619,12 @@ class MetricChecks:
         Raises:
             InvalidTagError: The metric has no such tag, or does not allow the value.
         """
-        if tag in self._fields and self._fields[tag].validate_among is None:
+        if tag in self.tag_keys and self.tag_keys[tag].validate_among is None:
             try:
-                return self._fields[tag].validate(value)
+                return self.tag_keys[tag].validate(value)
             except ValidationError as error:
                 failure = InvalidTagError(metric, tuple(problems_of(error, (tag,))))
-        elif tag in self._fields or self._open:
+        elif tag in self.tag_keys or self._open:
             return value
         else:
             failure = InvalidTagError(metric, (self.unknown(tag),))
@@ -613,7 +632,7 @@ class MetricChecks:
 
 
 _NUMBERS = ("float", "int", "bool")
-_EXACT = {"float": float, "int": int}
+_EXACT = {"float": float, "int": int, "bool": bool, "str": str}
 """The types of what validates by a core schema, and of nothing else, subclasses included."""
 
 
@@ -744,12 +763,13 @@ class _Core:
             fields = {"type": "model-fields", "fields": {name: {"type": "model-field", "schema": node}}}
             among = SchemaValidator(self.defined(fields), self.config).validate_assignment
         optional = default is not None or field.get("required") is False
-        serializer = SchemaSerializer(own, self.config)
+        validator, serializer = SchemaValidator(own, self.config), SchemaSerializer(own, self.config)
         return Key(
             name=name,
-            validate=SchemaValidator(own, self.config).validate_python,
+            validate=validator.validate_python,
             validate_among=among,
-            serialize=lambda value: serializer.to_python(value, mode="json"),
+            validate_json=validator.validate_json,
+            dump=lambda value, help: serializer.to_python(value, mode="json", fallback=help, warnings=False),
             aliases=_ways(field.get("validation_alias")),
             default=default,
             validates_default=bool(

@@ -36,7 +36,19 @@ from pydantic import BaseModel
 from .errors import SchemaError, UncopyableValueError
 from .text import MASK, short, type_name
 
-__all__ = ["ATOMIC", "PLAIN", "Mark", "Shared", "Thaw", "freeze", "is_secret", "masked", "register", "secrets_in"]
+__all__ = [
+    "ATOMIC",
+    "PLAIN",
+    "Mark",
+    "Shared",
+    "Thaw",
+    "freeze",
+    "is_secret",
+    "masked",
+    "register",
+    "same",
+    "secrets_in",
+]
 
 Thaw: TypeAlias = Callable[[], Any]
 """Makes a fresh copy of a value that is kept."""
@@ -204,6 +216,27 @@ def masked(text: str, value: object) -> str:
         for form in filter(None, forms):
             text = text.replace(form, MASK)
     return text
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values cannot be told apart: of one type all the way down, NaN the same as NaN."""
+    cls = type(one)
+    if one is other or cls is not type(other):
+        return one is other
+    if cls is float:
+        return bool(one == other or (one != one and other != other))
+    if hasattr(one, "dtype") and hasattr(one, "tobytes"):
+        return bool((one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes()))
+    if isinstance(one, BaseModel) or is_dataclass(one):
+        beside = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+        return all(same(getattr(one, name, None), getattr(other, name, None)) for name in (*_declared(cls), *beside))
+    if isinstance(one, dict):
+        return same(list(one.items()), list(other.items()))
+    if isinstance(one, (list, tuple, deque)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, (set, frozenset)):
+        return {(type(item), item) for item in one} == {(type(item), item) for item in other}
+    return bool(one == other)
 
 
 class _Walk:

@@ -6,32 +6,18 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.core import NAMES, ROWS, Row
+from tests.benchmarks.journal import measure_runs, time_record, time_trackers
+from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
 
 RESULTS = Path(__file__).parent / "results"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One line of the table."""
-
-    path: str
-    ours: str
-    baseline: str
-    other: str
-    ratio: float | None
-    """Ours by the baseline's, of the fastest rounds; None where ours alone has a target."""
-    middle_ratio: float | None
-    """The same of the medians."""
-    target: str
-    met: bool
 
 
 def _nanoseconds(seconds: float) -> str:
@@ -187,6 +173,8 @@ def main() -> None:
             results += time_row(row, options.rounds)
     if not options.only:
         results += [time_sink(options.rounds), *measure_memory(), time_import(options.rounds)]
+    if options.only in "journal":
+        results += [*time_record(options.rounds), *time_trackers(), *measure_runs()]
     print(table(results))
     RESULTS.mkdir(exist_ok=True)
     content = {"machine": machine(), "results": [asdict(one) for one in results]}

@@ -1,0 +1,5 @@
+"""The `crystallize` command, as `python -m crystallize`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,373 @@
+"""The database of a run: its tables, and how what is in them is checked.
+
+Every row carries a CRC-32 of all its columns, and every fact its sequence, from 1 on without a hole. So whatever is
+read is what was written, or an error.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+from zlib import compress, crc32, decompress
+from zlib import error as ZlibError
+
+from pydantic_core import from_json, to_json
+
+from .errors import DamagedRunError, JournalError, RunNotFoundError
+from .facts import ARTIFACT, KEY, POINT, START, parted
+
+__all__ = [
+    *(
+        "apply",
+        "connect",
+        "create",
+        "insert",
+        "missing_in",
+        "points_of",
+        "problems_in",
+        "reading",
+        "rows",
+        "told",
+        "update",
+    ),
+]
+
+ROW: Final = 1000
+"""Points in a row, at the most."""
+
+_APPLICATION: Final = 0x63727973
+"""SQLite's mark of whose file it is: "crys"."""
+
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        identity BLOB NOT NULL CHECK (length(identity) = 16),
+        name TEXT NOT NULL,
+        number INTEGER NOT NULL CHECK (number > 0),
+        drained INTEGER NOT NULL CHECK (drained >= 0),
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE sessions (
+        session INTEGER PRIMARY KEY,
+        started TEXT NOT NULL,
+        ended TEXT,
+        outcome TEXT CHECK (outcome IN ('finished', 'failed')),
+        error TEXT,
+        origin TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE steps (
+        session INTEGER NOT NULL REFERENCES sessions,
+        name TEXT NOT NULL,
+        sequence INTEGER NOT NULL UNIQUE,
+        started TEXT NOT NULL,
+        finished INTEGER UNIQUE,
+        record TEXT,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (session, name)
+    ) STRICT;
+    CREATE TABLE "values" (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        step TEXT,
+        key TEXT NOT NULL,
+        is_input INTEGER NOT NULL CHECK (is_input IN (0, 1)),
+        how TEXT NOT NULL CHECK (how IN ('json', 'schema', 'python', 'secret', 'none')),
+        type TEXT NOT NULL,
+        json TEXT NOT NULL,
+        digest TEXT,
+        "check" INTEGER NOT NULL,
+        FOREIGN KEY (session, step) REFERENCES steps (session, name)
+    ) STRICT;
+    CREATE TABLE arrays (
+        sequence INTEGER NOT NULL REFERENCES "values",
+        place INTEGER NOT NULL,
+        npy BLOB NOT NULL,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (sequence, place)
+    ) STRICT;
+    CREATE TABLE points (
+        branch TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        session INTEGER NOT NULL REFERENCES sessions,
+        count INTEGER NOT NULL CHECK (count > 0),
+        content BLOB NOT NULL,
+        "check" INTEGER NOT NULL,
+        UNIQUE (branch, sequence)
+    ) STRICT;
+    CREATE TABLE contents (
+        sha256 TEXT PRIMARY KEY,
+        data BLOB NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE artifacts (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        step TEXT,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL REFERENCES contents,
+        "check" INTEGER NOT NULL,
+        FOREIGN KEY (session, step) REFERENCES steps (session, name)
+    ) STRICT;
+    """,
+)
+"""What makes the tables, and what brings those of each older version to the next; `user_version` counts them.
+
+Points are packed, up to a thousand in a row that begins at `sequence`: zlib over a JSON array of
+[metric, value, tags, step] each, with a fifth item where JSON alone does not give value and tags back.
+"""
+
+_TABLES: Final = ("run", "sessions", "steps", "values", "arrays", "points", "contents", "artifacts")
+
+
+def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open a database.
+
+    Args:
+        path: Where it is.
+        write: Whether it is to be written, too.
+
+    Raises:
+        RunNotFoundError: There is none.
+        DamagedRunError: It is no run, or a damaged one.
+        JournalError: It is of a later version of crystallize, or cannot be opened.
+    """
+    if not path.is_file():
+        raise RunNotFoundError(str(path), "there is no such run")
+    mode = "rw" if write else "ro"
+    with told(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=5,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    try:
+        with told(path):
+            for setting in ("busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF"):
+                connection.execute(f"PRAGMA {setting}")
+            application, version = (_pragma(connection, name) for name in ("application_id", "user_version"))
+            if application != _APPLICATION:
+                raise DamagedRunError(str(path), "this is not a run of crystallize")
+            if version > len(_MIGRATIONS):
+                raise JournalError(str(path), f"it was written by a later version of crystallize (format {version})")
+            if write:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+                _migrate(connection, version)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create(path: Path, identity: bytes, name: str, number: int, *session: Any) -> None:
+    """Make the database of a new run. It is there with all its tables or not at all.
+
+    Args:
+        path: Where to make it.
+        identity: What tells this run from any other, 16 bytes.
+        name: The run's name.
+        number: The run's number.
+        *session: The row of its first session.
+
+    Raises:
+        JournalError: It cannot be made.
+    """
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    with told(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+        _migrate(connection, 0)
+        insert(connection, "run", 1, identity, name, number, 0)
+        insert(connection, "sessions", 1, *session)
+    unfinished.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # The name of the file is to survive the machine as its content does.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables up to date, each version in one transaction."""
+    for at in range(version, len(_MIGRATIONS)):
+        connection.executescript(f"BEGIN IMMEDIATE; {_MIGRATIONS[at]}; PRAGMA user_version={at + 1}; COMMIT")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Tell of what SQLite meets in our words.
+
+    Raises:
+        DamagedRunError: The file is damaged.
+        JournalError: Something else is in the way.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", "")
+        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or not code.startswith("SQLITE_"):
+            raise DamagedRunError(str(path), f"it is damaged, or no run at all ({error})", _VERIFY) from error
+        if code.startswith("SQLITE_ERROR"):
+            raise DamagedRunError(str(path), f"its tables are not those of a run ({error})", _VERIFY) from error
+        raise JournalError(str(path), f"it cannot be used ({error})", _ADVICE.get(code.split("_")[1], "")) from error
+
+
+_VERIFY = "`crystallize verify` says what is wrong with it"
+_ADVICE = {
+    "FULL": "the disk is full: make room, then go on with Journal.resume",
+    "READONLY": "the file or its folder cannot be written",
+    "CANTOPEN": "the file or its folder cannot be read, or it is gone",
+    "IOERR": "the disk does not take it, or it is full: make room, then go on with Journal.resume",
+    "BUSY": "another program holds it; close that one",
+}
+
+
+@contextmanager
+def reading(path: Path, connection: sqlite3.Connection) -> Iterator[None]:
+    """Read in one transaction: all that is read is of one moment."""
+    with told(path):
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+
+
+def check_of(columns: Iterable[Any]) -> int:
+    """Return the CRC-32 of the columns of a row."""
+    return crc32(to_json([crc32(column) if isinstance(column, bytes) else column for column in columns]))
+
+
+def insert(connection: sqlite3.Connection, table: str, *columns: Any) -> None:
+    """Add a row, with its check."""
+    places = ", ".join("?" * (len(columns) + 1))
+    connection.execute(f'INSERT INTO "{table}" VALUES ({places})', (*columns, check_of(columns)))
+
+
+def update(connection: sqlite3.Connection, table: str, where: str, *of: Any, **changes: Any) -> None:
+    """Change a row, and its check."""
+    cursor = connection.execute(f'SELECT * FROM "{table}" WHERE {where}', of)
+    names = [column[0] for column in cursor.description]
+    row = dict(zip(names, cursor.fetchone(), strict=True)) | changes
+    row["check"] = check_of(list(row.values())[:-1])
+    placed = ", ".join(f'"{name}" = ?' for name in row)
+    connection.execute(f'UPDATE "{table}" SET {placed} WHERE {where}', (*row.values(), *of))
+
+
+def rows(path: Path, connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
+    """Return the rows of a table in order, without their checks.
+
+    Raises:
+        DamagedRunError: A row is not what was written.
+    """
+    for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY rowid'):
+        if check_of(row[:-1]) != row[-1]:
+            raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", _VERIFY)
+        yield row[:-1]
+
+
+def points_of(path: Path, content: bytes) -> list[Any]:
+    """Return the points in a row, each as a list.
+
+    Raises:
+        DamagedRunError: They cannot be read.
+    """
+    try:
+        points: list[Any] = from_json(decompress(content))
+    except (ZlibError, ValueError) as error:
+        raise DamagedRunError(str(path), f"a row of points cannot be read ({error})", _VERIFY) from error
+    return points
+
+
+def apply(connection: sqlite3.Connection, session: int, first: int, facts: list[bytes]) -> None:
+    """Put facts into the tables; whoever calls makes it one transaction.
+
+    Args:
+        connection: The database.
+        session: The session that they are of.
+        first: The sequence of the first one, which follows on the last one that is there.
+        facts: The facts, in order.
+    """
+    sequence = first
+    for kind, group in groupby(facts, itemgetter(0)):
+        same = list(group)
+        if kind == POINT[0]:
+            for at in range(0, len(same), ROW):
+                part = same[at : at + ROW]
+                content = compress(b"[" + b",".join(part) + b"]", 1)
+                insert(connection, "points", "", sequence + at, session, len(part), content)
+        else:
+            for at, fact in enumerate(same, sequence):
+                _apply_one(connection, session, at, fact)
+        sequence += len(same)
+    if facts:
+        update(connection, "run", "id = 1", drained=sequence - 1)
+
+
+def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact: bytes) -> None:
+    head, blobs = parted(fact)
+    kind = fact[:1]
+    if kind == KEY:
+        key, step, is_input, how, type_, digest = head
+        text, *arrays = blobs
+        row = (key, int(is_input), how, type_, text.decode(), digest)
+        insert(connection, "values", sequence, session, step, *row)
+        for place, npy in enumerate(arrays):
+            insert(connection, "arrays", sequence, place, npy)
+    elif kind == ARTIFACT:
+        name, step, sha256 = head
+        if connection.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).fetchone() is None:
+            insert(connection, "contents", sha256, blobs[0])
+        insert(connection, "artifacts", sequence, session, step, name, sha256)
+    elif kind == START:
+        name, started = head
+        insert(connection, "steps", session, name, sequence, started, None, None)
+    else:
+        record = to_json(head).decode()
+        update(connection, "steps", "session = ? AND name = ?", session, head["step"], finished=sequence, record=record)
+
+
+def problems_in(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
+    """Return what is wrong with a database: SQLite's own checks, then every row's, then what is missing."""
+    with told(path):
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+        yield from () if found == ["ok"] else found
+        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+            yield f"row {row} of {table} refers to what {parent} has not"
+        for table in _TABLES:
+            for row in connection.execute(f'SELECT * FROM "{table}"'):
+                if check_of(row[:-1]) != row[-1]:
+                    yield f"a row of {table} was changed: {row[0]!r}"
+    yield from missing_in(connection)
+
+
+def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
+    """Return which facts are missing, or there twice."""
+    (drained,) = connection.execute("SELECT drained FROM run").fetchone()
+    spans = connection.execute(
+        """
+        SELECT sequence, 1 FROM steps UNION ALL SELECT finished, 1 FROM steps WHERE finished IS NOT NULL
+        UNION ALL SELECT sequence, 1 FROM "values" UNION ALL SELECT sequence, 1 FROM artifacts
+        UNION ALL SELECT sequence, count FROM points WHERE branch = '' ORDER BY 1
+        """
+    )
+    next_ = 1
+    for first, count in spans:
+        if first != next_:
+            yield f"facts {next_} to {first - 1} are missing" if first > next_ else f"fact {first} is there twice"
+        next_ = first + count
+    if next_ != drained + 1:
+        yield f"facts {next_} to {drained} are missing"

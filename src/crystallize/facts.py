@@ -1,0 +1,279 @@
+"""What a journal keeps of each event, as bytes; and what it makes of them when a run is loaded.
+
+Everything is JSON, with NaN and the infinities by their names, and arrays as `.npy` beside it. Nothing is pickled,
+and nothing that is read runs code. What JSON does not give back as it was is named as not restorable.
+"""
+
+from collections.abc import Callable
+from hashlib import sha256
+from io import BytesIO
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from .errors import CrystallizeError
+from .events import ArtifactAdded, Event, KeyWritten, MetricRecorded, StepFinished, StepStarted
+from .metrics import MetricSchema
+from .schema import Key, Schema, digest
+from .text import MASK, type_name
+from .values import PLAIN, same
+
+__all__ = [
+    *(
+        "ARTIFACT",
+        "FINISH",
+        "KEY",
+        "LONGEST",
+        "POINT",
+        "START",
+        "Encoder",
+        "How",
+        "Stored",
+        "decoded_point",
+        "look_at",
+        "restore",
+    ),
+    *("joined", "parted"),
+]
+
+POINT: Final = b"["
+KEY: Final = b"K"
+ARTIFACT: Final = b"A"
+START: Final = b"S"
+FINISH: Final = b"F"
+"""How each kind of fact begins. A point is a JSON array and nothing else."""
+
+How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
+"""What gives a value back: its JSON alone; its schema, from JSON; its schema, from what JSON was parsed to; only the
+user, since it is secret; nothing."""
+
+_ARRAY = "crystallize.npy"
+"""The name under which JSON has the number of an array."""
+
+LONGEST = 4000
+"""Bytes of a fact that may hold an int which Python refuses to read back."""
+
+
+class Stored(NamedTuple):
+    """A value as a journal keeps it."""
+
+    how: How
+    type: str
+    """The full name of the value's type."""
+    json: bytes
+    """Its JSON; `null` where it has none."""
+    arrays: tuple[bytes, ...] = ()
+    """The arrays in it, as `.npy`."""
+
+    @property
+    def digest(self) -> str | None:
+        """BLAKE2b of all that is kept, 128 bits; None where the value cannot be given back."""
+        return None if self.how in ("secret", "none") else digest(b"".join((self.json, *self.arrays)))
+
+
+def joined(kind: bytes, head: Any, *blobs: bytes) -> bytes:
+    """Return a fact as bytes: its kind, a head, and any number of blobs."""
+    # JSON has no zero byte, so the first one ends it.
+    return b"".join((kind, to_json([head, [len(blob) for blob in blobs]]), b"\0", *blobs))
+
+
+def parted(payload: bytes) -> tuple[Any, list[bytes]]:
+    """Return the head and the blobs of a fact."""
+    text, _, rest = payload[1:].partition(b"\0")
+    head, sizes = from_json(text)
+    blobs = []
+    for size in sizes:
+        blobs.append(rest[:size])
+        rest = rest[size:]
+    return head, blobs
+
+
+class Encoder:
+    """Makes facts of the events of one context.
+
+    Attributes:
+        plain: The metrics of which every point is JSON and nothing else.
+        unrestorable: The keys and metrics whose values cannot be given back, with the type of each.
+    """
+
+    def __init__(
+        self, schema: Schema, metrics: type[MetricSchema] | None, warn: Callable[[str, str, str], None]
+    ) -> None:
+        """Prepare for a context.
+
+        Args:
+            schema: What it holds.
+            metrics: What it measures.
+            warn: Told once of each key or metric that is not restorable: "key" or "metric", its name, the type.
+        """
+        self._schema = schema
+        self._metrics = metrics.metrics if metrics is not None else {}
+        self.plain = frozenset(name for name, metric in self._metrics.items() if metric.checks.is_plain)
+        self._warn = warn
+        self.unrestorable: dict[tuple[str, str], str] = {}
+
+    def fact(self, event: Event) -> bytes:
+        """Return an event as bytes."""
+        if type(event) is MetricRecorded:
+            return self._point(event)
+        if isinstance(event, KeyWritten):
+            return self._key(event)
+        if isinstance(event, ArtifactAdded):
+            return joined(ARTIFACT, [event.name, event.step, sha256(event.data).hexdigest()], event.data)
+        if isinstance(event, StepStarted):
+            return joined(START, [event.step, event.started])
+        if isinstance(event, StepFinished):
+            return joined(FINISH, event._asdict())
+        raise CrystallizeError(f"a journal takes the events of a context, not {type(event).__name__}")
+
+    def _point(self, event: MetricRecorded) -> bytes:
+        name, value, tags, step, _ = event
+        if name in self.plain or (type(value) in PLAIN and PLAIN.issuperset(map(type, tags.values()))):
+            try:
+                fact = to_json((name, value, tags, step))
+            except PydanticSerializationError:  # a text that is not Unicode
+                pass
+            else:
+                if len(fact) < LONGEST:
+                    return fact
+        metric = self._metrics.get(name)
+        key = metric.checks.value_key if metric is not None else _any()
+        tag_keys = metric.checks.tag_keys if metric is not None else {}
+        stored = self._stored("metric", name, key, value)
+        stored_tags = {tag: self._stored("metric", name, tag_keys.get(tag, _any()), tags[tag]) for tag in tags}
+        how = {tag: one.how for tag, one in stored_tags.items()}
+        texts = [f"{to_json(tag).decode()}:{one.json.decode()}" for tag, one in stored_tags.items()]
+        parts = [
+            to_json(name),
+            stored.json,
+            f"{{{','.join(texts)}}}".encode(),
+            to_json(step),
+            to_json([stored.how, how]),
+        ]
+        return b"[" + b",".join(parts) + b"]"
+
+    def _key(self, event: KeyWritten) -> bytes:
+        key = self._schema.key(event.key)
+        # An untyped key may hold a secret too; then the event has the mask itself, and not a text that is equal.
+        if key.secret or event.value is MASK:
+            stored = Stored("secret", "", b"null")
+        elif key.shared and type(event.value) not in PLAIN:
+            stored = self._refused("key", event.key, event.value)
+        else:
+            stored = self._stored("key", event.key, key, event.value)
+        head = [event.key, event.step, event.is_input, stored.how, stored.type, stored.digest]
+        return joined(KEY, head, stored.json, *stored.arrays)
+
+    def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:
+        stored = store(key, value)
+        return stored if stored.how != "none" else self._refused(what, name, value, stored)
+
+    def _refused(self, what: str, name: str, value: Any, stored: Stored | None = None) -> Stored:
+        kind = type_name(type(value))
+        if (what, name) not in self.unrestorable:
+            self.unrestorable[what, name] = kind
+            self._warn(what, name, kind)
+        return Stored("none", kind, b"null") if stored is None else stored
+
+
+def _any() -> Key:
+    """What an untyped context says of a key."""
+    others = Schema.untyped().others
+    assert others is not None
+    return others
+
+
+def store(key: Key, value: Any) -> Stored:
+    """Turn a value into what can be kept, and read it back to see what gives it back."""
+    arrays: list[Any] = []
+
+    def apart(part: Any) -> dict[str, int]:
+        if not _is_array(part):
+            raise TypeError(f"no JSON has a {type(part).__name__}")
+        arrays.append(part)
+        return {_ARRAY: len(arrays) - 1}
+
+    kind = type_name(type(value))
+    try:
+        text = to_json(value if type(value) in PLAIN else key.dump(value, apart))
+        if type(value) in PLAIN and len(text) < LONGEST:
+            return Stored("json", kind, text)
+        parts = tuple(map(_npy, arrays))
+        for how in _WAYS:
+            stored = Stored(how, kind, text, parts)
+            if _gives_back(stored, key, value):
+                return stored
+    except (PydanticSerializationError, TypeError, ValueError, RecursionError, AttributeError):
+        return Stored("none", kind, b"null")
+    return Stored("none", kind, text, parts)
+
+
+_WAYS: tuple[How, ...] = ("json", "schema", "python")
+
+
+def _gives_back(stored: Stored, key: Key, value: Any) -> bool:
+    try:
+        return same(restore(stored, key), value)
+    except Exception:  # whatever a user's validator raises of its own output, it is no way back
+        return False
+
+
+def restore(stored: Stored, key: Key) -> Any:
+    """Return a value as it was written."""
+    if stored.how == "schema":
+        return key.validate_json(stored.json)
+    parsed = look_at(stored)
+    return key.validate(parsed) if stored.how == "python" else parsed
+
+
+def look_at(stored: Stored) -> Any:
+    """Return a value as JSON has it, with its arrays in place; it needs no schema."""
+    return _with_arrays(from_json(stored.json), [_array(part) for part in stored.arrays])
+
+
+def _with_arrays(parsed: Any, arrays: list[Any]) -> Any:
+    if not arrays:
+        return parsed
+    if isinstance(parsed, list):
+        return [_with_arrays(item, arrays) for item in parsed]
+    if not isinstance(parsed, dict):
+        return parsed
+    if parsed.keys() == {_ARRAY}:
+        return arrays[parsed[_ARRAY]]
+    return {name: _with_arrays(item, arrays) for name, item in parsed.items()}
+
+
+def _is_array(value: Any) -> bool:
+    kind = type(value)
+    return (kind.__module__, kind.__qualname__) == ("numpy", "ndarray") and not value.dtype.hasobject
+
+
+def _npy(array: Any) -> bytes:
+    import numpy as np  # only where there is an array already
+
+    content = BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def _array(content: bytes) -> Any:
+    import numpy as np  # as above
+
+    return np.load(BytesIO(content), allow_pickle=False)
+
+
+def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Return the value and tags of a point that needs more than its JSON; None where it cannot be restored.
+
+    Args:
+        row: The point as it was parsed: metric, value, tags, step, and what gives back the value and each tag.
+        checks: What the metric allows; None where that is not known, and JSON has to do.
+    """
+    _, value, tags, _, (how, how_tags) = row
+    if checks is None:
+        return value, tags
+    if "none" in (how, *how_tags.values()):
+        return None
+    keys = checks.tag_keys
+    given = restore(Stored(how, "", to_json(value)), checks.value_key)
+    return given, {tag: restore(Stored(how_tags[tag], "", to_json(tags[tag])), keys.get(tag, _any())) for tag in tags}

@@ -1,0 +1,478 @@
+"""The journal: the sink by which a run outlives its process.
+
+Each fact goes through a spool, which survives the process at once, and from there in batches into a database, which
+survives the machine. A journal that has failed once takes nothing more, so that it never has a hole.
+"""
+
+import logging
+import os
+import re
+import sqlite3
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from pydantic_core import to_json
+
+from .artifacts import unfit_name
+from .context import FrozenContext, State, unmade
+from .database import ROW, apply, connect, create, insert, told, update
+from .errors import JournalError, ResumeError, SchemaError
+from .events import Event, MetricRecorded, StepFinished
+from .facts import LONGEST, Encoder
+from .metrics import MetricSchema
+from .origin import Origin, origin
+from .protocols import Sink
+from .runs import Content, content_of, fill
+from .spool import Spool, spooled
+from .text import short
+from .values import masked
+
+__all__ = ["Journal"]
+
+_T = TypeVar("_T")
+
+BATCH: Final = ROW
+"""Facts that wait for the database, at the most, before they are brought there."""
+DELAY: Final = 0.1
+"""Seconds that they wait, at the most."""
+TOGETHER: Final = 16 * BATCH
+"""Facts in one transaction, at the most: while more come than it can take, a commit a batch would take too long."""
+
+_log = logging.getLogger("crystallize")
+
+
+class Journal:
+    """A run in a file, which outlives its process; a sink of the context whose run it is.
+
+    When `record` or a write has returned, the fact survives the death of the process. When a step has ended, or
+    `flush` or `close` has returned, it also survives that of the machine, if the disk does as it is told.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+        ...     with ctx.step("fit") as step:
+        ...         step["accuracy"] = 0.9
+        >>> load_run(journal.path).values["accuracy"]
+        0.9
+
+    Attributes:
+        path: The file of the run.
+        name: The run's name with its number, as in "digits-0001".
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, spool: Spool, session: int, content: Content
+    ) -> None:
+        """Take over what `start` or `resume` has opened."""
+        self.path = path
+        self.name = path.stem
+        self._connection = connection
+        self._spool = spool
+        self._session = session
+        self._origin = content.sessions[-1].origin
+        self._resumed: Content | None = content if session > 1 else None
+        self._state: State | None = None
+        self._failure: Exception | None = None
+        self._closed: str | None = None
+        self._takes = False
+        """Whether it takes events: it has a context, and neither failed nor ended."""
+        self._started, self._clock = content.sessions[-1].started, perf_counter()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._ends = threading.Event()
+        self._drainer = threading.Thread(
+            target=_drain_on, args=(weakref.ref(self), self._wake, self._ends), daemon=True
+        )
+        self._drainer.start()
+        self._finalizer = weakref.finalize(self, _abandon, connection, spool)
+        _open_here.add(self)
+
+    @classmethod
+    def start(cls, folder: str | os.PathLike[str], name: str) -> "Journal":
+        """Start a run, in a file of its own.
+
+        Args:
+            folder: Where to make the file; it is made if it is not there.
+            name: What to call the run. It is a file's name; the runs of one name are numbered.
+
+        Returns:
+            The journal of "<folder>/<name>-0001.db", or of the next number that is free.
+
+        Raises:
+            JournalError: The file cannot be made, or the name cannot be a file's.
+        """
+        if reason := unfit_name(name) if isinstance(name, str) else "its name should be a str":
+            raise JournalError(short(name), f"cannot name a run so: {reason}")
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(str(folder), f"the folder cannot be made ({error})") from error
+        number = _next_number(folder, name)
+        while True:
+            path = folder / f"{name}-{number:04d}.db"
+            spool = Spool.claim(path.with_suffix(".spool"))
+            if spool is not None and not path.exists():
+                break
+            if spool is not None:
+                spool.close(delete=True)
+            number += 1
+        identity = os.urandom(16)
+        try:
+            create(path, identity, name, number, *_session_row(origin()))
+            return cls._opened(path, spool, identity, 1)
+        except BaseException:
+            spool.close(delete=True)
+            raise
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str]) -> "Journal":
+        """Go on with a run whose process has died, or ended.
+
+        Args:
+            path: The file of the run.
+
+        Returns:
+            A journal; its `context` holds what finished.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            RunInUseError: Its process lives.
+            DamagedRunError: It cannot all be read.
+            JournalError: It cannot be opened or written, or is of a later version of crystallize.
+        """
+        path = Path(path)
+        # First, as it says whether there is a run at all.
+        connect(path).close()
+        spool = Spool(path.with_suffix(".spool"))
+        try:
+            connection = connect(path, write=True)
+            try:
+                with told(path):
+                    identity, drained = connection.execute("SELECT identity, drained FROM run").fetchone()
+                    (session,) = connection.execute("SELECT max(session) FROM sessions").fetchone()
+                    left = [*spooled(spool.path, identity, drained)]
+                    connection.execute("BEGIN IMMEDIATE")
+                    apply(connection, session, drained + 1, left)
+                    insert(connection, "sessions", session + 1, *_session_row(origin()))
+                    connection.execute("COMMIT")
+            finally:
+                connection.close()
+            return cls._opened(path, spool, identity, session + 1)
+        except BaseException:
+            # What it holds may not be in the database yet.
+            spool.close()
+            raise
+
+    @classmethod
+    def _opened(cls, path: Path, spool: Spool, identity: bytes, session: int) -> "Journal":
+        connection = connect(path, write=True)
+        try:
+            with told(path):
+                connection.execute("BEGIN")
+                content = content_of(path, connection, running=True)
+                connection.execute("ROLLBACK")
+            spool.begin(identity, content.drained)
+            return cls(path, connection, spool, session, content)
+        except BaseException:
+            connection.close()
+            raise
+
+    def context(
+        self,
+        kind: type[FrozenContext[_T]],
+        initial: Mapping[str, Any] | None = None,
+        logger: logging.Logger | None = None,
+        *,
+        metrics: type[MetricSchema] | None = None,
+        sinks: Sequence[Sink] = (),
+    ) -> FrozenContext[_T]:
+        """Make the context of this run: a new one, or, of a run that is resumed, one that holds what finished.
+
+        A resumed context holds what was there at the start, what was written outside any step, and what the steps did
+        that finished. A step that did not finish, or wrote what a file cannot give back, is to be done again, and
+        none of its work is there.
+
+        Args:
+            kind: The context's class, as in `FrozenContext[Train]`.
+            initial: The values that it starts with. Of a run that is resumed they may be left out, except for
+                secrets, which are in no file; those given have to be the same as at the start.
+            logger: Where to log; by default the logger named "crystallize".
+            metrics: What may be measured; by default anything.
+            sinks: Who else is told what happens from now on.
+
+        Returns:
+            The context, with this journal as its first sink.
+
+        Raises:
+            ResumeError: A secret is not given again, or the run is not one of this schema and these metrics.
+            InvalidInitialError: The initial values are not allowed, or not those that the run began with.
+        """
+        made: FrozenContext[_T] = unmade(kind)
+        content = self._resumed
+        if content is None:
+            made.__init__(initial, logger, metrics=metrics, sinks=(self, *sinks))  # type: ignore[misc]  # as a call does
+            return made
+        given = {} if initial is None else dict(initial)
+        secrets = [value.key for value in content.values if value.is_input and value.stored.how == "secret"]
+        if missing := [key for key in dict.fromkeys(secrets) if key not in given]:
+            names = ", ".join(map(repr, missing))
+            reason = f"no file has a secret, so give again {names}"
+            raise ResumeError(str(self.path), reason, f"journal.context(..., {{{missing[0]!r}: ...}})")
+        made._make(given, logger, metrics, (self, *sinks), lambda state: fill(state, content, content.undone))
+        return made
+
+    def _join(self, state: State) -> None:
+        """Learn whose journal this is; called by the context, before it tells anything."""
+        if self._state is not None:
+            raise SchemaError("sinks", f"a journal is of one context, and {self.name} has one already; start another")
+        self._encoder = Encoder(state.schema, state.metrics.schema, self._warn)
+        self._state = state
+        self._takes = self._closed is None
+        self._shorten()
+        # Not before now, since only the context knows what is secret in them.
+        held = state.held()
+        came_from: Origin = {**self._origin, "arguments": [masked(argument, held) for argument in sys.orig_argv]}
+        with self._lock, self._transaction():
+            self._update_session(origin=to_json(came_from).decode())
+
+    def _warn(self, what: str, name: str, kind: str) -> None:
+        _log.warning(
+            "%s: %s %r holds a %s, which a file cannot give back; it is noted by type", self.name, what, name, kind
+        )
+
+    def handle(self, event: Event, /) -> None:
+        """Take an event in. When this returns, it survives the process.
+
+        Raises:
+            JournalError: The journal is closed, or has failed before.
+        """
+        if not self._takes:
+            raise self._refusal()
+        try:
+            fact = self._encoder.fact(event)
+            if not self._spool.append(fact):
+                self._make_room(fact)
+        except Exception as error:
+            self._fail(error)
+            raise
+        if len(self._spool.pending) == BATCH:
+            self._wake.set()
+        if type(event) is StepFinished:
+            self.flush()
+
+    def _shorten(self) -> None:
+        """Put a shorter way in place of `handle` for as long as all goes well: it only succeeds, or calls `handle`."""
+        handle, wake = type(self).handle.__get__(self), self._wake.set
+        plain, append, pending, batch, longest = (
+            *(self._encoder.plain, self._spool.append, self._spool.pending, BATCH, LONGEST),
+        )
+
+        def handle_shortly(event: Event, /) -> None:
+            if type(event) is MetricRecorded and event[0] in plain:
+                try:
+                    fact = to_json(event[:4])
+                    done = len(fact) < longest and append(fact)
+                except Exception:  # whatever it is, `handle` meets it too
+                    done = False
+                if done:
+                    if len(pending) == batch:
+                        wake()
+                    return
+            handle(event)
+
+        vars(self)["handle"] = handle_shortly
+
+    def _make_room(self, fact: bytes) -> None:
+        """Take in a fact for which the spool has no room left, or never has."""
+        self.flush()
+        self._spool.rewind()
+        self._shorten()
+        if not self._spool.append(fact):
+            # Larger than the spool: it goes where all facts go, at once.
+            self._spool.pending.append(fact)
+            self.flush()
+            self._spool.rewind()
+            self._shorten()
+
+    def flush(self) -> None:
+        """Bring all that was taken in into the database. When this returns, it survives the machine.
+
+        Raises:
+            JournalError: It cannot be written. The journal takes nothing more; what the spool holds stays there, for
+                `Journal.resume`.
+        """
+        while self._drain():
+            pass
+
+    def _drain(self) -> bool:
+        """Bring a batch of facts into the database; say whether there was one."""
+        with self._lock:
+            if self._failure is not None or self._closed is not None:
+                raise self._refusal()
+            first, facts = self._spool.take(TOGETHER)
+            if facts:
+                try:
+                    self._check_files()
+                    with self._transaction():
+                        apply(self._connection, self._session, first, facts)
+                except Exception as error:
+                    self._fail(error)
+                    raise
+            return bool(facts)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with told(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _update_session(self, **changes: str | None) -> None:
+        update(self._connection, "sessions", "session = ?", self._session, **changes)
+
+    def _check_files(self) -> None:
+        """Check that the files are still there: a file without a name takes all that is written to it, for nobody."""
+        for path, is_there in ((self._spool.path, self._spool.is_there()), (self.path, self.path.exists())):
+            if not is_there:
+                raise JournalError(str(path), "the file was moved or deleted while the run was writing it")
+
+    def _fail(self, error: Exception) -> None:
+        """Take nothing more, because of the first error that came."""
+        self._failure = self._failure or error
+        self._refuse()
+
+    def _refuse(self) -> None:
+        self._takes = False
+        vars(self).pop("handle", None)
+
+    def _refusal(self) -> JournalError:
+        if self._closed is not None:
+            return JournalError(str(self.path), self._closed)
+        failure = self._failure
+        if failure is None:
+            advice = "pass the journal in sinks=, or use its context()"
+            return JournalError(str(self.path), "it has no context yet", advice)
+        reason = failure.reason if isinstance(failure, JournalError) else f"{type(failure).__name__}: {failure}"
+        advice = getattr(failure, "advice", "") or "what was taken before is there for Journal.resume"
+        error = JournalError(str(self.path), f"the journal has failed and takes nothing more: {reason}", advice)
+        error.__cause__ = failure
+        return error
+
+    def close(self) -> None:
+        """End the run, as finished. Closing again does nothing.
+
+        Raises:
+            JournalError: What was taken in last cannot be written; it stays in the spool, for `Journal.resume`.
+        """
+        self._close("finished", None)
+
+    def _close(self, outcome: str, error: str | None) -> None:
+        if self._closed is not None:
+            return
+        try:
+            self.flush()
+            ended = self._started + timedelta(seconds=perf_counter() - self._clock)
+            with self._lock:
+                with self._transaction():
+                    self._update_session(ended=ended.isoformat(), outcome=outcome, error=error)
+                # One file, for whoever copies it or reads it from where nobody can write. Beside a reader it stays
+                # as it is, which does as well.
+                with suppress(sqlite3.OperationalError):
+                    self._connection.execute("PRAGMA busy_timeout=0")
+                    self._connection.execute("PRAGMA journal_mode=DELETE")
+        except Exception as raised:
+            self._fail(raised)
+            raise
+        finally:
+            self._release("the journal is closed")
+
+    def _release(self, reason: str) -> None:
+        self._closed = reason
+        self._refuse()
+        self._finalizer.detach()
+        self._ends.set()
+        self._wake.set()
+        with self._lock:
+            self._connection.close()
+            self._spool.close(delete=self._failure is None)
+        _open_here.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the run: as finished, or as failed if an exception comes through."""
+        if raised is None:
+            self.close()
+        else:
+            self._close("failed", self._told(raised))
+
+    def _told(self, raised: BaseException) -> str:
+        text = f"{type(raised).__name__}: {raised}"
+        return text if self._state is None else masked(text, self._state.held())
+
+    def __repr__(self) -> str:
+        return f"Journal({self.name})"
+
+
+def _drain_on(reference: "weakref.ref[Journal]", wake: threading.Event, ends: threading.Event) -> None:
+    """Drain a journal until it ends. Not a method: a journal that nobody has any more is not kept by its thread."""
+    while not ends.is_set():
+        wake.wait(DELAY)
+        wake.clear()
+        journal = reference()
+        if journal is None:
+            return
+        try:
+            journal.flush()
+        except Exception as error:
+            # The next event meets it as well; a run that records nothing more would not.
+            if not ends.is_set():
+                _log.error("%s: the journal has failed and takes nothing more: %s", journal.name, error)
+            return
+        del journal
+
+
+def _abandon(connection: sqlite3.Connection, spool: Spool) -> None:
+    """Let go of a run that nobody closed: it has died, and what its spool holds stays there."""
+    connection.close()
+    spool.close()
+
+
+_open_here: "weakref.WeakSet[Journal]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked process: its parent has the run, and the lock on it."""
+    for journal in list(_open_here):
+        journal._closed = "it belongs to the process that opened it; a forked process has no part in it"
+        journal._refuse()
+        journal._spool.let_go()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _session_row(came_from: Origin) -> tuple[str | None, ...]:
+    return datetime.now(UTC).isoformat(), None, None, None, to_json(came_from).decode()
+
+
+def _next_number(folder: Path, name: str) -> int:
+    """Return the number after the last one, of a run or of one that is being made."""
+    pattern = re.compile(rf"{re.escape(name)}-(\d{{4,}})\.(db|spool)")
+    return max((int(found[1]) for one in folder.iterdir() if (found := pattern.fullmatch(one.name))), default=0) + 1

@@ -1,0 +1,580 @@
+"""Runs in files: reading one, finding them, comparing two."""
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias
+
+from pydantic_core import from_json
+from typing_extensions import TypeVar
+
+from .artifacts import Artifact, ArtifactLog
+from .context import FrozenContext, State, unmade
+from .database import apply, connect, missing_in, points_of, problems_in, reading, rows
+from .errors import DamagedRunError, JournalError, KeyLookupError, MetricError, RunNotFoundError
+from .facts import Stored, decoded_point, look_at, restore
+from .metrics import FrozenMetrics, MetricSchema
+from .origin import Origin
+from .points import FULL, Scope, Scopes, store
+from .provenance import Provenance, StepRecord
+from .schema import Schema
+from .spool import is_locked, spooled
+from .text import nearest, short
+from .values import PLAIN, same
+
+__all__ = [
+    *("Attempt", "Content", "Difference", "Run", "Session", "content_of", "diff_runs", "fill", "find_run", "list_runs"),
+    *("load_run", "read", "verify_run"),
+]
+
+T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
+
+Status: TypeAlias = Literal["running", "finished", "failed", "died"]
+
+
+class Session(NamedTuple):
+    """One process that wrote a run: the one that started it, or one that resumed it."""
+
+    number: int
+    started: datetime
+    ended: datetime | None
+    """When it ended; None while it runs, and if it died."""
+    outcome: Literal["finished", "failed"] | None
+    error: str | None
+    """What ended it, if an exception did."""
+    origin: Origin
+    """What is needed to repeat it."""
+
+
+class Attempt(NamedTuple):
+    """One opening of a step."""
+
+    step: str
+    session: int
+    started: datetime
+    record: StepRecord | None
+    """What it did; None if it never ended."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended, and not by an exception."""
+        return self.record is not None and self.record.error is None
+
+
+class _Value(NamedTuple):
+    session: int
+    step: str | None
+    key: str
+    is_input: bool
+    digest: str | None
+    stored: Stored
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a file holds of a run, as it was at one moment; no schema is needed to read it."""
+
+    path: Path
+    identity: bytes
+    name: str
+    number: int
+    drained: int
+    running: bool
+    sessions: tuple[Session, ...]
+    attempts: tuple[Attempt, ...]
+    values: tuple[_Value, ...]
+    points: tuple[tuple[int, bytes], ...]
+    """The session of each row of points, and the row."""
+    artifacts: tuple[tuple[int, Artifact], ...]
+    """The session of each artifact, and the artifact."""
+
+    @property
+    def superseded(self) -> frozenset[tuple[int, str | None]]:
+        """The attempts, by session and step, that a later session did again, or that had not finished when it began."""
+        again = {attempt.step: attempt.session for attempt in self.attempts}
+        last = self.sessions[-1].number
+        return frozenset(
+            (one.session, one.step)
+            for one in self.attempts
+            if again[one.step] > one.session or (not one.finished and one.session < last)
+        )
+
+    @property
+    def undone(self) -> frozenset[tuple[int, str | None]]:
+        """What has to be done again: what did not finish, or wrote what cannot be given back."""
+        lost = {(value.session, value.step) for value in self.values if value.stored.how in ("none", "secret")}
+        dead = {(one.session, one.step) for one in self.attempts if not one.finished}
+        return frozenset({(session, step) for session, step in lost if step is not None} | dead | self.superseded)
+
+
+def read(path: Path) -> Content:
+    """Read a run, and what its spool still holds if its process died.
+
+    Raises:
+        RunNotFoundError: There is none.
+        DamagedRunError: It cannot all be read.
+        JournalError: It cannot be opened.
+    """
+    spool = path.with_suffix(".spool")
+    while True:
+        running = is_locked(spool)
+        try:
+            with closing(connect(path)) as connection:
+                return _read(path, spool, connection, running=running)
+        except DamagedRunError:
+            # It may have been resumed just now, which empties the spool.
+            if running or not is_locked(spool):
+                raise
+
+
+def _read(path: Path, spool: Path, connection: sqlite3.Connection, *, running: bool) -> Content:
+    with reading(path, connection):
+        if running:
+            return content_of(path, connection, running=True)
+        ((_, identity, _, _, drained),) = rows(path, connection, "run")
+        left = [*spooled(spool, identity, drained)]
+        if not left:
+            return content_of(path, connection, running=False)
+        # A reader writes nothing: the facts are put into a copy.
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copied:
+            connection.backup(copied)
+            with reading(path, copied):
+                (session,) = copied.execute("SELECT max(session) FROM sessions").fetchone()
+                apply(copied, session, drained + 1, left)
+                return content_of(path, copied, running=False)
+
+
+def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> Content:
+    """Read all that a database holds, in a transaction of whoever calls.
+
+    Raises:
+        DamagedRunError: It cannot all be read.
+    """
+    for problem in missing_in(connection):
+        raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
+    try:
+        ((_, identity, name, number, drained),) = rows(path, connection, "run")
+        arrays: dict[int, list[bytes]] = {}
+        for sequence, _, npy in rows(path, connection, "arrays"):
+            arrays.setdefault(sequence, []).append(npy)
+        contents = dict(rows(path, connection, "contents"))
+        return Content(
+            path=path,
+            identity=identity,
+            name=name,
+            number=number,
+            drained=drained,
+            running=running,
+            sessions=tuple(map(_session, rows(path, connection, "sessions"))),
+            attempts=tuple(map(_attempt, rows(path, connection, "steps"))),
+            values=tuple(_value(row, arrays) for row in rows(path, connection, "values")),
+            points=tuple((session, content) for _, _, session, _, content in rows(path, connection, "points")),
+            artifacts=tuple(
+                (session, Artifact(name, contents[sha256], step))
+                for _, session, step, name, sha256 in rows(path, connection, "artifacts")
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedRunError(str(path), f"it cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    number, started, ended, outcome, error, origin = row
+    return Session(number, _time(started), ended and _time(ended), outcome, error, from_json(origin))
+
+
+def _attempt(row: tuple[Any, ...]) -> Attempt:
+    session, name, _, started, _, text = row
+    return Attempt(name, session, _time(started), None if text is None else _record(from_json(text)))
+
+
+def _record(facts: dict[str, Any]) -> StepRecord:
+    return StepRecord(
+        name=facts["step"],
+        reads=tuple(facts["reads"]),
+        absent=tuple(facts["absent"]),
+        writes=tuple(facts["writes"]),
+        points=MappingProxyType(facts["points"]),
+        artifacts=tuple(facts["artifacts"]),
+        started=_time(facts["started"]),
+        ended=_time(facts["ended"]),
+        error=facts["error"],
+    )
+
+
+def _value(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> _Value:
+    sequence, session, step, key, is_input, how, type_, json, digest = row
+    stored = Stored(how, type_, json.encode(), tuple(arrays.get(sequence, ())))
+    return _Value(session, step, key, bool(is_input), digest, stored)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | None]]) -> None:
+    """Put what a run holds into the state of a new context, that of a resumed run or of one to look at.
+
+    Args:
+        state: The state.
+        content: The run.
+        dropped: The attempts of steps that are not to be in it, by session and step.
+
+    Raises:
+        JournalError: The schema or the metrics are not those of the run.
+    """
+    done = [one for one in content.attempts if (one.session, one.step) not in dropped]
+    names = [None, *dict.fromkeys(one.step for one in done)]
+    for value in content.values:
+        if (value.session, value.step) not in dropped and value.stored.how not in ("secret", "none"):
+            _restore_key(state, content, value)
+    state.provenance = Provenance(state.schema, state.cells, [one.record for one in done if one.record is not None])
+    state.metrics._store.scopes = Scopes(names, [one.step for one in done if one.finished])
+    _fill_metrics(state.metrics, content, dropped, {name: number for number, name in enumerate(names)})
+    state.artifacts._restore(one for session, one in content.artifacts if (session, one.step) not in dropped)
+
+
+def _restore_key(state: State, content: Content, value: _Value) -> None:
+    try:
+        key = state.schema.key(value.key)
+    except KeyLookupError as error:
+        raise JournalError(str(content.path), f"the run holds what the schema does not declare: {error}") from error
+    try:
+        # Without a schema JSON is all that there is to give.
+        given = look_at(value.stored) if state.schema is Schema.untyped() else restore(value.stored, key)
+    except ValueError as error:
+        reason = f"key {value.key!r} was written as {value.stored.type}, and this schema does not take that back"
+        raise JournalError(str(content.path), reason, "load it with the schema that it was written with") from error
+    if value.key in state.cells:
+        # Given anew on resuming, or written again by a step that was done again.
+        state.cells.pop(value.key)
+        state.shared.pop(value.key, None)
+    state.write(value.key, given, Scope(value.step), is_input=value.is_input, trusted=True)
+
+
+def _fill_metrics(
+    metrics: FrozenMetrics,
+    content: Content,
+    dropped: frozenset[tuple[int, str | None]],
+    numbers: Mapping[str | None, int],
+) -> None:
+    for session, packed in content.points:
+        logs: dict[str, Any] = {}
+        for point in points_of(content.path, packed):
+            name, value, tags, step, *more = point
+            if (session, step) in dropped:
+                continue
+            if name not in logs:
+                logs[name] = _channel(metrics, content, name)
+            channel = logs[name]
+            if more:
+                decoded = decoded_point(point, channel.metric and channel.metric.checks)
+                if decoded is None:
+                    continue
+                value, tags = decoded[0], {tag: store(item, f"a tag of {name!r}") for tag, item in decoded[1].items()}
+            kept = value if type(value) in PLAIN else store(value, f"a value of {name!r}")
+            channel.log.extend((kept, tags, numbers[step]))
+        for channel in logs.values():
+            while len(channel.log.tail) >= FULL:
+                channel.log.seal()
+
+
+def _channel(metrics: FrozenMetrics, content: Content, name: str) -> Any:
+    try:
+        return metrics._store.open(name)
+    except MetricError as error:
+        raise JournalError(str(content.path), f"the run measured what the schema does not declare: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Generic[T_co]):
+    """A run as its file had it when it was loaded. Nothing that is done with it changes the file.
+
+    Got from `load_run`.
+    """
+
+    _content: Content = field(repr=False)
+    _kind: Any = field(repr=False)
+    _metrics: type[MetricSchema] | None = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._content.path
+
+    @property
+    def name(self) -> str:
+        """The name and number, as in "digits-0001"."""
+        return f"{self._content.name}-{self._content.number:04d}"
+
+    @property
+    def number(self) -> int:
+        """The number among the runs of its name in its folder, from 1."""
+        return self._content.number
+
+    @property
+    def status(self) -> Status:
+        """Whether it is running, finished, failed by an exception, or died with its process."""
+        if self._content.running:
+            return "running"
+        return self.sessions[-1].outcome or "died"
+
+    @property
+    def started(self) -> datetime:
+        """When it started, in UTC."""
+        return self.sessions[0].started
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it ended, in UTC; None if it is running, or died."""
+        return self.sessions[-1].ended
+
+    @property
+    def error(self) -> str | None:
+        """What ended it, if an exception did."""
+        return self.sessions[-1].error
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The processes that wrote it, in order."""
+        return self._content.sessions
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every opening of a step, in order, those too that never ended."""
+        return self._content.attempts
+
+    @property
+    def dead_attempts(self) -> tuple[Attempt, ...]:
+        """The openings of steps that never ended, or ended by an exception, or were done again."""
+        dropped = self._content.superseded
+        living = self.status == "running"
+        last = self.sessions[-1].number
+        return tuple(
+            one
+            for one in self.attempts
+            if (one.session, one.step) in dropped
+            or (not one.finished and not (living and one.record is None and one.session == last))
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The keys that hold a secret, which is not in the file."""
+        return self._kept_as("secret")
+
+    @property
+    def unrestorable(self) -> Mapping[str, str]:
+        """The keys whose values the file cannot give back, with the type of each."""
+        types = {value.key: value.stored.type for value in self._content.values if value.stored.how == "none"}
+        return {key: types[key] for key in self._kept_as("none")}
+
+    def _kept_as(self, how: str) -> tuple[str, ...]:
+        dropped = self._content.superseded
+        last = {value.key: value for value in self._content.values if (value.session, value.step) not in dropped}
+        return tuple(key for key, value in last.items() if value.stored.how == how)
+
+    @property
+    def digests(self) -> Mapping[str, str | None]:
+        """The digest of each key's value; None where the file does not have the value."""
+        dropped = self._content.superseded
+        return {value.key: value.digest for value in self._content.values if (value.session, value.step) not in dropped}
+
+    @cached_property
+    def context(self) -> FrozenContext[T_co]:
+        """A context of its own with all that the run holds, for reading as one reads any other.
+
+        Raises:
+            JournalError: The schema or the metrics are not those of the run.
+        """
+        made = unmade(self._kind)
+        made._make(None, None, self._metrics, (), self._fill, takes_inputs=False)
+        context: FrozenContext[T_co] = made
+        return context
+
+    def _fill(self, state: State) -> None:
+        fill(state, self._content, self._content.superseded)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """All values by their keys; without a schema, of JSON's types."""
+        return self.context.as_dict()
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The values that the run began with."""
+        return {key: self.context[key] for key in self.provenance.inputs}
+
+    @property
+    def metrics(self) -> FrozenMetrics:
+        """What was measured."""
+        return self.context.metrics
+
+    @property
+    def artifacts(self) -> ArtifactLog:
+        """The files that it made."""
+        return self.context.artifacts
+
+    @property
+    def provenance(self) -> Provenance:
+        """Who read, missed and wrote what."""
+        return self.context.provenance
+
+    def __repr__(self) -> str:
+        return f"Run({self.name}, {self.status})"
+
+
+def load_run(
+    path: str | os.PathLike[str],
+    shape: type[T_co] | None = None,
+    *,
+    metrics: type[MetricSchema] | None = None,
+) -> Run[T_co]:
+    """Load a run from its file, also one that is running, or died.
+
+    Args:
+        path: The file.
+        shape: What it holds, as in `FrozenContext[shape]`; without it, values are of JSON's types.
+        metrics: What it measures; without it, values and tags are of JSON's types.
+
+    Returns:
+        The run, as it is at this moment.
+
+    Raises:
+        RunNotFoundError: There is no such file.
+        DamagedRunError: It cannot all be read, or is no run.
+        JournalError: It cannot be opened, or is of a later version of crystallize.
+    """
+    kind: Any = FrozenContext if shape is None else FrozenContext[shape]  # type: ignore[valid-type]  # only runtime knows
+    return Run(read(Path(path)), kind, metrics)
+
+
+_FILE = re.compile(r"(.+)-(\d{4,})\.db")
+
+
+def list_runs(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the files of the runs in a folder, by name and number."""
+    found = [(path, _FILE.fullmatch(path.name)) for path in Path(folder).glob("*.db")]
+    keyed = [((match[1], int(match[2])), path) for path, match in found if match is not None]
+    return tuple(path for _, path in sorted(keyed))
+
+
+def find_run(folder: str | os.PathLike[str], name: str) -> Path:
+    """Find the file of a run.
+
+    Args:
+        folder: Where to look.
+        name: A path; or a name with its number, "digits-0001"; or a number or the beginning of one, "1"; or a name
+            alone, which means its newest run.
+
+    Raises:
+        RunNotFoundError: There is none, or there are several.
+    """
+    path = Path(name)
+    if path.suffix == ".db" and path.is_file():
+        return path
+    runs = list_runs(folder)
+    parts = {run: (run.stem.rpartition("-")[0], run.stem.rpartition("-")[2]) for run in runs}
+    own = [run for run in runs if run.stem == name] or [run for run in runs if parts[run][0] == name][-1:]
+    numbered = [run for run in runs if name.isdigit() and int(parts[run][1]) == int(name)]
+    found = own or numbered or [run for run in runs if name.isdigit() and parts[run][1].lstrip("0").startswith(name)]
+    if len(found) > 1:
+        raise RunNotFoundError(
+            name, f"several runs are meant: {', '.join(run.stem for run in found)}", "write the name"
+        )
+    if not found:
+        near = nearest(name, [run.stem for run in runs])
+        advice = f"did you mean {near!r}?" if near else f"`crystallize runs --dir {folder}` lists what there is"
+        raise RunNotFoundError(name, f"there is no such run in {folder}", advice)
+    return found[0]
+
+
+def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Check a file: SQLite's own checks, the check of every row, the digests, and that no fact is missing.
+
+    Returns:
+        What is wrong, a sentence each; nothing where all is well.
+
+    Raises:
+        RunNotFoundError: There is no such file.
+    """
+    path = Path(path)
+    try:
+        return tuple(_problems(path))
+    except RunNotFoundError:
+        raise
+    except JournalError as error:
+        return (str(error),)
+
+
+def _problems(path: Path) -> Iterator[str]:
+    with closing(connect(path)) as connection:
+        yield from problems_in(path, connection)
+    content = read(path)
+    for value in content.values:
+        if value.digest is not None and value.digest != value.stored.digest:
+            yield f"the value of key {value.key!r} has another digest than when it was written"
+    for _, packed in content.points:
+        points_of(path, packed)
+
+
+class Difference(NamedTuple):
+    """What two runs differ in."""
+
+    what: Literal["input", "value", "metric", "step", "artifact"]
+    name: str
+    one: str | None
+    """What the first run has, in short; None where it has nothing."""
+    other: str | None
+    """What the second one has."""
+
+
+def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
+    """Compare two runs: what they began with and what came out, times aside.
+
+    Returns:
+        What they differ in: first inputs, then values, metrics, steps and artifacts.
+    """
+    found = []
+    for what, left, right in zip(_PARTS, _facts(one), _facts(other), strict=True):
+        for name in dict.fromkeys((*left, *right)):
+            (fact, shown), (other_fact, other_shown) = left.get(name, _NONE), right.get(name, _NONE)
+            if not same(fact, other_fact):
+                found.append(Difference(what, name, shown, other_shown))
+    return tuple(found)
+
+
+_PARTS: tuple[Literal["input", "value", "metric", "step", "artifact"], ...] = (
+    *("input", "value", "metric", "step", "artifact"),
+)
+_NONE: tuple[None, None] = (None, None)
+_Facts: TypeAlias = dict[str, tuple[Any, str]]
+"""By name, what two runs are compared by, and how it is shown."""
+
+
+def _facts(run: Run[Any]) -> tuple[_Facts, ...]:
+    inputs: _Facts = {}
+    values: _Facts = {}
+    for key, digest in run.digests.items():
+        shown = short(run.values[key]) if key in run.values else f"a {run.unrestorable.get(key, 'secret')}"
+        (inputs if key in run.provenance.inputs else values)[key] = (digest or shown, shown)
+    points = {name: (_points(run, name), _summary(run, name)) for name in run.metrics}
+    attempts = {one.step: "finished" if one.finished else "did not finish" for one in run.attempts}
+    steps = {name: (outcome, outcome) for name, outcome in attempts.items()}
+    artifacts = {one.name: (one.data, f"{len(one.data)} bytes") for one in run.artifacts}
+    return inputs, values, points, steps, artifacts
+
+
+def _points(run: Run[Any], name: str) -> tuple[Any, ...]:
+    return run.metrics[name], run.metrics.get_tags(name)
+
+
+def _summary(run: Run[Any], name: str) -> str:
+    series = run.metrics.series(name)
+    return f"{len(series)} points, the last {short(series.last)}"

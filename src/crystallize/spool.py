@@ -1,0 +1,304 @@
+"""The spool: the mapped file through which a fact survives the death of its process at once.
+
+What is stored in a mapped file belongs to the kernel from then on, which writes it out whatever becomes of the
+process. The file stands beside the database of a run while the run has a writer, and a lock on it says that it has.
+"""
+
+import fcntl
+import mmap
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from struct import Struct
+from time import sleep
+from typing import Any
+from zlib import crc32
+
+from .errors import DamagedRunError, JournalError, RunInUseError
+
+__all__ = ["CAPACITY", "Spool", "is_locked", "spooled"]
+
+CAPACITY = 16 * 1024 * 1024
+"""Bytes of a spool. They are allocated when it is made, as a full disk is an error then, and a crash later on."""
+
+_MAGIC = b"CRYSPOOL"
+_VERSION = 1
+_HEADER = Struct("8sI4x16sQ")
+"""Magic, version, the run's identity, the sequence of the last fact that was acknowledged."""
+_LAST_AT = _HEADER.size - 8
+_START = _HEADER.size
+"""Where the frames begin."""
+_32_BITS = 0xFFFFFFFF
+_FRAME = Struct("QQII")
+"""Generation, sequence, CRC-32 and length, before the payload. All frames since the last rewind are one generation."""
+
+
+class Spool:
+    """A spool that is being written. It keeps a lock, which nobody else gets while its process lives.
+
+    Attributes:
+        path: Where it is.
+        append: Takes a fact in, and returns True; when it has, the fact survives the process. Returns False where
+            there is no room left, and does nothing. Another function after each `begin` and `rewind`.
+        taken: The sequence of the last fact that was taken away.
+        pending: The facts after that one.
+    """
+
+    append: Callable[[bytes], bool]
+
+    def __init__(self, path: Path) -> None:
+        """Take a spool over, or make it.
+
+        Args:
+            path: Where it is.
+
+        Raises:
+            RunInUseError: Another process, or another journal of this one, has it.
+            JournalError: There is no room for it, or it cannot be written.
+        """
+        self._take(path, _locked(path))
+
+    @classmethod
+    def claim(cls, path: Path) -> "Spool | None":
+        """Make a spool where there is none; return None where there is one.
+
+        Raises:
+            JournalError: There is no room for it, or it cannot be written.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            return None
+        except OSError as error:
+            raise JournalError(str(path), f"its spool cannot be made ({error})") from error
+        # Nobody else has it, or for an instant only.
+        while not _lock(descriptor, fcntl.LOCK_EX):
+            sleep(0.01)
+        spool = cls.__new__(cls)
+        spool._take(path, descriptor)
+        return spool
+
+    def _take(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.taken = 0
+        self.pending: deque[bytes] = deque()
+        self._descriptor = descriptor
+        try:
+            _allocate(self._descriptor)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise JournalError(
+                str(path), f"there is no room for its spool of {CAPACITY >> 20} MiB ({error})"
+            ) from error
+        self._mapped, self._acknowledged = _mapped(self._descriptor)
+        self._generation = int.from_bytes(os.urandom(7), "little")
+
+    def begin(self, run: bytes, last: int) -> None:
+        """Empty it.
+
+        Args:
+            run: The identity of its run, 16 bytes.
+            last: The sequence of the last fact before the first one that it is to take.
+        """
+        self.taken = last
+        # With an empty frame, at which a reader stops.
+        self._mapped[0 : _START + _FRAME.size] = _HEADER.pack(_MAGIC, _VERSION, run, last) + _FRAME.pack(0, 0, 0, 0)
+        self.rewind()
+
+    def take(self, count: int) -> tuple[int, list[bytes]]:
+        """Take away what has been pending longest.
+
+        Returns:
+            The sequence of the first fact, and the facts.
+        """
+        take = self.pending.popleft
+        facts = [take() for _ in range(min(count, len(self.pending)))]
+        self.taken += len(facts)
+        return self.taken - len(facts) + 1, facts
+
+    def let_go(self) -> None:
+        """Let go of the lock in a process that was forked from the one that has it."""
+        os.close(self._descriptor)
+
+    def rewind(self) -> None:
+        """Begin anew at the start; for when all that it holds is elsewhere."""
+        self._generation += 1
+        last = self.taken + len(self.pending)
+        self.append = _appender(self._mapped, self._acknowledged, self.pending, self._generation, last)
+
+    def is_there(self) -> bool:
+        """Whether the file is still the one at its path."""
+        return _same_file(self._descriptor, self.path)
+
+    def close(self, *, delete: bool = False) -> None:
+        """Give the file and the lock back."""
+        if isinstance(self._acknowledged, memoryview):
+            self._acknowledged.release()
+        self._mapped.close()
+        if delete and self.is_there():
+            self.path.unlink()
+        os.close(self._descriptor)
+
+
+def _appender(
+    mapped: Any, acknowledged: Any, pending: deque[bytes], generation: int, last: int
+) -> Callable[[bytes], bool]:
+    """Return what appends facts from the start of a spool on: a closure, since it is called for every point."""
+    pack, room, head = _FRAME.pack, CAPACITY, _FRAME.size
+    salt, at, sequence = generation & _32_BITS, _START, last
+
+    def append(payload: bytes) -> bool:
+        nonlocal at, sequence
+        next_, size = sequence + 1, len(payload)
+        end = at + head + size
+        if end > room:
+            return False
+        mapped[at:end] = pack(generation, next_, crc32(payload, salt ^ next_), size) + payload
+        # Last, so that of a fact that this tells of every byte is there.
+        acknowledged[0] = next_
+        at, sequence = end, next_
+        # From the writing to here there is no call, so that no signal's handler runs in between.
+        pending.append(payload)
+        return True
+
+    return append
+
+
+def spooled(path: Path, run: bytes, drained: int) -> Iterator[bytes]:
+    """Read the facts that a spool holds and its writer has not drained.
+
+    Args:
+        path: Where it is. There may be none.
+        run: The identity of the run that it should belong to.
+        drained: The sequence of the last fact that is in the database.
+
+    Raises:
+        DamagedRunError: What had been acknowledged cannot all be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    if len(content) < _START:
+        # Its process died while making it.
+        return
+    magic, version, owner, last = _HEADER.unpack_from(content)
+    if magic == bytes(len(_MAGIC)):
+        return
+    if (magic, version, owner) != (_MAGIC, _VERSION, run):
+        raise DamagedRunError(str(path), "its header is not that of this run's spool", _ADVICE)
+    found = drained
+    for sequence, payload in _frames(content):
+        if sequence == found + 1:
+            found = sequence
+            yield payload
+    # Of the last fact its process may have died before it could tell.
+    if found not in (max(last, drained), last + 1):
+        raise DamagedRunError(str(path), f"facts {found + 1} to {last} were acknowledged and cannot be read", _ADVICE)
+
+
+_ADVICE = "to go on with what the database holds, move the spool away"
+
+
+def _frames(content: bytes) -> Iterator[tuple[int, bytes]]:
+    at = _START
+    first = None
+    while at + _FRAME.size <= len(content):
+        generation, sequence, check, size = _FRAME.unpack_from(content, at)
+        first = generation if first is None else first
+        payload = content[at + _FRAME.size : at + _FRAME.size + size]
+        whole = len(payload) == size and crc32(payload, (generation & _32_BITS) ^ sequence) == check
+        if generation != first or not whole or not generation:
+            return
+        yield sequence, payload
+        at += _FRAME.size + size
+
+
+class _Unmapped:
+    """In place of a mapped file where a file system cannot map: plain writes, which survive the process as well."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __setitem__(self, place: slice | int, data: Any) -> None:
+        if isinstance(place, slice):
+            os.pwrite(self._descriptor, data, place.start)
+        else:
+            os.pwrite(self._descriptor, data.to_bytes(8, sys.byteorder), _LAST_AT)
+
+    def close(self) -> None:
+        """Do nothing: the descriptor is whoever's made this."""
+
+
+def _mapped(descriptor: int) -> tuple[Any, Any]:
+    """Return what takes bytes by their place, and what takes, as its item 0, the last sequence acknowledged."""
+    try:
+        mapped = mmap.mmap(descriptor, CAPACITY)
+    except (OSError, ValueError):
+        unmapped = _Unmapped(descriptor)
+        return unmapped, unmapped
+    return mapped, memoryview(mapped)[_LAST_AT : _LAST_AT + 8].cast("Q")
+
+
+def _allocate(descriptor: int) -> None:
+    """Give a file its size and its place on the disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, CAPACITY)
+    else:
+        os.ftruncate(descriptor, 0)
+        for _ in range(CAPACITY >> 20):
+            os.write(descriptor, bytes(1 << 20))
+
+
+def _locked(path: Path) -> int:
+    """Open a file that nobody else has, and return its descriptor.
+
+    Raises:
+        RunInUseError: Somebody has it.
+        JournalError: It cannot be opened.
+    """
+    for _ in range(_TRIES):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise JournalError(str(path), f"its spool cannot be opened ({error})") from error
+        # If it is another one by now, whoever had it has just finished, and taken it away.
+        if _lock(descriptor, fcntl.LOCK_EX) and _same_file(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+        # Readers hold it for an instant.
+        sleep(0.01)
+    raise RunInUseError(str(path))
+
+
+_TRIES = 20
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    """Lock a file until its descriptor is closed, which the death of the process does too."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a spool has a living writer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
