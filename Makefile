@@ -40,7 +40,7 @@ typing: .venv/.typing ## check types: mypy over all code, four checkers over wha
 	.venv/bin/mypy
 	.venv/bin/python tests/typing/check.py
 
-bench: .venv/.bench .venv-trackers/.made ## run the benchmarks: a table of the hot paths, each beside what one would use instead
+bench: .venv/.bench .venv-trackers/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
 	@# Compiled as an installed package is, or the import would be timed with its compilation.
 	.venv/bin/python -m compileall -q src
 	.venv/bin/python tests/benchmarks/run.py
@@ -54,7 +54,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-oldest/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -71,11 +71,10 @@ clean: ## remove all that these tasks make
 	.venv-wheel/bin/python $(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
 	@touch $@
 
-# Beside which a journal is timed. What these need does not go together with the versions in constraints.txt.
-.venv-trackers/.made: constraints.txt
-	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt hatchling editables
-	$(@D)/bin/python -m pip install $(PIP_FLAGS) -e '.[bench]' mlflow==3.17.2 dvclive==3.49.1
+# Beside these a journal is timed. MLflow needs an older pyarrow than the pinned one.
+.venv-trackers/.bench: .venv-trackers/.made $(VERSIONS)
+	grep -v '^pyarrow==' constraints.txt > .venv-trackers/constraints.txt
+	.venv-trackers/bin/python -m pip install $(PIP_FLAGS) -c .venv-trackers/constraints.txt -e '.[bench]' mlflow dvclive
 	@touch $@
 
 .venv-oldest/.test: .venv-oldest/.made $(VERSIONS)

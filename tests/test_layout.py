@@ -19,7 +19,7 @@ CORE = (
     *("protocols", "fields", "context", "logging_context", "branches", "spool", "facts", "origin", "database", "runs"),
     "journal",
 )
-ORDER = (*CORE, "export", "frames", "sinks", "report", "stubs", "cli", "utils")
+ORDER = (*CORE, "export", "frames", "sinks", "report", "stubs", "cli", "__main__", "utils")
 """From the bottom up: files and folders, as one would import them."""
 
 FACE = "__init__"

@@ -4,6 +4,7 @@ Every row carries a CRC-32 of all its columns, and every fact its sequence, from
 read is what was written, or an error.
 """
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -17,23 +18,12 @@ from zlib import error as ZlibError
 
 from pydantic_core import from_json, to_json
 
-from .errors import DamagedRunError, JournalError, RunNotFoundError
-from .facts import ARTIFACT, KEY, POINT, START, parted
+from .errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
+from .facts import ARTIFACT, END, JOIN, KEY, POINT, START, parted
 
 __all__ = [
-    *(
-        "apply",
-        "connect",
-        "create",
-        "insert",
-        "missing_in",
-        "points_of",
-        "problems_in",
-        "reading",
-        "rows",
-        "told",
-        "update",
-    ),
+    *("ROW", "apply", "check_of", "connect", "create", "insert", "missing_in", "points_of", "problems_in", "rows"),
+    *("state_of", "transaction"),
 ]
 
 ROW: Final = 1000
@@ -55,10 +45,12 @@ _MIGRATIONS: Final = (
     CREATE TABLE sessions (
         session INTEGER PRIMARY KEY,
         started TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        joined INTEGER UNIQUE,
         ended TEXT,
         outcome TEXT CHECK (outcome IN ('finished', 'failed')),
         error TEXT,
-        origin TEXT NOT NULL,
+        finished INTEGER UNIQUE,
         "check" INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE steps (
@@ -122,7 +114,17 @@ Points are packed, up to a thousand in a row that begins at `sequence`: zlib ove
 [metric, value, tags, step] each, with a fifth item where JSON alone does not give value and tags back.
 """
 
-_TABLES: Final = ("run", "sessions", "steps", "values", "arrays", "points", "contents", "artifacts")
+_ORDERS: Final = {
+    "run": "id",
+    "sessions": "session",
+    "steps": "sequence",
+    "values": "sequence",
+    "arrays": "sequence, place",
+    "points": "branch, sequence",
+    "contents": "sha256",
+    "artifacts": "sequence",
+}
+"""The tables, and what their rows are ordered by."""
 
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
@@ -139,31 +141,53 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise RunNotFoundError(str(path), "there is no such run")
-    mode = "rw" if write else "ro"
     with told(path):
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=5,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-    try:
-        with told(path):
-            for setting in ("busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF"):
-                connection.execute(f"PRAGMA {setting}")
-            application, version = (_pragma(connection, name) for name in ("application_id", "user_version"))
+        connection = _connection(path, "mode=rw") if write else _for_reading(path)
+        try:
+            application = _pragma(connection, "application_id")
+            version = _pragma(connection, "user_version")
             if application != _APPLICATION:
                 raise DamagedRunError(str(path), "this is not a run of crystallize")
+            if version < 1:
+                raise DamagedRunError(str(path), f"its format is {version}, which there never was")
             if version > len(_MIGRATIONS):
                 raise JournalError(str(path), f"it was written by a later version of crystallize (format {version})")
             if write:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 _migrate(connection, version)
-    except BaseException:
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _for_reading(path: Path) -> sqlite3.Connection:
+    """Open a database so that nothing in it changes."""
+    connection = _connection(path, "mode=ro")
+    try:
+        _pragma(connection, "application_id")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        code = getattr(error, "sqlite_errorname", "")
+        if code in ("SQLITE_READONLY_DIRECTORY", "SQLITE_CANTOPEN") and not path.with_name(f"{path.name}-wal").exists():
+            # Where nobody can write there can be no log; without one the file is all that there is.
+            return _connection(path, "mode=ro&immutable=1")
+        if code.startswith("SQLITE_READONLY"):
+            # Its process died in the middle of a transaction, which has to be undone before it can be read.
+            return _connection(path, "mode=rw")
+        raise
+    except sqlite3.DatabaseError:
         connection.close()
         raise
+    return connection
+
+
+def _connection(path: Path, how: str) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?{how}"
+    connection = sqlite3.connect(address, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+    for setting in ("busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {setting}")
     return connection
 
 
@@ -236,14 +260,31 @@ _ADVICE = {
 
 
 @contextmanager
-def reading(path: Path, connection: sqlite3.Connection) -> Iterator[None]:
-    """Read in one transaction: all that is read is of one moment."""
+def transaction(path: Path, connection: sqlite3.Connection, *, write: bool = False) -> Iterator[None]:
+    """Do all that is done inside as one transaction; what is read is of one moment.
+
+    Raises:
+        DamagedRunError: What was read makes no sense.
+        JournalError: Something else is in the way. Nothing was written.
+    """
     with told(path):
-        connection.execute("BEGIN")
+        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             yield
-        finally:
+        except BaseException as error:
             connection.execute("ROLLBACK")
+            if isinstance(error, (LookupError, TypeError, ValueError)) and not isinstance(error, CrystallizeError):
+                reason = f"it cannot be read ({type(error).__name__}: {error})"
+                raise DamagedRunError(str(path), reason, _VERIFY) from error
+            raise
+        connection.execute("COMMIT")
+
+
+def state_of(path: Path, connection: sqlite3.Connection) -> tuple[bytes, int, int]:
+    """Return the identity of a run, the sequence of its last fact and the number of its last session."""
+    ((_, identity, _, _, drained),) = rows(path, connection, "run")
+    sessions = [row[0] for row in rows(path, connection, "sessions")]
+    return identity, drained, sessions[-1]
 
 
 def check_of(columns: Iterable[Any]) -> int:
@@ -273,7 +314,7 @@ def rows(path: Path, connection: sqlite3.Connection, table: str) -> Iterator[tup
     Raises:
         DamagedRunError: A row is not what was written.
     """
-    for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY rowid'):
+    for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY {_ORDERS[table]}'):
         if check_of(row[:-1]) != row[-1]:
             raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", _VERIFY)
         yield row[:-1]
@@ -335,6 +376,10 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
     elif kind == START:
         name, started = head
         insert(connection, "steps", session, name, sequence, started, None, None)
+    elif kind == JOIN:
+        update(connection, "sessions", "session = ?", session, origin=to_json(head).decode(), joined=sequence)
+    elif kind == END:
+        update(connection, "sessions", "session = ?", session, **head, finished=sequence)
     else:
         record = to_json(head).decode()
         update(connection, "steps", "session = ? AND name = ?", session, head["step"], finished=sequence, record=record)
@@ -342,16 +387,19 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
 
 def problems_in(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
     """Return what is wrong with a database: SQLite's own checks, then every row's, then what is missing."""
-    with told(path):
-        found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+    with transaction(path, connection):
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
         yield from () if found == ["ok"] else found
         for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
             yield f"row {row} of {table} refers to what {parent} has not"
-        for table in _TABLES:
+        for table in _ORDERS:
             for row in connection.execute(f'SELECT * FROM "{table}"'):
                 if check_of(row[:-1]) != row[-1]:
                     yield f"a row of {table} was changed: {row[0]!r}"
-    yield from missing_in(connection)
+        for sha256, data in connection.execute("SELECT sha256, data FROM contents"):
+            if hashlib.sha256(data).hexdigest() != sha256:
+                yield f"an artifact has another digest than when it was added: {sha256}"
+        yield from missing_in(connection)
 
 
 def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
@@ -360,6 +408,8 @@ def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
     spans = connection.execute(
         """
         SELECT sequence, 1 FROM steps UNION ALL SELECT finished, 1 FROM steps WHERE finished IS NOT NULL
+        UNION ALL SELECT joined, 1 FROM sessions WHERE joined IS NOT NULL
+        UNION ALL SELECT finished, 1 FROM sessions WHERE finished IS NOT NULL
         UNION ALL SELECT sequence, 1 FROM "values" UNION ALL SELECT sequence, 1 FROM artifacts
         UNION ALL SELECT sequence, count FROM points WHERE branch = '' ORDER BY 1
         """

@@ -15,25 +15,12 @@ from .errors import CrystallizeError
 from .events import ArtifactAdded, Event, KeyWritten, MetricRecorded, StepFinished, StepStarted
 from .metrics import MetricSchema
 from .schema import Key, Schema, digest
-from .text import MASK, type_name
+from .text import MASK, legible, type_name
 from .values import PLAIN, same
 
 __all__ = [
-    *(
-        "ARTIFACT",
-        "FINISH",
-        "KEY",
-        "LONGEST",
-        "POINT",
-        "START",
-        "Encoder",
-        "How",
-        "Stored",
-        "decoded_point",
-        "look_at",
-        "restore",
-    ),
-    *("joined", "parted"),
+    *("ARTIFACT", "END", "FINISH", "JOIN", "KEY", "LONGEST", "POINT", "START", "Encoder", "How", "Stored"),
+    *("decoded_point", "joined", "look_at", "parted", "restore"),
 ]
 
 POINT: Final = b"["
@@ -41,6 +28,8 @@ KEY: Final = b"K"
 ARTIFACT: Final = b"A"
 START: Final = b"S"
 FINISH: Final = b"F"
+JOIN: Final = b"J"
+END: Final = b"E"
 """How each kind of fact begins. A point is a JSON array and nothing else."""
 
 How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
@@ -140,7 +129,13 @@ class Encoder:
         key = metric.checks.value_key if metric is not None else _any()
         tag_keys = metric.checks.tag_keys if metric is not None else {}
         stored = self._stored("metric", name, key, value)
-        stored_tags = {tag: self._stored("metric", name, tag_keys.get(tag, _any()), tags[tag]) for tag in tags}
+        stored_tags = {
+            tag: self._stored("metric", name, tag_keys.get(tag, _any()), tags[tag])
+            if legible(tag) == tag
+            else self._refused("metric", name, tag)
+            for tag in tags
+        }
+        stored_tags = {legible(tag): one for tag, one in stored_tags.items()}
         how = {tag: one.how for tag, one in stored_tags.items()}
         texts = [f"{to_json(tag).decode()}:{one.json.decode()}" for tag, one in stored_tags.items()]
         parts = [
@@ -205,7 +200,16 @@ def store(key: Key, value: Any) -> Stored:
                 return stored
     except (PydanticSerializationError, TypeError, ValueError, RecursionError, AttributeError):
         return Stored("none", kind, b"null")
-    return Stored("none", kind, text, parts)
+    return Stored("none", kind, text, parts) if _is_read_back(text) else Stored("none", kind, b"null")
+
+
+def _is_read_back(text: bytes) -> bool:
+    """Whether JSON can be parsed again; of an int of thousands of digits it cannot."""
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
 
 
 _WAYS: tuple[How, ...] = ("json", "schema", "python")

@@ -11,8 +11,8 @@ import sqlite3
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -23,16 +23,17 @@ from pydantic_core import to_json
 
 from .artifacts import unfit_name
 from .context import FrozenContext, State, unmade
-from .database import ROW, apply, connect, create, insert, told, update
+from .database import ROW, apply, connect, create, insert, state_of, transaction
 from .errors import JournalError, ResumeError, SchemaError
 from .events import Event, MetricRecorded, StepFinished
-from .facts import LONGEST, Encoder
+from .facts import END, JOIN, LONGEST, Encoder, joined
+from .logging_context import told_of
 from .metrics import MetricSchema
 from .origin import Origin, origin
 from .protocols import Sink
 from .runs import Content, content_of, fill
 from .spool import Spool, spooled
-from .text import short
+from .text import legible, short
 from .values import masked
 
 __all__ = ["Journal"]
@@ -60,8 +61,6 @@ class Journal:
         ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
         ...     with ctx.step("fit") as step:
         ...         step["accuracy"] = 0.9
-        >>> load_run(journal.path).values["accuracy"]
-        0.9
 
     Attributes:
         path: The file of the run.
@@ -69,22 +68,25 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, spool: Spool, session: int, content: Content
+        self, path: Path, connection: sqlite3.Connection, spool: Spool, content: Content, clock: float
     ) -> None:
         """Take over what `start` or `resume` has opened."""
         self.path = path
         self.name = path.stem
+        self._file = path.stat()
         self._connection = connection
         self._spool = spool
-        self._session = session
-        self._origin = content.sessions[-1].origin
-        self._resumed: Content | None = content if session > 1 else None
+        self._session = content.last.number
+        self._origin = content.last.origin
+        self._resumed: Content | None = content if len(content.sessions) > 1 else None
         self._state: State | None = None
+        self._restores = False
+        """Whether the context that is being made has what finished."""
         self._failure: Exception | None = None
         self._closed: str | None = None
         self._takes = False
         """Whether it takes events: it has a context, and neither failed nor ended."""
-        self._started, self._clock = content.sessions[-1].started, perf_counter()
+        self._started, self._clock = content.last.started, clock
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._ends = threading.Event()
@@ -117,18 +119,19 @@ class Journal:
         except OSError as error:
             raise JournalError(str(folder), f"the folder cannot be made ({error})") from error
         number = _next_number(folder, name)
+        identity = os.urandom(16)
         while True:
             path = folder / f"{name}-{number:04d}.db"
-            spool = Spool.claim(path.with_suffix(".spool"))
+            spool = Spool.claim(path.with_suffix(".spool"), identity)
             if spool is not None and not path.exists():
                 break
             if spool is not None:
                 spool.close(delete=True)
             number += 1
-        identity = os.urandom(16)
         try:
-            create(path, identity, name, number, *_session_row(origin()))
-            return cls._opened(path, spool, identity, 1)
+            row, clock = _session_row(origin()), perf_counter()
+            create(path, identity, name, number, *row)
+            return cls._opened(path, spool, identity, 1, clock)
         except BaseException:
             spool.close(delete=True)
             raise
@@ -150,38 +153,34 @@ class Journal:
             JournalError: It cannot be opened or written, or is of a later version of crystallize.
         """
         path = Path(path)
-        # First, as it says whether there is a run at all.
-        connect(path).close()
-        spool = Spool(path.with_suffix(".spool"))
+        row, clock = _session_row(origin()), perf_counter()
+        with closing(connect(path)) as connection, transaction(path, connection):
+            # First, as it says whether there is a run at all.
+            identity, drained, session = state_of(path, connection)
+        spool = Spool.open(path.with_suffix(".spool"), identity, session, drained)
         try:
-            connection = connect(path, write=True)
-            try:
-                with told(path):
-                    identity, drained = connection.execute("SELECT identity, drained FROM run").fetchone()
-                    (session,) = connection.execute("SELECT max(session) FROM sessions").fetchone()
-                    left = [*spooled(spool.path, identity, drained)]
-                    connection.execute("BEGIN IMMEDIATE")
-                    apply(connection, session, drained + 1, left)
-                    insert(connection, "sessions", session + 1, *_session_row(origin()))
-                    connection.execute("COMMIT")
-            finally:
-                connection.close()
-            return cls._opened(path, spool, identity, session + 1)
+            with closing(connect(path, write=True)) as connection, transaction(path, connection, write=True):
+                # Since then another process may have resumed and ended it.
+                identity, drained, session = state_of(path, connection)
+                left = [*spooled(spool.path, identity, session, drained)]
+                apply(connection, session, drained + 1, left)
+                insert(connection, "sessions", session + 1, *row)
+                # Of a run that cannot be read nothing is changed.
+                content_of(path, connection, running=True)
+            return cls._opened(path, spool, identity, session + 1, clock)
         except BaseException:
             # What it holds may not be in the database yet.
             spool.close()
             raise
 
     @classmethod
-    def _opened(cls, path: Path, spool: Spool, identity: bytes, session: int) -> "Journal":
+    def _opened(cls, path: Path, spool: Spool, identity: bytes, session: int, clock: float) -> "Journal":
         connection = connect(path, write=True)
         try:
-            with told(path):
-                connection.execute("BEGIN")
+            with transaction(path, connection):
                 content = content_of(path, connection, running=True)
-                connection.execute("ROLLBACK")
-            spool.begin(identity, content.drained)
-            return cls(path, connection, spool, session, content)
+            spool.begin(identity, session, content.drained)
+            return cls(path, connection, spool, content, clock)
         except BaseException:
             connection.close()
             raise
@@ -227,22 +226,29 @@ class Journal:
             names = ", ".join(map(repr, missing))
             reason = f"no file has a secret, so give again {names}"
             raise ResumeError(str(self.path), reason, f"journal.context(..., {{{missing[0]!r}: ...}})")
-        made._make(given, logger, metrics, (self, *sinks), lambda state: fill(state, content, content.undone))
+
+        def restore(state: State) -> None:
+            fill(state, content, content.undone)
+            self._restores = True
+
+        made._make(given, logger, metrics, (self, *sinks), restore)
         return made
 
     def _join(self, state: State) -> None:
         """Learn whose journal this is; called by the context, before it tells anything."""
         if self._state is not None:
             raise SchemaError("sinks", f"a journal is of one context, and {self.name} has one already; start another")
+        if self._resumed is not None and not self._restores:
+            advice = "make its context with journal.context(...), which has what finished"
+            raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
         self._encoder = Encoder(state.schema, state.metrics.schema, self._warn)
         self._state = state
         self._takes = self._closed is None
         self._shorten()
         # Not before now, since only the context knows what is secret in them.
         held = state.held()
-        came_from: Origin = {**self._origin, "arguments": [masked(argument, held) for argument in sys.orig_argv]}
-        with self._lock, self._transaction():
-            self._update_session(origin=to_json(came_from).decode())
+        came_from: Origin = {**self._origin, "arguments": [masked(legible(one), held) for one in sys.orig_argv]}
+        self._spool.append(joined(JOIN, came_from))
 
     def _warn(self, what: str, name: str, kind: str) -> None:
         _log.warning(
@@ -315,6 +321,9 @@ class Journal:
 
     def _drain(self) -> bool:
         """Bring a batch of facts into the database; say whether there was one."""
+        if self._closed is not None:
+            # Also in a forked process, where nobody gives the lock back.
+            raise self._refusal()
         with self._lock:
             if self._failure is not None or self._closed is not None:
                 raise self._refusal()
@@ -329,25 +338,20 @@ class Journal:
                     raise
             return bool(facts)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with told(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def _update_session(self, **changes: str | None) -> None:
-        update(self._connection, "sessions", "session = ?", self._session, **changes)
+    def _transaction(self) -> AbstractContextManager[None]:
+        return transaction(self.path, self._connection, write=True)
 
     def _check_files(self) -> None:
         """Check that the files are still there: a file without a name takes all that is written to it, for nobody."""
-        for path, is_there in ((self._spool.path, self._spool.is_there()), (self.path, self.path.exists())):
+        for path, is_there in ((self._spool.path, self._spool.is_there()), (self.path, self._is_there())):
             if not is_there:
                 raise JournalError(str(path), "the file was moved or deleted while the run was writing it")
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self._file, self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _fail(self, error: Exception) -> None:
         """Take nothing more, because of the first error that came."""
@@ -383,16 +387,16 @@ class Journal:
         if self._closed is not None:
             return
         try:
-            self.flush()
             ended = self._started + timedelta(seconds=perf_counter() - self._clock)
-            with self._lock:
-                with self._transaction():
-                    self._update_session(ended=ended.isoformat(), outcome=outcome, error=error)
-                # One file, for whoever copies it or reads it from where nobody can write. Beside a reader it stays
-                # as it is, which does as well.
-                with suppress(sqlite3.OperationalError):
-                    self._connection.execute("PRAGMA busy_timeout=0")
-                    self._connection.execute("PRAGMA journal_mode=DELETE")
+            fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
+            if self._failure is None and not self._spool.append(fact):
+                self._make_room(fact)
+            self.flush()
+            # One file, for whoever copies it or reads it from where nobody can write. Beside a reader it stays as it
+            # is, which does as well.
+            with self._lock, suppress(sqlite3.OperationalError):
+                self._connection.execute("PRAGMA busy_timeout=0")
+                self._connection.execute("PRAGMA journal_mode=DELETE")
         except Exception as raised:
             self._fail(raised)
             raise
@@ -420,11 +424,7 @@ class Journal:
         if raised is None:
             self.close()
         else:
-            self._close("failed", self._told(raised))
-
-    def _told(self, raised: BaseException) -> str:
-        text = f"{type(raised).__name__}: {raised}"
-        return text if self._state is None else masked(text, self._state.held())
+            self._close("failed", told_of(raised, {} if self._state is None else self._state.held()))
 
     def __repr__(self) -> str:
         return f"Journal({self.name})"
@@ -462,6 +462,7 @@ def _after_fork() -> None:
     for journal in list(_open_here):
         journal._closed = "it belongs to the process that opened it; a forked process has no part in it"
         journal._refuse()
+        journal._finalizer.detach()
         journal._spool.let_go()
 
 
@@ -469,7 +470,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _session_row(came_from: Origin) -> tuple[str | None, ...]:
-    return datetime.now(UTC).isoformat(), None, None, None, to_json(came_from).decode()
+    return datetime.now(UTC).isoformat(), to_json(came_from).decode(), *[None] * 5
 
 
 def _next_number(folder: Path, name: str) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,10 +17,10 @@ from .fields import AttributeFields, noting_fields_of
 from .points import Scope
 from .provenance import StepRecord
 from .schema import plain_key
-from .text import MASK, short
+from .text import MASK, legible, short
 from .values import masked
 
-__all__ = ["LoggingContext", "opened_step"]
+__all__ = ["LoggingContext", "opened_step", "told_of"]
 
 _T = TypeVar("_T")
 _DEBUG = logging.DEBUG
@@ -238,7 +238,7 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
                 state.outlet.tell(StepStarted(str(scope.step), started))
         yield step
     except BaseException as raised:
-        error = _told(raised, ctx)
+        error = told_of(raised, ctx._state.held())
         raise
     finally:
         with state.outlet.lock:
@@ -283,11 +283,11 @@ def _step_name(name: object) -> str:
     return plain
 
 
-def _told(raised: BaseException, ctx: FrozenContext[Any]) -> str:
-    """Return what ended a step, without the secrets that the context holds."""
+def told_of(raised: BaseException, held: Mapping[str, Any]) -> str:
+    """Return an exception as text, without the secrets that a context holds."""
     try:
         text = str(raised)
-    except Exception as error:  # the text of the exception is at fault, and not what ended the step
+    except Exception as error:  # the text of the exception is at fault, and not what was going on
         text = f"its text raises {type(error).__name__}"
     name = type(raised).__name__
-    return masked(f"{name}: {text}" if text else name, ctx._state.held())
+    return masked(legible(f"{name}: {text}" if text else name), held)

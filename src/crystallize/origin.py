@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import Distribution, distributions
 from typing import TypedDict
 
+from .text import legible
+
 __all__ = ["Origin", "origin", "packages_in_use"]
 
 
@@ -36,7 +38,7 @@ def origin() -> Origin:
     changes = None if commit is None else _git("status", "--porcelain", "--untracked-files=no")
     return {
         "arguments": [],
-        "folder": os.getcwd(),
+        "folder": legible(os.getcwd()),
         "commit": commit,
         "dirty": None if changes is None else changes != "",
         "python": platform.python_version(),

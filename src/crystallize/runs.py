@@ -8,16 +8,18 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from typing_extensions import TypeVar
 
 from .artifacts import Artifact, ArtifactLog
 from .context import FrozenContext, State, unmade
-from .database import apply, connect, missing_in, points_of, problems_in, reading, rows
+from .database import apply, connect, missing_in, points_of, problems_in, rows, state_of, transaction
 from .errors import DamagedRunError, JournalError, KeyLookupError, MetricError, RunNotFoundError
 from .facts import Stored, decoded_point, look_at, restore
 from .metrics import FrozenMetrics, MetricSchema
@@ -30,7 +32,19 @@ from .text import nearest, short
 from .values import PLAIN, same
 
 __all__ = [
-    *("Attempt", "Content", "Difference", "Run", "Session", "content_of", "diff_runs", "fill", "find_run", "list_runs"),
+    *(
+        "Attempt",
+        "Content",
+        "Difference",
+        "Entry",
+        "Run",
+        "Session",
+        "content_of",
+        "diff_runs",
+        "fill",
+        "find_run",
+        "list_runs",
+    ),
     *("load_run", "read", "verify_run"),
 ]
 
@@ -61,6 +75,8 @@ class Attempt(NamedTuple):
     started: datetime
     record: StepRecord | None
     """What it did; None if it never ended."""
+    ended: int = 0
+    """The place of its end among the facts of the run; 0 if it never ended."""
 
     @property
     def finished(self) -> bool:
@@ -68,13 +84,24 @@ class Attempt(NamedTuple):
         return self.record is not None and self.record.error is None
 
 
-class _Value(NamedTuple):
+class Entry(NamedTuple):
+    """A key that was written, and what the file has of its value."""
+
+    key: str
     session: int
     step: str | None
-    key: str
+    """The step that wrote it; None outside any step."""
     is_input: bool
-    digest: str | None
+    """Whether it was there when the run began."""
     stored: Stored
+
+    @property
+    def missing(self) -> Literal["secret", "not restorable"] | None:
+        """Why the file cannot give the value back; None where it can."""
+        return _MISSING.get(self.stored.how)
+
+
+_MISSING: dict[str, Literal["secret", "not restorable"]] = {"secret": "secret", "none": "not restorable"}
 
 
 @dataclass(frozen=True)
@@ -89,17 +116,22 @@ class Content:
     running: bool
     sessions: tuple[Session, ...]
     attempts: tuple[Attempt, ...]
-    values: tuple[_Value, ...]
+    values: tuple[Entry, ...]
     points: tuple[tuple[int, bytes], ...]
     """The session of each row of points, and the row."""
     artifacts: tuple[tuple[int, Artifact], ...]
     """The session of each artifact, and the artifact."""
 
     @property
+    def last(self) -> Session:
+        """The newest of the processes that wrote it."""
+        return self.sessions[-1]
+
+    @property
     def superseded(self) -> frozenset[tuple[int, str | None]]:
         """The attempts, by session and step, that a later session did again, or that had not finished when it began."""
         again = {attempt.step: attempt.session for attempt in self.attempts}
-        last = self.sessions[-1].number
+        last = self.last.number
         return frozenset(
             (one.session, one.step)
             for one in self.attempts
@@ -109,7 +141,7 @@ class Content:
     @property
     def undone(self) -> frozenset[tuple[int, str | None]]:
         """What has to be done again: what did not finish, or wrote what cannot be given back."""
-        lost = {(value.session, value.step) for value in self.values if value.stored.how in ("none", "secret")}
+        lost = {(value.session, value.step) for value in self.values if value.missing}
         dead = {(one.session, one.step) for one in self.attempts if not one.finished}
         return frozenset({(session, step) for session, step in lost if step is not None} | dead | self.superseded)
 
@@ -135,18 +167,17 @@ def read(path: Path) -> Content:
 
 
 def _read(path: Path, spool: Path, connection: sqlite3.Connection, *, running: bool) -> Content:
-    with reading(path, connection):
+    with transaction(path, connection):
         if running:
             return content_of(path, connection, running=True)
-        ((_, identity, _, _, drained),) = rows(path, connection, "run")
-        left = [*spooled(spool, identity, drained)]
+        identity, drained, session = state_of(path, connection)
+        left = [*spooled(spool, identity, session, drained)]
         if not left:
             return content_of(path, connection, running=False)
         # A reader writes nothing: the facts are put into a copy.
         with closing(sqlite3.connect(":memory:", isolation_level=None)) as copied:
             connection.backup(copied)
-            with reading(path, copied):
-                (session,) = copied.execute("SELECT max(session) FROM sessions").fetchone()
+            with transaction(path, copied):
                 apply(copied, session, drained + 1, left)
                 return content_of(path, copied, running=False)
 
@@ -159,40 +190,37 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> 
     """
     for problem in missing_in(connection):
         raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
-    try:
-        ((_, identity, name, number, drained),) = rows(path, connection, "run")
-        arrays: dict[int, list[bytes]] = {}
-        for sequence, _, npy in rows(path, connection, "arrays"):
-            arrays.setdefault(sequence, []).append(npy)
-        contents = dict(rows(path, connection, "contents"))
-        return Content(
-            path=path,
-            identity=identity,
-            name=name,
-            number=number,
-            drained=drained,
-            running=running,
-            sessions=tuple(map(_session, rows(path, connection, "sessions"))),
-            attempts=tuple(map(_attempt, rows(path, connection, "steps"))),
-            values=tuple(_value(row, arrays) for row in rows(path, connection, "values")),
-            points=tuple((session, content) for _, _, session, _, content in rows(path, connection, "points")),
-            artifacts=tuple(
-                (session, Artifact(name, contents[sha256], step))
-                for _, session, step, name, sha256 in rows(path, connection, "artifacts")
-            ),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedRunError(str(path), f"it cannot be read ({type(error).__name__}: {error})") from error
+    ((_, identity, name, number, drained),) = rows(path, connection, "run")
+    arrays: dict[int, list[bytes]] = {}
+    for sequence, _, npy in rows(path, connection, "arrays"):
+        arrays.setdefault(sequence, []).append(npy)
+    contents = dict(rows(path, connection, "contents"))
+    return Content(
+        path=path,
+        identity=identity,
+        name=name,
+        number=number,
+        drained=drained,
+        running=running,
+        sessions=tuple(map(_session, rows(path, connection, "sessions"))),
+        attempts=tuple(map(_attempt, rows(path, connection, "steps"))),
+        values=tuple(_value(row, arrays) for row in rows(path, connection, "values")),
+        points=tuple((session, content) for _, _, session, _, content in rows(path, connection, "points")),
+        artifacts=tuple(
+            (session, Artifact(name, contents[sha256], step))
+            for _, session, step, name, sha256 in rows(path, connection, "artifacts")
+        ),
+    )
 
 
 def _session(row: tuple[Any, ...]) -> Session:
-    number, started, ended, outcome, error, origin = row
+    number, started, origin, _, ended, outcome, error, _ = row
     return Session(number, _time(started), ended and _time(ended), outcome, error, from_json(origin))
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:
-    session, name, _, started, _, text = row
-    return Attempt(name, session, _time(started), None if text is None else _record(from_json(text)))
+    session, name, _, started, ended, text = row
+    return Attempt(name, session, _time(started), None if text is None else _record(from_json(text)), ended or 0)
 
 
 def _record(facts: dict[str, Any]) -> StepRecord:
@@ -209,10 +237,12 @@ def _record(facts: dict[str, Any]) -> StepRecord:
     )
 
 
-def _value(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> _Value:
+def _value(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> Entry:
     sequence, session, step, key, is_input, how, type_, json, digest = row
     stored = Stored(how, type_, json.encode(), tuple(arrays.get(sequence, ())))
-    return _Value(session, step, key, bool(is_input), digest, stored)
+    if stored.digest != digest:
+        raise ValueError(f"the value of key {key!r} has another digest than when it was written")
+    return Entry(key, session, step, bool(is_input), stored)
 
 
 def _time(text: str) -> datetime:
@@ -233,15 +263,16 @@ def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | Non
     done = [one for one in content.attempts if (one.session, one.step) not in dropped]
     names = [None, *dict.fromkeys(one.step for one in done)]
     for value in content.values:
-        if (value.session, value.step) not in dropped and value.stored.how not in ("secret", "none"):
+        if (value.session, value.step) not in dropped and not value.missing:
             _restore_key(state, content, value)
-    state.provenance = Provenance(state.schema, state.cells, [one.record for one in done if one.record is not None])
+    ended = [one.record for one in sorted(done, key=lambda one: one.ended) if one.record is not None]
+    state.provenance = Provenance(state.schema, state.cells, ended)
     state.metrics._store.scopes = Scopes(names, [one.step for one in done if one.finished])
     _fill_metrics(state.metrics, content, dropped, {name: number for number, name in enumerate(names)})
     state.artifacts._restore(one for session, one in content.artifacts if (session, one.step) not in dropped)
 
 
-def _restore_key(state: State, content: Content, value: _Value) -> None:
+def _restore_key(state: State, content: Content, value: Entry) -> None:
     try:
         key = state.schema.key(value.key)
     except KeyLookupError as error:
@@ -249,7 +280,10 @@ def _restore_key(state: State, content: Content, value: _Value) -> None:
     try:
         # Without a schema JSON is all that there is to give.
         given = look_at(value.stored) if state.schema is Schema.untyped() else restore(value.stored, key)
-    except ValueError as error:
+    except ImportError as error:
+        reason = f"key {value.key!r} holds an array, and {error.name} is not installed"
+        raise JournalError(str(content.path), reason) from error
+    except Exception as error:  # whatever a user's validator raises
         reason = f"key {value.key!r} was written as {value.stored.type}, and this schema does not take that back"
         raise JournalError(str(content.path), reason, "load it with the schema that it was written with") from error
     if value.key in state.cells:
@@ -271,6 +305,8 @@ def _fill_metrics(
             name, value, tags, step, *more = point
             if (session, step) in dropped:
                 continue
+            if step not in numbers:
+                raise DamagedRunError(str(content.path), f"points were recorded by step {step!r}, which is not there")
             if name not in logs:
                 logs[name] = _channel(metrics, content, name)
             channel = logs[name]
@@ -365,38 +401,35 @@ class Run(Generic[T_co]):
         )
 
     @property
+    def entries(self) -> Mapping[str, Entry]:
+        """What the file has of each key that was written, also where that is not its value."""
+        dropped = self._content.superseded
+        return {value.key: value for value in self._content.values if (value.session, value.step) not in dropped}
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """The keys that hold a secret, which is not in the file."""
-        return self._kept_as("secret")
+        return tuple(key for key, entry in self.entries.items() if entry.missing == "secret")
 
     @property
     def unrestorable(self) -> Mapping[str, str]:
         """The keys whose values the file cannot give back, with the type of each."""
-        types = {value.key: value.stored.type for value in self._content.values if value.stored.how == "none"}
-        return {key: types[key] for key in self._kept_as("none")}
-
-    def _kept_as(self, how: str) -> tuple[str, ...]:
-        dropped = self._content.superseded
-        last = {value.key: value for value in self._content.values if (value.session, value.step) not in dropped}
-        return tuple(key for key, value in last.items() if value.stored.how == how)
+        return {key: one.stored.type for key, one in self.entries.items() if one.missing == "not restorable"}
 
     @property
-    def digests(self) -> Mapping[str, str | None]:
-        """The digest of each key's value; None where the file does not have the value."""
-        dropped = self._content.superseded
-        return {value.key: value.digest for value in self._content.values if (value.session, value.step) not in dropped}
-
-    @cached_property
     def context(self) -> FrozenContext[T_co]:
         """A context of its own with all that the run holds, for reading as one reads any other.
 
         Raises:
             JournalError: The schema or the metrics are not those of the run.
         """
-        made = unmade(self._kind)
+        return self._context
+
+    @cached_property
+    def _context(self) -> FrozenContext[Any]:
+        made: FrozenContext[Any] = unmade(self._kind)
         made._make(None, None, self._metrics, (), self._fill, takes_inputs=False)
-        context: FrozenContext[T_co] = made
-        return context
+        return made
 
     def _fill(self, state: State) -> None:
         fill(state, self._content, self._content.superseded)
@@ -451,8 +484,8 @@ def load_run(
         DamagedRunError: It cannot all be read, or is no run.
         JournalError: It cannot be opened, or is of a later version of crystallize.
     """
-    kind: Any = FrozenContext if shape is None else FrozenContext[shape]  # type: ignore[valid-type]  # only runtime knows
-    return Run(read(Path(path)), kind, metrics)
+    untyped: Any = FrozenContext
+    return Run(read(Path(path)), untyped if shape is None else untyped[shape], metrics)
 
 
 _FILE = re.compile(r"(.+)-(\d{4,})\.db")
@@ -482,8 +515,9 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
     runs = list_runs(folder)
     parts = {run: (run.stem.rpartition("-")[0], run.stem.rpartition("-")[2]) for run in runs}
     own = [run for run in runs if run.stem == name] or [run for run in runs if parts[run][0] == name][-1:]
-    numbered = [run for run in runs if name.isdigit() and int(parts[run][1]) == int(name)]
-    found = own or numbered or [run for run in runs if name.isdigit() and parts[run][1].lstrip("0").startswith(name)]
+    number = (name.lstrip("0") if name.isdecimal() else "") or "none"
+    numbered = [run for run in runs if parts[run][1].lstrip("0") == number]
+    found = own or numbered or [run for run in runs if parts[run][1].lstrip("0").startswith(number)]
     if len(found) > 1:
         raise RunNotFoundError(
             name, f"several runs are meant: {', '.join(run.stem for run in found)}", "write the name"
@@ -505,21 +539,20 @@ def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
         RunNotFoundError: There is no such file.
     """
     path = Path(path)
+    problems: list[str] = []
     try:
-        return tuple(_problems(path))
+        problems.extend(_problems(path))
     except RunNotFoundError:
         raise
     except JournalError as error:
-        return (str(error),)
+        problems.append(str(error))
+    return tuple(dict.fromkeys(problems))
 
 
 def _problems(path: Path) -> Iterator[str]:
     with closing(connect(path)) as connection:
         yield from problems_in(path, connection)
     content = read(path)
-    for value in content.values:
-        if value.digest is not None and value.digest != value.stored.digest:
-            yield f"the value of key {value.key!r} has another digest than when it was written"
     for _, packed in content.points:
         points_of(path, packed)
 
@@ -561,18 +594,24 @@ _Facts: TypeAlias = dict[str, tuple[Any, str]]
 def _facts(run: Run[Any]) -> tuple[_Facts, ...]:
     inputs: _Facts = {}
     values: _Facts = {}
-    for key, digest in run.digests.items():
-        shown = short(run.values[key]) if key in run.values else f"a {run.unrestorable.get(key, 'secret')}"
-        (inputs if key in run.provenance.inputs else values)[key] = (digest or shown, shown)
-    points = {name: (_points(run, name), _summary(run, name)) for name in run.metrics}
+    held = run.values
+    for key, entry in run.entries.items():
+        shown = short(held[key]) if key in held else f"a {entry.stored.type or 'secret'}"
+        (inputs if entry.is_input else values)[key] = (entry.stored.digest or shown, shown)
+    points: _Facts = {name: (_digest_of(run, name), _summary(run, name)) for name in run.metrics}
     attempts = {one.step: "finished" if one.finished else "did not finish" for one in run.attempts}
     steps = {name: (outcome, outcome) for name, outcome in attempts.items()}
     artifacts = {one.name: (one.data, f"{len(one.data)} bytes") for one in run.artifacts}
     return inputs, values, points, steps, artifacts
 
 
-def _points(run: Run[Any], name: str) -> tuple[Any, ...]:
-    return run.metrics[name], run.metrics.get_tags(name)
+def _digest_of(run: Run[Any], name: str) -> str:
+    """Return a digest of a series, a piece at a time: it may be long."""
+    points = ((point.value, point.tags) for point in run.metrics.series(name))
+    content = sha256()
+    while piece := to_json([*islice(points, 4096)], fallback=repr).removeprefix(b"[]"):
+        content.update(piece)
+    return content.hexdigest()
 
 
 def _summary(run: Run[Any], name: str) -> str:

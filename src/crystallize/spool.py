@@ -25,8 +25,8 @@ CAPACITY = 16 * 1024 * 1024
 
 _MAGIC = b"CRYSPOOL"
 _VERSION = 1
-_HEADER = Struct("8sI4x16sQ")
-"""Magic, version, the run's identity, the sequence of the last fact that was acknowledged."""
+_HEADER = Struct("8sII16sQ")
+"""Magic, version, session, the run's identity, the sequence of the last fact that was acknowledged."""
 _LAST_AT = _HEADER.size - 8
 _START = _HEADER.size
 """Where the frames begin."""
@@ -48,63 +48,89 @@ class Spool:
 
     append: Callable[[bytes], bool]
 
-    def __init__(self, path: Path) -> None:
-        """Take a spool over, or make it.
+    def __init__(self, path: Path, descriptor: int) -> None:
+        """Take over a file that `claim` or `open` has locked."""
+        self.path = path
+        self.taken = 0
+        self.pending: deque[bytes] = deque()
+        self._descriptor = descriptor
+        self._mapped, self._acknowledged = _mapped(descriptor)
+        self._generation = int.from_bytes(os.urandom(7), "little")
+
+    @classmethod
+    def claim(cls, path: Path, run: bytes, session: int = 0, last: int = 0) -> "Spool | None":
+        """Make a spool where there is none. It is there as a whole or not at all.
 
         Args:
-            path: Where it is.
+            path: Where to make it.
+            run: The identity of its run, 16 bytes.
+            session: The number of the last session of the run.
+            last: The sequence of the last fact of the run.
+
+        Returns:
+            The spool; None where there is one, or somebody else is making one.
+
+        Raises:
+            JournalError: There is no room for it, or it cannot be written.
+        """
+        unfinished = path.with_suffix(".spool.new")
+        try:
+            descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise JournalError(str(path), f"its spool cannot be made ({error})") from error
+        if not _lock(descriptor, fcntl.LOCK_EX) or not _same_file(descriptor, unfinished):
+            os.close(descriptor)
+            return None
+        try:
+            _allocated(path, descriptor)
+            os.pwrite(descriptor, _header(run, session, last), 0)
+            os.link(unfinished, path)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, FileExistsError):
+                return None
+            raise JournalError(str(path), f"its spool cannot be made ({error})") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return cls(path, descriptor)
+
+    @classmethod
+    def open(cls, path: Path, run: bytes, session: int, last: int) -> "Spool":
+        """Take over the spool of a run that nobody writes any more, or make it anew. It takes what `claim` takes.
 
         Raises:
             RunInUseError: Another process, or another journal of this one, has it.
             JournalError: There is no room for it, or it cannot be written.
         """
-        self._take(path, _locked(path))
-
-    @classmethod
-    def claim(cls, path: Path) -> "Spool | None":
-        """Make a spool where there is none; return None where there is one.
-
-        Raises:
-            JournalError: There is no room for it, or it cannot be written.
-        """
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            return None
-        except OSError as error:
-            raise JournalError(str(path), f"its spool cannot be made ({error})") from error
-        # Nobody else has it, or for an instant only.
-        while not _lock(descriptor, fcntl.LOCK_EX):
+        for _ in range(_TRIES):
+            try:
+                descriptor = os.open(path, os.O_RDWR)
+            except FileNotFoundError:
+                if (spool := cls.claim(path, run, session, last)) is not None:
+                    return spool
+            except OSError as error:
+                raise JournalError(str(path), f"its spool cannot be opened ({error})") from error
+            else:
+                # If it is another one by now, whoever had it has just finished, and taken it away.
+                if _lock(descriptor, fcntl.LOCK_EX) and _same_file(descriptor, path):
+                    _allocated(path, descriptor)
+                    return cls(path, descriptor)
+                os.close(descriptor)
+            # Readers hold it for an instant.
             sleep(0.01)
-        spool = cls.__new__(cls)
-        spool._take(path, descriptor)
-        return spool
+        raise RunInUseError(str(path))
 
-    def _take(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self.taken = 0
-        self.pending: deque[bytes] = deque()
-        self._descriptor = descriptor
-        try:
-            _allocate(self._descriptor)
-        except OSError as error:
-            os.close(self._descriptor)
-            raise JournalError(
-                str(path), f"there is no room for its spool of {CAPACITY >> 20} MiB ({error})"
-            ) from error
-        self._mapped, self._acknowledged = _mapped(self._descriptor)
-        self._generation = int.from_bytes(os.urandom(7), "little")
-
-    def begin(self, run: bytes, last: int) -> None:
+    def begin(self, run: bytes, session: int, last: int) -> None:
         """Empty it.
 
         Args:
             run: The identity of its run, 16 bytes.
+            session: The number of the session that writes it.
             last: The sequence of the last fact before the first one that it is to take.
         """
         self.taken = last
-        # With an empty frame, at which a reader stops.
-        self._mapped[0 : _START + _FRAME.size] = _HEADER.pack(_MAGIC, _VERSION, run, last) + _FRAME.pack(0, 0, 0, 0)
+        header = _header(run, session, last)
+        self._mapped[0 : len(header)] = header
         self.rewind()
 
     def take(self, count: int) -> tuple[int, list[bytes]]:
@@ -166,12 +192,18 @@ def _appender(
     return append
 
 
-def spooled(path: Path, run: bytes, drained: int) -> Iterator[bytes]:
+def _header(run: bytes, session: int, last: int) -> bytes:
+    """Return how a spool begins, with an empty frame, at which a reader stops."""
+    return _HEADER.pack(_MAGIC, _VERSION, session, run, last) + _FRAME.pack(0, 0, 0, 0)
+
+
+def spooled(path: Path, run: bytes, session: int, drained: int) -> Iterator[bytes]:
     """Read the facts that a spool holds and its writer has not drained.
 
     Args:
         path: Where it is. There may be none.
         run: The identity of the run that it should belong to.
+        session: The number of the last session that the database knows.
         drained: The sequence of the last fact that is in the database.
 
     Raises:
@@ -181,13 +213,11 @@ def spooled(path: Path, run: bytes, drained: int) -> Iterator[bytes]:
         content = path.read_bytes()
     except FileNotFoundError:
         return
-    if len(content) < _START:
-        # Its process died while making it.
-        return
-    magic, version, owner, last = _HEADER.unpack_from(content)
-    if magic == bytes(len(_MAGIC)):
-        return
-    if (magic, version, owner) != (_MAGIC, _VERSION, run):
+    except OSError as error:
+        raise JournalError(str(path), f"the spool of this run cannot be read ({error})") from error
+    magic, version, writer, owner, last = _HEADER.unpack_from(content.ljust(_HEADER.size, b"\0"))
+    # Of an earlier session is what was drained when the last one began.
+    if (magic, version, owner) != (_MAGIC, _VERSION, run) or writer > session:
         raise DamagedRunError(str(path), "its header is not that of this run's spool", _ADVICE)
     found = drained
     for sequence, payload in _frames(content):
@@ -242,35 +272,22 @@ def _mapped(descriptor: int) -> tuple[Any, Any]:
     return mapped, memoryview(mapped)[_LAST_AT : _LAST_AT + 8].cast("Q")
 
 
-def _allocate(descriptor: int) -> None:
-    """Give a file its size and its place on the disk."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, CAPACITY)
-    else:
-        os.ftruncate(descriptor, 0)
-        for _ in range(CAPACITY >> 20):
-            os.write(descriptor, bytes(1 << 20))
-
-
-def _locked(path: Path) -> int:
-    """Open a file that nobody else has, and return its descriptor.
+def _allocated(path: Path, descriptor: int) -> None:
+    """Give a file its size and its place on the disk; if that cannot be, close it.
 
     Raises:
-        RunInUseError: Somebody has it.
-        JournalError: It cannot be opened.
+        JournalError: There is no room.
     """
-    for _ in range(_TRIES):
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise JournalError(str(path), f"its spool cannot be opened ({error})") from error
-        # If it is another one by now, whoever had it has just finished, and taken it away.
-        if _lock(descriptor, fcntl.LOCK_EX) and _same_file(descriptor, path):
-            return descriptor
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, CAPACITY)
+        else:
+            for at in range(os.fstat(descriptor).st_size, CAPACITY, 1 << 16):
+                os.pwrite(descriptor, bytes(min(1 << 16, CAPACITY - at)), at)
+    except OSError as error:
         os.close(descriptor)
-        # Readers hold it for an instant.
-        sleep(0.01)
-    raise RunInUseError(str(path))
+        reason = f"there is no room for its spool of {CAPACITY >> 20} MiB ({error})"
+        raise JournalError(str(path), reason, "make room, or take another folder") from error
 
 
 _TRIES = 20
@@ -298,6 +315,8 @@ def is_locked(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise JournalError(str(path), f"the spool of this run cannot be read ({error})") from error
     try:
         return not _lock(descriptor, fcntl.LOCK_SH)
     finally:

@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Iterable
 
-__all__ = ["MASK", "nearest", "short", "type_name"]
+__all__ = ["MASK", "legible", "nearest", "short", "type_name"]
 
 MASK = "**********"
 """What stands in place of a secret."""
@@ -50,6 +50,11 @@ def short(value: object) -> str:
     line = " ".join(text.split())
     line = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+def legible(text: str) -> str:
+    """Return a text of which every character is Unicode; what came from bytes that are none is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def type_name(cls: type) -> str:

@@ -1,0 +1,405 @@
+"""The `crystallize` command: a thin face over the runs in a folder."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, TypeAlias
+
+from .errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
+from .export import (
+    Description,
+    Overview,
+    PointRow,
+    RunProcess,
+    StepAttempt,
+    ValueRow,
+    as_json,
+    csv_of_points,
+    csv_of_values,
+    describe,
+    document,
+    json_lines,
+    overview,
+    point_rows,
+    unreadable,
+    value_rows,
+)
+from .runs import Run, diff_runs, find_run, list_runs, load_run, verify_run
+from .text import MASK, short
+
+if TYPE_CHECKING:
+    import typer
+
+__all__ = ["commands", "main"]
+
+_P = ParamSpec("_P")
+_Format: TypeAlias = Literal["jsonl", "csv"]
+_What: TypeAlias = Literal["values", "points"]
+_FOLDER = Path("runs")
+
+# What is met on the way is told by the exit status, too.
+_DIFFERS = 1
+_REFUSED = 2
+
+
+def main() -> None:
+    """Run the command, with the arguments that the process was given.
+
+    Raises:
+        SystemExit: Always: 0; 1 where runs differ or one does not verify; 2 where it cannot be done.
+    """
+    try:
+        command = commands()
+    except ModuleNotFoundError as missing:
+        install = "pip install 'crystallize-context[cli]'"
+        print(f"crystallize: the command needs {missing.name}, which is not installed: {install}", file=sys.stderr)
+        raise SystemExit(_REFUSED) from None
+    # As other commands do when `head` has seen enough.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Not all that a run holds may be in the terminal's encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    command(prog_name="crystallize")
+
+
+def commands() -> "typer.Typer":
+    """Return the command with its subcommands.
+
+    Raises:
+        ModuleNotFoundError: typer or rich is not installed.
+    """
+    # Here, since the package does without them, and this file is to say so where they are missing.
+    import rich  # noqa: F401
+    import typer
+
+    name = typer.Argument(metavar="RUN", help="Its name, its number or how that begins, or its file.")
+    folder = typer.Option("--dir", envvar="CRYSTALLIZE_RUNS", help="The folder of the runs.")
+    json = typer.Option("--json", help="Print one JSON document.")
+    app = typer.Typer(
+        help="Look at runs, compare them, check them.",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        # Plain, since what a user gave as an argument is no markup.
+        rich_markup_mode=None,
+    )
+
+    @app.command("runs")
+    def list_all(dir: Annotated[Path, folder] = _FOLDER, in_json: Annotated[bool, json] = False) -> None:
+        """List the runs, one a line."""
+        _end(_runs, dir, in_json)
+
+    @app.command()
+    def show(
+        run: Annotated[str, name], dir: Annotated[Path, folder] = _FOLDER, in_json: Annotated[bool, json] = False
+    ) -> None:
+        """Show what a run was, did and made."""
+        _end(_show, dir, run, in_json)
+
+    @app.command()
+    def diff(
+        one: Annotated[str, name],
+        other: Annotated[str, name],
+        dir: Annotated[Path, folder] = _FOLDER,
+        in_json: Annotated[bool, json] = False,
+    ) -> None:
+        """Compare two runs, times aside. The exit status is 1 if they differ."""
+        _end(_diff, dir, one, other, in_json)
+
+    @app.command()
+    def export(
+        run: Annotated[str, name],
+        dir: Annotated[Path, folder] = _FOLDER,
+        format: Annotated[_Format, typer.Option(help="JSON, one row a line, or CSV.")] = "jsonl",
+        what: Annotated[_What | None, typer.Option(help="Of jsonl both, and of csv the points.")] = None,
+        output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, in place of stdout.")] = None,
+        in_json: Annotated[bool, json] = False,
+    ) -> None:
+        """Write out the values and points of a run."""
+        if in_json and format == "csv":
+            raise typer.BadParameter("--json is one document, and --format csv is none")
+        _end(_export, dir, run, "json" if in_json else format, what, output)
+
+    @app.command()
+    def verify(
+        run: Annotated[str, name], dir: Annotated[Path, folder] = _FOLDER, in_json: Annotated[bool, json] = False
+    ) -> None:
+        """Check the file of a run. The exit status is 1 if something is wrong with it."""
+        _end(_verify, dir, run, in_json)
+
+    return app
+
+
+def _end(command: Callable[_P, int], *args: _P.args, **kwargs: _P.kwargs) -> NoReturn:
+    """Run a subcommand and exit; what stands in its way is told in a line."""
+    try:
+        status = command(*args, **kwargs)
+    except (CrystallizeError, OSError) as error:
+        print(f"crystallize: {_line(str(error))}", file=sys.stderr)
+        status = _REFUSED
+    raise SystemExit(status)
+
+
+def _runs(folder: Path, in_json: bool) -> int:
+    if not folder.is_dir():
+        raise RunNotFoundError(str(folder), "there is no such folder", "--dir or CRYSTALLIZE_RUNS says where runs are")
+    found = [_overview(path) for path in list_runs(folder)]
+    if in_json:
+        _put([as_json(found), b"\n"])
+    elif found:
+        headings = ("run", "status", "started (UTC)", "took", "steps finished", "error")
+        _print_table("", headings, map(_overview_cells, found), cut=True)
+    else:
+        print(f"no runs in {_line(str(folder))}")
+    return 0
+
+
+def _overview(path: Path) -> Overview:
+    try:
+        with _reading(path):
+            return overview(load_run(path))
+    except JournalError as error:
+        return unreadable(path.stem, error)
+    except OSError as error:
+        return unreadable(path.stem, JournalError(str(path), f"it cannot be read ({error})"))
+
+
+def _overview_cells(run: Overview) -> tuple[str | None, ...]:
+    steps = f"{run.steps_finished} of {run.steps}" if run.steps else None
+    return run.name, run.status, _time(run.started), _took(run.seconds), steps, run.error and _line(run.error)
+
+
+def _show(folder: Path, name: str, in_json: bool) -> int:
+    path = _find(folder, name)
+    with _reading(path):
+        run = describe(load_run(path))
+        if in_json:
+            _put([as_json(run), b"\n"])
+        else:
+            _print_description(run)
+    return 0
+
+
+def _print_description(run: Description) -> None:
+    facts = {
+        "status": run.status,
+        "started": _time(run.started),
+        "ended": _time(run.ended),
+        "took": _took(run.seconds),
+        "error": run.error and _line(run.error),
+        "number": str(run.number),
+        "file": run.path,
+    }
+    _print_facts(run.name, facts)
+    for session in run.sessions:
+        _print_facts(f"session {session.number}", _session_facts(session))
+    _print_table("inputs", _VALUE, map(_value_cells, run.inputs))
+    _print_table("values", _VALUE, map(_value_cells, run.values))
+    resumed = len(run.sessions) > 1
+    _print_table("steps", _STEP, (_step_cells(one, resumed) for one in run.steps))
+    _print_table("dead attempts", _STEP, (_step_cells(one, resumed) for one in run.dead_attempts))
+    summaries = (
+        (one.metric, str(one.count), short(one.first), short(one.last), _number(one.min), _number(one.max))
+        for one in run.metrics
+    )
+    _print_table("metrics", ("metric", "points", "first", "last", "min", "max"), summaries)
+    files = ((one.name, f"{one.size} bytes", one.step) for one in run.artifacts)
+    _print_table("artifacts", ("artifact", "size", "step"), files)
+
+
+def _session_facts(session: RunProcess) -> dict[str, str | None]:
+    origin = session.origin
+    changes = {None: "", False: "", True: ", and tracked files differed from it"}[origin["dirty"]]
+    return {
+        "outcome": session.outcome,
+        "started": _time(session.started),
+        "ended": _time(session.ended),
+        "error": session.error and _line(session.error),
+        "commit": f"{origin['commit']}{changes}" if origin["commit"] else None,
+        "arguments": shlex.join(origin["arguments"]),
+        "folder": origin["folder"],
+        "Python": origin["python"],
+        "packages": ", ".join(f"{name} {version}" for name, version in origin["packages"].items()),
+        "system": origin["system"],
+        "host": origin["host"],
+        "process": str(origin["pid"]),
+    }
+
+
+_VALUE = ("key", "type", "step", "value")
+
+
+def _value_cells(row: ValueRow) -> tuple[str | None, ...]:
+    shown = {None: short(row.value), "secret": MASK, "not restorable": f"{row.type}, which is not in the file"}
+    return row.key, row.type, row.step, shown[row.missing]
+
+
+_STEP = ("step", "session", "outcome", "started", "took", "read", "not found", "wrote", "points", "artifacts", "error")
+
+
+def _step_cells(one: StepAttempt, resumed: bool) -> tuple[str | None, ...]:
+    points = ", ".join(f"{name}: {count}" for name, count in one.points.items())
+    lists = (", ".join(names) for names in (one.reads, one.absent, one.writes))
+    session = str(one.session) if resumed else None
+    facts = (one.name, session, one.outcome, f"{one.started:%H:%M:%S}", _took(one.seconds))
+    return *facts, *lists, points, ", ".join(one.artifacts), one.error and _line(one.error)
+
+
+def _diff(folder: Path, name: str, other_name: str, in_json: bool) -> int:
+    path, other_path = _find(folder, name), _find(folder, other_name)
+    one, other = _load(path), _load(other_path)
+    with _reading(path):
+        found = diff_runs(one, other)
+    if in_json:
+        facts = {"one": one.name, "other": other.name, "differences": [one._asdict() for one in found]}
+        _put([as_json(facts), b"\n"])
+    elif found:
+        headings = (one.name, other.name) if one.name != other.name else (str(one.path), str(other.path))
+        _print_table("", ("what", "name", *headings), ((*row[:2], row.one or "-", row.other or "-") for row in found))
+    else:
+        print("no difference")
+    return _DIFFERS if found else 0
+
+
+def _export(
+    folder: Path, name: str, format: Literal["json", "jsonl", "csv"], what: _What | None, output: Path | None
+) -> int:
+    path = _find(folder, name)
+    if output is not None and output.suffix in (".db", ".spool") and output.exists():
+        raise JournalError(str(output), "this is the file of a run, and would be overwritten")
+    run = _load(path)
+    with _reading(path):
+        chunks = _chunks(run, format, what)
+        if output is None:
+            _put(chunks)
+        else:
+            with output.open("wb") as file:
+                file.writelines(chunks)
+    return 0
+
+
+def _chunks(run: Run[Any], format: Literal["json", "jsonl", "csv"], what: _What | None) -> Iterator[bytes]:
+    if format == "csv":
+        return csv_of_values(run) if what == "values" else csv_of_points(run)
+    rows: dict[str, Iterator[ValueRow] | Iterator[PointRow]] = {"values": value_rows(run), "points": point_rows(run)}
+    parts = {part: rows[part] for part in rows if what in (None, part)}
+    return document(parts) if format == "json" else json_lines(row for part in parts.values() for row in part)
+
+
+def _verify(folder: Path, name: str, in_json: bool) -> int:
+    path = _find(folder, name)
+    problems = verify_run(path)
+    if in_json:
+        _put([as_json({"run": path.stem, "path": str(path), "problems": problems}), b"\n"])
+    else:
+        print("\n".join(map(_line, problems)) or "verified")
+    return _DIFFERS if problems else 0
+
+
+def _find(folder: Path, name: str) -> Path:
+    with _reading(name):
+        return find_run(folder, name)
+
+
+def _load(path: Path) -> Run[Any]:
+    """Load a run and all that it holds."""
+    with _reading(path):
+        run: Run[Any] = load_run(path)
+        run.context  # noqa: B018  # made when it is first asked for
+        return run
+
+
+@contextmanager
+def _reading(name: object) -> Iterator[None]:
+    """Tell of whatever a file makes its readers raise as damage: no traceback of ours helps against that.
+
+    Raises:
+        DamagedRunError: Something was raised that does not say by itself what is wrong with the file.
+    """
+    try:
+        yield
+    except (CrystallizeError, OSError):
+        raise
+    except Exception as error:
+        raise DamagedRunError(str(name), f"it cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _put(chunks: Iterable[bytes]) -> None:
+    sys.stdout.buffer.writelines(chunks)
+    sys.stdout.buffer.flush()
+
+
+def _print_facts(title: str, facts: Mapping[str, str | None]) -> None:
+    _print_table(title, ("", ""), ((name, fact) for name, fact in facts.items() if fact))
+
+
+def _print_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str | None]], *, cut: bool = False
+) -> None:
+    """Print rows, without the columns that are empty; nothing where there are no rows.
+
+    Args:
+        title: What stands above; nothing if it is empty.
+        headings: The names of the columns.
+        rows: The cells of each row.
+        cut: Whether on a terminal a row is one line, of which the last column is cut.
+    """
+    # Here, as in `commands`.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[_escaped(cell or "") for cell in row] for row in rows]
+    if not cells:
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # What another program reads is neither wrapped nor cut.
+        console.width = _UNCUT
+    shown = [at for at in range(len(headings)) if any(row[at] for row in cells)]
+    table = Table(box=None, show_header=any(headings), pad_edge=False)
+    for at in shown:
+        table.add_column(Text(_escaped(headings[at])), no_wrap=cut and at < shown[-1], overflow="fold")
+    for row in cells:
+        # As Text, in which nothing is markup.
+        table.add_row(*(Text(row[at], no_wrap=cut, overflow="ellipsis" if cut else None) for at in shown))
+    with console.capture() as drawn:
+        if title:
+            console.print(Text(f"\n{_escaped(title)}", style="bold"))
+        console.print(table)
+    # Without what fills up the last column.
+    print("\n".join(line.rstrip() for line in drawn.get().split("\n")), end="")
+
+
+_UNCUT = 1_000_000
+
+
+def _line(text: str) -> str:
+    """Return text on one line."""
+    return _escaped(" ".join(text.split()))
+
+
+def _escaped(text: str) -> str:
+    """Return text without what moves a cursor or changes a colour."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _took(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _number(number: float | None) -> str | None:
+    return None if number is None else short(number)

@@ -1,0 +1,368 @@
+"""A run as data for other programs: documents of what it was, and rows of its values and points.
+
+Made for `crystallize.cli`, and of use without it: each document and each row is a dataclass, and its fields are the
+keys of the JSON that `as_json` makes of it.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, Literal, TypeAlias
+
+from pydantic_core import to_json
+
+from .artifacts import Artifact
+from .errors import DamagedRunError, JournalError
+from .metrics import Series
+from .origin import Origin
+from .runs import Attempt, Run, Session, Status
+
+__all__ = [
+    *("Description", "MadeArtifact", "MetricSummary", "Overview", "PointRow", "RunProcess", "StepAttempt", "ValueRow"),
+    *("as_json", "csv_of_points", "csv_of_values", "describe", "document", "json_lines", "overview", "point_rows"),
+    *("unreadable", "value_rows"),
+]
+
+Outcome: TypeAlias = Literal["running", "finished", "failed", "died", "done again"]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A run in a line."""
+
+    name: str
+    """The name by which `find_run` finds the file: the file's own."""
+    path: str
+    status: Status | Literal["damaged", "unreadable"]
+    started: datetime | None
+    ended: datetime | None
+    seconds: float | None
+    """How long it took, or has been running; None if it died."""
+    steps: int | None
+    """How many steps were opened."""
+    steps_finished: int | None
+    error: str | None
+    """What ended it, or the last step that failed in its last process; or why the file cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunProcess:
+    """A process that wrote a run."""
+
+    number: int
+    started: datetime
+    ended: datetime | None
+    outcome: Outcome
+    error: str | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class StepAttempt:
+    """One opening of a step."""
+
+    name: str
+    session: int
+    outcome: Outcome
+    started: datetime
+    ended: datetime | None
+    seconds: float | None
+    reads: tuple[str, ...]
+    absent: tuple[str, ...]
+    writes: tuple[str, ...]
+    points: dict[str, int]
+    artifacts: tuple[str, ...]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """A series in a line."""
+
+    metric: str
+    count: int
+    first: Any
+    last: Any
+    min: float | None
+    """The least of its finite numbers; None where it has none."""
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeArtifact:
+    """An artifact without its content."""
+
+    name: str
+    size: int
+    """In bytes."""
+    step: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRow:
+    """A key and its value."""
+
+    key: str
+    type: str
+    """The full name of the type that the value had; empty for a secret."""
+    input: bool
+    """Whether it was there when the run began."""
+    step: str | None
+    """The step that wrote it; None outside any step."""
+    missing: Literal["secret", "not restorable"] | None
+    """Why the file does not have the value; None where it has."""
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """A point of a series."""
+
+    metric: str
+    sequence: int
+    """Its place in the series, from 0."""
+    step: str | None
+    """The step that recorded it; None outside any step."""
+    value: Any
+    tags: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All there is to say of a run, without its points and the content of its artifacts."""
+
+    name: str
+    number: int
+    path: str
+    status: Status
+    started: datetime
+    ended: datetime | None
+    seconds: float | None
+    error: str | None
+    sessions: tuple[RunProcess, ...]
+    inputs: tuple[ValueRow, ...]
+    values: tuple[ValueRow, ...]
+    """The keys written later."""
+    steps: tuple[StepAttempt, ...]
+    dead_attempts: tuple[StepAttempt, ...]
+    metrics: tuple[MetricSummary, ...]
+    artifacts: tuple[MadeArtifact, ...]
+
+
+def overview(run: Run[Any]) -> Overview:
+    """Return a run in a line. Its values and points are not looked at.
+
+    Args:
+        run: The run.
+    """
+    last = run.sessions[-1].number
+    failed = [one.record.error for one in run.attempts if one.session == last and one.record and one.record.error]
+    return Overview(
+        name=run.path.stem,
+        path=str(run.path),
+        status=run.status,
+        started=run.started,
+        ended=run.ended,
+        seconds=_run_seconds(run),
+        steps=len({one.step for one in run.attempts}),
+        steps_finished=sum(one.finished for one in _living(run)),
+        error=run.error or next(reversed(failed), None),
+    )
+
+
+def unreadable(name: str, error: JournalError) -> Overview:
+    """Return what there is to say of a run that cannot be read.
+
+    Args:
+        name: The name of its file, without the ending.
+        error: Why not.
+    """
+    status: Literal["damaged", "unreadable"] = "damaged" if isinstance(error, DamagedRunError) else "unreadable"
+    return Overview(name, error.path, status, None, None, None, None, None, error.reason)
+
+
+def describe(run: Run[Any]) -> Description:
+    """Return all there is to say of a run.
+
+    Args:
+        run: The run, loaded without a schema: values are as JSON has them.
+    """
+    rows = tuple(value_rows(run))
+    return Description(
+        name=run.name,
+        number=run.number,
+        path=str(run.path),
+        status=run.status,
+        started=run.started,
+        ended=run.ended,
+        seconds=_run_seconds(run),
+        error=run.error,
+        sessions=tuple(_process(run, session) for session in run.sessions),
+        inputs=tuple(row for row in rows if row.input),
+        values=tuple(row for row in rows if not row.input),
+        steps=tuple(_attempt(one, dead=False) for one in _living(run)),
+        dead_attempts=tuple(_attempt(one, dead=True) for one in run.dead_attempts),
+        metrics=tuple(_summary(run.metrics.series(name)) for name in run.metrics),
+        artifacts=tuple(_made(one) for one in run.artifacts),
+    )
+
+
+def value_rows(run: Run[Any]) -> Iterator[ValueRow]:
+    """Return the keys that were written, in order, those too whose values the file does not have.
+
+    Args:
+        run: The run.
+    """
+    values = run.values
+    for key, one in run.entries.items():
+        value = None if one.missing else values[key]
+        yield ValueRow(key, one.stored.type, one.is_input, one.step, one.missing, value)
+
+
+def point_rows(run: Run[Any]) -> Iterator[PointRow]:
+    """Return all points, one series after the other, each in order.
+
+    Args:
+        run: The run.
+    """
+    for name in run.metrics:
+        for sequence, point in enumerate(run.metrics.series(name)):
+            yield PointRow(name, sequence, point.step, point.value, point.tags)
+
+
+def as_json(value: object) -> bytes:
+    """Return JSON, on one line: numbers that are not finite as "NaN", "Infinity", "-Infinity", arrays as lists.
+
+    Args:
+        value: A document, a row, or what JSON has.
+    """
+    return to_json(value, inf_nan_mode="strings", bytes_mode="base64", fallback=_simpler)
+
+
+def json_lines(rows: Iterable[ValueRow | PointRow]) -> Iterator[bytes]:
+    """Return rows as JSON, one a line.
+
+    Args:
+        rows: The rows.
+    """
+    for row in rows:
+        yield as_json(row) + b"\n"
+
+
+def document(parts: Mapping[str, Iterable[ValueRow | PointRow]]) -> Iterator[bytes]:
+    """Return rows as one JSON document, a piece at a time.
+
+    Args:
+        parts: Rows by the key that the list of them is to have.
+    """
+    yield b"{"
+    for at, (name, rows) in enumerate(parts.items()):
+        yield (b"," if at else b"") + as_json(name) + b":["
+        for place, row in enumerate(rows):
+            yield (b"," if place else b"") + as_json(row)
+        yield b"]"
+    yield b"}\n"
+
+
+def csv_of_values(run: Run[Any]) -> Iterator[bytes]:
+    """Return the keys and values of a run as CSV: a column for each field of `ValueRow`.
+
+    Args:
+        run: The run.
+    """
+    rows = ((row.key, row.type, row.input, row.step, row.missing, row.value) for row in value_rows(run))
+    return _csv(("key", "type", "input", "step", "missing", "value"), rows)
+
+
+def csv_of_points(run: Run[Any]) -> Iterator[bytes]:
+    """Return the points of a run as CSV: metric, sequence, step, value, and a column for each tag, as "tag.epoch".
+
+    Args:
+        run: The run.
+    """
+    # By a prefix, as a tag may be called "step" or "value" too.
+    tags = tuple(dict.fromkeys(tag for row in point_rows(run) for tag in row.tags))
+    rows = ((row.metric, row.sequence, row.step, row.value, *map(row.tags.get, tags)) for row in point_rows(run))
+    return _csv(("metric", "sequence", "step", "value", *(f"tag.{tag}" for tag in tags)), rows)
+
+
+def _csv(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
+    # Its lines end in CR LF, as RFC 4180 has it: the older versions of `csv` quote only what is in the line's end.
+    writer = csv.writer(_Line())
+    yield writer.writerow(header)
+    for row in rows:
+        yield writer.writerow(map(_cell, row))
+
+
+class _Line:
+    """In place of a file for `csv`: hands a line on."""
+
+    def write(self, line: str) -> bytes:
+        return line.encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        # A spreadsheet would take it for a formula.
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    text = as_json(value).decode()
+    return text.strip('"') if isinstance(value, float) else text
+
+
+def _simpler(value: Any) -> Any:
+    """Return an array, or what is in one, as something that JSON has."""
+    simpler = value.tolist() if hasattr(value, "tolist") else value
+    return str(value) if type(simpler) is type(value) else simpler
+
+
+def _living(run: Run[Any]) -> list[Attempt]:
+    dead = {(one.session, one.step) for one in run.dead_attempts}
+    return [one for one in run.attempts if (one.session, one.step) not in dead]
+
+
+def _run_seconds(run: Run[Any]) -> float | None:
+    ended = datetime.now(UTC) if run.status == "running" else run.ended
+    return None if ended is None else (ended - run.started).total_seconds()
+
+
+def _process(run: Run[Any], session: Session) -> RunProcess:
+    is_running = run.status == "running" and session is run.sessions[-1]
+    outcome = session.outcome or ("running" if is_running else "died")
+    return RunProcess(session.number, session.started, session.ended, outcome, session.error, session.origin)
+
+
+def _attempt(one: Attempt, *, dead: bool) -> StepAttempt:
+    record = one.record
+    if record is None:
+        outcome: Outcome = "died" if dead else "running"
+        return StepAttempt(one.step, one.session, outcome, one.started, None, None, (), (), (), {}, (), None)
+    return StepAttempt(
+        name=one.step,
+        session=one.session,
+        outcome="failed" if record.error is not None else "done again" if dead else "finished",
+        started=one.started,
+        ended=record.ended,
+        seconds=record.duration.total_seconds(),
+        reads=record.reads,
+        absent=record.absent,
+        writes=record.writes,
+        points=dict(record.points),
+        artifacts=record.artifacts,
+        error=record.error,
+    )
+
+
+def _summary(series: Series[Any, Any]) -> MetricSummary:
+    values = series.values
+    # A bool is no number here, and an int may be too large for `isfinite`.
+    numbers = [value for value in values if type(value) is int or (type(value) is float and isfinite(value))]
+    least, most = min(numbers, default=None), max(numbers, default=None)
+    return MetricSummary(series.name, len(values), values[0], values[-1], least, most)
+
+
+def _made(artifact: Artifact) -> MadeArtifact:
+    return MadeArtifact(artifact.name, len(artifact.data), artifact.step)
