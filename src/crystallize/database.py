@@ -268,16 +268,17 @@ def transaction(path: Path, connection: sqlite3.Connection, *, write: bool = Fal
         JournalError: Something else is in the way. Nothing was written.
     """
     with told(path):
-        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             yield
+            connection.execute("COMMIT")
         except BaseException as error:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             if isinstance(error, (LookupError, TypeError, ValueError)) and not isinstance(error, CrystallizeError):
                 reason = f"it cannot be read ({type(error).__name__}: {error})"
                 raise DamagedRunError(str(path), reason, _VERIFY) from error
             raise
-        connection.execute("COMMIT")
 
 
 def state_of(path: Path, connection: sqlite3.Connection) -> tuple[bytes, int, int]:
@@ -334,16 +335,17 @@ def points_of(path: Path, content: bytes) -> list[Any]:
 
 
 def apply(connection: sqlite3.Connection, session: int, first: int, facts: list[bytes]) -> None:
-    """Put facts into the tables; whoever calls makes it one transaction.
+    """Put facts into the tables; whoever calls makes it one transaction. Those that are there already do nothing.
 
     Args:
         connection: The database.
         session: The session that they are of.
-        first: The sequence of the first one, which follows on the last one that is there.
+        first: The sequence of the first one.
         facts: The facts, in order.
     """
-    sequence = first
-    for kind, group in groupby(facts, itemgetter(0)):
+    (drained,) = connection.execute("SELECT drained FROM run").fetchone()
+    sequence = max(first, drained + 1)
+    for kind, group in groupby(facts[sequence - first :], itemgetter(0)):
         same = list(group)
         if kind == POINT[0]:
             for at in range(0, len(same), ROW):
@@ -354,8 +356,7 @@ def apply(connection: sqlite3.Connection, session: int, first: int, facts: list[
             for at, fact in enumerate(same, sequence):
                 _apply_one(connection, session, at, fact)
         sequence += len(same)
-    if facts:
-        update(connection, "run", "id = 1", drained=sequence - 1)
+    update(connection, "run", "id = 1", drained=sequence - 1)
 
 
 def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact: bytes) -> None:

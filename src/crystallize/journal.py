@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
@@ -74,6 +74,7 @@ class Journal:
         self.path = path
         self.name = path.stem
         self._file = path.stat()
+        self._drained = content.drained
         self._connection = connection
         self._spool = spool
         self._session = content.last.number
@@ -304,9 +305,13 @@ class Journal:
         self._shorten()
         if not self._spool.append(fact):
             # Larger than the spool: it goes where all facts go, at once.
-            self._spool.pending.append(fact)
-            self.flush()
-            self._spool.rewind()
+            try:
+                with self._lock:
+                    self._drained = self._apply([fact])
+                self._spool.skip()
+            except KeyboardInterrupt:
+                self._fail(JournalError(str(self.path), "it was interrupted while it wrote"))
+                raise
             self._shorten()
 
     def flush(self) -> None:
@@ -327,19 +332,26 @@ class Journal:
         with self._lock:
             if self._failure is not None or self._closed is not None:
                 raise self._refusal()
-            first, facts = self._spool.take(TOGETHER)
-            if facts:
-                try:
-                    self._check_files()
-                    with self._transaction():
-                        apply(self._connection, self._session, first, facts)
-                except Exception as error:
-                    self._fail(error)
-                    raise
-            return bool(facts)
+            pending = self._spool.pending
+            facts = pending[:TOGETHER]
+            drained = self._apply(facts)
+            count = len(facts)
+            # If Ctrl-C came before this they are applied again, which does nothing. Between the two it cannot come.
+            del pending[:count]
+            self._drained = drained
+            return count > 0
 
-    def _transaction(self) -> AbstractContextManager[None]:
-        return transaction(self.path, self._connection, write=True)
+    def _apply(self, facts: list[bytes]) -> int:
+        """Bring facts into the database that follow on those that are there; return the sequence of the last one."""
+        if facts:
+            try:
+                self._check_files()
+                with transaction(self.path, self._connection, write=True):
+                    apply(self._connection, self._session, self._drained + 1, facts)
+            except Exception as error:
+                self._fail(error)
+                raise
+        return self._drained + len(facts)
 
     def _check_files(self) -> None:
         """Check that the files are still there: a file without a name takes all that is written to it, for nobody."""

@@ -8,7 +8,6 @@ import fcntl
 import mmap
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
@@ -42,8 +41,7 @@ class Spool:
         path: Where it is.
         append: Takes a fact in, and returns True; when it has, the fact survives the process. Returns False where
             there is no room left, and does nothing. Another function after each `begin` and `rewind`.
-        taken: The sequence of the last fact that was taken away.
-        pending: The facts after that one.
+        pending: The facts that it took and nobody has brought elsewhere.
     """
 
     append: Callable[[bytes], bool]
@@ -51,8 +49,7 @@ class Spool:
     def __init__(self, path: Path, descriptor: int) -> None:
         """Take over a file that `claim` or `open` has locked."""
         self.path = path
-        self.taken = 0
-        self.pending: deque[bytes] = deque()
+        self.pending: list[bytes] = []
         self._descriptor = descriptor
         self._mapped, self._acknowledged = _mapped(descriptor)
         self._generation = int.from_bytes(os.urandom(7), "little")
@@ -128,21 +125,14 @@ class Spool:
             session: The number of the session that writes it.
             last: The sequence of the last fact before the first one that it is to take.
         """
-        self.taken = last
         header = _header(run, session, last)
         self._mapped[0 : len(header)] = header
         self.rewind()
 
-    def take(self, count: int) -> tuple[int, list[bytes]]:
-        """Take away what has been pending longest.
-
-        Returns:
-            The sequence of the first fact, and the facts.
-        """
-        take = self.pending.popleft
-        facts = [take() for _ in range(min(count, len(self.pending)))]
-        self.taken += len(facts)
-        return self.taken - len(facts) + 1, facts
+    def skip(self) -> None:
+        """Leave a sequence out, of a fact that is elsewhere already."""
+        self._acknowledged[0] += 1
+        self.rewind()
 
     def let_go(self) -> None:
         """Let go of the lock in a process that was forked from the one that has it."""
@@ -151,8 +141,7 @@ class Spool:
     def rewind(self) -> None:
         """Begin anew at the start; for when all that it holds is elsewhere."""
         self._generation += 1
-        last = self.taken + len(self.pending)
-        self.append = _appender(self._mapped, self._acknowledged, self.pending, self._generation, last)
+        self.append = _appender(self._mapped, self._acknowledged, self.pending, self._generation)
 
     def is_there(self) -> bool:
         """Whether the file is still the one at its path."""
@@ -168,12 +157,10 @@ class Spool:
         os.close(self._descriptor)
 
 
-def _appender(
-    mapped: Any, acknowledged: Any, pending: deque[bytes], generation: int, last: int
-) -> Callable[[bytes], bool]:
+def _appender(mapped: Any, acknowledged: Any, pending: list[bytes], generation: int) -> Callable[[bytes], bool]:
     """Return what appends facts from the start of a spool on: a closure, since it is called for every point."""
     pack, room, head = _FRAME.pack, CAPACITY, _FRAME.size
-    salt, at, sequence = generation & _32_BITS, _START, last
+    salt, at, sequence = generation & _32_BITS, _START, acknowledged[0]
 
     def append(payload: bytes) -> bool:
         nonlocal at, sequence
@@ -257,6 +244,9 @@ class _Unmapped:
             os.pwrite(self._descriptor, data, place.start)
         else:
             os.pwrite(self._descriptor, data.to_bytes(8, sys.byteorder), _LAST_AT)
+
+    def __getitem__(self, place: int) -> int:
+        return int.from_bytes(os.pread(self._descriptor, 8, _LAST_AT), sys.byteorder)
 
     def close(self) -> None:
         """Do nothing: the descriptor is whoever's made this."""
