@@ -95,7 +95,7 @@ class Journal:
             target=_drain_on, args=(weakref.ref(self), self._wake, self._ends), daemon=True
         )
         self._drainer.start()
-        self._finalizer = weakref.finalize(self, _abandon, connection, spool)
+        self._finalizer = weakref.finalize(self, _abandon, self._lock, self._ends, connection, spool)
         _open_here.add(self)
 
     @classmethod
@@ -189,7 +189,7 @@ class Journal:
     def context(
         self,
         kind: type[FrozenContext[_T]],
-        initial: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | _T | None = None,
         logger: logging.Logger | None = None,
         *,
         metrics: type[MetricSchema] | None = None,
@@ -221,10 +221,12 @@ class Journal:
         if content is None:
             made.__init__(initial, logger, metrics=metrics, sinks=(self, *sinks))  # type: ignore[misc]  # as a call does
             return made
-        given = {} if initial is None else dict(initial)
-        secrets = [value.key for value in content.values if value.is_input and value.stored.how == "secret"]
-        if missing := [key for key in dict.fromkeys(secrets) if key not in given]:
-            names = ", ".join(map(repr, missing))
+        secrets = [value.key for value in content.values if value.is_input and value.missing == "secret"]
+        given: Any = {} if initial is None else initial
+        is_mapping = hasattr(given, "keys")
+        missing = [key for key in secrets if not (key in given if is_mapping else hasattr(given, key))]
+        if missing:
+            names = ", ".join(map(repr, dict.fromkeys(missing)))
             reason = f"no file has a secret, so give again {names}"
             raise ResumeError(str(self.path), reason, f"journal.context(..., {{{missing[0]!r}: ...}})")
 
@@ -232,7 +234,7 @@ class Journal:
             fill(state, content, content.undone)
             self._restores = True
 
-        made._make(given, logger, metrics, (self, *sinks), restore)
+        made._make(initial, logger, metrics, (self, *sinks), restore)
         return made
 
     def _join(self, state: State) -> None:
@@ -460,10 +462,13 @@ def _drain_on(reference: "weakref.ref[Journal]", wake: threading.Event, ends: th
         del journal
 
 
-def _abandon(connection: sqlite3.Connection, spool: Spool) -> None:
+def _abandon(lock: threading.Lock, ends: threading.Event, connection: sqlite3.Connection, spool: Spool) -> None:
     """Let go of a run that nobody closed: it has died, and what its spool holds stays there."""
-    connection.close()
-    spool.close()
+    ends.set()
+    # A connection must not be closed while another thread uses it.
+    with lock:
+        connection.close()
+        spool.close()
 
 
 _open_here: "weakref.WeakSet[Journal]" = weakref.WeakSet()

@@ -1,0 +1,573 @@
+"""The journal as its users meet it: starting, resuming, what is given back, and what is said when that cannot be."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from typing_extensions import TypedDict
+
+import crystallize
+from crystallize import (
+    DamagedRunError,
+    FrozenContext,
+    InvalidInitialError,
+    Journal,
+    JournalError,
+    KeyWritten,
+    Metric,
+    MetricSchema,
+    ResumeError,
+    Run,
+    RunNotFoundError,
+    SchemaError,
+    Shared,
+    SinkError,
+    StepClosedError,
+    database,
+    load_run,
+    spool,
+)
+from crystallize.runs import diff_runs, find_run, list_runs, verify_run
+
+
+class Train(BaseModel):
+    lr: float
+    token: SecretStr = SecretStr("")
+    accuracy: float
+
+
+class Tags(TypedDict):
+    epoch: int
+
+
+class TrainMetrics(MetricSchema):
+    loss = Metric(float, tags=Tags)
+
+
+def died(folder: Path, initial: dict[str, Any], kind: Any = FrozenContext, **options: Any) -> Path:
+    """Write a run whose journal nobody closed."""
+    journal = Journal.start(folder, "run")
+    journal.context(kind, initial, **options)
+    journal.flush()
+    journal._finalizer()
+    return journal.path
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of root, whom no file refuses."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others may enter."""
+    with TemporaryDirectory() as made:
+        Path(made).chmod(0o777)
+        yield Path(made)
+        Path(made).chmod(0o777)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "con", "a\nb", 5])
+def test_name_that_no_file_can_have(tmp_path: Path, name: Any) -> None:
+    """A run's name is a file's; what cannot be one is refused, and nothing is made."""
+    with pytest.raises(JournalError, match="cannot name a run so"):
+        Journal.start(tmp_path / "runs", name)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """Where a file stands in place of the folder, the error names it."""
+    (tmp_path / "runs").touch()
+    with pytest.raises(JournalError, match="runs: the folder cannot be made"):
+        Journal.start(tmp_path / "runs", "a")
+
+
+def test_numbers_count_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of a name are numbered; a number that somebody has taken meanwhile is passed over."""
+    for _ in range(2):
+        Journal.start(tmp_path, "a").close()
+    Journal.start(tmp_path, "b").close()
+    monkeypatch.setattr("crystallize.journal._next_number", lambda folder, name: 1)
+    Journal.start(tmp_path, "a").close()
+
+    assert ["a-0001", "a-0002", "a-0003", "b-0001"] == [run.stem for run in list_runs(tmp_path)]
+
+
+@pytest.mark.parametrize("where", ["origin", "connect"])
+def test_start_that_fails_leaves_no_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Whatever fails in starting, the lock and the spool are given back."""
+
+    def fail(*given: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(f"crystallize.journal.{where}", fail)
+    with pytest.raises(MemoryError):
+        Journal.start(tmp_path, "run")
+    assert [] == list(tmp_path.glob("*.spool*"))
+
+
+def test_opening_that_fails_gives_the_lock_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume that fails at its end lets the next one in."""
+    path = died(tmp_path, {"lr": 0.1})
+    with monkeypatch.context() as patch:
+        patch.setattr(spool.Spool, "begin", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Journal.resume(path)
+    with Journal.resume(path) as journal:
+        assert 0.1 == journal.context(FrozenContext)["lr"]
+
+
+def test_run_that_is_not_there(tmp_path: Path) -> None:
+    """Neither loading nor resuming makes a file."""
+    for act in (load_run, Journal.resume, verify_run):
+        with pytest.raises(RunNotFoundError, match="there is no such run"):
+            act(tmp_path / "a-0001.db")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_resume_compares_initial_values(tmp_path: Path) -> None:
+    """Initial values given again have to be those of the start; a key that was not there then is taken."""
+    path = died(tmp_path, {"lr": 0.1}, FrozenContext[Train])
+    with Journal.resume(path) as journal:
+        with pytest.raises(InvalidInitialError) as caught:
+            journal.context(FrozenContext[Train], {"lr": 0.2, "token": "hunter2"})
+        assert "'lr' is 0.1 in the run that is resumed, got 0.2 (float)" in str(caught.value)
+        ctx = journal.context(FrozenContext[Train], Train(lr=0.1, accuracy=0.5, token=SecretStr("hunter2")))
+        assert (0.1, 0.5) == (ctx["lr"], ctx["accuracy"])
+        assert "hunter2" == ctx["token"].get_secret_value()
+
+
+def test_resume_compares_without_telling_secrets(tmp_path: Path) -> None:
+    """Of a key whose type may hold a secret, no text shows the value of then or of now."""
+
+    class Login(BaseModel):
+        user: str
+        password: SecretStr | None = None
+
+    class Needs(BaseModel):
+        login: Login | None = None
+
+    path = died(tmp_path, {})
+    with Journal.resume(path) as journal:
+        ctx = journal.context(FrozenContext, {"free": 1})
+        assert 1 == ctx["free"]
+    path = died(tmp_path, {}, FrozenContext[Needs])
+    with Journal.resume(path) as journal, pytest.raises(ResumeError, match="give again 'login'"):
+        journal.context(FrozenContext[Needs])
+
+
+def test_secret_has_to_be_given_again(tmp_path: Path) -> None:
+    """A secret is in no file, and resuming names those that are missing."""
+    path = died(tmp_path, {"lr": 0.1, "token": "hunter2"}, FrozenContext[Train])
+    with Journal.resume(path) as journal:
+        with pytest.raises(ResumeError, match=r"no file has a secret, so give again 'token'; journal\.context"):
+            journal.context(FrozenContext[Train])
+        ctx = journal.context(FrozenContext[Train], {"token": "hunter2"})
+        assert "hunter2" == ctx["token"].get_secret_value()
+    for file in tmp_path.iterdir():
+        assert b"hunter2" not in file.read_bytes()
+
+
+def test_arguments_hold_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that came as an argument of the program is masked in what is kept of the arguments."""
+    monkeypatch.setattr("sys.orig_argv", ["train", "--token=hunter2"])
+    path = died(tmp_path, {"lr": 0.1, "token": "hunter2"}, FrozenContext[Train])
+
+    assert ["train", "--token=**********"] == load_run(path).sessions[0].origin["arguments"]
+    assert all(b"hunter2" not in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_one_context(tmp_path: Path) -> None:
+    """A journal is of one context, and that of a resumed run is made by the journal."""
+    with Journal.start(tmp_path, "run") as journal:
+        FrozenContext({"a": 1}, sinks=[journal])
+        with pytest.raises(SchemaError, match="a journal is of one context"):
+            FrozenContext({"a": 1}, sinks=[journal])
+    with Journal.resume(journal.path) as journal, pytest.raises(ResumeError, match=r"journal\.context"):
+        FrozenContext({"a": 1}, sinks=[journal])
+
+
+def test_event_without_a_context(tmp_path: Path) -> None:
+    """A journal takes the events of its context, and of that alone."""
+    with Journal.start(tmp_path, "run") as journal:
+        with pytest.raises(JournalError, match="it has no context yet; pass the journal in sinks="):
+            journal.handle(KeyWritten("a", 1, None))
+        journal.context(FrozenContext)
+        other: Any = object()
+        with pytest.raises(crystallize.CrystallizeError, match="takes the events of a context, not object"):
+            journal.handle(other)
+        with pytest.raises(JournalError, match="has failed and takes nothing more"):
+            journal.handle(KeyWritten("a", 1, None))
+        with pytest.raises(JournalError, match="has failed"):
+            journal.close()
+
+
+def test_closed_journal(tmp_path: Path) -> None:
+    """After the end nothing is taken; closing again does nothing."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+    journal.close()
+    with pytest.raises(SinkError, match="the journal is closed"):
+        ctx["a"] = 1
+    with pytest.raises(JournalError, match="the journal is closed"):
+        journal.flush()
+    assert "Journal(run-0001)" == repr(journal)
+    assert 1 == ctx["a"]
+
+
+def test_failed_run(tmp_path: Path) -> None:
+    """An exception that comes through ends the run as failed, and is in the file without the secrets it tells."""
+
+    def fail(journal: Journal) -> None:
+        with journal:
+            ctx = journal.context(FrozenContext[Train], {"lr": 0.1, "token": "hunter2"})
+            with ctx.step("fit"):
+                raise ValueError("not with hunter2")
+
+    journal = Journal.start(tmp_path, "run")
+    with pytest.raises(ValueError, match="hunter2"):
+        fail(journal)
+    run = load_run(journal.path)
+    assert ("failed", "ValueError: not with **********") == (run.status, run.error)
+    assert ["fit"] == [one.step for one in run.dead_attempts]
+    with pytest.raises(ZeroDivisionError), Journal.start(tmp_path, "run") as journal:
+        print(1 / 0)
+    assert "ZeroDivisionError: division by zero" == load_run(journal.path).error
+
+
+def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the spool has no room for is in the database when it is acknowledged, and all others stay in their order."""
+    monkeypatch.setattr(spool, "CAPACITY", 1 << 16)
+    monkeypatch.setattr("crystallize.journal.DELAY", 1000)
+    large = os.urandom(1 << 18)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+    for at in range(3):
+        ctx.record("loss", at, {"epoch": at})
+        ctx.artifacts.add(f"{at}.bin", large)
+    for at in range(3, 5000):
+        ctx.record("loss", at, {"epoch": at})
+    journal._finalizer()
+    run = load_run(journal.path)
+
+    assert tuple(range(5000)) == run.metrics["loss"]
+    assert [large] * 3 == [one.data for one in run.artifacts]
+    assert () == verify_run(journal.path)
+
+
+def test_interrupted_where_the_spool_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a large fact is written leaves a journal that takes nothing more: it cannot know how far it came."""
+    monkeypatch.setattr(spool, "CAPACITY", 1 << 16)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    ctx["a"] = 1
+    with monkeypatch.context() as patch:
+
+        def interrupt(*given: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(spool.Spool, "skip", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ctx.artifacts.add("large", bytes(1 << 17))
+    with pytest.raises(SinkError, match="it was interrupted while it wrote"):
+        ctx["b"] = 1
+    with pytest.raises(JournalError):
+        journal.close()
+    with Journal.resume(journal.path) as journal:
+        assert {"a": 1} == dict(journal.context(FrozenContext).as_dict())
+
+
+def test_interrupted_drain_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a drain, before or after its commit, neither loses nor doubles anything."""
+    monkeypatch.setattr("crystallize.journal.DELAY", 1000)
+    real = database.apply
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        for at, interrupted in enumerate((True, False, True)):
+            ctx.record("loss", at)
+
+            def apply(*given: Any, stops: bool = interrupted) -> None:
+                real(*given)
+                if stops:
+                    raise KeyboardInterrupt
+
+            monkeypatch.setattr("crystallize.journal.apply", apply)
+            if interrupted:
+                with pytest.raises(KeyboardInterrupt):
+                    journal.flush()
+        monkeypatch.setattr("crystallize.journal.apply", real)
+        ctx.record("loss", 3)
+    assert (0, 1, 2, 3) == load_run(journal.path).metrics["loss"]
+    assert () == verify_run(journal.path)
+
+
+def test_commit_that_was_interrupted_is_not_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts that are in the database already, as Ctrl-C came right after the commit, are not put there again."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx.record("loss", 1)
+        with journal._lock:
+            journal._apply(journal._spool.pending[:])  # and whoever asked for it never learned of it
+        ctx.record("loss", 2)
+    assert (1, 2) == load_run(journal.path).metrics["loss"]
+    assert () == verify_run(journal.path)
+
+
+class Pair(NamedTuple):
+    one: NDArray[np.float64]
+    many: list[NDArray[np.int8]]
+
+
+class Odd(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    pair: Pair
+    table: dict[str, NDArray[np.float64]]
+    grown: Annotated[list[int], AfterValidator(lambda items: [*items, 0])]
+    day: date
+    hidden: Annotated[int, Field(exclude=True)] = 3
+    live: Annotated[object, Shared] = None
+    free: Any
+
+
+def test_values_come_back(tmp_path: Path) -> None:
+    """Arrays at any depth, what a validator made, and what JSON has no name for come back; the rest is named."""
+    pair = Pair(np.array([0.5, np.nan]), [np.eye(2, dtype=np.int8)])
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext[Odd], {"live": object()})
+    ctx["pair"], ctx["table"], ctx["grown"] = pair, {"a": np.zeros((2, 0))}, [1]
+    ctx["day"], ctx["free"] = date(2024, 2, 29), {"a": (1, 2)}
+    journal.close()
+    run = load_run(journal.path, Odd)
+
+    found = run.context.fields
+    assert type(found.pair) is Pair
+    assert np.array_equal(pair.one, found.pair.one, equal_nan=True)
+    assert np.array_equal(pair.many[0], found.pair.many[0])
+    assert (2, 0) == found.table["a"].shape
+    assert ([1, 0], date(2024, 2, 29), 3) == (found.grown, found.day, found.hidden)
+    assert {"live": "object", "free": "dict"} == dict(run.unrestorable)
+    plain = load_run(journal.path)
+    assert ("2024-02-29", [1, 0]) == (plain.values["day"], plain.values["grown"])
+    assert np.array_equal(pair.many[0], plain.values["pair"][1][0])
+
+
+class When(TypedDict):
+    at: datetime
+    note: str
+
+
+class OddMetrics(MetricSchema):
+    price = Metric(Decimal, tags=When)
+    items = Metric(list[int])
+    anything = Metric(Any)
+
+
+def test_points_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Values and tags of any type come back by their schema; those that do not are named once, and left out."""
+    at = datetime(2024, 2, 29, tzinfo=UTC)
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=OddMetrics)
+        ctx.record("price", Decimal("1.50"), {"at": at, "note": "a"})
+        ctx.record("items", [1, 2])
+        for _ in range(2):
+            ctx.record("anything", (1, 2))
+        ctx.record("anything", [3])
+    run = load_run(journal.path, metrics=OddMetrics)
+
+    assert (Decimal("1.50"),) == run.metrics["price"]
+    assert ({"at": at, "note": "a"},) == run.metrics.get_tags("price")
+    assert ([1, 2],) == run.metrics["items"]
+    assert ([3],) == run.metrics["anything"]
+    assert ["1.50"] == list(load_run(journal.path).metrics["price"])
+    assert ([1, 2], [1, 2], [3]) == load_run(journal.path).metrics["anything"]
+    assert 1 == caplog.text.count("metric 'anything' holds a tuple, which a file cannot give back")
+
+
+def test_text_that_is_not_unicode(tmp_path: Path) -> None:
+    """Text that no file can hold is named as not restorable, as value, tag and name of a tag, and breaks nothing."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx["a"] = "\ud800"
+        ctx.record("loss", 1, {"\ud800": 1})
+        ctx.record("loss", 2, {"a": "\ud800"})
+        ctx.record("loss", 3)
+    run = load_run(journal.path)
+
+    assert {"a": "str"} == dict(run.unrestorable)
+    assert 3 == run.metrics["loss"][-1]
+    assert () == verify_run(journal.path)
+
+
+def test_other_schema(tmp_path: Path) -> None:
+    """A run loaded with a schema that is not its own is an error that names the key or the metric."""
+
+    class Less(BaseModel):
+        accuracy: float = 0
+
+    class Strict(BaseModel):
+        lr: float
+        day: Annotated[list[date], Field(max_length=0)]
+        accuracy: float = 0
+
+    class Days(BaseModel):
+        lr: float
+        day: list[date]
+
+    class OtherMetrics(MetricSchema):
+        lost = Metric(float)
+
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext[Days], {"lr": 0.1, "day": [date(2024, 2, 29)]})
+        ctx.record("loss", 1.0)
+    for kind, text in ((Less, "'lr' is not declared in"), (Strict, "key 'day' was written as list, and this schema")):
+        with pytest.raises(JournalError, match=text):
+            load_run(journal.path, kind).context
+    with pytest.raises(JournalError, match="did you mean 'lost'"):
+        load_run(journal.path, metrics=OtherMetrics).context
+
+
+def test_metric_of_another_type_on_resuming(tmp_path: Path) -> None:
+    """Points from when a tag had another type stay what they were, however many come after them."""
+
+    class Text(TypedDict):
+        epoch: str
+
+    class TextMetrics(MetricSchema):
+        loss = Metric(float, tags=Text)
+
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=TextMetrics)
+        for at in range(5000):
+            ctx.record("loss", 0.5, {"epoch": str(at)})
+    with Journal.resume(journal.path) as journal:
+        ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+        for at in range(10_000):
+            ctx.record("loss", 0.5, {"epoch": at})
+        tags = [tags["epoch"] for tags in ctx.metrics.get_tags("loss")]
+    assert [*map(str, range(5000)), *range(10_000)] == tags
+
+
+def test_array_without_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where numpy is not installed, a run with an array says so."""
+    path = died(tmp_path, {"a": np.zeros(2)})
+    monkeypatch.setitem(__import__("sys").modules, "numpy", None)
+    with pytest.raises(JournalError, match="key 'a' holds an array, and numpy is not installed"):
+        load_run(path).context
+
+
+def test_series_of_a_step_that_ended(tmp_path: Path) -> None:
+    """With a journal too, what a step handed out takes no more points when the step has ended."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+        with ctx.step("fit") as step:
+            series = step.metrics.series("loss")
+            note = series.bind({"epoch": 1})
+            for at in range(5000):
+                note(at)
+        with pytest.raises(StepClosedError):
+            series.add(1.0, {"epoch": 1})
+        with pytest.raises(StepClosedError):
+            note(1.0)
+        with pytest.raises(crystallize.InvalidMetricError):
+            ctx.metrics.series("loss").bind({"epoch": 1})("x")
+    assert tuple(map(float, range(5000))) == load_run(journal.path).metrics["loss"]
+
+
+def test_finding_a_run(tmp_path: Path) -> None:
+    """A run is found by path, name, number, the beginning of a number, or its name alone, which means the newest."""
+    for name, count in (("a", 12), ("b", 1)):
+        for _ in range(count):
+            Journal.start(tmp_path, name).close()
+    (tmp_path / "b-0001.db").rename(tmp_path / "b-0200.db")
+
+    found = {name: find_run(tmp_path, name).stem for name in ("a-0003", "3", "0003", "a", "b", "20", "200")}
+    meant = ("a-0003", "a-0003", "a-0003", "a-0012", "b-0200", "b-0200", "b-0200")
+    assert found == dict(zip(found, meant, strict=True))
+    assert tmp_path / "a-0001.db" == find_run("elsewhere", str(tmp_path / "a-0001.db"))
+    (tmp_path / "b-0200.db").rename(tmp_path / "b-0001.db")
+    for name, text in (
+        ("1", "several runs are meant: a-0001, b-0001"),
+        ("a-003", "did you mean 'a-0003'"),
+        ("²", "lists"),
+    ):
+        with pytest.raises(RunNotFoundError, match=text):
+            find_run(tmp_path, name)
+    with pytest.raises(RunNotFoundError, match="there is no such run"):
+        find_run(tmp_path / "none", "0")
+
+
+def test_comparing_runs(tmp_path: Path) -> None:
+    """Two runs differ in what they began with and what came out, and not in when."""
+    paths = []
+    for lr, last in ((0.1, 1.0), (0.1, 1.0), (0.2, float("nan"))):
+        with Journal.start(tmp_path, "run") as journal:
+            ctx = journal.context(FrozenContext[Train], {"lr": lr, "token": "hunter2"}, metrics=TrainMetrics)
+            with ctx.step("fit") as step:
+                step.record("loss", last, {"epoch": 1})
+                step["accuracy"] = lr
+            ctx.artifacts.add("a.txt", str(lr).encode())
+        paths.append(journal.path)
+    runs: list[Run[Any]] = [load_run(path) for path in paths]
+    one, same, other = runs
+
+    assert () == diff_runs(one, same) == diff_runs(other, load_run(paths[2]))
+    assert [("input", "lr"), ("value", "accuracy"), ("metric", "loss"), ("artifact", "a.txt")] == [
+        (found.what, found.name) for found in diff_runs(one, other)
+    ]
+    assert "Run(run-0001, finished)" == repr(one)
+
+
+def test_file_without_a_log_where_nobody_can_write(open_folder: Path) -> None:
+    """A run that was left without its log can be read from where nothing can be written."""
+    path = died(open_folder, {"lr": 0.1})
+    path.with_suffix(".spool").unlink()
+    for file in (path, open_folder):
+        file.chmod(0o555)
+    with nobody():
+        assert 0.1 == load_run(path).values["lr"]
+
+
+def test_file_that_nobody_may_read(open_folder: Path) -> None:
+    """A file that may not be read is an error that names it."""
+    with Journal.start(open_folder, "run") as journal:
+        journal.context(FrozenContext)
+        journal.flush()
+        journal.path.chmod(0)
+        with nobody(), pytest.raises(JournalError, match="run-0001"):
+            load_run(journal.path)
+        journal.path.chmod(0o644)
+
+
+def test_tables_of_something_else(tmp_path: Path) -> None:
+    """A file that has the mark of a run and not its tables is damaged."""
+    path = died(tmp_path, {"lr": 0.1})
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE steps RENAME TO stairs")
+    connection.close()
+    with pytest.raises(DamagedRunError, match="not those of a run"):
+        load_run(path)
+
+
+def test_names_of_the_package() -> None:
+    """What is imported when it is first asked for is among the names of the package, and nothing else is made up."""
+    assert {"Journal", "Run", "load_run"} <= set(dir(crystallize))
+    with pytest.raises(AttributeError, match="has no attribute 'jurnal'"):
+        crystallize.jurnal
