@@ -176,7 +176,7 @@ def undecodable(path: Path) -> None:
 
 
 def value_changed(path: Path) -> None:
-    changed(path, "UPDATE \"values\" SET json = '0.2' WHERE key = 'lr'")
+    changed(path, "UPDATE entries SET json = '0.2' WHERE key = 'lr'")
 
 
 def of_later_version(path: Path) -> None:

@@ -186,7 +186,7 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     (
         errors.FinishedStepError("fit"),
         "cannot open step 'fit': it finished before the run was resumed; ask first: "
-        "if not ctx.provenance.finished('fit'): ...",
+        "if not ctx.provenance.finished('fit'): ...; where several are of one name, give each a name of its own",
         {"step": "fit"},
     ),
     (
@@ -201,8 +201,9 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     ),
     (
         errors.RunInUseError("runs/a-0001.db"),
-        "runs/a-0001.db: another process is writing this run; a run has one writer; load_run reads it meanwhile",
-        {"path": "runs/a-0001.db", "reason": "another process is writing this run"},
+        "runs/a-0001.db: another process, or another journal of this one, is writing this run; "
+        "a run has one writer; load_run reads it meanwhile",
+        {"path": "runs/a-0001.db"},
     ),
     (
         errors.DamagedRunError("a.db", "this is not a run of crystallize"),

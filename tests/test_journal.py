@@ -1,5 +1,6 @@
 """The journal as its users meet it: starting, resuming, what is given back, and what is said when that cannot be."""
 
+import copy
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -104,10 +105,11 @@ def test_numbers_count_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(2):
         Journal.start(tmp_path, "a").close()
     Journal.start(tmp_path, "b").close()
+    (tmp_path / "a-0003.spool").touch()
     monkeypatch.setattr("crystallize.journal._next_number", lambda folder, name: 1)
     Journal.start(tmp_path, "a").close()
 
-    assert ["a-0001", "a-0002", "a-0003", "b-0001"] == [run.stem for run in list_runs(tmp_path)]
+    assert ["a-0001", "a-0002", "a-0004", "b-0001"] == [run.stem for run in list_runs(tmp_path)]
 
 
 @pytest.mark.parametrize("where", ["origin", "connect"])
@@ -169,15 +171,19 @@ def test_resume_compares_without_telling_secrets(tmp_path: Path) -> None:
         ctx = journal.context(FrozenContext, {"free": 1})
         assert 1 == ctx["free"]
     path = died(tmp_path, {}, FrozenContext[Needs])
-    with Journal.resume(path) as journal, pytest.raises(ResumeError, match="give again 'login'"):
+    with Journal.resume(path) as journal:
+        assert journal.context(FrozenContext[Needs])["login"] is None
+    path = died(tmp_path, {"login": {"user": "ann", "password": "hunter2"}}, FrozenContext[Needs])
+    with Journal.resume(path) as journal, pytest.raises(ResumeError, match=r"give again 'login' \(secret\)") as caught:
         journal.context(FrozenContext[Needs])
+    assert "ann" not in str(caught.value)
 
 
 def test_secret_has_to_be_given_again(tmp_path: Path) -> None:
     """A secret is in no file, and resuming names those that are missing."""
     path = died(tmp_path, {"lr": 0.1, "token": "hunter2"}, FrozenContext[Train])
     with Journal.resume(path) as journal:
-        with pytest.raises(ResumeError, match=r"no file has a secret, so give again 'token'; journal\.context"):
+        with pytest.raises(ResumeError, match=r"give again 'token' \(secret\); journal\.context"):
             journal.context(FrozenContext[Train])
         ctx = journal.context(FrozenContext[Train], {"token": "hunter2"})
         assert "hunter2" == ctx["token"].get_secret_value()
@@ -198,7 +204,7 @@ def test_one_context(tmp_path: Path) -> None:
     """A journal is of one context, and that of a resumed run is made by the journal."""
     with Journal.start(tmp_path, "run") as journal:
         FrozenContext({"a": 1}, sinks=[journal])
-        with pytest.raises(SchemaError, match="a journal is of one context"):
+        with pytest.raises(JournalError, match="a journal is of one context"):
             FrozenContext({"a": 1}, sinks=[journal])
     with Journal.resume(journal.path) as journal, pytest.raises(ResumeError, match=r"journal\.context"):
         FrozenContext({"a": 1}, sinks=[journal])
@@ -345,6 +351,7 @@ class Odd(BaseModel):
     hidden: Annotated[int, Field(exclude=True)] = 3
     live: Annotated[object, Shared] = None
     free: Any
+    mixed: Any
 
 
 def test_values_come_back(tmp_path: Path) -> None:
@@ -353,7 +360,7 @@ def test_values_come_back(tmp_path: Path) -> None:
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext[Odd], {"live": object()})
     ctx["pair"], ctx["table"], ctx["grown"] = pair, {"a": np.zeros((2, 0))}, [1]
-    ctx["day"], ctx["free"] = date(2024, 2, 29), {"a": (1, 2)}
+    ctx["day"], ctx["free"], ctx["mixed"] = date(2024, 2, 29), {"a": (1, 2)}, {"a": [np.ones(1), 2], "b": None}
     journal.close()
     run = load_run(journal.path, Odd)
 
@@ -362,8 +369,9 @@ def test_values_come_back(tmp_path: Path) -> None:
     assert np.array_equal(pair.one, found.pair.one, equal_nan=True)
     assert np.array_equal(pair.many[0], found.pair.many[0])
     assert (2, 0) == found.table["a"].shape
-    assert ([1, 0], date(2024, 2, 29), 3) == (found.grown, found.day, found.hidden)
-    assert {"live": "object", "free": "dict"} == dict(run.unrestorable)
+    assert ([1, 0], date(2024, 2, 29)) == (found.grown, found.day)
+    assert ([1.0], 2, None) == ([*found.mixed["a"][0]], found.mixed["a"][1], found.mixed["b"])
+    assert {"live": "object", "free": "dict", "hidden": "int"} == dict(run.unrestorable)
     plain = load_run(journal.path)
     assert ("2024-02-29", [1, 0]) == (plain.values["day"], plain.values["grown"])
     assert np.array_equal(pair.many[0], plain.values["pair"][1][0])
@@ -437,7 +445,10 @@ def test_other_schema(tmp_path: Path) -> None:
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext[Days], {"lr": 0.1, "day": [date(2024, 2, 29)]})
         ctx.record("loss", 1.0)
-    for kind, text in ((Less, "'lr' is not declared in"), (Strict, "key 'day' was written as list, and this schema")):
+    for kind, text in (
+        (Less, "'lr' is not declared in"),
+        (Strict, "key 'day' was written as list, and Strict does not take"),
+    ):
         with pytest.raises(JournalError, match=text):
             load_run(journal.path, kind).context
     with pytest.raises(JournalError, match="did you mean 'lost'"):
@@ -445,7 +456,7 @@ def test_other_schema(tmp_path: Path) -> None:
 
 
 def test_metric_of_another_type_on_resuming(tmp_path: Path) -> None:
-    """Points from when a tag had another type stay what they were, however many come after them."""
+    """Points from when a tag had another type are validated by the type that it has now."""
 
     class Text(TypedDict):
         epoch: str
@@ -462,7 +473,16 @@ def test_metric_of_another_type_on_resuming(tmp_path: Path) -> None:
         for at in range(10_000):
             ctx.record("loss", 0.5, {"epoch": at})
         tags = [tags["epoch"] for tags in ctx.metrics.get_tags("loss")]
-    assert [*map(str, range(5000)), *range(10_000)] == tags
+        assert [*range(5000), *range(10_000)] == tags
+
+    class Words(TypedDict):
+        epoch: Literal["one"]
+
+    class WordMetrics(MetricSchema):
+        loss = Metric(float, tags=Words)
+
+    with pytest.raises(JournalError, match="metric 'loss' was declared otherwise when the run measured it"):
+        load_run(journal.path, metrics=WordMetrics).context
 
 
 def test_array_without_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -571,3 +591,238 @@ def test_names_of_the_package() -> None:
     assert {"Journal", "Run", "load_run"} <= set(dir(crystallize))
     with pytest.raises(AttributeError, match="has no attribute 'jurnal'"):
         crystallize.jurnal
+
+
+def test_short_way_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the short way of a point meets, the long way takes the point in."""
+
+    def fail(value: object) -> bytes:
+        raise MemoryError
+
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+        with monkeypatch.context() as patch:
+            patch.setattr("crystallize.journal.to_json", fail)
+            ctx.record("loss", 0.5, {"epoch": 1})
+    assert (0.5,) == load_run(journal.path).metrics["loss"]
+
+
+def test_closing_with_a_full_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a run finds room in a spool that has none left."""
+    monkeypatch.setattr(spool, "CAPACITY", 4096)
+    monkeypatch.setattr("crystallize.journal.DELAY", 1000)
+    for room in range(60, 360, 20):
+        journal = Journal.start(tmp_path, "run")
+        ctx = journal.context(FrozenContext)
+        used = sum(24 + len(fact) for fact in journal._spool.pending)
+        ctx["a"] = "x" * (4096 - used - room)
+        journal.close()
+        run = load_run(journal.path)
+        assert ("finished", 1) == (run.status, len(run.values))
+
+
+def test_drainer_that_fails_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that records nothing more learns all the same that its file is gone."""
+    monkeypatch.setattr("crystallize.journal.DELAY", 0.01)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    journal.flush()
+    journal.path.unlink()
+    ctx["a"] = 1
+    journal._drainer.join(10)
+
+    assert "run-0001: the journal has failed and takes nothing more" in caplog.text
+    assert "moved or deleted" in caplog.text
+    with pytest.raises(JournalError, match="moved or deleted"):
+        journal.close()
+
+
+def test_forked_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a forked process does first is to let go of its parent's journal."""
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    monkeypatch.setattr("crystallize.journal._open_here", [journal])
+    crystallize.journal._after_fork()
+    with pytest.raises(SinkError, match="it belongs to the process that opened it"):
+        ctx["a"] = 1
+    journal.close()
+    journal._connection.close()
+
+
+def test_reader_meets_a_run_as_it_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spool that is emptied while it is read, since its run is being resumed, is no damage."""
+    path = died(tmp_path, {"lr": 0.1})
+    path.with_suffix(".spool").write_bytes(bytes(100))
+    answers = iter([False, True, True])
+    monkeypatch.setattr("crystallize.runs.is_locked", lambda spooled: next(answers))
+
+    assert 0.1 == load_run(path).values["lr"]
+
+
+def test_points_that_cannot_be_unpacked(tmp_path: Path) -> None:
+    """Points whose check is right and whose content is none are damage."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext).record("loss", 1)
+    connection = sqlite3.connect(journal.path, isolation_level=None)
+    database.update(connection, "points", "sequence > ?", 0, content=b"none")
+    connection.close()
+
+    with pytest.raises(DamagedRunError, match="a row of points cannot be read"):
+        load_run(journal.path).metrics
+    assert "a row of points cannot be read" in str(verify_run(journal.path))
+
+
+def test_database_that_another_program_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that cannot begin is an error that says who is in the way."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        journal.flush()
+        journal._connection.execute("PRAGMA busy_timeout=0")
+        other = sqlite3.connect(journal.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        ctx["a"] = 1
+        with pytest.raises(JournalError, match="another program holds it"):
+            journal.flush()
+        other.close()
+        with pytest.raises(JournalError, match="another program holds it"):
+            journal.close()
+    with Journal.resume(journal.path) as journal:
+        assert 1 == journal.context(FrozenContext)["a"]
+
+
+def test_file_that_nobody_may_read_beside_its_log(open_folder: Path) -> None:
+    """A run that died, and whose file may not be read, is an error that names it."""
+    path = died(open_folder, {"lr": 0.1})
+    path.with_name(f"{path.name}-wal").touch()
+    path.chmod(0)
+    with nobody(), pytest.raises(JournalError, match="run-0001"):
+        load_run(path)
+    path.chmod(0o644)
+
+
+def test_input_that_no_file_can_hold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the run began with and no file can hold has to be given again, also where it has a default."""
+
+    class Needs(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        model: Annotated[object, Shared] = None
+        score: float
+
+    path = died(tmp_path, {"model": object()}, FrozenContext[Needs])
+    with Journal.resume(path) as journal:
+        with pytest.raises(ResumeError, match=r"give again 'model' \(not restorable\)"):
+            journal.context(FrozenContext[Needs])
+        ctx = journal.context(FrozenContext[Needs], {"model": 5})
+        assert 5 == ctx["model"]
+
+
+def test_nested_model_with_a_default(tmp_path: Path) -> None:
+    """A model comes back with the defaults that it was not given."""
+
+    class Optimizer(BaseModel):
+        name: str = "sgd"
+        momentum: float = 0.9
+
+    class Needs(BaseModel):
+        optimizer: Optimizer = Optimizer()
+
+    path = died(tmp_path, {"optimizer": {"momentum": 0.5}}, FrozenContext[Needs])
+    with Journal.resume(path) as journal:
+        assert Optimizer(momentum=0.5) == journal.context(FrozenContext[Needs])["optimizer"]
+
+
+def test_results_of_what_is_done_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A step that finished after one that has to be done again stays, and a warning says what it had read."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        with ctx.step("fit") as step:
+            step["model"] = (1, 2)
+        with ctx.step("predict") as step:
+            step["answer"] = sum(step["model"])
+    caplog.clear()
+    with Journal.resume(journal.path) as journal:
+        ctx = journal.context(FrozenContext)
+        assert (False, True) == (ctx.provenance.finished("fit"), ctx.provenance.finished("predict"))
+    assert "step 'predict' finished, and had read 'model', which is to be written anew" in caplog.text
+
+
+def test_sets_have_one_order(tmp_path: Path) -> None:
+    """Equal sets look the same in the file, whatever order they are met in."""
+    digests = set()
+    for items in ({"alpha", "beta", "gamma", "delta"}, {"delta", "gamma", "beta", "alpha"}):
+
+        class Needs(BaseModel):
+            names: set[str]
+
+        path = died(tmp_path, {"names": items}, FrozenContext[Needs])
+        digests.add(load_run(path).entries["names"].stored.json)
+    assert {b'["alpha","beta","delta","gamma"]'} == digests
+
+
+def test_resumed_and_left_alone(tmp_path: Path) -> None:
+    """A run that is resumed without a context is not finished by that."""
+    path = died(tmp_path, {"lr": 0.1})
+    with Journal.resume(path):
+        pass
+    assert "died" == load_run(path).status
+
+
+def test_users_own_error_is_not_hidden(tmp_path: Path) -> None:
+    """What the user's code raised comes through a journal that cannot end, with a note that says so."""
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext)
+    journal.path.with_suffix(".spool").unlink()
+
+    def fail() -> None:
+        with journal:
+            raise ValueError("own")
+
+    with pytest.raises(ValueError, match="own") as caught:
+        fail()
+    assert "Besides, its journal could not be ended" in caught.value.__notes__[0]
+
+
+def test_what_is_no_context(tmp_path: Path) -> None:
+    """A schema, or a context, in place of a context's class is refused with what to write."""
+    with Journal.start(tmp_path, "run") as journal:
+        for wrong in (Train, FrozenContext({"a": 1}), 5):
+            kind: Any = wrong
+            with pytest.raises(SchemaError, match=r"write FrozenContext\["):
+                journal.context(kind)
+        with pytest.raises(JournalError, match="a journal stays in the process that opened it"):
+            copy.copy(journal)
+    with pytest.raises(JournalError, match="the journal is closed"):
+        journal.context(FrozenContext)
+
+
+def test_near_paths(tmp_path: Path) -> None:
+    """A path that is nearly a run's says which one was probably meant."""
+    path = died(tmp_path, {"lr": 0.1})
+    for near, text in (
+        (tmp_path, "this is a folder"),
+        (path.with_suffix(""), "did you mean 'run-0001.db'"),
+        (path.with_suffix(".spool"), "did you mean 'run-0001.db'"),
+    ):
+        with pytest.raises(RunNotFoundError, match=text):
+            load_run(near)
+
+
+def test_verify_misses_the_spool(tmp_path: Path) -> None:
+    """A run that died and was copied without its spool does not verify, since facts may be missing."""
+    path = died(tmp_path, {"lr": 0.1})
+    assert () == verify_run(path)
+    path.with_suffix(".spool").unlink()
+
+    assert "its spool is not beside it" in str(verify_run(path))
+
+
+def test_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the working directory was deleted a run starts all the same."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    Journal.start(tmp_path, "run").close()
+
+    assert "" == load_run(tmp_path / "run-0001.db").sessions[0].origin["folder"]

@@ -297,7 +297,7 @@ def test_a_second_writer(tmp_path: Path) -> None:
         ctx = opened.context(FrozenContext)
         with pytest.raises(RunInUseError, match="load_run reads it"):
             Journal.resume(opened.path)
-        assert "another process is writing" in in_a_process(resume_elsewhere, opened.path)
+        assert "is writing this run" in in_a_process(resume_elsewhere, opened.path)
         ctx.record("loss", 1)
     with Journal.resume(opened.path) as resumed:
         with pytest.raises(RunInUseError):

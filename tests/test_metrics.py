@@ -1337,3 +1337,21 @@ def test_a_bound_recorder_keeps_its_tags(count: int) -> None:
 
     assert tuple(map(float, range(count))) == ctx.metrics[TrainMetrics.loss]
     assert ({"epoch": 3, "split": "val"},) * count == ctx.metrics.get_tags(TrainMetrics.loss)
+
+
+def test_model_tags_that_nobody_validated() -> None:
+    """A list in tags that were made without validation is kept apart from whoever made them."""
+
+    class PlainTags(BaseModel):
+        epoch: int
+
+    class PlainMetrics(MetricSchema):
+        loss = Metric(float, tags=PlainTags)
+
+    metrics = FrozenMetrics(PlainMetrics)
+    epochs = [1]
+    metrics.series("loss").add(0.5, PlainTags.model_construct(epoch=epochs))
+    metrics.series("loss").bind(PlainTags.model_construct(epoch=epochs))(0.25)
+    epochs.append(2)
+
+    assert ({"epoch": [1]},) * 2 == metrics.get_tags("loss")

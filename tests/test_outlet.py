@@ -323,3 +323,26 @@ def test_many_points_and_a_sink() -> None:
     told = [event for event in sink.events if isinstance(event, MetricRecorded)]
     assert [(float(n), n) for n in range(10_000)] == [(event.value, event.position) for event in told]
     assert tuple(map(float, range(10_000))) == ctx.metrics["loss"]
+
+
+def test_events_left_by_an_interrupt_come_first() -> None:
+    """What a sink had still to be told when Ctrl-C came it is told before what comes after."""
+    told: list[str] = []
+
+    class Interrupted:
+        def handle(self, event: Event, /) -> None:
+            assert isinstance(event, KeyWritten)
+            told.append(event.key)
+            if event.key == "a":
+                raise KeyboardInterrupt
+
+        def close(self) -> None:
+            pass
+
+    ctx = FrozenContext(sinks=[Interrupted()])
+    outlet = ctx._state.outlet
+    with pytest.raises(KeyboardInterrupt):
+        outlet.tell(KeyWritten("a", 1, None), KeyWritten("b", 1, None))
+    outlet.tell(KeyWritten("c", 1, None))
+
+    assert ["a", "b", "c"] == told

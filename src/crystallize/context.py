@@ -82,6 +82,9 @@ class _Alias(types.GenericAlias):
 def unmade(kind: Any) -> Any:
     """Return an instance of a context's class, or of `FrozenContext[T]`, that holds nothing yet, not even a state."""
     if not isinstance(kind, _Alias):
+        if not (isinstance(kind, type) and issubclass(kind, FrozenContext)):
+            name = shape_name(kind) if isinstance(kind, type) else short(kind)
+            raise SchemaError(name, f"this takes the class of a context; write FrozenContext[{name}]")
         return kind.__new__(kind)
     cls: Any = kind.__origin__
     own = cls._default_shape
@@ -171,7 +174,7 @@ class State:
 
     def _told(self, declared: Key, name: str) -> Any:
         value = self.read(name)
-        return MASK if declared.secret or secrets_in(value) else value
+        return MASK if value is not None and (declared.secret or secrets_in(value)) else value
 
     def tell_inputs(self, known: Collection[str] = ()) -> None:
         """Tell the sinks what the context was made with, except for what they know from before."""

@@ -46,6 +46,7 @@ _MIGRATIONS: Final = (
         session INTEGER PRIMARY KEY,
         started TEXT NOT NULL,
         origin TEXT NOT NULL,
+        fingerprints TEXT,
         joined INTEGER UNIQUE,
         ended TEXT,
         outcome TEXT CHECK (outcome IN ('finished', 'failed')),
@@ -63,7 +64,7 @@ _MIGRATIONS: Final = (
         "check" INTEGER NOT NULL,
         PRIMARY KEY (session, name)
     ) STRICT;
-    CREATE TABLE "values" (
+    CREATE TABLE entries (
         sequence INTEGER PRIMARY KEY,
         session INTEGER NOT NULL REFERENCES sessions,
         step TEXT,
@@ -77,7 +78,7 @@ _MIGRATIONS: Final = (
         FOREIGN KEY (session, step) REFERENCES steps (session, name)
     ) STRICT;
     CREATE TABLE arrays (
-        sequence INTEGER NOT NULL REFERENCES "values",
+        sequence INTEGER NOT NULL REFERENCES entries,
         place INTEGER NOT NULL,
         npy BLOB NOT NULL,
         "check" INTEGER NOT NULL,
@@ -118,7 +119,7 @@ _ORDERS: Final = {
     "run": "id",
     "sessions": "session",
     "steps": "sequence",
-    "values": "sequence",
+    "entries": "sequence",
     "arrays": "sequence, place",
     "points": "branch, sequence",
     "contents": "sha256",
@@ -139,8 +140,8 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         DamagedRunError: It is no run, or a damaged one.
         JournalError: It is of a later version of crystallize, or cannot be opened.
     """
-    if not path.is_file():
-        raise RunNotFoundError(str(path), "there is no such run")
+    if not path.is_file() or path.suffix == ".spool":
+        raise RunNotFoundError(str(path), "there is no such run", _meant(path))
     with told(path):
         connection = _connection(path, "mode=rw") if write else _for_reading(path)
         try:
@@ -162,12 +163,20 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def _meant(path: Path) -> str:
+    """Say what was probably meant by a path at which there is no file."""
+    if path.is_dir():
+        return "this is a folder; name the file of a run in it, which ends in .db"
+    beside = path.with_name(f"{path.name}.db") if path.suffix != ".spool" else path.with_suffix(".db")
+    return f"did you mean {beside.name!r}?" if beside.is_file() else ""
+
+
 def _for_reading(path: Path) -> sqlite3.Connection:
     """Open a database so that nothing in it changes."""
     connection = _connection(path, "mode=ro")
     try:
         _pragma(connection, "application_id")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         connection.close()
         code = getattr(error, "sqlite_errorname", "")
         if code in ("SQLITE_READONLY_DIRECTORY", "SQLITE_CANTOPEN") and not path.with_name(f"{path.name}-wal").exists():
@@ -176,9 +185,6 @@ def _for_reading(path: Path) -> sqlite3.Connection:
         if code.startswith("SQLITE_READONLY"):
             # Its process died in the middle of a transaction, which has to be undone before it can be read.
             return _connection(path, "mode=rw")
-        raise
-    except sqlite3.DatabaseError:
-        connection.close()
         raise
     return connection
 
@@ -255,7 +261,7 @@ _ADVICE = {
     "READONLY": "the file or its folder cannot be written",
     "CANTOPEN": "the file or its folder cannot be read, or it is gone",
     "IOERR": "the disk does not take it, or it is full: make room, then go on with Journal.resume",
-    "BUSY": "another program holds it; close that one",
+    "BUSY": "another program holds it: close that one, then go on with Journal.resume",
 }
 
 
@@ -366,7 +372,7 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
         key, step, is_input, how, type_, digest = head
         text, *arrays = blobs
         row = (key, int(is_input), how, type_, text.decode(), digest)
-        insert(connection, "values", sequence, session, step, *row)
+        insert(connection, "entries", sequence, session, step, *row)
         for place, npy in enumerate(arrays):
             insert(connection, "arrays", sequence, place, npy)
     elif kind == ARTIFACT:
@@ -378,7 +384,10 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
         name, started = head
         insert(connection, "steps", session, name, sequence, started, None, None)
     elif kind == JOIN:
-        update(connection, "sessions", "session = ?", session, origin=to_json(head).decode(), joined=sequence)
+        came_from, fingerprints = (to_json(part).decode() for part in head)
+        update(
+            connection, "sessions", "session = ?", session, origin=came_from, fingerprints=fingerprints, joined=sequence
+        )
     elif kind == END:
         update(connection, "sessions", "session = ?", session, **head, finished=sequence)
     else:
@@ -411,7 +420,7 @@ def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
         SELECT sequence, 1 FROM steps UNION ALL SELECT finished, 1 FROM steps WHERE finished IS NOT NULL
         UNION ALL SELECT joined, 1 FROM sessions WHERE joined IS NOT NULL
         UNION ALL SELECT finished, 1 FROM sessions WHERE finished IS NOT NULL
-        UNION ALL SELECT sequence, 1 FROM "values" UNION ALL SELECT sequence, 1 FROM artifacts
+        UNION ALL SELECT sequence, 1 FROM entries UNION ALL SELECT sequence, 1 FROM artifacts
         UNION ALL SELECT sequence, count FROM points WHERE branch = '' ORDER BY 1
         """
     )

@@ -617,7 +617,10 @@ class FinishedStepError(InvalidStepError):
     """
 
     def __init__(self, step: str) -> None:
-        reason = f"it finished before the run was resumed; ask first: if not ctx.provenance.finished({step!r}): ..."
+        reason = (
+            f"it finished before the run was resumed; ask first: if not ctx.provenance.finished({step!r}): ...; "
+            "where several are of one name, give each a name of its own"
+        )
         super().__init__(repr(step), reason)
         self.args = (step,)
         self.step = step
@@ -698,7 +701,9 @@ class RunInUseError(JournalError):
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            path, "another process is writing this run", "a run has one writer; load_run reads it meanwhile"
+            path,
+            "another process, or another journal of this one, is writing this run",
+            "a run has one writer; load_run reads it meanwhile",
         )
         self.args = (path,)
 

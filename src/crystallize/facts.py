@@ -20,7 +20,7 @@ from .values import PLAIN, same
 
 __all__ = [
     *("ARTIFACT", "END", "FINISH", "JOIN", "KEY", "LONGEST", "POINT", "START", "Encoder", "How", "Stored"),
-    *("decoded_point", "joined", "look_at", "parted", "restore"),
+    *("decoded_point", "fingerprints", "joined", "look_at", "parted", "restore"),
 ]
 
 POINT: Final = b"["
@@ -75,6 +75,15 @@ def parted(payload: bytes) -> tuple[Any, list[bytes]]:
         blobs.append(rest[:size])
         rest = rest[size:]
     return head, blobs
+
+
+def fingerprints(schema: Schema, metrics: type[MetricSchema] | None) -> dict[str, Any]:
+    """Return what tells whether values and points of a run are of the types that a schema has."""
+    return {
+        "keys": {name: key.fingerprint() for name, key in schema.keys.items()},
+        "others": schema.others and schema.others.fingerprint(),
+        "metrics": {name: metric.checks.fingerprint for name, metric in (metrics.metrics if metrics else {}).items()},
+    }
 
 
 class Encoder:
@@ -150,9 +159,9 @@ class Encoder:
     def _key(self, event: KeyWritten) -> bytes:
         key = self._schema.key(event.key)
         # An untyped key may hold a secret too; then the event has the mask itself, and not a text that is equal.
-        if key.secret or event.value is MASK:
+        if event.value is MASK or (key.secret and event.value is not None):
             stored = Stored("secret", "", b"null")
-        elif key.shared and type(event.value) not in PLAIN:
+        elif key.excluded or (key.shared and type(event.value) not in PLAIN):
             stored = self._refused("key", event.key, event.value)
         else:
             stored = self._stored("key", event.key, key, event.value)
@@ -190,7 +199,9 @@ def store(key: Key, value: Any) -> Stored:
 
     kind = type_name(type(value))
     try:
-        text = to_json(value if type(value) in PLAIN else key.dump(value, apart))
+        dumped = value if type(value) in PLAIN else key.dump(value, apart)
+        # A set has no order, and what is equal should look the same.
+        text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
         if type(value) in PLAIN and len(text) < LONGEST:
             return Stored("json", kind, text)
         parts = tuple(map(_npy, arrays))

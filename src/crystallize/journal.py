@@ -14,19 +14,20 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from pydantic_core import to_json
 
 from .artifacts import unfit_name
 from .context import FrozenContext, State, unmade
 from .database import ROW, apply, connect, create, insert, state_of, transaction
-from .errors import JournalError, ResumeError, SchemaError
+from .errors import JournalError, ResumeError
 from .events import Event, MetricRecorded, StepFinished
-from .facts import END, JOIN, LONGEST, Encoder, joined
+from .facts import END, JOIN, LONGEST, Encoder, fingerprints, joined
 from .logging_context import told_of
 from .metrics import MetricSchema
 from .origin import Origin, origin
@@ -46,6 +47,9 @@ DELAY: Final = 0.1
 """Seconds that they wait, at the most."""
 TOGETHER: Final = 16 * BATCH
 """Facts in one transaction, at the most: while more come than it can take, a commit a batch would take too long."""
+
+_LONGEST_ENDING: Final = "-0001.spool.new"
+"""What the name of a run's file may end in."""
 
 _log = logging.getLogger("crystallize")
 
@@ -112,7 +116,8 @@ class Journal:
         Raises:
             JournalError: The file cannot be made, or the name cannot be a file's.
         """
-        if reason := unfit_name(name) if isinstance(name, str) else "its name should be a str":
+        text = name if isinstance(name, str) else ""
+        if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
             raise JournalError(short(name), f"cannot name a run so: {reason}")
         folder = Path(folder)
         try:
@@ -213,34 +218,44 @@ class Journal:
             The context, with this journal as its first sink.
 
         Raises:
-            ResumeError: A secret is not given again, or the run is not one of this schema and these metrics.
+            ResumeError: A secret, or another input that no file can hold, is not given again.
+            JournalError: The run is not one of this schema and these metrics, or the journal is closed.
+            SchemaError: `kind` is not the class of a context.
             InvalidInitialError: The initial values are not allowed, or not those that the run began with.
         """
+        if self._closed is not None:
+            raise self._refusal()
         made: FrozenContext[_T] = unmade(kind)
         content = self._resumed
         if content is None:
             made.__init__(initial, logger, metrics=metrics, sinks=(self, *sinks))  # type: ignore[misc]  # as a call does
             return made
-        secrets = [value.key for value in content.values if value.is_input and value.missing == "secret"]
         given: Any = {} if initial is None else initial
-        is_mapping = hasattr(given, "keys")
-        missing = [key for key in secrets if not (key in given if is_mapping else hasattr(given, key))]
+        is_there = given.__contains__ if hasattr(given, "keys") else partial(hasattr, given)
+        lost = {value.key: value for value in content.values if value.is_input and value.missing}
+        missing = [f"{key!r} ({one.missing})" for key, one in lost.items() if not is_there(key)]
         if missing:
-            names = ", ".join(map(repr, dict.fromkeys(missing)))
-            reason = f"no file has a secret, so give again {names}"
-            raise ResumeError(str(self.path), reason, f"journal.context(..., {{{missing[0]!r}: ...}})")
+            example = ", ".join(f"{key!r}: ..." for key in lost)
+            reason = f"the file does not have all that the run began with: give again {', '.join(missing)}"
+            raise ResumeError(str(self.path), reason, f"journal.context(..., {{{example}}})")
 
         def restore(state: State) -> None:
             fill(state, content, content.undone)
             self._restores = True
 
         made._make(initial, logger, metrics, (self, *sinks), restore)
+        for record in made.provenance.steps:
+            if record.error is None and (gone := [key for key in record.reads if key not in made._state.cells]):
+                text = "%s: step %r finished, and had read %s, which is to be written anew; its own results stay"
+                _log.warning(text, self.name, record.name, ", ".join(map(repr, gone)))
         return made
 
     def _join(self, state: State) -> None:
         """Learn whose journal this is; called by the context, before it tells anything."""
         if self._state is not None:
-            raise SchemaError("sinks", f"a journal is of one context, and {self.name} has one already; start another")
+            raise JournalError(
+                str(self.path), "a journal is of one context, and this one has it already", "start another"
+            )
         if self._resumed is not None and not self._restores:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
@@ -251,7 +266,7 @@ class Journal:
         # Not before now, since only the context knows what is secret in them.
         held = state.held()
         came_from: Origin = {**self._origin, "arguments": [masked(legible(one), held) for one in sys.orig_argv]}
-        self._spool.append(joined(JOIN, came_from))
+        self._spool.append(joined(JOIN, [came_from, fingerprints(state.schema, state.metrics.schema)]))
 
     def _warn(self, what: str, name: str, kind: str) -> None:
         _log.warning(
@@ -402,7 +417,9 @@ class Journal:
             return
         try:
             ended = self._started + timedelta(seconds=perf_counter() - self._clock)
-            fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
+            # Whoever resumes a run and makes no context has not ended it.
+            came_to = None if self._state is None and self._resumed is not None else outcome
+            fact = joined(END, {"ended": ended.isoformat(), "outcome": came_to, "error": error})
             if self._failure is None and not self._spool.append(fact):
                 self._make_room(fact)
             self.flush()
@@ -437,8 +454,17 @@ class Journal:
         """End the run: as finished, or as failed if an exception comes through."""
         if raised is None:
             self.close()
-        else:
+            return
+        try:
             self._close("failed", told_of(raised, {} if self._state is None else self._state.held()))
+        except JournalError as error:
+            # In place of what the user's own code raised it would hide that.
+            raised.add_note(f"Besides, its journal could not be ended: {error}")
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a journal stays in its process."""
+        reason = "a journal stays in the process that opened it; a copy of its context has no sinks"
+        raise JournalError(str(self.path), reason)
 
     def __repr__(self) -> str:
         return f"Journal({self.name})"
@@ -487,7 +513,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _session_row(came_from: Origin) -> tuple[str | None, ...]:
-    return datetime.now(UTC).isoformat(), to_json(came_from).decode(), *[None] * 5
+    return datetime.now(UTC).isoformat(), to_json(came_from).decode(), *[None] * 6
 
 
 def _next_number(folder: Path, name: str) -> int:

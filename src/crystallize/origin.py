@@ -38,7 +38,7 @@ def origin() -> Origin:
     changes = None if commit is None else _git("status", "--porcelain", "--untracked-files=no")
     return {
         "arguments": [],
-        "folder": legible(os.getcwd()),
+        "folder": _folder(),
         "commit": commit,
         "dirty": None if changes is None else changes != "",
         "python": platform.python_version(),
@@ -47,6 +47,13 @@ def origin() -> Origin:
         "pid": os.getpid(),
         "packages": packages_in_use(),
     }
+
+
+def _folder() -> str:
+    try:
+        return legible(os.getcwd())
+    except FileNotFoundError:  # deleted since
+        return ""
 
 
 def packages_in_use() -> dict[str, str]:

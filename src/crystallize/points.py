@@ -335,11 +335,7 @@ class _Block(NamedTuple):
         """Pack points."""
         values, tags, numbers = tail[0::3], tail[1::3], _pack(tail[2::3], int)
         kind, kinds = layout
-        try:
-            return cls(_pack(values, kind), numbers, *_columns(tags, kinds))
-        except (KeyError, TypeError):
-            # Points that were restored are of the schema of their time.
-            return cls(_pack(values), numbers, *_columns(tags, {}))
+        return cls(_pack(values, kind), numbers, *_columns(tags, kinds))
 
     @property
     def values(self) -> Iterable[Any]:

@@ -65,6 +65,8 @@ class Session(NamedTuple):
     """What ended it, if an exception did."""
     origin: Origin
     """What is needed to repeat it."""
+    fingerprints: dict[str, Any]
+    """Of the types that its schema and its metrics had."""
 
 
 class Attempt(NamedTuple):
@@ -204,7 +206,7 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> 
         running=running,
         sessions=tuple(map(_session, rows(path, connection, "sessions"))),
         attempts=tuple(map(_attempt, rows(path, connection, "steps"))),
-        values=tuple(_value(row, arrays) for row in rows(path, connection, "values")),
+        values=tuple(_value(row, arrays) for row in rows(path, connection, "entries")),
         points=tuple((session, content) for _, _, session, _, content in rows(path, connection, "points")),
         artifacts=tuple(
             (session, Artifact(name, contents[sha256], step))
@@ -214,8 +216,9 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> 
 
 
 def _session(row: tuple[Any, ...]) -> Session:
-    number, started, origin, _, ended, outcome, error, _ = row
-    return Session(number, _time(started), ended and _time(ended), outcome, error, from_json(origin))
+    number, started, origin, fingerprints, _, ended, outcome, error, _ = row
+    known = {} if fingerprints is None else from_json(fingerprints)
+    return Session(number, _time(started), ended and _time(ended), outcome, error, from_json(origin), known)
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:
@@ -276,20 +279,24 @@ def _restore_key(state: State, content: Content, value: Entry) -> None:
     try:
         key = state.schema.key(value.key)
     except KeyLookupError as error:
-        raise JournalError(str(content.path), f"the run holds what the schema does not declare: {error}") from error
+        reason = f"the run holds what {state.schema.name} does not declare: {error}"
+        raise JournalError(str(content.path), reason, "use the schema that the run was written with") from error
     try:
         # Without a schema JSON is all that there is to give.
-        given = look_at(value.stored) if state.schema is Schema.untyped() else restore(value.stored, key)
+        if state.schema is Schema.untyped():
+            given = look_at(value.stored)
+        elif _key_fingerprint(content, value) == key.fingerprint():
+            given = restore(value.stored, key)
+        else:
+            given = key.validate(look_at(value.stored)) if value.stored.arrays else key.validate_json(value.stored.json)
     except ImportError as error:
         reason = f"key {value.key!r} holds an array, and {error.name} is not installed"
         raise JournalError(str(content.path), reason) from error
     except Exception as error:  # whatever a user's validator raises
-        reason = f"key {value.key!r} was written as {value.stored.type}, and this schema does not take that back"
-        raise JournalError(str(content.path), reason, "load it with the schema that it was written with") from error
-    if value.key in state.cells:
-        # Given anew on resuming, or written again by a step that was done again.
-        state.cells.pop(value.key)
-        state.shared.pop(value.key, None)
+        reason = (
+            f"key {value.key!r} was written as {value.stored.type}, and {state.schema.name} does not take that back"
+        )
+        raise JournalError(str(content.path), reason, "use the schema that the run was written with") from error
     state.write(value.key, given, Scope(value.step), is_input=value.is_input, trusted=True)
 
 
@@ -299,6 +306,8 @@ def _fill_metrics(
     dropped: frozenset[tuple[int, str | None]],
     numbers: Mapping[str | None, int],
 ) -> None:
+    known = {one.number: one.fingerprints.get("metrics", {}) for one in content.sessions}
+    changed: set[tuple[int, str]] = set()
     for session, packed in content.points:
         logs: dict[str, Any] = {}
         for point in points_of(content.path, packed):
@@ -309,8 +318,13 @@ def _fill_metrics(
                 raise DamagedRunError(str(content.path), f"points were recorded by step {step!r}, which is not there")
             if name not in logs:
                 logs[name] = _channel(metrics, content, name)
+                checks = logs[name].metric and logs[name].metric.checks
+                if checks is not None and known.get(session, {}).get(name) != checks.fingerprint:
+                    changed.add((session, name))
             channel = logs[name]
-            if more:
+            if (session, name) in changed:
+                value, tags = _under_other_metrics(content, channel, value, tags)
+            elif more:
                 decoded = decoded_point(point, channel.metric and channel.metric.checks)
                 if decoded is None:
                     continue
@@ -322,11 +336,31 @@ def _fill_metrics(
                 channel.log.seal()
 
 
+def _under_other_metrics(
+    content: Content, channel: Any, value: Any, tags: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Validate a point that was recorded when its metric was declared otherwise."""
+    try:
+        kept: tuple[Any, dict[str, Any]] = channel.prepare(value, tags)
+    except MetricError as error:
+        reason = f"metric {channel.name!r} was declared otherwise when the run measured it: {error}"
+        raise JournalError(str(content.path), reason, "use the metrics that the run was written with") from error
+    return kept
+
+
+def _key_fingerprint(content: Content, value: Entry) -> str | None:
+    """Return what tells of which type a key was when it was written."""
+    (known,) = (one.fingerprints for one in content.sessions if one.number == value.session)
+    found: str | None = known.get("keys", {}).get(value.key, known.get("others"))
+    return found
+
+
 def _channel(metrics: FrozenMetrics, content: Content, name: str) -> Any:
     try:
         return metrics._store.open(name)
     except MetricError as error:
-        raise JournalError(str(content.path), f"the run measured what the schema does not declare: {error}") from error
+        reason = f"the run measured what the schema does not declare: {error}"
+        raise JournalError(str(content.path), reason, "use the metrics that the run was written with") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -553,6 +587,8 @@ def _problems(path: Path) -> Iterator[str]:
     with closing(connect(path)) as connection:
         yield from problems_in(path, connection)
     content = read(path)
+    if not content.running and content.last.ended is None and not path.with_suffix(".spool").exists():
+        yield "the run did not end, and its spool is not beside it: what it had not drained is missing"
     for _, packed in content.points:
         points_of(path, packed)
 

@@ -4,6 +4,7 @@ This file alone knows what pydantic-core makes of a type. A context is not one d
 so each key's validator is taken out of the schema's own, with its definitions and its model's config.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
@@ -104,12 +105,16 @@ class Key:
     validates_default: bool
     shared: bool
     output: bool
+    excluded: bool
+    """Whether it is to be left out wherever values are written out."""
     secret: bool
     """Whether its type holds a secret anywhere."""
     required: bool
     """Whether a snapshot needs it to be written."""
     beside: Collection[str] | None
     """The keys that its validators may look at; None where that is any key."""
+    fingerprint: Callable[[], str]
+    """Returns what is the same in every process for the same type, and another for any other."""
 
     @property
     def is_input(self) -> bool:
@@ -213,6 +218,23 @@ def digest(content: bytes) -> str:
     from hashlib import blake2b  # here, since importing the package is to cost little
 
     return blake2b(content, digest_size=16).hexdigest()
+
+
+def _stable(node: Any) -> Any:
+    """Return a core schema without what differs from process to process, and without what has no say in validation."""
+    if isinstance(node, dict):
+        return sorted((str(name), _stable(part)) for name, part in node.items() if name not in _SILENT)
+    if isinstance(node, (list, tuple, set, frozenset)):
+        return [_stable(part) for part in node]
+    if isinstance(node, str):
+        # What recursive types are referred to by ends in the address of a class.
+        return re.sub(r":\d+", "", node)
+    if callable(node):
+        return f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}"
+    return repr(node)
+
+
+_SILENT = frozenset({"metadata", "serialization", "default", "default_factory"})
 
 
 def _json(value: Any) -> str:
@@ -498,6 +520,12 @@ class MetricChecks:
         assert others is not None
         return others
 
+    @property
+    def fingerprint(self) -> str:
+        """What is the same in every process for the same types of values and tags."""
+        keys = [self.value_key, *(self.tag_keys[name] for name in sorted(self.tag_keys))]
+        return digest(",".join([*sorted(self.tag_keys), *(key.fingerprint() for key in keys)]).encode())
+
     def _take_tags(self, metric: str, tags: Any) -> None:
         if not is_typeddict(get_origin(tags) or tags) and not _is_model(get_origin(tags) or tags):
             raise SchemaError(f"metric {metric!r}", f"its tags are a TypedDict or a model, not {shape_name(tags)}")
@@ -777,9 +805,11 @@ class _Core:
             ),
             shared=Shared.__name__ in marks,
             output=Output.__name__ in marks,
+            excluded=bool(field.get("serialization_exclude")),
             secret=any(_is_secret(part) for part in parts),
             required=not optional,
             beside=self.fields.keys() if self.others is None else None,
+            fingerprint=lambda: digest(repr(_stable(own)).encode()),
         )
 
 

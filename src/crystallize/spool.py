@@ -115,7 +115,7 @@ class Spool:
                 os.close(descriptor)
             # Readers hold it for an instant.
             sleep(0.01)
-        raise RunInUseError(str(path))
+        raise RunInUseError(str(path.with_suffix(".db")))
 
     def begin(self, run: bytes, session: int, last: int) -> None:
         """Empty it.

@@ -228,7 +228,8 @@ def same(one: Any, other: Any) -> bool:
     if hasattr(one, "dtype") and hasattr(one, "tobytes"):
         return bool((one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes()))
     if isinstance(one, BaseModel) or is_dataclass(one):
-        beside = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+        # As Pydantic's own comparison, without which fields were set: JSON does not say.
+        beside = ("__pydantic_extra__", "__pydantic_private__")
         return all(same(getattr(one, name, None), getattr(other, name, None)) for name in (*_declared(cls), *beside))
     if isinstance(one, dict):
         return same(list(one.items()), list(other.items()))

@@ -1,0 +1,120 @@
+"""The spool by itself: claiming, taking over, and what is in the way of that."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from crystallize import JournalError, RunInUseError, spool
+from crystallize.spool import Spool, is_locked, spooled
+
+RUN = bytes(range(16))
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "CAPACITY", 4096)
+    monkeypatch.setattr(spool, "_TRIES", 3)
+
+
+def made(path: Path) -> Spool:
+    found = Spool.claim(path, RUN)
+    assert found is not None
+    found.begin(RUN, 1, 0)
+    return found
+
+
+def test_claims_once(tmp_path: Path) -> None:
+    """A spool is made where there is none, by one alone, and is there as a whole or not at all."""
+    path = tmp_path / "a.spool"
+    first = made(path)
+    assert Spool.claim(path, RUN) is None
+    assert is_locked(path)
+    with pytest.raises(RunInUseError):
+        Spool.open(path, RUN, 1, 0)
+    first.close(delete=True)
+    assert [] == list(tmp_path.iterdir())
+    assert not is_locked(path)
+
+
+def test_somebody_else_is_making_it(tmp_path: Path) -> None:
+    """While somebody is making a spool, nobody else does."""
+    path = tmp_path / "a.spool"
+    descriptor = os.open(tmp_path / "a.spool.new", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    assert Spool.claim(path, RUN) is None
+    with pytest.raises(RunInUseError):
+        Spool.open(path, RUN, 1, 0)
+    os.close(descriptor)
+    made(path).close()
+
+
+def test_takes_over_what_is_left(tmp_path: Path) -> None:
+    """A spool whose writer is gone is taken over with what is in it; one that is not there is made."""
+    path = tmp_path / "a.spool"
+    first = made(path)
+    assert first.append(b"[1]")
+    assert first.append(b"[2]")
+    assert not first.append(bytes(4096))
+    first.close()
+    second = Spool.open(path, RUN, 1, 2)
+    assert [b"[1]", b"[2]"] == [*spooled(path, RUN, 1, 0)]
+    assert [b"[2]"] == [*spooled(path, RUN, 1, 1)]
+    second.close(delete=True)
+    Spool.open(path, RUN, 1, 2).close()
+    assert [] == [*spooled(path, RUN, 1, 2)]
+
+
+def test_let_go_gives_the_lock_back(tmp_path: Path) -> None:
+    """A forked process lets go of the file, and leaves it where it is."""
+    path = tmp_path / "a.spool"
+    made(path).let_go()
+    assert not is_locked(path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "link"])
+def test_file_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Whatever the system refuses in making it is one error, which names the file, and nothing is left behind."""
+
+    def refuse(*given: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(JournalError, match=r"a\.spool: its spool cannot be made \(.*denied"):
+            Spool.claim(tmp_path / "a.spool", RUN)
+    assert not (tmp_path / "a.spool").exists()
+
+
+def test_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for it, the error says so and what to do."""
+
+    def refuse(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(JournalError, match=r"there is no room for its spool .*; make room"):
+        Spool.claim(tmp_path / "a.spool", RUN)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spool that may not be opened, or read, is an error that names it."""
+    path = tmp_path / "a.spool"
+    made(path).close()
+
+    def refuse(*given: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(JournalError, match=r"a\.spool: its spool cannot be opened"):
+            Spool.open(path, RUN, 1, 0)
+        with pytest.raises(JournalError, match=r"a\.spool: the spool of this run cannot be read"):
+            is_locked(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(JournalError, match="cannot be read"):
+        next(spooled(path, RUN, 1, 0))
