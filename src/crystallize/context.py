@@ -85,7 +85,7 @@ def unmade(kind: Any) -> Any:
         if not (isinstance(kind, type) and issubclass(kind, FrozenContext)):
             name = shape_name(kind) if isinstance(kind, type) else short(kind)
             raise SchemaError(name, f"this takes the class of a context; write FrozenContext[{name}]")
-        return kind.__new__(kind)
+        return object.__new__(kind)
     cls: Any = kind.__origin__
     own = cls._default_shape
     made = cls.__new__(cls)

@@ -296,9 +296,8 @@ class Journal:
     def _shorten(self) -> None:
         """Put a shorter way in place of `handle` for as long as all goes well: it only succeeds, or calls `handle`."""
         handle, wake = type(self).handle.__get__(self), self._wake.set
-        plain, append, pending, batch, longest = (
-            *(self._encoder.plain, self._spool.append, self._spool.pending, BATCH, LONGEST),
-        )
+        plain, append, pending = self._encoder.plain, self._spool.append, self._spool.pending
+        batch, longest = BATCH, LONGEST
 
         def handle_shortly(event: Event, /) -> None:
             if type(event) is MetricRecorded and event[0] in plain:
