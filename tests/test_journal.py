@@ -3,6 +3,7 @@
 import copy
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -672,6 +673,19 @@ def test_points_that_cannot_be_unpacked(tmp_path: Path) -> None:
     with pytest.raises(DamagedRunError, match="a row of points cannot be read"):
         load_run(journal.path).metrics
     assert "a row of points cannot be read" in str(verify_run(journal.path))
+
+
+def test_points_of_a_step_that_is_not_there(tmp_path: Path) -> None:
+    """Points by a step that nobody opened are damage, though their check is right."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext).record("loss", 1)
+    connection = sqlite3.connect(journal.path, isolation_level=None)
+    database.update(connection, "points", "sequence > ?", 0, content=zlib.compress(b'[["loss",1,{},"fit"]]'))
+    connection.close()
+
+    with pytest.raises(DamagedRunError, match="points were recorded by step 'fit', which is not there"):
+        load_run(journal.path).metrics
+    assert ("points were recorded by step 'fit', which is not there",) == verify_run(journal.path)
 
 
 def test_database_that_another_program_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from crystallize import (
     load_run,
     spool,
 )
-from crystallize.database import check_of
+from crystallize.database import check_of, salt_of
 from crystallize.runs import Run, find_run, list_runs, verify_run
 from crystallize.values import same
 
@@ -502,7 +502,9 @@ def test_no_code_is_run(finished: Path) -> None:
     for npy in (npy_of(Evil()), pickle.dumps(Evil())):
         connection = sqlite3.connect(finished, isolation_level=None)
         (row,) = connection.execute("SELECT sequence, place FROM arrays").fetchall()
-        connection.execute('UPDATE arrays SET npy = ?, "check" = ?', (npy, check_of([*row, npy])))
+        connection.execute(
+            'UPDATE arrays SET npy = ?, "check" = ?', (npy, check_of([*row, npy], salt_of(connection, "arrays")))
+        )
         connection.close()
         assert () != verify_run(finished)
         for act in (look, go_on):

@@ -1,7 +1,7 @@
 """The database of a run: its tables, and how what is in them is checked.
 
-Every row carries a CRC-32 of all its columns, and every fact its sequence, from 1 on without a hole. So whatever is
-read is what was written, or an error.
+Every row carries a CRC-32 of its run and all its columns, and every fact its sequence, from 1 on without a hole. So
+whatever is read is what was written, or an error.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from .facts import ARTIFACT, END, JOIN, KEY, POINT, START, parted
 
 __all__ = [
     *("ROW", "apply", "check_of", "connect", "create", "insert", "missing_in", "points_of", "problems_in", "rows"),
-    *("state_of", "transaction"),
+    *("salt_of", "state_of", "transaction", "update"),
 ]
 
 ROW: Final = 1000
@@ -294,15 +294,22 @@ def state_of(path: Path, connection: sqlite3.Connection) -> tuple[bytes, int, in
     return identity, drained, sessions[-1]
 
 
-def check_of(columns: Iterable[Any]) -> int:
-    """Return the CRC-32 of the columns of a row."""
-    return crc32(to_json([crc32(column) if isinstance(column, bytes) else column for column in columns]))
+def check_of(columns: Iterable[Any], salt: int = 0) -> int:
+    """Return the CRC-32 of the columns of a row, begun with that of its run."""
+    return crc32(to_json([crc32(column) if isinstance(column, bytes) else column for column in columns]), salt)
+
+
+def salt_of(connection: sqlite3.Connection, table: str) -> int:
+    """Return what the checks of a table begin with: a row of one run is none of another."""
+    identity = None if table == "run" else connection.execute("SELECT identity FROM run").fetchone()
+    return 0 if identity is None else crc32(identity[0])
 
 
 def insert(connection: sqlite3.Connection, table: str, *columns: Any) -> None:
     """Add a row, with its check."""
     places = ", ".join("?" * (len(columns) + 1))
-    connection.execute(f'INSERT INTO "{table}" VALUES ({places})', (*columns, check_of(columns)))
+    check = check_of(columns, salt_of(connection, table))
+    connection.execute(f'INSERT INTO "{table}" VALUES ({places})', (*columns, check))
 
 
 def update(connection: sqlite3.Connection, table: str, where: str, *of: Any, **changes: Any) -> None:
@@ -310,7 +317,7 @@ def update(connection: sqlite3.Connection, table: str, where: str, *of: Any, **c
     cursor = connection.execute(f'SELECT * FROM "{table}" WHERE {where}', of)
     names = [column[0] for column in cursor.description]
     row = dict(zip(names, cursor.fetchone(), strict=True)) | changes
-    row["check"] = check_of(list(row.values())[:-1])
+    row["check"] = check_of(list(row.values())[:-1], salt_of(connection, table))
     placed = ", ".join(f'"{name}" = ?' for name in row)
     connection.execute(f'UPDATE "{table}" SET {placed} WHERE {where}', (*row.values(), *of))
 
@@ -321,8 +328,9 @@ def rows(path: Path, connection: sqlite3.Connection, table: str) -> Iterator[tup
     Raises:
         DamagedRunError: A row is not what was written.
     """
+    salt = salt_of(connection, table)
     for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY {_ORDERS[table]}'):
-        if check_of(row[:-1]) != row[-1]:
+        if check_of(row[:-1], salt) != row[-1]:
             raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", _VERIFY)
         yield row[:-1]
 
@@ -403,8 +411,9 @@ def problems_in(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
         for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
             yield f"row {row} of {table} refers to what {parent} has not"
         for table in _ORDERS:
+            salt = salt_of(connection, table)
             for row in connection.execute(f'SELECT * FROM "{table}"'):
-                if check_of(row[:-1]) != row[-1]:
+                if check_of(row[:-1], salt) != row[-1]:
                     yield f"a row of {table} was changed: {row[0]!r}"
         for sha256, data in connection.execute("SELECT sha256, data FROM contents"):
             if hashlib.sha256(data).hexdigest() != sha256:

@@ -28,12 +28,12 @@
     ├── InvalidStepError (ValueError)         a name that cannot be a step's
     │   └── FinishedStepError                 a step that had finished before the run was resumed
     ├── StepClosedError (RuntimeError)        a step used after it ended
-    ├── SinkError (RuntimeError)              sinks failed; the context itself holds
-    └── JournalError (RuntimeError)           what a journal, or a run in a file, cannot do
-        ├── RunNotFoundError (LookupError)    there is no such run
-        ├── RunInUseError                     another process is writing it
-        ├── DamagedRunError                   what was written cannot all be read
-        └── ResumeError (ValueError)          a run that cannot go on as it was asked to
+    ├── JournalError (RuntimeError)           what a journal, or a run in a file, cannot do
+    │   ├── RunNotFoundError (LookupError)    there is no such run
+    │   ├── RunInUseError                     somebody else is writing it
+    │   ├── DamagedRunError                   what was written cannot all be read
+    │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
+    └── SinkError (RuntimeError)              sinks failed; the context itself holds
 
 The facts of an error are its attributes, and they are its arguments too, so it pickles.
 """

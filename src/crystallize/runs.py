@@ -589,8 +589,11 @@ def _problems(path: Path) -> Iterator[str]:
     content = read(path)
     if not content.running and content.last.ended is None and not path.with_suffix(".spool").exists():
         yield "the run did not end, and its spool is not beside it: what it had not drained is missing"
-    for _, packed in content.points:
-        points_of(path, packed)
+    opened = {(one.session, one.step) for one in content.attempts}
+    recorded = {(session, point[3]) for session, packed in content.points for point in points_of(path, packed)}
+    for _, step in recorded - opened:
+        if step is not None:
+            yield f"points were recorded by step {step!r}, which is not there"
 
 
 class Difference(NamedTuple):
@@ -608,7 +611,7 @@ def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
     """Compare two runs: what they began with and what came out, times aside.
 
     Returns:
-        What they differ in: first inputs, then values, metrics, steps and artifacts.
+        The differences, first those of inputs, then of values, metrics, steps and artifacts.
     """
     found = []
     for what, left, right in zip(_PARTS, _facts(one), _facts(other), strict=True):
