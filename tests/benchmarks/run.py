@@ -145,7 +145,7 @@ def table(results: list[Result]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}" if one.ratio >= 0.02 else f"{one.ratio:.4f}"
         middle = "" if one.middle_ratio is None else f"{one.middle_ratio:.2f}"
         cells = (
             f"`{one.path}`" if "(" in one.path or "[" in one.path or ".lr" in one.path else one.path,
