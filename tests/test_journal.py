@@ -1,8 +1,11 @@
 """The journal as its users meet it: starting, resuming, what is given back, and what is said when that cannot be."""
 
 import copy
+import gc
 import os
 import sqlite3
+import threading
+import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -840,3 +843,35 @@ def test_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Journal.start(tmp_path, "run").close()
 
     assert "" == load_run(tmp_path / "run-0001.db").sessions[0].origin["folder"]
+
+
+def test_journal_that_nobody_has(tmp_path: Path) -> None:
+    """A journal that is dropped without closing gives its lock back, and its thread ends."""
+    journal = Journal.start(tmp_path, "run")
+    path, drainer, gone = journal.path, journal._drainer, weakref.ref(journal)
+    del journal
+    gc.collect()
+    drainer.join(10)
+
+    assert gone() is None
+    assert not drainer.is_alive()
+    assert "died" == load_run(path).status
+    # A thread that was waiting meanwhile finds nobody.
+    crystallize.journal._drain_on(gone, threading.Event(), threading.Event())
+
+
+def test_drainer_of_a_journal_that_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """What fails in the thread as the journal ends is said by whoever ends it, and not twice."""
+    ends = threading.Event()
+
+    class Ending:
+        name = "run-0001"
+
+        def flush(self) -> None:
+            ends.set()
+            raise JournalError("run-0001.db", "the journal is closed")
+
+    ending: Any = Ending()
+    crystallize.journal._drain_on(lambda: ending, threading.Event(), ends)  # type: ignore[arg-type]  # in place of a weakref
+
+    assert "" == caplog.text
