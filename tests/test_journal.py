@@ -1,5 +1,6 @@
 """The journal as its users meet it: starting, resuming, what is given back, and what is said when that cannot be."""
 
+import contextlib
 import copy
 import gc
 import os
@@ -875,3 +876,140 @@ def test_drainer_of_a_journal_that_ends(caplog: pytest.LogCaptureFixture) -> Non
     crystallize.journal._drain_on(lambda: ending, threading.Event(), ends)  # type: ignore[arg-type]  # in place of a weakref
 
     assert "" == caplog.text
+
+
+def test_interrupted_while_a_point_is_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C between a point's effect and its fact the journal takes nothing more, as it would have a hole."""
+
+    def interrupt(value: object) -> bytes:
+        raise KeyboardInterrupt
+
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+    ctx.record("loss", 0.5, {"epoch": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr("crystallize.journal.to_json", interrupt)
+        journal._shorten()
+        with pytest.raises(KeyboardInterrupt):
+            ctx.record("loss", 0.25, {"epoch": 2})
+    with pytest.raises(SinkError, match="it was interrupted while it wrote"):
+        ctx.record("loss", 0.125, {"epoch": 3})
+    with pytest.raises(JournalError, match="it was interrupted"):
+        journal.close()
+    assert (0.5,) == load_run(journal.path).metrics["loss"]
+
+
+def test_interrupted_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in closing loses nothing: what was not drained stays in the spool."""
+
+    def interrupt(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crystallize.journal.DELAY", 1000)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    ctx["a"] = 1
+    with monkeypatch.context() as patch:
+        patch.setattr("crystallize.journal.apply", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            journal.close()
+    run = load_run(journal.path)
+    assert {"a": 1} == dict(run.values)
+    assert () == verify_run(journal.path)
+
+
+def test_threads_that_record_while_it_ends(tmp_path: Path) -> None:
+    """What other threads had acknowledged before the end is in the file; after it they are refused."""
+    for _ in range(5):
+        journal = Journal.start(tmp_path, "run")
+        ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+        acknowledged = [0]
+        begun = threading.Event()
+
+        def record(
+            ctx: FrozenContext[Any] = ctx, acknowledged: list[int] = acknowledged, begun: threading.Event = begun
+        ) -> None:
+            with contextlib.suppress(SinkError):
+                while True:
+                    ctx.record("loss", 0.5, {"epoch": 1})
+                    acknowledged[0] += 1
+                    begun.set()
+
+        thread = threading.Thread(target=record)
+        thread.start()
+        begun.wait(10)
+        journal.close()
+        thread.join()
+        run = load_run(journal.path)
+        assert acknowledged[0] == len(run.metrics["loss"])
+        assert "finished" == run.status
+
+
+def test_refused_as_it_ends(tmp_path: Path) -> None:
+    """An event that comes while the journal ends is refused as one that comes afterwards is."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        journal._refuse()
+        with pytest.raises(SinkError, match="the journal is closed"):
+            ctx["a"] = 1
+
+
+def test_end_of_a_step_without_its_beginning(tmp_path: Path) -> None:
+    """A step whose opening was interrupted is in the file as one that never ended, and the run can be read."""
+    now = datetime.now(UTC)
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext)
+        journal.handle(crystallize.StepFinished("fit", (), (), (), {}, (), now, now, "KeyboardInterrupt"))
+    run = load_run(journal.path)
+
+    assert [("fit", None)] == [(one.step, one.record) for one in run.dead_attempts]
+    assert () == verify_run(journal.path)
+
+
+def test_link_to_a_run(tmp_path: Path) -> None:
+    """A link to a run's file is that run, with its spool and its lock."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"lr": 0.1})
+        journal.flush()
+        link = tmp_path / "latest.db"
+        link.symlink_to(journal.path)
+        with pytest.raises(crystallize.RunInUseError):
+            Journal.resume(link)
+        assert "running" == load_run(link).status
+    with Journal.resume(link) as journal:
+        assert 0.1 == journal.context(FrozenContext)["lr"]
+    assert () == verify_run(link)
+    assert "run-0001" == load_run(link).path.stem
+
+
+def test_reader_overtaken_by_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that finds its run resumed in the meantime reads again."""
+    path = died(tmp_path, {"lr": 0.1})
+    answers = iter([False, True, True])
+    monkeypatch.setattr("crystallize.runs.is_locked", lambda spooled: next(answers))
+
+    assert 0.1 == load_run(path).values["lr"]
+    assert [] == list(answers)
+
+
+def test_context_that_failed_leaves_the_guard(tmp_path: Path) -> None:
+    """A context that could not be made does not open the way for one made by hand."""
+    path = died(tmp_path, {"lr": 0.1})
+    with Journal.resume(path) as journal:
+        with pytest.raises(InvalidInitialError):
+            journal.context(FrozenContext, {"lr": 2})
+        with pytest.raises(ResumeError, match=r"journal\.context"):
+            FrozenContext({"lr": 2}, sinks=[journal])
+
+
+def test_lost_value_of_an_inner_step(tmp_path: Path) -> None:
+    """Where an inner step wrote what no file can hold, the steps around it are done again as well."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        with ctx.step("fit") as fit, fit.step("a") as inner:
+            inner["v"] = b"\xff\xfe"
+        with ctx.step("fit-2"):
+            pass
+    with Journal.resume(journal.path) as journal:
+        finished = journal.context(FrozenContext).provenance.finished
+        assert [False, False, True] == [finished(name) for name in ("fit", "fit/a", "fit-2")]

@@ -118,3 +118,15 @@ def test_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.mkdir()
     with pytest.raises(JournalError, match="cannot be read"):
         next(spooled(path, RUN, 1, 0))
+
+
+def test_header_that_was_written_out_late(tmp_path: Path) -> None:
+    """Facts beyond the last one that the header tells of are whole, and count."""
+    path = tmp_path / "a.spool"
+    made_one = made(path)
+    for fact in (b"[1]", b"[2]", b"[3]"):
+        assert made_one.append(fact)
+    made_one._acknowledged[0] = 1
+    made_one.close()
+
+    assert [b"[1]", b"[2]", b"[3]"] == [*spooled(path, RUN, 1, 0)]

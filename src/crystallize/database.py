@@ -398,6 +398,12 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
         )
     elif kind == END:
         update(connection, "sessions", "session = ?", session, **head, finished=sequence)
+    elif (
+        connection.execute("SELECT 1 FROM steps WHERE (session, name) = (?, ?)", (session, head["step"])).fetchone()
+        is None
+    ):
+        # Ctrl-C came between the opening of the step and its fact.
+        insert(connection, "steps", session, head["step"], sequence, head["started"], None, None)
     else:
         record = to_json(head).decode()
         update(connection, "steps", "session = ? AND name = ?", session, head["step"], finished=sequence, record=record)

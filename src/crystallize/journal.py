@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from .logging_context import told_of
 from .metrics import MetricSchema
 from .origin import Origin, origin
 from .protocols import Sink
-from .runs import Content, content_of, fill
+from .runs import Content, content_of, fill, real
 from .spool import Spool, spooled
 from .text import legible, short
 from .values import masked
@@ -85,8 +85,8 @@ class Journal:
         self._origin = content.last.origin
         self._resumed: Content | None = content if len(content.sessions) > 1 else None
         self._state: State | None = None
-        self._restores = False
-        """Whether the context that is being made has what finished."""
+        self._restored: State | None = None
+        """Of a run that is resumed, the state of the context that has what finished."""
         self._failure: Exception | None = None
         self._closed: str | None = None
         self._takes = False
@@ -158,7 +158,7 @@ class Journal:
             DamagedRunError: It cannot all be read.
             JournalError: It cannot be opened or written, or is of a later version of crystallize.
         """
-        path = Path(path)
+        path = real(Path(path))
         row, clock = _session_row(origin()), perf_counter()
         with closing(connect(path)) as connection, transaction(path, connection):
             # First, as it says whether there is a run at all.
@@ -241,7 +241,7 @@ class Journal:
 
         def restore(state: State) -> None:
             fill(state, content, content.undone)
-            self._restores = True
+            self._restored = state
 
         made._make(initial, logger, metrics, (self, *sinks), restore)
         for record in made.provenance.steps:
@@ -256,7 +256,7 @@ class Journal:
             raise JournalError(
                 str(self.path), "a journal is of one context, and this one has it already", "start another"
             )
-        if self._resumed is not None and not self._restores:
+        if self._resumed is not None and self._restored is not state:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
         self._encoder = Encoder(state.schema, state.metrics.schema, self._warn)
@@ -285,7 +285,8 @@ class Journal:
             fact = self._encoder.fact(event)
             if not self._spool.append(fact):
                 self._make_room(fact)
-        except Exception as error:
+        except BaseException as error:
+            # Also Ctrl-C: what took effect and is not in the file would be a hole.
             self._fail(error)
             raise
         if len(self._spool.pending) == BATCH:
@@ -297,7 +298,7 @@ class Journal:
         """Put a shorter way in place of `handle` for as long as all goes well: it only succeeds, or calls `handle`."""
         handle, wake = type(self).handle.__get__(self), self._wake.set
         plain, append, pending = self._encoder.plain, self._spool.append, self._spool.pending
-        batch, longest = BATCH, LONGEST
+        batch, longest, fail = BATCH, LONGEST, self._fail
 
         def handle_shortly(event: Event, /) -> None:
             if type(event) is MetricRecorded and event[0] in plain:
@@ -306,6 +307,9 @@ class Journal:
                     done = len(fact) < longest and append(fact)
                 except Exception:  # whatever it is, `handle` meets it too
                     done = False
+                except BaseException as error:
+                    fail(error)
+                    raise
                 if done:
                     if len(pending) == batch:
                         wake()
@@ -321,13 +325,9 @@ class Journal:
         self._shorten()
         if not self._spool.append(fact):
             # Larger than the spool: it goes where all facts go, at once.
-            try:
-                with self._lock:
-                    self._drained = self._apply([fact])
-                self._spool.skip()
-            except KeyboardInterrupt:
-                self._fail(JournalError(str(self.path), "it was interrupted while it wrote"))
-                raise
+            with self._lock:
+                self._drained = self._apply([fact])
+            self._spool.skip()
             self._shorten()
 
     def flush(self) -> None:
@@ -381,8 +381,10 @@ class Journal:
         except FileNotFoundError:
             return False
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Take nothing more, because of the first error that came."""
+        if not isinstance(error, Exception):
+            error = JournalError(str(self.path), "it was interrupted while it wrote")
         self._failure = self._failure or error
         self._refuse()
 
@@ -394,6 +396,8 @@ class Journal:
         if self._closed is not None:
             return JournalError(str(self.path), self._closed)
         failure = self._failure
+        if failure is None and self._state is not None:
+            return JournalError(str(self.path), "the journal is closed")
         if failure is None:
             advice = "pass the journal in sinks=, or use its context()"
             return JournalError(str(self.path), "it has no context yet", advice)
@@ -414,14 +418,19 @@ class Journal:
     def _close(self, outcome: str, error: str | None) -> None:
         if self._closed is not None:
             return
+        is_drained = False
         try:
             ended = self._started + timedelta(seconds=perf_counter() - self._clock)
             # Whoever resumes a run and makes no context has not ended it.
             came_to = None if self._state is None and self._resumed is not None else outcome
             fact = joined(END, {"ended": ended.isoformat(), "outcome": came_to, "error": error})
-            if self._failure is None and not self._spool.append(fact):
-                self._make_room(fact)
+            # What other threads do meanwhile comes before the end, and is drained, or after it, and is refused.
+            with nullcontext() if self._state is None else self._state.outlet.lock:
+                if self._failure is None and not self._spool.append(fact):
+                    self._make_room(fact)
+                self._refuse()
             self.flush()
+            is_drained = True
             # One file, for whoever copies it or reads it from where nobody can write. Beside a reader it stays as it
             # is, which does as well.
             with self._lock, suppress(sqlite3.OperationalError):
@@ -431,9 +440,9 @@ class Journal:
             self._fail(raised)
             raise
         finally:
-            self._release("the journal is closed")
+            self._release("the journal is closed", delete=is_drained)
 
-    def _release(self, reason: str) -> None:
+    def _release(self, reason: str, *, delete: bool) -> None:
         self._closed = reason
         self._refuse()
         self._finalizer.detach()
@@ -441,7 +450,7 @@ class Journal:
         self._wake.set()
         with self._lock:
             self._connection.close()
-            self._spool.close(delete=self._failure is None)
+            self._spool.close(delete=delete)
         _open_here.discard(self)
 
     def __enter__(self) -> Self:
@@ -506,6 +515,7 @@ def _after_fork() -> None:
         journal._refuse()
         journal._finalizer.detach()
         journal._spool.let_go()
+    _open_here.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -45,7 +45,7 @@ __all__ = [
         "find_run",
         "list_runs",
     ),
-    *("load_run", "read", "verify_run"),
+    *("load_run", "read", "real", "verify_run"),
 ]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
@@ -145,7 +145,14 @@ class Content:
         """What has to be done again: what did not finish, or wrote what cannot be given back."""
         lost = {(value.session, value.step) for value in self.values if value.missing}
         dead = {(one.session, one.step) for one in self.attempts if not one.finished}
-        return frozenset({(session, step) for session, step in lost if step is not None} | dead | self.superseded)
+        inner = [(session, step) for session, step in lost if step is not None]
+        around = {
+            (one.session, one.step)
+            for one in self.attempts
+            for session, step in inner
+            if session == one.session and step.startswith(f"{one.step}/")
+        }
+        return frozenset({*inner, *around, *dead, *self.superseded})
 
 
 def read(path: Path) -> Content:
@@ -156,16 +163,25 @@ def read(path: Path) -> Content:
         DamagedRunError: It cannot all be read.
         JournalError: It cannot be opened.
     """
+    path = real(path)
     spool = path.with_suffix(".spool")
     while True:
-        running = is_locked(spool)
+        running, was_there = is_locked(spool), spool.exists()
         try:
             with closing(connect(path)) as connection:
-                return _read(path, spool, connection, running=running)
+                content = _read(path, spool, connection, running=running)
         except DamagedRunError:
             # It may have been resumed just now, which empties the spool.
             if running or not is_locked(spool):
                 raise
+        else:
+            if running or (not is_locked(spool) and spool.exists() == was_there):
+                return content
+
+
+def real(path: Path) -> Path:
+    """Return the file itself where a path is a link to it: what stands beside a run is named as its file is."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def _read(path: Path, spool: Path, connection: sqlite3.Connection, *, running: bool) -> Content:
@@ -572,7 +588,7 @@ def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises:
         RunNotFoundError: There is no such file.
     """
-    path = Path(path)
+    path = real(Path(path))
     problems: list[str] = []
     try:
         problems.extend(_problems(path))

@@ -136,7 +136,7 @@ class Spool:
 
     def let_go(self) -> None:
         """Let go of the lock in a process that was forked from the one that has it."""
-        os.close(self._descriptor)
+        self.close()
 
     def rewind(self) -> None:
         """Begin anew at the start; for when all that it holds is elsewhere."""
@@ -211,8 +211,9 @@ def spooled(path: Path, run: bytes, session: int, drained: int) -> Iterator[byte
         if sequence == found + 1:
             found = sequence
             yield payload
-    # Of the last fact its process may have died before it could tell.
-    if found not in (max(last, drained), last + 1):
+    # There may be more than was acknowledged: its process may have died before it could tell, or the machine may have
+    # written out the header earlier than what came after it.
+    if found < last:
         raise DamagedRunError(str(path), f"facts {found + 1} to {last} were acknowledged and cannot be read", _ADVICE)
 
 
