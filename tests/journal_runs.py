@@ -264,14 +264,14 @@ def facts_of(program: Iterable[Act]) -> Facts:
 
 def facts_in(content: Content, session: int) -> Facts:
     """Return what a session did by the file, except for the inputs."""
-    packed = [row for of, row in content.points if of == session]
+    packed = [row for _, of, row in content.points if of == session]
     points = [point for row in packed for point in points_of(content.path, row)]
     values = [one for one in content.values if one.session == session and not one.is_input]
     attempts = [one for one in content.attempts if one.session == session]
     return Facts(
         [(name, value, tags, step) for name, value, tags, step in points],
         [(one.key, look_at(one.stored), one.step) for one in values],
-        [(one.name, one.data, one.step) for of, one in content.artifacts if of == session],
+        [(one.name, one.data, one.step) for _, of, one in content.artifacts if of == session],
         [one.step for one in attempts],
         sorted(one.step for one in attempts if one.record is not None),
     )

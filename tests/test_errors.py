@@ -190,6 +190,26 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"step": "fit"},
     ),
     (
+        errors.BranchError("fold-3", "there is a step of that name"),
+        "branch 'fold-3': there is a step of that name",
+        {"branch": "fold-3", "reason": "there is a step of that name"},
+    ),
+    (
+        errors.MergeConflictError("fold-3", "key", "best", ("step 'fold-1'", "step 'fold-3/fit'")),
+        "branch 'fold-3': nothing of it was merged: key 'best' is written by step 'fold-1' and by step 'fold-3/fit', "
+        "and is written once",
+        {"branch": "fold-3", "name": "best", "writers": ("step 'fold-1'", "step 'fold-3/fit'")},
+    ),
+    (
+        errors.DivergentRetryError("fold-3", "its steps"),
+        "branch 'fold-3': it was merged before, and this attempt at it differs in its steps, times aside; what was "
+        "merged first stays. Does its task depend on something else than the context and its item, as a seed or the "
+        "time?",
+        {"branch": "fold-3"},
+    ),
+    (errors.ForeignDeltaError("fold-3", "merge it there"), "branch 'fold-3': merge it there", {"branch": "fold-3"}),
+    (errors.TravelError("fold-3", "it does not pickle"), "branch 'fold-3': it does not pickle", {"branch": "fold-3"}),
+    (
         errors.JournalError("runs/a-0001.db", "it cannot be used", "make room"),
         "runs/a-0001.db: it cannot be used; make room",
         {"path": "runs/a-0001.db", "reason": "it cannot be used", "advice": "make room"},

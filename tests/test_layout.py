@@ -15,9 +15,9 @@ import crystallize
 PACKAGE = Path(crystallize.__file__).parent
 
 CORE = (
-    *("errors", "text", "events", "outlet", "values", "schema", "points", "metrics", "artifacts", "provenance"),
-    *("protocols", "fields", "context", "logging_context", "branches", "spool", "facts", "origin", "database", "runs"),
-    "journal",
+    *("errors", "text", "events", "outlet", "values", "schema", "parts", "points", "metrics", "artifacts"),
+    *("provenance", "protocols", "fields", "context", "logging_context", "facts", "branches", "spool", "origin"),
+    *("database", "runs", "journal"),
 )
 ORDER = (*CORE, "export", "frames", "sinks", "report", "stubs", "cli", "__main__", "utils")
 """From the bottom up: files and folders, as one would import them."""
@@ -28,6 +28,7 @@ THIRD_PARTY = {"pydantic", "typing_extensions"}
 EXCEPTIONS = {
     "schema": ("pydantic_core",),  # the only file that takes core schemas apart
     **dict.fromkeys(("database", "runs", "journal"), ("pydantic_core",)),  # for its JSON alone
+    "branches": ("pydantic_core", "cloudpickle", "tqdm"),  # both as a function's own, where they are installed
     "facts": ("pydantic_core", "numpy"),  # numpy where an array was written, and nowhere else
 }
 HEAVY = ("numpy", "pandas", "polars", "pyarrow", "rich")

@@ -6,10 +6,13 @@ from .artifacts import Artifact, ArtifactLog
 from .context import FrozenContext
 from .errors import (
     AbsentKeyError,
+    BranchError,
     ContextMutationError,
     CrystallizeError,
     DamagedRunError,
+    DivergentRetryError,
     FinishedStepError,
+    ForeignDeltaError,
     ForeignMetricError,
     IncompleteContextError,
     InvalidArtifactError,
@@ -23,6 +26,7 @@ from .errors import (
     ItemFieldsError,
     JournalError,
     KeyLookupError,
+    MergeConflictError,
     MetricClashError,
     MetricError,
     MissingTagError,
@@ -36,12 +40,22 @@ from .errors import (
     SchemaError,
     SinkError,
     StepClosedError,
+    TravelError,
     UncopyableValueError,
     UnknownArtifactError,
     UnknownKeyError,
     UnknownMetricError,
 )
-from .events import ArtifactAdded, Event, KeyWritten, MetricRecorded, StepFinished, StepStarted
+from .events import (
+    ArtifactAdded,
+    BranchForked,
+    BranchMerged,
+    Event,
+    KeyWritten,
+    MetricRecorded,
+    StepFinished,
+    StepStarted,
+)
 from .logging_context import LoggingContext
 from .metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
 from .protocols import Context, Sink
@@ -50,6 +64,7 @@ from .schema import Output
 from .values import Shared, register
 
 if TYPE_CHECKING:
+    from .branches import Branch, BranchContext, Delta, LostBranchesError, fan_out, fork, merge
     from .journal import Journal
     from .runs import Run, load_run
 
@@ -58,13 +73,21 @@ __all__ = [
     "Artifact",
     "ArtifactAdded",
     "ArtifactLog",
+    "Branch",
+    "BranchContext",
+    "BranchError",
+    "BranchForked",
+    "BranchMerged",
     "Context",
     "ContextMutationError",
     "CrystallizeError",
     "DamagedRunError",
+    "Delta",
+    "DivergentRetryError",
     "EarlyRead",
     "Event",
     "FinishedStepError",
+    "ForeignDeltaError",
     "ForeignMetricError",
     "FrozenContext",
     "FrozenMetrics",
@@ -84,6 +107,8 @@ __all__ = [
     "KeyWritten",
     "Lineage",
     "LoggingContext",
+    "LostBranchesError",
+    "MergeConflictError",
     "Metric",
     "MetricClashError",
     "MetricError",
@@ -110,18 +135,25 @@ __all__ = [
     "StepFinished",
     "StepRecord",
     "StepStarted",
+    "TravelError",
     "UncopyableValueError",
     "UnknownArtifactError",
     "UnknownKeyError",
     "UnknownMetricError",
     "__version__",
+    "fan_out",
+    "fork",
     "load_run",
+    "merge",
     "register",
 ]
 
 __version__ = "0.1.0"
 
-_LATER = {"Journal": "journal", "Run": "runs", "load_run": "runs"}
+_LATER = {
+    **dict.fromkeys(("Branch", "BranchContext", "Delta", "LostBranchesError", "fan_out", "fork", "merge"), "branches"),
+    **{"Journal": "journal", "Run": "runs", "load_run": "runs"},
+}
 """What is imported when it is first asked for, and from where: many programs need none of it."""
 
 

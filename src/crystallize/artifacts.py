@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from .errors import ContextMutationError, InvalidArtifactError, UnknownArtifactError
 from .events import ArtifactAdded
 from .outlet import Outlet
+from .parts import Parts, ordered_keys
 from .points import Scope
 from .text import nearest, short
 
@@ -27,7 +28,7 @@ class Artifact(NamedTuple):
 class ArtifactLog:
     """All the artifacts of a run, in the order in which they were added. A name is given once."""
 
-    __slots__ = ("__weakref__", "_found", "_outlet", "_scope")
+    __slots__ = ("__weakref__", "_found", "_outlet", "_parts", "_scope")
 
     def __init__(self, *, outlet: Outlet | None = None) -> None:
         """Make a place for artifacts.
@@ -36,6 +37,8 @@ class ArtifactLog:
             outlet: Whom to tell; a context passes its own.
         """
         self._found: dict[str, Artifact] = {}
+        self._parts: Parts[tuple[str, ...]] = Parts()
+        """What branches brought, by the names under which it is found."""
         self._outlet = outlet or Outlet()
         self._scope = Scope()
 
@@ -43,6 +46,7 @@ class ArtifactLog:
         """A view of the same artifacts, for a step."""
         view = ArtifactLog(outlet=self._outlet)
         view._found = self._found
+        view._parts = self._parts
         view._scope = scope
         return view
 
@@ -74,15 +78,39 @@ class ArtifactLog:
         self._scope.check_open()
         with self._outlet.lock:
             self._found.clear()
+            self._parts.clear()
 
     def _restore(self, artifacts: Iterable[Artifact]) -> None:
         """Take in artifacts that were added before, in another process."""
         self._found |= {_folded(artifact.name): artifact for artifact in artifacts}
 
+    def _give_back(self, number: int, artifacts: tuple[Artifact, ...]) -> None:
+        """Undo what `_bring` has done."""
+        for artifact in artifacts:
+            if self._found.get(_folded(artifact.name)) is artifact:
+                del self._found[_folded(artifact.name)]
+        self._parts.drop(number, len(artifacts))
+
+    @property
+    def _own(self) -> int:
+        """How many there are without those of branches."""
+        return len(self._found) - self._parts.count
+
+    def _clash(self, artifact: Artifact) -> Artifact | None:
+        """Return the artifact that has the name of another one already."""
+        return self._found.get(_folded(artifact.name))
+
+    def _bring(self, number: int, place: int, artifacts: tuple[Artifact, ...]) -> None:
+        """Take in what a branch added."""
+        found = {_folded(artifact.name): artifact for artifact in artifacts}
+        self._found |= found
+        self._parts.add(number, place, tuple(found), len(found))
+
     def _copy(self, outlet: Outlet) -> "ArtifactLog":
         """A log of its own with the same artifacts, for a copy of their context."""
         copied = ArtifactLog(outlet=outlet)
         copied._found |= self._found
+        copied._parts = self._parts.copy()
         return copied
 
     def __copy__(self) -> "ArtifactLog":
@@ -92,7 +120,7 @@ class ArtifactLog:
         return self._copy(Outlet())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored_log, (list(self),)
+        return _restored_log, ([*self._found.values()], self._parts)
 
     def __getitem__(self, name: str) -> Artifact:
         """Return an artifact.
@@ -114,8 +142,9 @@ class ArtifactLog:
         return found if found is not None and found.name == plain else None
 
     def __iter__(self) -> Iterator[Artifact]:
-        """Iterate over the artifacts, in the order in which they were added."""
-        return iter([*self._found.values()])
+        """Iterate over the artifacts in the order of adding, those of branches where these were forked."""
+        found = self._found.copy()
+        return iter([found[name] for name in ordered_keys(found, self._parts)])
 
     def __len__(self) -> int:
         return len(self._found)
@@ -131,9 +160,10 @@ class ArtifactLog:
         return [artifact.name for artifact in self]
 
 
-def _restored_log(artifacts: list[Artifact]) -> ArtifactLog:
+def _restored_log(artifacts: list[Artifact], parts: Parts[tuple[str, ...]]) -> ArtifactLog:
     log = ArtifactLog()
     log._restore(artifacts)
+    log._parts = parts
     return log
 
 

@@ -48,6 +48,7 @@ from .events import KeyWritten
 from .fields import fields_of
 from .metrics import FrozenMetrics, Metric, MetricSchema
 from .outlet import Outlet
+from .parts import Fork, Merged, Parts, Place, ordered_keys
 from .points import Scope
 from .protocols import Sink
 from .provenance import Cell, Provenance, StepRecord
@@ -98,7 +99,9 @@ def unmade(kind: Any) -> Any:
 class State:
     """All that one context holds, whichever handles there are on it."""
 
-    __slots__ = ("artifacts", "cells", "metrics", "outlet", "provenance", "schema", "shared")
+    __slots__ = (
+        *("artifacts", "branch", "brought", "cells", "forks", "metrics", "outlet", "provenance", "schema", "shared"),
+    )
 
     def __init__(self, schema: Schema, metrics: type[MetricSchema] | None = None) -> None:
         self.schema = schema
@@ -109,7 +112,22 @@ class State:
         """The values that need no copying, for reading fast. Whatever is not in it may be in a cell."""
         self.metrics = FrozenMetrics(metrics, outlet=self.outlet)
         self.artifacts = ArtifactLog(outlet=self.outlet)
-        self.provenance = Provenance(schema, self.cells)
+        self.branch: str | None = None
+        """The branch that this is the context of; None if it is of none."""
+        self.forks: dict[str, Fork] = {}
+        """The branches that were forked from it, by their full names."""
+        self.brought: Parts[tuple[str, ...]] = Parts()
+        """The keys that branches wrote."""
+        self.provenance = Provenance(schema, self.cells, self.brought)
+
+    def ordered(self) -> list[str]:
+        """Return the keys that are written, in the order of writing, those of branches where these were forked."""
+        return ordered_keys(self.cells.copy(), self.brought)
+
+    def place(self) -> Place:
+        """Return how much there is by now, without what branches brought."""
+        own = len(self.cells) - self.brought.count
+        return Place(own, self.provenance._own, self.artifacts._own, self.metrics._lengths())
 
     def read(self, key: str) -> Any:
         """Return what a reader gets of a key that is written."""
@@ -118,7 +136,7 @@ class State:
 
     def held(self) -> dict[str, Any]:
         """Return all that is held, for a validator or a reader to look at."""
-        return {key: self.read(key) for key in list(self.cells)}
+        return {key: self.read(key) for key in self.ordered()}
 
     def write(self, key: object, value: Any, scope: Scope, *, is_input: bool = False, trusted: bool = False) -> None:
         """Take a value in: the key is known, valid, frozen, claimed, told. Before it is claimed nothing changes.
@@ -140,7 +158,7 @@ class State:
 
     def keep(self, declared: Key, name: str, valid: Any, scope: Scope, *, is_input: bool = False) -> None:
         """Take a valid value in: it is frozen, claimed, told."""
-        kept, thaw = (valid, None) if declared.shared else self._frozen(name, valid)
+        kept, thaw = self.frozen(declared, name, valid)
         cell = (kept, thaw, scope.step, is_input)
         # Validating may have taken long enough for the step to end.
         scope.check_open()
@@ -149,9 +167,12 @@ class State:
             return
         with self.outlet.lock:
             self.claim(name, cell)
-            self.outlet.tell(KeyWritten(name, self._told(declared, name), scope.step))
+            self.outlet.tell(KeyWritten(name, self.told(declared, name), scope.step))
 
-    def _frozen(self, name: str, valid: Any) -> tuple[Any, Thaw | None]:
+    def frozen(self, declared: Key, name: str, valid: Any) -> tuple[Any, Thaw | None]:
+        """Return what to keep of a valid value, and what makes a copy of it for a reader, if anything."""
+        if declared.shared:
+            return valid, None
         try:
             return freeze(valid, repr(name))
         except UncopyableValueError as error:
@@ -172,7 +193,8 @@ class State:
         if cell[1] is None:
             self.shared[name] = cell[0]
 
-    def _told(self, declared: Key, name: str) -> Any:
+    def told(self, declared: Key, name: str) -> Any:
+        """Return what sinks are told of a value."""
         value = self.read(name)
         return MASK if value is not None and (declared.secret or secrets_in(value)) else value
 
@@ -181,7 +203,7 @@ class State:
         keys = [key for key in self.cells if key not in known] if self.outlet.sinks else []
         if keys:
             with self.outlet.lock:
-                told = (KeyWritten(key, self._told(self.schema.key(key), key), None, True) for key in keys)
+                told = (KeyWritten(key, self.told(self.schema.key(key), key), None, True) for key in keys)
                 self.outlet.tell(*told)
 
     def mutation(self, name: str) -> ContextMutationError:
@@ -583,7 +605,7 @@ class FrozenContext(Generic[T_co]):
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that are written, in the order of writing."""
         self._scope.check_open()
-        return iter([*self._state.cells])
+        return iter(self._state.ordered())
 
     def keys(self) -> KeysView[str]:
         """Return the keys that are written, as a live view."""
@@ -659,7 +681,7 @@ class FrozenContext(Generic[T_co]):
     def _described(self) -> str:
         """Return a short text of what is held."""
         state = self._state
-        shown = ", ".join(f"{key}={self._shown(key)}" for key in [*state.cells][:20])
+        shown = ", ".join(f"{key}={self._shown(key)}" for key in state.ordered()[:20])
         more = f", and {len(state.cells) - 20} more" if len(state.cells) > 20 else ""
         name = "" if state.schema is Schema.untyped() else f"[{state.schema.name}]"
         return f"{type(self).__name__}{name}({shown}{more})"
@@ -678,6 +700,7 @@ class FrozenContext(Generic[T_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         state = self._state
         values = {key: (state.read(key), *who) for key, (_, _, *who) in list(state.cells.items())}
+        forks = {name: Fork(one.number, one.place, _known(one.merged)) for name, one in state.forks.copy().items()}
         return _restored, (
             type(self),
             self.logger,
@@ -685,7 +708,9 @@ class FrozenContext(Generic[T_co]):
             values,
             state.metrics,
             state.artifacts,
-            state.provenance.steps,
+            state.provenance._steps[:],
+            state.provenance._parts.copy(),
+            (state.branch, forks, state.brought.copy()),
         )
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -716,6 +741,11 @@ def _sinks(sinks: Any) -> tuple[Sink, ...]:
     return found
 
 
+def _known(merged: Merged | None) -> Merged | None:
+    """What a copy has to know of a branch that was merged: not what its task returned."""
+    return merged and merged._replace(result=None, is_taken=True)
+
+
 def _restored(
     cls: type[FrozenContext[Any]],
     logger: logging.Logger,
@@ -724,14 +754,18 @@ def _restored(
     metrics: FrozenMetrics,
     artifacts: ArtifactLog,
     steps: Sequence[StepRecord],
+    parts: Parts[tuple[StepRecord, ...]],
+    branches: tuple[str | None, dict[str, Fork], Parts[tuple[str, ...]]],
 ) -> Any:
     """Make a context of what a pickle or a copy of one holds. Its schema has accepted the values before."""
     state = State(Schema.of(*shape) if shape else Schema.untyped())
+    state.branch, state.forks, state.brought = branches
     for key, (value, step, is_input) in values.items():
         state.write(key, value, Scope(step), is_input=is_input, trusted=True)
     state.metrics = metrics._copy(state.outlet)
     state.artifacts = artifacts._copy(state.outlet)
-    state.provenance = Provenance(state.schema, state.cells, steps)
+    state.provenance = Provenance(state.schema, state.cells, state.brought)
+    state.provenance._restore(steps, parts)
     ctx: FrozenContext[Any] = object.__new__(cls)
     FrozenContext._attach(ctx, state, _NOBODY, logger)
     return ctx

@@ -19,7 +19,7 @@ from zlib import error as ZlibError
 from pydantic_core import from_json, to_json
 
 from .errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
-from .facts import ARTIFACT, END, JOIN, KEY, POINT, START, parted
+from .facts import ARTIFACT, END, FORK, JOIN, KEY, MERGED, POINT, START, joined, members, parted
 
 __all__ = [
     *("ROW", "apply", "check_of", "connect", "create", "insert", "missing_in", "points_of", "problems_in", "rows"),
@@ -85,13 +85,11 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (sequence, place)
     ) STRICT;
     CREATE TABLE points (
-        branch TEXT NOT NULL,
-        sequence INTEGER NOT NULL,
+        sequence INTEGER PRIMARY KEY,
         session INTEGER NOT NULL REFERENCES sessions,
         count INTEGER NOT NULL CHECK (count > 0),
         content BLOB NOT NULL,
-        "check" INTEGER NOT NULL,
-        UNIQUE (branch, sequence)
+        "check" INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE contents (
         sha256 TEXT PRIMARY KEY,
@@ -107,12 +105,33 @@ _MIGRATIONS: Final = (
         "check" INTEGER NOT NULL,
         FOREIGN KEY (session, step) REFERENCES steps (session, name)
     ) STRICT;
+    CREATE TABLE forks (
+        branch TEXT PRIMARY KEY,
+        sequence INTEGER NOT NULL UNIQUE,
+        session INTEGER NOT NULL REFERENCES sessions,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE merges (
+        session INTEGER NOT NULL,
+        branch TEXT NOT NULL REFERENCES forks,
+        sequence INTEGER NOT NULL UNIQUE,
+        digest TEXT NOT NULL,
+        item TEXT,
+        how TEXT NOT NULL CHECK (how IN ('json', 'schema', 'python', 'secret', 'none')),
+        result BLOB NOT NULL,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (session, branch),
+        FOREIGN KEY (session, branch) REFERENCES steps (session, name)
+    ) STRICT;
     """,
 )
 """What makes the tables, and what brings those of each older version to the next; `user_version` counts them.
 
 Points are packed, up to a thousand in a row that begins at `sequence`: zlib over a JSON array of
 [metric, value, tags, step] each, with a fifth item where JSON alone does not give value and tags back.
+
+What a branch brought is of its steps, whose names begin with its own; the last of the facts of a merge makes its row
+in `merges`.
 """
 
 _ORDERS: Final = {
@@ -121,9 +140,11 @@ _ORDERS: Final = {
     "steps": "sequence",
     "entries": "sequence",
     "arrays": "sequence, place",
-    "points": "branch, sequence",
+    "points": "sequence",
     "contents": "sha256",
     "artifacts": "sequence",
+    "forks": "sequence",
+    "merges": "sequence",
 }
 """The tables, and what their rows are ordered by."""
 
@@ -355,17 +376,18 @@ def apply(connection: sqlite3.Connection, session: int, first: int, facts: list[
         connection: The database.
         session: The session that they are of.
         first: The sequence of the first one.
-        facts: The facts, in order.
+        facts: The facts, in order; some may have many in them.
     """
     (drained,) = connection.execute("SELECT drained FROM run").fetchone()
     sequence = max(first, drained + 1)
-    for kind, group in groupby(facts[sequence - first :], itemgetter(0)):
+    single = [one for fact in facts for one in members(fact)]
+    for kind, group in groupby(single[sequence - first :], itemgetter(0)):
         same = list(group)
         if kind == POINT[0]:
             for at in range(0, len(same), ROW):
                 part = same[at : at + ROW]
                 content = compress(b"[" + b",".join(part) + b"]", 1)
-                insert(connection, "points", "", sequence + at, session, len(part), content)
+                insert(connection, "points", sequence + at, session, len(part), content)
         else:
             for at, fact in enumerate(same, sequence):
                 _apply_one(connection, session, at, fact)
@@ -391,6 +413,13 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
     elif kind == START:
         name, started = head
         insert(connection, "steps", session, name, sequence, started, None, None)
+    elif kind == FORK:
+        insert(connection, "forks", head[0], sequence, session)
+    elif kind == MERGED:
+        branch, digest, item, how, type_, result = head
+        insert(
+            connection, "merges", session, branch, sequence, digest, item, how, joined(MERGED, [type_, result], *blobs)
+        )
     elif kind == JOIN:
         came_from, fingerprints = (to_json(part).decode() for part in head)
         update(
@@ -436,7 +465,8 @@ def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
         UNION ALL SELECT joined, 1 FROM sessions WHERE joined IS NOT NULL
         UNION ALL SELECT finished, 1 FROM sessions WHERE finished IS NOT NULL
         UNION ALL SELECT sequence, 1 FROM entries UNION ALL SELECT sequence, 1 FROM artifacts
-        UNION ALL SELECT sequence, count FROM points WHERE branch = '' ORDER BY 1
+        UNION ALL SELECT sequence, 1 FROM forks UNION ALL SELECT sequence, 1 FROM merges
+        UNION ALL SELECT sequence, count FROM points ORDER BY 1
         """
     )
     next_ = 1

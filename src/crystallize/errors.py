@@ -28,6 +28,11 @@
     ├── InvalidStepError (ValueError)         a name that cannot be a step's
     │   └── FinishedStepError                 a step that had finished before the run was resumed
     ├── StepClosedError (RuntimeError)        a step used after it ended
+    ├── BranchError (RuntimeError)            what a branch, or merging it, cannot do
+    │   ├── MergeConflictError                one key or artifact from two branches, or from one and its parent
+    │   ├── DivergentRetryError               a branch that was merged before, with other content
+    │   ├── ForeignDeltaError (TypeError)     a delta of another schema, or of a branch of another context
+    │   └── TravelError (TypeError)           what cannot be sent to another process
     ├── JournalError (RuntimeError)           what a journal, or a run in a file, cannot do
     │   ├── RunNotFoundError (LookupError)    there is no such run
     │   ├── RunInUseError                     somebody else is writing it
@@ -35,7 +40,8 @@
     │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
     └── SinkError (RuntimeError)              sinks failed; the context itself holds
 
-The facts of an error are its attributes, and they are its arguments too, so it pickles.
+The facts of an error are its attributes, and they are its arguments too, so it pickles. One more stands in `branches`:
+`LostBranchesError`, a `BranchError` that is a `BrokenExecutor` of concurrent.futures too, whose import takes long.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,10 +49,13 @@ from typing import NamedTuple
 
 __all__ = [
     "AbsentKeyError",
+    "BranchError",
     "ContextMutationError",
     "CrystallizeError",
     "DamagedRunError",
+    "DivergentRetryError",
     "FinishedStepError",
+    "ForeignDeltaError",
     "ForeignMetricError",
     "IncompleteContextError",
     "InvalidArtifactError",
@@ -60,6 +69,7 @@ __all__ = [
     "ItemFieldsError",
     "JournalError",
     "KeyLookupError",
+    "MergeConflictError",
     "MetricClashError",
     "MetricError",
     "MissingTagError",
@@ -73,6 +83,7 @@ __all__ = [
     "SchemaError",
     "SinkError",
     "StepClosedError",
+    "TravelError",
     "UncopyableValueError",
     "UnknownArtifactError",
     "UnknownKeyError",
@@ -659,6 +670,77 @@ class SinkError(CrystallizeError, RuntimeError):
     def __str__(self) -> str:
         told = "; ".join(f"{sink} raised {error}" for sink, error in self.failures)
         return f"{self.event} took effect in the context, but not every sink took it: {told}"
+
+
+class BranchError(CrystallizeError, RuntimeError):
+    """What a branch, or merging it, cannot do.
+
+    Attributes:
+        branch: The branch's full name.
+        reason: Why not, and what to do about it.
+    """
+
+    def __init__(self, branch: str, reason: str) -> None:
+        super().__init__(branch, reason)
+        self.branch = branch
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"branch {self.branch!r}: {self.reason}"
+
+
+class MergeConflictError(BranchError):
+    """One key or artifact from two branches, or from a branch and its parent. Nothing of this branch was merged.
+
+    Attributes:
+        branch: The branch that was to be merged.
+        reason: Why it was not.
+        name: The key or artifact.
+        writers: Who wrote it first, and who did in this branch.
+    """
+
+    def __init__(self, branch: str, what: str, name: str, writers: tuple[str, str]) -> None:
+        first, second = writers
+        reason = f"nothing of it was merged: {what} {name!r} is written by {first} and by {second}, and is written once"
+        super().__init__(branch, reason)
+        self.args = (branch, what, name, writers)
+        self.name = name
+        self.writers = writers
+
+
+class DivergentRetryError(BranchError):
+    """A branch that was merged before, and now comes with other content. Nothing was changed.
+
+    Attributes:
+        branch: The branch's full name.
+        reason: What differs.
+    """
+
+    def __init__(self, branch: str, differs: str) -> None:
+        super().__init__(
+            branch,
+            f"it was merged before, and this attempt at it differs in {differs}, times aside; what was merged first "
+            "stays. Does its task depend on something else than the context and its item, as a seed or the time?",
+        )
+        self.args = (branch, differs)
+
+
+class ForeignDeltaError(BranchError, TypeError):
+    """A delta of another schema, or of a branch of another context. Nothing of it was merged.
+
+    Attributes:
+        branch: The branch's full name.
+        reason: Whose it is.
+    """
+
+
+class TravelError(BranchError, TypeError):
+    """Something that cannot be sent to another process, or cannot be read there.
+
+    Attributes:
+        branch: The branch's full name.
+        reason: What, of which type, and why not.
+    """
 
 
 class JournalError(CrystallizeError, RuntimeError):

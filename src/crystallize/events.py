@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["ArtifactAdded", "Event", "KeyWritten", "MetricRecorded", "StepFinished", "StepStarted"]
+__all__ = [
+    "ArtifactAdded",
+    "BranchForked",
+    "BranchMerged",
+    "Event",
+    "KeyWritten",
+    "MetricRecorded",
+    "StepFinished",
+    "StepStarted",
+]
+
+# Each has `branch`: the branch that brought it, told when that was merged; None for what the context itself did.
 
 
 class KeyWritten(NamedTuple):
@@ -17,6 +28,7 @@ class KeyWritten(NamedTuple):
     """The step that wrote it; None outside any step."""
     is_input: bool = False
     """Whether it was there when the context was made."""
+    branch: str | None = None
 
 
 class MetricRecorded(NamedTuple):
@@ -28,7 +40,8 @@ class MetricRecorded(NamedTuple):
     step: str | None
     """The step that recorded it; None outside any step."""
     position: int
-    """Its place in the series of its metric, from 0."""
+    """Its place among the points of its metric that the context itself recorded, or that branch, from 0."""
+    branch: str | None = None
 
 
 class ArtifactAdded(NamedTuple):
@@ -38,6 +51,7 @@ class ArtifactAdded(NamedTuple):
     data: bytes
     step: str | None
     """The step that made it; None outside any step."""
+    branch: str | None = None
 
 
 class StepStarted(NamedTuple):
@@ -46,6 +60,7 @@ class StepStarted(NamedTuple):
     step: str
     started: datetime
     """When, in UTC."""
+    branch: str | None = None
 
 
 class StepFinished(NamedTuple):
@@ -62,7 +77,31 @@ class StepFinished(NamedTuple):
     ended: datetime
     error: str | None
     """What ended it, if an exception did."""
+    branch: str | None = None
 
 
-Event: TypeAlias = KeyWritten | MetricRecorded | ArtifactAdded | StepStarted | StepFinished
+class BranchForked(NamedTuple):
+    """A branch was forked: what it brings is read as if it had been done here, whenever it is merged."""
+
+    branch: str
+    """Its full name, after the step that it was forked from: "tune/fold-3"."""
+
+
+class BranchMerged(NamedTuple):
+    """A branch was merged. All that it brought has been told one by one, and this comes last."""
+
+    branch: str
+    digest: str
+    """Of all that it brought, times aside."""
+    result: Any
+    """What its task returned; where that may hold a secret, the mask."""
+    type: Any
+    """What its task says that it returns."""
+    item: str | None
+    """A digest of the item that its task was given, where there is one."""
+
+
+Event: TypeAlias = (
+    KeyWritten | MetricRecorded | ArtifactAdded | StepStarted | StepFinished | BranchForked | BranchMerged
+)
 """Anything that a sink may be told."""

@@ -4,23 +4,60 @@ Everything is JSON, with NaN and the infinities by their names, and arrays as `.
 and nothing that is read runs code. What JSON does not give back as it was is named as not restorable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
+from struct import Struct
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .errors import CrystallizeError
-from .events import ArtifactAdded, Event, KeyWritten, MetricRecorded, StepFinished, StepStarted
+from .errors import CrystallizeError, SchemaError
+from .events import (
+    ArtifactAdded,
+    BranchForked,
+    BranchMerged,
+    Event,
+    KeyWritten,
+    MetricRecorded,
+    StepFinished,
+    StepStarted,
+)
 from .metrics import MetricSchema
 from .schema import Key, Schema, digest
 from .text import MASK, legible, type_name
 from .values import PLAIN, same
 
 __all__ = [
-    *("ARTIFACT", "END", "FINISH", "JOIN", "KEY", "LONGEST", "POINT", "START", "Encoder", "How", "Stored"),
-    *("decoded_point", "fingerprints", "joined", "look_at", "parted", "restore"),
+    *(
+        "ARTIFACT",
+        "END",
+        "FINISH",
+        "FORK",
+        "JOIN",
+        "KEY",
+        "LONGEST",
+        "MERGED",
+        "POINT",
+        "START",
+        "Encoder",
+        "How",
+        "Stored",
+    ),
+    *(
+        "any_key",
+        "decoded_point",
+        "fingerprints",
+        "gathered",
+        "joined",
+        "key_of",
+        "look_at",
+        "members",
+        "parted",
+        "restore",
+        "span",
+    ),
 ]
 
 POINT: Final = b"["
@@ -30,7 +67,13 @@ START: Final = b"S"
 FINISH: Final = b"F"
 JOIN: Final = b"J"
 END: Final = b"E"
-"""How each kind of fact begins. A point is a JSON array and nothing else."""
+FORK: Final = b"B"
+MERGED: Final = b"D"
+MERGE: Final = b"M"
+"""How each kind of fact begins. A point is a JSON array and nothing else; a merge is all the facts of one branch, which
+are kept together or not at all."""
+
+_SIZE = Struct("<I")
 
 How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
 """What gives a value back: its JSON alone; its schema, from JSON; its schema, from what JSON was parsed to; only the
@@ -77,6 +120,30 @@ def parted(payload: bytes) -> tuple[Any, list[bytes]]:
     return head, blobs
 
 
+def gathered(facts: Sequence[bytes]) -> bytes:
+    """Return many facts as one."""
+    return b"".join(
+        (MERGE, _SIZE.pack(len(facts)), *(part for fact in facts for part in (_SIZE.pack(len(fact)), fact)))
+    )
+
+
+def span(fact: bytes) -> int:
+    """Return how many facts are in one."""
+    return int(_SIZE.unpack_from(fact, 1)[0]) if fact[:1] == MERGE else 1
+
+
+def members(fact: bytes) -> Iterator[bytes]:
+    """Return the facts that are in one."""
+    if fact[:1] != MERGE:
+        yield fact
+        return
+    at = 1 + _SIZE.size
+    for _ in range(span(fact)):
+        (size,) = _SIZE.unpack_from(fact, at)
+        at += _SIZE.size + size
+        yield fact[at - size : at]
+
+
 def fingerprints(schema: Schema, metrics: type[MetricSchema] | None) -> dict[str, Any]:
     """Return what tells whether values and points of a run are of the types that a schema has."""
     return {
@@ -91,7 +158,8 @@ class Encoder:
 
     Attributes:
         plain: The metrics of which every point is JSON and nothing else.
-        unrestorable: The keys and metrics whose values cannot be given back, with the type of each.
+        unrestorable: The keys and metrics whose values, and the branches whose results, cannot be given back, with
+            the type of each.
     """
 
     def __init__(
@@ -102,7 +170,7 @@ class Encoder:
         Args:
             schema: What it holds.
             metrics: What it measures.
-            warn: Told once of each key or metric that is not restorable: "key" or "metric", its name, the type.
+            warn: Told once of each key, metric or branch that is not restorable: which of these, its name, the type.
         """
         self._schema = schema
         self._metrics = metrics.metrics if metrics is not None else {}
@@ -121,11 +189,15 @@ class Encoder:
         if isinstance(event, StepStarted):
             return joined(START, [event.step, event.started])
         if isinstance(event, StepFinished):
-            return joined(FINISH, event._asdict())
+            return joined(FINISH, {name: fact for name, fact in event._asdict().items() if name != "branch"})
+        if isinstance(event, BranchForked):
+            return joined(FORK, [event.branch])
+        if isinstance(event, BranchMerged):
+            return self._merged(event)
         raise CrystallizeError(f"a journal takes the events of a context, not {type(event).__name__}")
 
     def _point(self, event: MetricRecorded) -> bytes:
-        name, value, tags, step, _ = event
+        name, value, tags, step, _, _ = event
         if name in self.plain or (type(value) in PLAIN and PLAIN.issuperset(map(type, tags.values()))):
             try:
                 fact = to_json((name, value, tags, step))
@@ -135,11 +207,11 @@ class Encoder:
                 if len(fact) < LONGEST:
                     return fact
         metric = self._metrics.get(name)
-        key = metric.checks.value_key if metric is not None else _any()
+        key = metric.checks.value_key if metric is not None else any_key()
         tag_keys = metric.checks.tag_keys if metric is not None else {}
         stored = self._stored("metric", name, key, value)
         stored_tags = {
-            tag: self._stored("metric", name, tag_keys.get(tag, _any()), tags[tag])
+            tag: self._stored("metric", name, tag_keys.get(tag, any_key()), tags[tag])
             if legible(tag) == tag
             else self._refused("metric", name, tag)
             for tag in tags
@@ -168,6 +240,14 @@ class Encoder:
         head = [event.key, event.step, event.is_input, stored.how, stored.type, stored.digest]
         return joined(KEY, head, stored.json, *stored.arrays)
 
+    def _merged(self, event: BranchMerged) -> bytes:
+        if event.result is MASK:
+            stored = Stored("secret", "", b"null")
+        else:
+            stored = self._stored("branch", event.branch, key_of(event.type), event.result)
+        head = [event.branch, event.digest, event.item, stored.how, stored.type, stored.digest]
+        return joined(MERGED, head, stored.json, *stored.arrays)
+
     def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:
         stored = store(key, value)
         return stored if stored.how != "none" else self._refused(what, name, value, stored)
@@ -180,11 +260,21 @@ class Encoder:
         return Stored("none", kind, b"null") if stored is None else stored
 
 
-def _any() -> Key:
-    """What an untyped context says of a key."""
+def any_key() -> Key:
+    """Return what an untyped context says of a key."""
     others = Schema.untyped().others
     assert others is not None
     return others
+
+
+@lru_cache(maxsize=64)
+def key_of(type: Any) -> Key:
+    """Return what a context whose keys all hold a type says of a key; of a type that none can hold, as of any."""
+    try:
+        others = Schema(dict[str, type]).others
+    except (SchemaError, TypeError):
+        others = None
+    return others or any_key()
 
 
 def store(key: Key, value: Any) -> Stored:
@@ -291,4 +381,6 @@ def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]] | N
         return None
     keys = checks.tag_keys
     given = restore(Stored(how, "", to_json(value)), checks.value_key)
-    return given, {tag: restore(Stored(how_tags[tag], "", to_json(tags[tag])), keys.get(tag, _any())) for tag in tags}
+    return given, {
+        tag: restore(Stored(how_tags[tag], "", to_json(tags[tag])), keys.get(tag, any_key())) for tag in tags
+    }

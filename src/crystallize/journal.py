@@ -26,8 +26,8 @@ from .artifacts import unfit_name
 from .context import FrozenContext, State, unmade
 from .database import ROW, apply, connect, create, insert, state_of, transaction
 from .errors import JournalError, ResumeError
-from .events import Event, MetricRecorded, StepFinished
-from .facts import END, JOIN, LONGEST, Encoder, fingerprints, joined
+from .events import BranchForked, BranchMerged, Event, MetricRecorded, StepFinished
+from .facts import END, JOIN, LONGEST, Encoder, fingerprints, gathered, joined, span
 from .logging_context import told_of
 from .metrics import MetricSchema
 from .origin import Origin, origin
@@ -91,6 +91,8 @@ class Journal:
         self._closed: str | None = None
         self._takes = False
         """Whether it takes events: it has a context, and neither failed nor ended."""
+        self._merging: list[bytes] = []
+        """What it was told so far of a branch that is being merged; it is kept when all is told."""
         self._started, self._clock = content.last.started, clock
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -269,6 +271,10 @@ class Journal:
         self._spool.append(joined(JOIN, [came_from, fingerprints(state.schema, state.metrics.schema)]))
 
     def _warn(self, what: str, name: str, kind: str) -> None:
+        if what == "branch":
+            text = "%s: the task of branch %r returned a %s, which a file cannot give back; on resuming it is run again"
+            _log.warning(text, self.name, name, kind)
+            return
         _log.warning(
             "%s: %s %r holds a %s, which a file cannot give back; it is noted by type", self.name, what, name, kind
         )
@@ -282,8 +288,14 @@ class Journal:
         if not self._takes:
             raise self._refusal()
         try:
-            fact = self._encoder.fact(event)
-            if not self._spool.append(fact):
+            fact, count = self._encoder.fact(event), 1
+            if event.branch is not None and type(event) is not BranchForked:
+                self._merging.append(fact)
+                if type(event) is not BranchMerged:
+                    return
+                fact, count = gathered(self._merging), len(self._merging)
+                self._merging.clear()
+            if not self._spool.append(fact, count):
                 self._make_room(fact)
         except BaseException as error:
             # Also Ctrl-C: what took effect and is not in the file would be a hole.
@@ -291,19 +303,22 @@ class Journal:
             raise
         if len(self._spool.pending) == BATCH:
             self._wake.set()
-        if type(event) is StepFinished:
+        if type(event) is StepFinished or type(event) is BranchMerged:
             self.flush()
 
     def _shorten(self) -> None:
         """Put a shorter way in place of `handle` for as long as all goes well: it only succeeds, or calls `handle`."""
         handle, wake = type(self).handle.__get__(self), self._wake.set
         plain, append, pending = self._encoder.plain, self._spool.append, self._spool.pending
-        batch, longest, fail = BATCH, LONGEST, self._fail
+        batch, longest, fail, merging = BATCH, LONGEST, self._fail, self._merging
 
         def handle_shortly(event: Event, /) -> None:
             if type(event) is MetricRecorded and event[0] in plain:
                 try:
                     fact = to_json(event[:4])
+                    if event[5] is not None and len(fact) < longest:
+                        merging.append(fact)
+                        return
                     done = len(fact) < longest and append(fact)
                 except Exception:  # whatever it is, `handle` meets it too
                     done = False
@@ -323,11 +338,11 @@ class Journal:
         self.flush()
         self._spool.rewind()
         self._shorten()
-        if not self._spool.append(fact):
+        if not self._spool.append(fact, span(fact)):
             # Larger than the spool: it goes where all facts go, at once.
             with self._lock:
                 self._drained = self._apply([fact])
-            self._spool.skip()
+            self._spool.skip(span(fact))
             self._shorten()
 
     def flush(self) -> None:
@@ -367,7 +382,7 @@ class Journal:
             except Exception as error:
                 self._fail(error)
                 raise
-        return self._drained + len(facts)
+        return self._drained + sum(map(span, facts))
 
     def _check_files(self) -> None:
         """Check that the files are still there: a file without a name takes all that is written to it, for nobody."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .context import FrozenContext, T_co
 from .errors import InvalidStepError, KeyLookupError, SchemaError, SinkError
@@ -20,7 +20,7 @@ from .schema import plain_key
 from .text import MASK, legible, short
 from .values import masked
 
-__all__ = ["LoggingContext", "opened_step", "told_of"]
+__all__ = ["LoggingContext", "Opening", "closed", "opened_step", "step_path", "told_of"]
 
 _T = TypeVar("_T")
 _DEBUG = logging.DEBUG
@@ -225,9 +225,9 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
     """
     ctx._scope.check_open()
     state = ctx._state
-    started, clock = datetime.now(UTC), perf_counter()
+    since = Opening(datetime.now(UTC), perf_counter())
     with state.outlet.lock:
-        scope = state.metrics._store.scopes.open(_path(ctx._scope.step, _step_name(name)))
+        scope = state.metrics._store.scopes.open(step_path(ctx, name))
         counted = state.metrics._lengths()
     step: LoggingContext[Any] = object.__new__(LoggingContext)
     step._open(state, scope, ctx.logger)
@@ -235,34 +235,65 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
     try:
         if state.outlet.sinks:
             with state.outlet.lock:
-                state.outlet.tell(StepStarted(str(scope.step), started))
+                state.outlet.tell(StepStarted(str(scope.step), since.started))
         yield step
     except BaseException as raised:
         error = told_of(raised, ctx._state.held())
         raise
     finally:
         with state.outlet.lock:
-            number = scope.number
-            scope.close()
-            step._end_short_reads()
-            record = StepRecord(
-                name=str(scope.step),
-                reads=tuple(step._reads),
-                absent=tuple(step._noted.absent),
-                writes=tuple(step._noted.writes),
-                points=MappingProxyType(state.metrics._counts(number, counted)),
-                artifacts=tuple(one.name for one in state.artifacts if one.step == scope.step),
-                started=started,
-                ended=started + timedelta(seconds=perf_counter() - clock),
-                error=error,
-            )
+            record = closed(step, since, counted, error)
             state.provenance._file(record)
             if state.outlet.sinks:
                 state.outlet.tell(StepFinished(*record._replace(points=dict(record.points))))
 
 
-def _path(outer: str | None, name: str) -> str:
-    return name if outer is None else f"{outer}/{name}"
+class Opening(NamedTuple):
+    """When a step was opened."""
+
+    started: datetime
+    """In UTC."""
+    clock: float
+    """By `perf_counter`, which nobody sets."""
+
+
+def closed(step: LoggingContext[Any], since: Opening, counted: Mapping[str, int], error: str | None) -> StepRecord:
+    """End a step; whoever calls has the lock over effect and event.
+
+    Args:
+        step: The handle that it was used through.
+        since: When it was opened.
+        counted: How many points there were then, by metric.
+        error: What ended it, if an exception did.
+
+    Returns:
+        The record of what was done through it.
+    """
+    state, scope = step._state, step._scope
+    number = scope.number
+    scope.close()
+    step._end_short_reads()
+    return StepRecord(
+        name=str(scope.step),
+        reads=tuple(step._reads),
+        absent=tuple(step._noted.absent),
+        writes=tuple(step._noted.writes),
+        points=MappingProxyType(state.metrics._counts(number, counted)),
+        artifacts=tuple(one.name for one in state.artifacts if one.step == scope.step),
+        started=since.started,
+        ended=since.started + timedelta(seconds=perf_counter() - since.clock),
+        error=error,
+    )
+
+
+def step_path(ctx: FrozenContext[Any], name: object) -> str:
+    """Return the full name of a step within whatever a handle stands for: "fit/fold-3".
+
+    Raises:
+        InvalidStepError: The name cannot be a step's.
+    """
+    outer, own = ctx._scope.step, _step_name(name)
+    return own if outer is None else f"{outer}/{own}"
 
 
 _UNFIT = re.compile(r"[/#]")

@@ -29,7 +29,7 @@ from .schema import MetricChecks, plain_key
 from .text import nearest, short
 from .values import PLAIN, secrets_in
 
-__all__ = ["FrozenMetrics", "Metric", "MetricSchema", "Point", "Series"]
+__all__ = ["Channel", "FrozenMetrics", "Metric", "MetricSchema", "Point", "Series", "fetched"]
 
 V = TypeVar("V", default=Any)
 """The type of a metric's values."""
@@ -118,7 +118,8 @@ class Metric(Generic[V, G]):
     def __set_name__(self, owner: "_Schema", name: str) -> None:
         # Of a second name its second class complains: what is raised here Python would wrap.
         if self._schema is None:
-            vars(self).update(name=name, owner=f"{owner.__module__}.{owner.__qualname__}", _schema=owner)
+            module = "__main__" if owner.__module__ == _MAIN_OF_A_WORKER else owner.__module__
+            vars(self).update(name=name, owner=f"{module}.{owner.__qualname__}", _schema=owner)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise ContextMutationError(name, f"Cannot assign {name!r} of {self!r}: what a metric is stays as declared")
@@ -159,12 +160,16 @@ class Metric(Generic[V, G]):
         return _copied_metric, facts
 
 
+_MAIN_OF_A_WORKER = "__mp_main__"
+"""What multiprocessing calls `__main__` in the processes that it starts."""
+
+
 def _is_importable(schema: type) -> bool:
     """Whether another process finds a class by its name."""
     found: Any = sys.modules.get(schema.__module__)
     for part in schema.__qualname__.split("."):
         found = getattr(found, part, None)
-    return found is schema and schema.__module__ != "__main__"
+    return found is schema and schema.__module__ not in ("__main__", _MAIN_OF_A_WORKER)
 
 
 def _declared_metric(schema: "type[MetricSchema]", name: str) -> Metric[Any, Any]:
@@ -232,7 +237,7 @@ class Point(NamedTuple, Generic[V, G]):
 
 
 @dataclass(eq=False)
-class _Channel:
+class Channel:
     """One metric of one context: what it allows, and what was recorded of it."""
 
     name: str
@@ -265,7 +270,7 @@ class _Channel:
 
     def tags_of(self, kept: dict[str, Any]) -> Any:
         """Return tags as a reader gets them."""
-        tags = _fetched(kept)
+        tags = fetched(kept)
         if self.metric is None:
             return tags
         return None if self.metric.tags is None else self.metric.checks.make_tags(tags)
@@ -275,7 +280,7 @@ _new_tuple: Any = tuple.__new__
 """Makes a named tuple of a tuple, in half the time that the named tuple's own class takes."""
 
 
-def _fetched(tags: dict[str, Any]) -> dict[str, Any]:
+def fetched(tags: dict[str, Any]) -> dict[str, Any]:
     """Return tags as a reader gets them, by name."""
     return tags.copy() if PLAIN.issuperset(map(type, tags.values())) else {tag: fetch(tags[tag]) for tag in tags}
 
@@ -305,7 +310,7 @@ _Add: TypeAlias = Callable[..., None]
 """Records a point: takes a value and its tags."""
 
 
-def _short_adder(add: _Add, store: "_Store", channel: _Channel, scope: Scope, checks: MetricChecks) -> _Add:
+def _short_adder(add: _Add, store: "_Store", channel: Channel, scope: Scope, checks: MetricChecks) -> _Add:
     """Return a function that only succeeds: what is not plainly right it leaves to `add`, which explains."""
     log, validate, split, count = channel.log, checks.validate, checks.split, checks.tag_count
     extend, tail, seal, full = log.extend, log.tail, log.seal, FULL
@@ -337,7 +342,7 @@ def _short_adder(add: _Add, store: "_Store", channel: _Channel, scope: Scope, ch
             with lock:
                 number = getattr(scope, "number", None)
                 if fits and number is not None:
-                    told = (name, valid, kept.copy(), scope.step, len(blocks) * BLOCK + len(tail) // 3)
+                    told = (name, valid, kept.copy(), scope.step, len(blocks) * BLOCK + len(tail) // 3, None)
                     extend((valid, kept, number))
                     if len(tail) >= full:
                         seal()
@@ -348,7 +353,7 @@ def _short_adder(add: _Add, store: "_Store", channel: _Channel, scope: Scope, ch
     return add_shortly_and_tell if store.outlet.sinks else add_shortly
 
 
-def _short_noter(note: _Add, store: "_Store", channel: _Channel, scope: Scope, tags: dict[str, Any]) -> _Add:
+def _short_noter(note: _Add, store: "_Store", channel: Channel, scope: Scope, tags: dict[str, Any]) -> _Add:
     """Return the same for values whose tags are valid already."""
     assert channel.metric is not None
     log, validate = channel.log, channel.metric.checks.validate
@@ -376,7 +381,7 @@ def _short_noter(note: _Add, store: "_Store", channel: _Channel, scope: Scope, t
             with lock:
                 number = getattr(scope, "number", None)
                 if number is not None:
-                    told = (name, valid, tags.copy(), scope.step, len(blocks) * BLOCK + len(tail) // 3)
+                    told = (name, valid, tags.copy(), scope.step, len(blocks) * BLOCK + len(tail) // 3, None)
                     extend((valid, tags, number))
                     if len(tail) >= full:
                         seal()
@@ -394,12 +399,12 @@ class _Store:
         self.schema = schema
         self.outlet = outlet
         self.scopes = Scopes()
-        self.channels: dict[str, _Channel] = {}
+        self.channels: dict[str, Channel] = {}
         for name, metric in (schema.metrics if schema is not None else {}).items():
             # A metric that cannot be used says so now, and not at hour nine.
-            self.channels[name] = _Channel(name, metric, PointLog(metric.checks.layout))
+            self.channels[name] = Channel(name, metric, PointLog(metric.checks.layout))
 
-    def find(self, metric: "Metric[Any, Any] | str") -> _Channel | None:
+    def find(self, metric: "Metric[Any, Any] | str") -> Channel | None:
         """Return a metric's channel; None where nothing was recorded under a name that may be any.
 
         Raises:
@@ -415,7 +420,7 @@ class _Store:
             raise UnknownMetricError(name, self.schema.__qualname__, nearest(name, declared), declared)
         return channel
 
-    def open(self, metric: "Metric[Any, Any] | str") -> _Channel:
+    def open(self, metric: "Metric[Any, Any] | str") -> Channel:
         """Return a metric's channel; where there is no schema, the first use of a name makes it."""
         channel = self.find(metric)
         if channel is None:
@@ -423,11 +428,11 @@ class _Store:
             channel = self.open(metric)
         return channel
 
-    def new(self, metric: "Metric[Any, Any] | str") -> _Channel:
+    def new(self, metric: "Metric[Any, Any] | str") -> Channel:
         """Return a channel for a name that nobody has used."""
         if isinstance(metric, str):
-            return _Channel(plain_key(metric), None, PointLog())
-        return _Channel(metric.name, metric, PointLog(metric.checks.layout))
+            return Channel(plain_key(metric), None, PointLog())
+        return Channel(metric.name, metric, PointLog(metric.checks.layout))
 
     def _name(self, metric: "Metric[Any, Any] | str") -> str:
         if isinstance(metric, str):
@@ -444,7 +449,7 @@ class _Store:
     def _schema_name(self) -> str | None:
         return None if self.schema is None else self.schema.__qualname__
 
-    def _check_same(self, metric: Metric[Any, Any], channel: _Channel | None) -> None:
+    def _check_same(self, metric: Metric[Any, Any], channel: Channel | None) -> None:
         if channel is not None and channel.metric is not None and channel.metric.is_same(metric):
             return
         name, owner = metric.name, metric.owner
@@ -480,7 +485,7 @@ class _Store:
         else:
             self.keep(channel, scope, kept, kept_tags)
 
-    def keep(self, channel: _Channel, scope: Scope, value: Any, tags: dict[str, Any]) -> None:
+    def keep(self, channel: Channel, scope: Scope, value: Any, tags: dict[str, Any]) -> None:
         """Keep a point that is valid and frozen, then tell the sinks."""
         outlet = self.outlet
         if not outlet.sinks:
@@ -489,7 +494,7 @@ class _Store:
         with outlet.lock:
             position = channel.log.length()
             channel.log.append(value, tags, scope.open_number())
-            told = (channel.name, fetch(value), _fetched(tags), scope.step, position)
+            told = (channel.name, fetch(value), fetched(tags), scope.step, position, None)
             outlet.tell(_new_tuple(MetricRecorded, told))
 
 
@@ -719,15 +724,16 @@ class FrozenMetrics:
         return {name: count for name, count in counts.items() if count}
 
     def _lengths(self) -> dict[str, int]:
-        """How many points there are, by metric."""
-        return {name: len(channel.log) for name, channel in self._store.channels.copy().items()}
+        """How many points there are without those of branches, by metric."""
+        lengths = {name: channel.log.own for name, channel in self._store.channels.copy().items()}
+        return {name: length for name, length in lengths.items() if length}
 
     def _copy(self, outlet: Outlet) -> "FrozenMetrics":
         """Metrics of their own with the same points, for a copy of their context."""
         copied = FrozenMetrics(self.schema, outlet=outlet)
         copied._store.scopes = Scopes(self._store.scopes.names)
         for name, channel in self._store.channels.copy().items():
-            copied._store.channels[name] = _Channel(name, channel.metric, channel.log.copy())
+            copied._store.channels[name] = Channel(name, channel.metric, channel.log.copy())
         return copied
 
     def __copy__(self) -> "FrozenMetrics":
@@ -821,7 +827,7 @@ class FrozenMetrics:
         """
         channel = self._store.find(key)
         rows = channel.log.rows() if channel is not None else ()
-        return tuple(_fetched(tags) for _, tags, _ in rows)
+        return tuple(fetched(tags) for _, tags, _ in rows)
 
     def as_dict(self) -> Mapping[str, tuple[Any, ...]]:
         """Return the values of every recorded metric by its name, in a mapping that cannot be changed."""
@@ -855,5 +861,5 @@ def _restored_metrics(schema: type[MetricSchema] | None, names: list[str | None]
     metrics._store.scopes = Scopes(names)
     for name, (metric, log) in channels.items():
         declared = metric if schema is None else schema.metrics[name]
-        metrics._store.channels[name] = _Channel(name, declared, log)
+        metrics._store.channels[name] = Channel(name, declared, log)
     return metrics

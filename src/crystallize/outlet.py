@@ -71,6 +71,28 @@ class Outlet:
         if failures:
             raise _failed(failures)
 
+    def tell_all(self, events: Iterable[Event]) -> None:
+        """Tell every sink of many events, in order, also after one of them failed.
+
+        Args:
+            events: What took effect; made one by one, since there may be many.
+
+        Raises:
+            SinkError: One sink or more raised: the first time of all, with the first time of each other sink as a note.
+        """
+        failed: dict[str, SinkError] = {}
+        for event in events:
+            try:
+                self.tell(event)
+            except SinkError as error:
+                for name, _ in error.failures:
+                    failed.setdefault(name, error)
+        first, *others = dict.fromkeys(failed.values()) or (None,)
+        if first is not None:
+            for other in others:
+                first.add_note(str(other))
+            raise first
+
 
 def _failed(failures: tuple[tuple[_Handler, Event, Exception], ...]) -> SinkError:
     first = failures[0][1]

@@ -14,9 +14,10 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .errors import FinishedStepError, StepClosedError
+from .parts import Parts
 from .values import Thaw, freeze
 
-__all__ = ["BLOCK", "FULL", "Copied", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
+__all__ = ["BLOCK", "FULL", "Block", "Copied", "Part", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
 
 Row: TypeAlias = tuple[Any, dict[str, Any], int]
 """A point as it is kept: value, tags by name, and the number of the scope that recorded it."""
@@ -107,6 +108,15 @@ class Scopes:
             self.names.append(name)
             return Scope(name, len(self.names) - 1)
 
+    def reserve(self, path: str) -> None:
+        """Keep a name for a branch: a step of that name counts on."""
+        with self._lock:
+            self._uses[path] += 1
+
+    def is_used(self, path: str) -> bool:
+        """Whether there is a step, or a branch, of this name."""
+        return self._uses[path] > 0
+
     def find(self, step: str | None) -> Scope:
         """Return a scope of a step that was opened before, for a copy of that step."""
         return Scope(step, self.names.index(step))
@@ -146,31 +156,61 @@ the tags, if each point has the same, with the same of each. What is known need 
 _UNKNOWN: Layout = (None, {})
 
 
+class Part(NamedTuple):
+    """The points that a branch brought into a series."""
+
+    blocks: tuple["Block", ...]
+    offset: int
+    """What to add to the number of a scope in the branch to get its number here."""
+
+    def rows(self) -> Iterator[Row]:
+        """Return the points, oldest first."""
+        for value, tags, number in chain.from_iterable(block.rows() for block in self.blocks):
+            yield value, tags, number + self.offset
+
+    def values(self) -> Iterable[Any]:
+        """Return the values alone, oldest first."""
+        return chain.from_iterable(block.values for block in self.blocks)
+
+    def last(self) -> Row:
+        """Return the newest point."""
+        newest = self.blocks[-1]
+        value, tags, number = newest.row(newest.size - 1)
+        return value, tags, number + self.offset
+
+
 class PointLog:
-    """The points of one series, in the order in which they were recorded.
+    """The points of one series in the order in which they were recorded, those of branches where these were forked.
 
     Attributes:
-        blocks: The points that are packed.
+        blocks: The points that are packed, without those of branches.
         tail: The newest points, each as three items.
         extend: Adds items to the tail, all or none, whatever other threads do.
     """
 
-    __slots__ = ("_layout", "_lock", "blocks", "extend", "tail")
+    __slots__ = ("_layout", "_lock", "_parts", "blocks", "extend", "tail")
 
     def __init__(self, layout: Layout = _UNKNOWN) -> None:
         self._lock = threading.Lock()
         self._layout = layout
-        self.blocks: list[_Block] = []
+        self._parts: Parts[Part] = Parts()
+        self.blocks: list[Block] = []
         self.tail: list[Any] = []
         self.extend = self.tail.extend
 
     def __len__(self) -> int:
         with self._lock:
-            return self.length()
+            return self.length() + self._parts.count
 
     def length(self) -> int:
-        """How many points there are, for whoever makes sure that none is added meanwhile."""
+        """How many points there are without those of branches, for whoever makes sure that none is added meanwhile."""
         return len(self.blocks) * BLOCK + len(self.tail) // 3
+
+    @property
+    def own(self) -> int:
+        """How many points there are without those of branches."""
+        with self._lock:
+            return self.length()
 
     def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
         """Add a point, by one call that no other thread can interrupt."""
@@ -182,53 +222,91 @@ class PointLog:
         """Pack the oldest points of the tail. Others may append meanwhile; readers wait."""
         with self._lock:
             if len(self.tail) >= FULL:
-                self.blocks.append(_Block.of(self.tail[:FULL], self._layout))
+                self.blocks.append(Block.of(self.tail[:FULL], self._layout))
                 del self.tail[:FULL]
 
-    def _snapshot(self) -> tuple[list["_Block"], list[Any]]:
+    def bring(self, number: int, place: int, blocks: "tuple[Block, ...]", offset: int) -> None:
+        """Take in what a branch recorded.
+
+        Args:
+            number: The number of the branch.
+            place: How many of the context's own points come before it.
+            blocks: The points; at least one.
+            offset: What to add to the numbers of their scopes.
+        """
         with self._lock:
-            return self.blocks[:], self.tail[:]
+            self._parts.add(number, place, Part(blocks, offset), sum(block.size for block in blocks))
+
+    def give_back(self, number: int, count: int) -> None:
+        """Undo what `bring` has done."""
+        with self._lock:
+            self._parts.drop(number, count)
+
+    def _snapshot(self) -> "tuple[list[Block], list[Any], Parts[Part]]":
+        with self._lock:
+            return self.blocks[:], self.tail[:], self._parts.copy() if self._parts else _NO_PARTS
 
     def rows(self) -> Iterator[Row]:
         """Return all points, oldest first, as they are now."""
-        blocks, tail = self._snapshot()
+        blocks, tail, parts = self._snapshot()
         packed = chain.from_iterable(block.rows() for block in blocks)
-        return chain(packed, zip(tail[0::3], tail[1::3], tail[2::3], strict=True))
+        own = chain(packed, zip(tail[0::3], tail[1::3], tail[2::3], strict=True))
+        return parts.spliced(own, Part.rows) if parts else own
 
     def last(self) -> Row | None:
         """Return the newest point, if there is one."""
-        blocks, tail = self._snapshot()
+        blocks, tail, parts = self._snapshot()
+        if parts:
+            _, place, part = parts.ordered()[-1]
+            if place == len(blocks) * BLOCK + len(tail) // 3:
+                return part.last()
         if tail:
             return tail[-3], tail[-2], tail[-1]
         return blocks[-1].row(BLOCK - 1) if blocks else None
 
     def values(self) -> Iterator[Any]:
         """Return the values alone, oldest first."""
-        blocks, tail = self._snapshot()
-        return chain(chain.from_iterable(block.values for block in blocks), tail[0::3])
+        blocks, tail, parts = self._snapshot()
+        own = chain(chain.from_iterable(block.values for block in blocks), tail[0::3])
+        return parts.spliced(own, Part.values) if parts else own
 
     def count(self, number: int, since: int) -> int:
-        """Count the points of a scope from a place in the series on."""
-        blocks, tail = self._snapshot()
+        """Count the points of a scope of the context's own, from a place among the context's own on."""
+        blocks, tail, _ = self._snapshot()
         first, offset = divmod(since, BLOCK)
         numbers = [list(block.numbers) for block in blocks[first:]] + [tail[2::3]]
         return sum(column[offset if at == 0 else 0 :].count(number) for at, column in enumerate(numbers))
 
+    def packed(self) -> "tuple[Block, ...]":
+        """Return all points, packed for somebody else."""
+        blocks, tail, parts = self._snapshot()
+        if parts:
+            blocks, tail = [], [*chain.from_iterable(self.rows())]
+        pieces = (tail[at : at + FULL] for at in range(0, len(tail), FULL))
+        return (*blocks, *(Block.of(piece, self._layout) for piece in pieces))
+
+    def empty(self) -> "PointLog":
+        """Return a log for points of the same kind."""
+        return PointLog(self._layout)
+
     def copy(self) -> "PointLog":
         """Return a log of its own with the same points."""
-        blocks, tail = self._snapshot()
-        return PointLog.restored((blocks, tail), self._layout)
+        return PointLog.restored(self._snapshot(), self._layout)
 
     @classmethod
-    def restored(cls, state: tuple[list["_Block"], list[Any]], layout: Layout) -> "PointLog":
+    def restored(cls, state: "tuple[list[Block], list[Any], Parts[Part]]", layout: Layout) -> "PointLog":
         """Return the log that was pickled."""
         log = cls(layout)
         log.blocks.extend(state[0])
         log.tail.extend(state[1])
+        log._parts = state[2].copy()
         return log
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PointLog.restored, (self._snapshot(), self._layout)
+
+
+_NO_PARTS: Parts[Part] = Parts()
 
 
 class _Coded(NamedTuple):
@@ -321,8 +399,8 @@ def _columns(
     return names, tuple(_pack([tag.get(name, _ABSENT) for tag in tags]) for name in names)
 
 
-class _Block(NamedTuple):
-    """A block of points, by columns."""
+class Block(NamedTuple):
+    """A block of points, by columns: `BLOCK` of them, or fewer where a branch brought them."""
 
     packed: _Column
     scopes: _Column
@@ -331,11 +409,16 @@ class _Block(NamedTuple):
     tags: tuple[_Column, ...]
 
     @classmethod
-    def of(cls, tail: list[Any], layout: Layout) -> "_Block":
+    def of(cls, tail: list[Any], layout: Layout) -> "Block":
         """Pack points."""
         values, tags, numbers = tail[0::3], tail[1::3], _pack(tail[2::3], int)
         kind, kinds = layout
         return cls(_pack(values, kind), numbers, *_columns(tags, kinds))
+
+    @property
+    def size(self) -> int:
+        """How many points there are."""
+        return len(self.packed.codes if isinstance(self.packed, _Coded) else self.packed)
 
     @property
     def values(self) -> Iterable[Any]:
@@ -346,6 +429,14 @@ class _Block(NamedTuple):
     def numbers(self) -> Iterable[int]:
         """The numbers of the scopes, oldest first."""
         return _items(self.scopes)
+
+    @property
+    def columns(self) -> Iterator[list[Any]]:
+        """All that is in it, by column: values, numbers, then each tag, with () where a point does not have it."""
+        yield list(self.values)
+        yield list(self.numbers)
+        for column in self.tags:
+            yield [() if item is _ABSENT else item for item in _items(column)]
 
     def rows(self) -> Iterator[Row]:
         """Return the points, oldest first."""

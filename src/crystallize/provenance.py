@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
+from .parts import Parts, ordered_keys
 from .schema import Schema, digest
 from .values import Thaw, secrets_in
 
@@ -114,24 +115,50 @@ def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
 class Provenance:
     """Who read, missed and wrote what in one context, by the steps that have ended."""
 
-    __slots__ = ("_cells", "_schema", "_steps")
+    __slots__ = ("_cells", "_finished", "_keys", "_parts", "_schema", "_steps")
 
-    def __init__(self, schema: Schema, cells: Mapping[str, Cell], steps: Iterable[StepRecord] = ()) -> None:
+    def __init__(self, schema: Schema, cells: Mapping[str, Cell], keys: Parts[tuple[str, ...]]) -> None:
         self._schema = schema
         self._cells = cells
-        self._steps = list(steps)
+        self._keys = keys
+        self._steps: list[StepRecord] = []
+        self._parts: Parts[tuple[StepRecord, ...]] = Parts()
+        self._finished: set[str] = set()
+
+    def _restore(self, steps: Iterable[StepRecord], parts: Parts[tuple[StepRecord, ...]]) -> None:
+        """Take in the records of another context."""
+        self._steps += steps
+        self._parts = parts
+        self._finished.update(record.name for record in self.steps if record.error is None)
 
     def _file(self, record: StepRecord) -> None:
         self._steps.append(record)
+        if record.error is None:
+            self._finished.add(record.name)
+
+    @property
+    def _own(self) -> int:
+        """How many records there are without those of branches."""
+        return len(self._steps)
+
+    def _bring(self, number: int, place: int, records: tuple[StepRecord, ...]) -> None:
+        """Take in the records of a branch."""
+        self._parts.add(number, place, records, len(records))
+        self._finished.update(record.name for record in records if record.error is None)
+
+    def _give_back(self, number: int, records: tuple[StepRecord, ...]) -> None:
+        """Undo what `_bring` has done."""
+        self._parts.drop(number, len(records))
+        self._finished.difference_update(record.name for record in records)
 
     @property
     def steps(self) -> tuple[StepRecord, ...]:
-        """The records of all steps, in the order in which they ended."""
-        return tuple(self._steps)
+        """The records of all steps, in the order in which they ended, those of branches where these were forked."""
+        return tuple(self._parts.spliced(self._steps[:], iter))
 
     def finished(self, name: str) -> bool:
         """Whether a step of this name has ended, and not by an exception."""
-        return any(record.name == name and record.error is None for record in self._steps)
+        return name in self._finished
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -141,7 +168,7 @@ class Provenance:
     @property
     def unread_inputs(self) -> tuple[str, ...]:
         """The inputs that no step has read."""
-        read = {key for record in self._steps for key in record.reads}
+        read = {key for record in self.steps for key in record.reads}
         return tuple(key for key in self.inputs if key not in read)
 
     @property
@@ -154,7 +181,7 @@ class Provenance:
         """The keys that a step looked for before another one, or nobody's step, wrote them."""
         return tuple(
             EarlyRead(key, record.name, self.writer(key))
-            for record in self._steps
+            for record in self.steps
             for key in record.absent
             if key in self._cells and self.writer(key) != record.name
         )
@@ -163,7 +190,7 @@ class Provenance:
     def lineage(self) -> Lineage:
         """The graph of what was made from what."""
         return Lineage(
-            tuple((key, record.name) for record in self._steps for key in record.reads),
+            tuple((key, record.name) for record in self.steps for key in record.reads),
             tuple((step, key) for key, (_, _, step, _) in self._cells_now() if step is not None),
         )
 
@@ -199,7 +226,8 @@ class Provenance:
 
     def _cells_now(self) -> list[tuple[str, Cell]]:
         # Other threads may write meanwhile.
-        return list(self._cells.items())
+        cells = dict(self._cells)
+        return [(key, cells[key]) for key in ordered_keys(cells, self._keys)]
 
     def __repr__(self) -> str:
-        return f"Provenance({len(self._steps)} steps, {len(self.inputs)} inputs)"
+        return f"Provenance({len(self._steps) + self._parts.count} steps, {len(self.inputs)} inputs)"

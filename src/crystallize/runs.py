@@ -3,13 +3,16 @@
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias
@@ -21,10 +24,11 @@ from .artifacts import Artifact, ArtifactLog
 from .context import FrozenContext, State, unmade
 from .database import apply, connect, missing_in, points_of, problems_in, rows, state_of, transaction
 from .errors import DamagedRunError, JournalError, KeyLookupError, MetricError, RunNotFoundError
-from .facts import Stored, decoded_point, look_at, restore
+from .facts import Stored, decoded_point, look_at, parted, restore
 from .metrics import FrozenMetrics, MetricSchema
 from .origin import Origin
-from .points import FULL, Scope, Scopes, store
+from .parts import Fork, Merged, Parts, Place
+from .points import FULL, PointLog, Scope, Scopes, store
 from .provenance import Provenance, StepRecord
 from .schema import Schema
 from .spool import is_locked, spooled
@@ -37,6 +41,7 @@ __all__ = [
         "Content",
         "Difference",
         "Entry",
+        "MergedBranch",
         "Run",
         "Session",
         "content_of",
@@ -96,11 +101,26 @@ class Entry(NamedTuple):
     is_input: bool
     """Whether it was there when the run began."""
     stored: Stored
+    sequence: int = 0
+    """Its place among the facts of the run."""
 
     @property
     def missing(self) -> Literal["secret", "not restorable"] | None:
         """Why the file cannot give the value back; None where it can."""
         return _MISSING.get(self.stored.how)
+
+
+class MergedBranch(NamedTuple):
+    """A branch that was merged, as a file has it."""
+
+    branch: str
+    session: int
+    digest: str
+    """Of all that it brought, times aside."""
+    item: str | None
+    """A digest of the item that its task was given, where there is one."""
+    result: Stored
+    """What its task returned."""
 
 
 _MISSING: dict[str, Literal["secret", "not restorable"]] = {"secret": "secret", "none": "not restorable"}
@@ -119,40 +139,62 @@ class Content:
     sessions: tuple[Session, ...]
     attempts: tuple[Attempt, ...]
     values: tuple[Entry, ...]
-    points: tuple[tuple[int, bytes], ...]
-    """The session of each row of points, and the row."""
-    artifacts: tuple[tuple[int, Artifact], ...]
-    """The session of each artifact, and the artifact."""
+    points: tuple[tuple[int, int, bytes], ...]
+    """The sequence of the first point of each row, its session, and the row."""
+    artifacts: tuple[tuple[int, int, Artifact], ...]
+    """The sequence of each artifact, its session, and the artifact."""
+    forks: tuple[tuple[str, int], ...]
+    """The branches in the order in which they were forked, each with the sequence of that."""
+    merges: tuple[MergedBranch, ...]
+    """The branches in the order in which they were merged."""
 
     @property
     def last(self) -> Session:
         """The newest of the processes that wrote it."""
         return self.sessions[-1]
 
+    @cached_property
+    def _branches(self) -> frozenset[tuple[int, str]]:
+        return frozenset((one.session, one.branch) for one in self.merges)
+
+    def branch_of(self, session: int, step: str | None) -> str | None:
+        """Return the branch that brought what a step did; None if none did."""
+        parts = step.split("/") if step is not None else []
+        names = ("/".join(parts[:at]) for at in range(1, len(parts) + 1))
+        return next((name for name in names if (session, name) in self._branches), None)
+
     @property
     def superseded(self) -> frozenset[tuple[int, str | None]]:
         """The attempts, by session and step, that a later session did again, or that had not finished when it began."""
         again = {attempt.step: attempt.session for attempt in self.attempts}
         last = self.last.number
-        return frozenset(
-            (one.session, one.step)
-            for one in self.attempts
-            if again[one.step] > one.session or (not one.finished and one.session < last)
-        )
+
+        def is_superseded(one: Attempt) -> bool:
+            # A branch is one piece, whatever became of the steps in it.
+            branch = self.branch_of(one.session, one.step)
+            if branch is not None:
+                return again[branch] > one.session
+            return again[one.step] > one.session or (not one.finished and one.session < last)
+
+        return frozenset((one.session, one.step) for one in self.attempts if is_superseded(one))
 
     @property
     def undone(self) -> frozenset[tuple[int, str | None]]:
-        """What has to be done again: what did not finish, or wrote what cannot be given back."""
+        """What has to be done again: what did not finish, or wrote or returned what cannot be given back."""
         lost = {(value.session, value.step) for value in self.values if value.missing}
-        dead = {(one.session, one.step) for one in self.attempts if not one.finished}
-        inner = [(session, step) for session, step in lost if step is not None]
-        around = {
-            (one.session, one.step)
-            for one in self.attempts
-            for session, step in inner
-            if session == one.session and step.startswith(f"{one.step}/")
-        }
-        return frozenset({*inner, *around, *dead, *self.superseded})
+        lost |= {(one.session, one.branch) for one in self.merges if one.result.how in _MISSING}
+        inner = {(session, self.branch_of(session, step) or step) for session, step in lost if step is not None}
+        return frozenset(
+            {*self.superseded, *((one.session, one.step) for one in self.attempts if self._is_undone(one, inner))}
+        )
+
+    def _is_undone(self, one: Attempt, lost: Collection[tuple[int, str]]) -> bool:
+        """Whether an attempt has to be made again, given the steps and branches, by session, that lost something."""
+        branch = self.branch_of(one.session, one.step)
+        if branch is not None:
+            return (one.session, branch) in lost
+        around = any(session == one.session and step.startswith(f"{one.step}/") for session, step in lost)
+        return around or not one.finished or (one.session, one.step) in lost
 
 
 def read(path: Path) -> Content:
@@ -223,11 +265,15 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> 
         sessions=tuple(map(_session, rows(path, connection, "sessions"))),
         attempts=tuple(map(_attempt, rows(path, connection, "steps"))),
         values=tuple(_value(row, arrays) for row in rows(path, connection, "entries")),
-        points=tuple((session, content) for _, _, session, _, content in rows(path, connection, "points")),
-        artifacts=tuple(
-            (session, Artifact(name, contents[sha256], step))
-            for _, session, step, name, sha256 in rows(path, connection, "artifacts")
+        points=tuple(
+            (sequence, session, content) for sequence, session, _, content in rows(path, connection, "points")
         ),
+        artifacts=tuple(
+            (sequence, session, Artifact(name, contents[sha256], step))
+            for sequence, session, step, name, sha256 in rows(path, connection, "artifacts")
+        ),
+        forks=tuple((branch, sequence) for branch, sequence, _ in rows(path, connection, "forks")),
+        merges=tuple(map(_merge, rows(path, connection, "merges"))),
     )
 
 
@@ -261,7 +307,16 @@ def _value(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> Entry:
     stored = Stored(how, type_, json.encode(), tuple(arrays.get(sequence, ())))
     if stored.digest != digest:
         raise ValueError(f"the value of key {key!r} has another digest than when it was written")
-    return Entry(key, session, step, bool(is_input), stored)
+    return Entry(key, session, step, bool(is_input), stored, sequence)
+
+
+def _merge(row: tuple[Any, ...]) -> MergedBranch:
+    session, branch, _, digest, item, how, result = row
+    (type_, result_digest), (json, *arrays) = parted(result)
+    stored = Stored(how, type_, json, tuple(arrays))
+    if stored.digest != result_digest:
+        raise ValueError(f"what the task of branch {branch!r} returned has another digest than when it was merged")
+    return MergedBranch(branch, session, digest, item, stored)
 
 
 def _time(text: str) -> datetime:
@@ -281,14 +336,52 @@ def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | Non
     """
     done = [one for one in content.attempts if (one.session, one.step) not in dropped]
     names = [None, *dict.fromkeys(one.step for one in done)]
-    for value in content.values:
-        if (value.session, value.step) not in dropped and not value.missing:
-            _restore_key(state, content, value)
-    ended = [one.record for one in sorted(done, key=lambda one: one.ended) if one.record is not None]
-    state.provenance = Provenance(state.schema, state.cells, ended)
+    numbers = {name: number for number, name in enumerate(names)}
     state.metrics._store.scopes = Scopes(names, [one.step for one in done if one.finished])
-    _fill_metrics(state.metrics, content, dropped, {name: number for number, name in enumerate(names)})
-    state.artifacts._restore(one for session, one in content.artifacts if (session, one.step) not in dropped)
+    kept = [one for one in content.values if (one.session, one.step) not in dropped and not one.missing]
+    for value in kept:
+        _restore_key(state, content, value)
+    ended = sorted(done, key=lambda one: one.ended)
+    files = [one for one in content.artifacts if (one[1], one[2].step) not in dropped]
+    keys = _parted((content.branch_of(one.session, one.step), one.sequence, one.key) for one in kept)
+    records = _parted(
+        (content.branch_of(one.session, one.step), one.ended, one.record) for one in ended if one.record is not None
+    )
+    artifacts = _parted((content.branch_of(session, one.step), sequence, one) for sequence, session, one in files)
+    points = _fill_metrics(state.metrics, content, dropped, numbers)
+    state.provenance._restore(map(itemgetter(1), records[None]), Parts())
+    state.artifacts._restore(map(itemgetter(1), artifacts[None]))
+    merged = {one.branch: one for one in content.merges if (one.session, one.branch) not in dropped}
+    for number, (branch, forked) in enumerate(content.forks):
+        place = Place(
+            _before(forked, keys[None]),
+            _before(forked, records[None]),
+            _before(forked, artifacts[None]),
+            points.lengths[branch],
+        )
+        fork = state.forks[branch] = Fork(number, place)
+        if branch not in merged:
+            state.metrics._store.scopes.reserve(branch)
+            continue
+        one = merged[branch]
+        fork.merged = Merged(one.digest, one.result, one.item, False)
+        brought = tuple(key for _, key in keys[branch])
+        state.brought.add(number, place.keys, brought, len(brought))
+        state.provenance._bring(number, place.steps, tuple(record for _, record in records[branch]))
+        state.artifacts._bring(number, place.artifacts, tuple(artifact for _, artifact in artifacts[branch]))
+        for name, log in points.brought[branch].items():
+            state.metrics._store.open(name).log.bring(number, place.points.get(name, 0), log.packed(), 0)
+
+
+_P = TypeVar("_P")
+
+
+def _parted(of: Iterable[tuple[str | None, int, _P]]) -> dict[str | None, list[tuple[int, _P]]]:
+    """Part what a run did, in order, by the branch that brought it; None for what it did itself."""
+    parts: dict[str | None, list[tuple[int, _P]]] = defaultdict(list)
+    for branch, sequence, one in of:
+        parts[branch].append((sequence, one))
+    return parts
 
 
 def _restore_key(state: State, content: Content, value: Entry) -> None:
@@ -316,28 +409,48 @@ def _restore_key(state: State, content: Content, value: Entry) -> None:
     state.write(value.key, given, Scope(value.step), is_input=value.is_input, trusted=True)
 
 
+def _before(sequence: int, own: Sequence[tuple[int, Any]]) -> int:
+    """Count what comes before a fact."""
+    return bisect_left(own, sequence, key=itemgetter(0))
+
+
+class _Points(NamedTuple):
+    """What was found of points, besides those that are in the series."""
+
+    brought: dict[str, dict[str, PointLog]]
+    """What branches brought, by branch and metric."""
+    lengths: dict[str, dict[str, int]]
+    """How many points there were when a branch was forked, by branch and metric."""
+
+
 def _fill_metrics(
     metrics: FrozenMetrics,
     content: Content,
     dropped: frozenset[tuple[int, str | None]],
     numbers: Mapping[str | None, int],
-) -> None:
+) -> _Points:
     known = {one.number: one.fingerprints.get("metrics", {}) for one in content.sessions}
     changed: set[tuple[int, str]] = set()
-    for session, packed in content.points:
-        logs: dict[str, Any] = {}
+    found = _Points(defaultdict(dict), {})
+    forks = deque(content.forks)
+    for sequence, session, packed in content.points:
+        while forks and forks[0][1] < sequence:
+            found.lengths[forks.popleft()[0]] = metrics._lengths()
+        channels: dict[str, Any] = {}
+        logs: dict[tuple[str | None, str], PointLog] = {}
+        branches: dict[str | None, str | None] = {}
         for point in points_of(content.path, packed):
             name, value, tags, step, *more = point
             if (session, step) in dropped:
                 continue
             if step not in numbers:
                 raise DamagedRunError(str(content.path), f"points were recorded by step {step!r}, which is not there")
-            if name not in logs:
-                logs[name] = _channel(metrics, content, name)
-                checks = logs[name].metric and logs[name].metric.checks
+            if name not in channels:
+                channels[name] = _channel(metrics, content, name)
+                checks = channels[name].metric and channels[name].metric.checks
                 if checks is not None and known.get(session, {}).get(name) != checks.fingerprint:
                     changed.add((session, name))
-            channel = logs[name]
+            channel = channels[name]
             if (session, name) in changed:
                 value, tags = _under_other_metrics(content, channel, value, tags)
             elif more:
@@ -345,11 +458,19 @@ def _fill_metrics(
                 if decoded is None:
                     continue
                 value, tags = decoded[0], {tag: store(item, f"a tag of {name!r}") for tag, item in decoded[1].items()}
+            if step not in branches:
+                branches[step] = content.branch_of(session, step)
+            branch = branches[step]
+            if (branch, name) not in logs:
+                own = channel.log if branch is None else found.brought[branch].setdefault(name, channel.log.empty())
+                logs[branch, name] = own
             kept = value if type(value) in PLAIN else store(value, f"a value of {name!r}")
-            channel.log.extend((kept, tags, numbers[step]))
-        for channel in logs.values():
-            while len(channel.log.tail) >= FULL:
-                channel.log.seal()
+            logs[branch, name].extend((kept, tags, numbers[step]))
+        for log in logs.values():
+            while len(log.tail) >= FULL:
+                log.seal()
+    found.lengths.update((branch, metrics._lengths()) for branch, _ in forks)
+    return found
 
 
 def _under_other_metrics(
@@ -606,7 +727,7 @@ def _problems(path: Path) -> Iterator[str]:
     if not content.running and content.last.ended is None and not path.with_suffix(".spool").exists():
         yield "the run did not end, and its spool is not beside it: what it had not drained is missing"
     opened = {(one.session, one.step) for one in content.attempts}
-    recorded = {(session, point[3]) for session, packed in content.points for point in points_of(path, packed)}
+    recorded = {(session, point[3]) for _, session, packed in content.points for point in points_of(path, packed)}
     for _, step in recorded - opened:
         if step is not None:
             yield f"points were recorded by step {step!r}, which is not there"

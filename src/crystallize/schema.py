@@ -228,10 +228,15 @@ def _stable(node: Any) -> Any:
         return [_stable(part) for part in node]
     if isinstance(node, str):
         # What recursive types are referred to by ends in the address of a class.
-        return re.sub(r":\d+", "", node)
+        return re.sub(r":\d+", "", _as_main(node))
     if callable(node):
-        return f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}"
+        return _as_main(f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}")
     return repr(node)
+
+
+def _as_main(text: str) -> str:
+    """Return a name as it is in the main process: those that multiprocessing starts call `__main__` otherwise."""
+    return text.replace("__mp_main__", "__main__")
 
 
 _SILENT = frozenset({"metadata", "serialization", "default", "default_factory"})

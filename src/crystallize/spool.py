@@ -30,8 +30,9 @@ _LAST_AT = _HEADER.size - 8
 _START = _HEADER.size
 """Where the frames begin."""
 _32_BITS = 0xFFFFFFFF
-_FRAME = Struct("QQII")
-"""Generation, sequence, CRC-32 and length, before the payload. All frames since the last rewind are one generation."""
+_FRAME = Struct("QQIII")
+"""Generation, sequence of the last fact in it, how many are in it, CRC-32 and length, before the payload. All frames
+since the last rewind are one generation."""
 
 
 class Spool:
@@ -39,12 +40,13 @@ class Spool:
 
     Attributes:
         path: Where it is.
-        append: Takes a fact in, and returns True; when it has, the fact survives the process. Returns False where
-            there is no room left, and does nothing. Another function after each `begin` and `rewind`.
+        append: Takes a fact in, or many that are gathered in one, with how many; and returns True; when it has, that
+            survives the process. Returns False where there is no room left, and does nothing. Another function after
+            each `begin` and `rewind`.
         pending: The facts that it took and nobody has brought elsewhere.
     """
 
-    append: Callable[[bytes], bool]
+    append: Callable[..., bool]
 
     def __init__(self, path: Path, descriptor: int) -> None:
         """Take over a file that `claim` or `open` has locked."""
@@ -129,9 +131,9 @@ class Spool:
         self._mapped[0 : len(header)] = header
         self.rewind()
 
-    def skip(self) -> None:
-        """Leave a sequence out, of a fact that is elsewhere already."""
-        self._acknowledged[0] += 1
+    def skip(self, count: int) -> None:
+        """Leave the sequences of some facts out, which are elsewhere already."""
+        self._acknowledged[0] += count
         self.rewind()
 
     def let_go(self) -> None:
@@ -157,18 +159,18 @@ class Spool:
         os.close(self._descriptor)
 
 
-def _appender(mapped: Any, acknowledged: Any, pending: list[bytes], generation: int) -> Callable[[bytes], bool]:
+def _appender(mapped: Any, acknowledged: Any, pending: list[bytes], generation: int) -> Callable[..., bool]:
     """Return what appends facts from the start of a spool on: a closure, since it is called for every point."""
     pack, room, head = _FRAME.pack, CAPACITY, _FRAME.size
     salt, at, sequence = generation & _32_BITS, _START, acknowledged[0]
 
-    def append(payload: bytes) -> bool:
+    def append(payload: bytes, count: int = 1) -> bool:
         nonlocal at, sequence
-        next_, size = sequence + 1, len(payload)
+        next_, size = sequence + count, len(payload)
         end = at + head + size
         if end > room:
             return False
-        mapped[at:end] = pack(generation, next_, crc32(payload, salt ^ next_), size) + payload
+        mapped[at:end] = pack(generation, next_, count, crc32(payload, salt ^ next_ ^ count), size) + payload
         # Last, so that of a fact that this tells of every byte is there.
         acknowledged[0] = next_
         at, sequence = end, next_
@@ -181,7 +183,7 @@ def _appender(mapped: Any, acknowledged: Any, pending: list[bytes], generation: 
 
 def _header(run: bytes, session: int, last: int) -> bytes:
     """Return how a spool begins, with an empty frame, at which a reader stops."""
-    return _HEADER.pack(_MAGIC, _VERSION, session, run, last) + _FRAME.pack(0, 0, 0, 0)
+    return _HEADER.pack(_MAGIC, _VERSION, session, run, last) + _FRAME.pack(0, 0, 0, 0, 0)
 
 
 def spooled(path: Path, run: bytes, session: int, drained: int) -> Iterator[bytes]:
@@ -207,8 +209,8 @@ def spooled(path: Path, run: bytes, session: int, drained: int) -> Iterator[byte
     if (magic, version, owner) != (_MAGIC, _VERSION, run) or writer > session:
         raise DamagedRunError(str(path), "its header is not that of this run's spool", _ADVICE)
     found = drained
-    for sequence, payload in _frames(content):
-        if sequence == found + 1:
+    for sequence, count, payload in _frames(content):
+        if sequence - count == found:
             found = sequence
             yield payload
     # There may be more than was acknowledged: its process may have died before it could tell, or the machine may have
@@ -220,17 +222,17 @@ def spooled(path: Path, run: bytes, session: int, drained: int) -> Iterator[byte
 _ADVICE = "to go on with what the database holds, move the spool away"
 
 
-def _frames(content: bytes) -> Iterator[tuple[int, bytes]]:
+def _frames(content: bytes) -> Iterator[tuple[int, int, bytes]]:
     at = _START
     first = None
     while at + _FRAME.size <= len(content):
-        generation, sequence, check, size = _FRAME.unpack_from(content, at)
+        generation, sequence, count, check, size = _FRAME.unpack_from(content, at)
         first = generation if first is None else first
         payload = content[at + _FRAME.size : at + _FRAME.size + size]
-        whole = len(payload) == size and crc32(payload, (generation & _32_BITS) ^ sequence) == check
+        whole = len(payload) == size and crc32(payload, (generation & _32_BITS) ^ sequence ^ count) == check
         if generation != first or not whole or not generation:
             return
-        yield sequence, payload
+        yield sequence, count, payload
         at += _FRAME.size + size
 
 

@@ -1,0 +1,136 @@
+"""Where what branches bring is read: at the place of their forks, in whichever order they come.
+
+A context's own keys, points, artifacts and steps are in the order in which they came. What a branch brings stands
+where the branch was forked, as if it had been done there and then.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from typing import Any, Generic, NamedTuple, TypeVar
+
+__all__ = ["Fork", "Merged", "Parts", "Place", "ordered_keys"]
+
+_P = TypeVar("_P")
+_I = TypeVar("_I")
+
+
+class Place(NamedTuple):
+    """How much a context had of its own when a branch was forked."""
+
+    keys: int
+    steps: int
+    artifacts: int
+    points: Mapping[str, int]
+    """By metric."""
+
+
+class Merged(NamedTuple):
+    """What is known of a branch that was merged."""
+
+    digest: str
+    """Of all that it brought, times aside."""
+    result: Any
+    """What its task returned, or what a file has of that, until somebody takes it."""
+    item: str | None
+    """A digest of the item that its task was given, where there is one."""
+    is_taken: bool
+    """Whether its result was handed out."""
+
+
+@dataclass(slots=True)
+class Fork:
+    """A branch, as the context from which it was forked knows it."""
+
+    number: int
+    """Its place among the branches, by which what they bring is ordered."""
+    place: Place
+    merged: Merged | None = None
+
+
+class Parts(Generic[_P]):
+    """What branches brought into one sequence, each part with the number of its branch and its place.
+
+    Attributes:
+        count: How much all parts have together.
+    """
+
+    __slots__ = ("_found", "count")
+
+    def __init__(self, found: Iterable[tuple[int, int, _P]] = (), count: int = 0) -> None:
+        self._found = list(found)
+        self.count = count
+
+    def add(self, number: int, place: int, part: _P, count: int) -> None:
+        """Take a part in. Whoever calls has the lock over effect and event.
+
+        Args:
+            number: The number of its branch.
+            place: How much of the context's own comes before it.
+            part: The part.
+            count: How much it has.
+        """
+        if count:
+            self._found.append((number, place, part))
+            self.count += count
+
+    def drop(self, number: int, count: int) -> None:
+        """Give the part of a branch back, where it was taken in. Whoever calls has the lock over effect and event.
+
+        Args:
+            number: The number of the branch.
+            count: How much that part has.
+        """
+        kept = [one for one in self._found if one[0] != number]
+        if len(kept) < len(self._found):
+            self._found[:] = kept
+            self.count -= count
+
+    def clear(self) -> None:
+        """Forget all parts. Whoever calls has the lock over effect and event."""
+        self._found.clear()
+        self.count = 0
+
+    def copy(self) -> "Parts[_P]":
+        """Return parts of their own with the same content."""
+        return Parts(self._found[:], self.count)
+
+    def ordered(self) -> list[tuple[int, int, _P]]:
+        """Return the parts by the numbers of their branches, each with that number and its place."""
+        # Most often they come nearly in order, which sorting makes use of.
+        return sorted(self._found[:], key=itemgetter(0))
+
+    def spliced(self, own: Iterable[_I], items: Callable[[_P], Iterable[_I]]) -> Iterator[_I]:
+        """Return a sequence with all parts at their places.
+
+        Args:
+            own: What the context did itself, in order.
+            items: Returns what a part has.
+        """
+        rest, at = iter(own), 0
+        for _, place, part in self.ordered():
+            yield from islice(rest, place - at)
+            at = place
+            yield from items(part)
+        yield from rest
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parts, (self._found[:], self.count)
+
+
+def ordered_keys(held: Iterable[str], parts: Parts[tuple[str, ...]]) -> list[str]:
+    """Return the keys of a context in order.
+
+    Args:
+        held: Its keys in the order in which they came.
+        parts: Those among them that branches brought.
+    """
+    keys = list(held)
+    if not parts:
+        return keys
+    brought = {key for _, _, part in parts.ordered() for key in part}
+    return [*parts.spliced([key for key in keys if key not in brought], iter)]
