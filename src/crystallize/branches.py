@@ -29,7 +29,7 @@ from time import perf_counter
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_type_hints, overload
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from .artifacts import Artifact
 from .context import FrozenContext, State, T_co
@@ -462,10 +462,10 @@ def _digest(schema: Schema, content: _Content) -> str:
     artifacts = sorted([one.name, str(one.step), sha256(one.data).hexdigest()] for one in content.artifacts)
     steps = sorted([one.name, sorted(one.reads), sorted(one.absent), str(one.error)] for one in content.steps)
     parts: tuple[Iterable[bytes], ...] = (
-        [to_json(keys)],
+        [_json(keys)],
         _points_in_pieces(content),
-        [to_json(artifacts)],
-        [to_json(steps)],
+        [_json(artifacts)],
+        [_json(steps)],
         [_value_digest(any_key(), content.result).encode()],
     )
     digests = []
@@ -480,19 +480,34 @@ def _digest(schema: Schema, content: _Content) -> str:
 def _points_in_pieces(content: _Content) -> Iterator[bytes]:
     """Return the points of a delta as bytes, a piece at a time, as there may be many."""
     for name in sorted(content.points):
-        yield to_json([name, content.names])
+        yield _json([name, content.names])
         for block in content.points[name]:
-            yield to_json(block.names)
+            yield _json(block.names)
             for column in block.columns:
-                yield to_json(
+                yield _json(
                     [item if type(item) in PLAIN else _value_digest(any_key(), fetch(item)) for item in column]
                 )
 
 
 def _value_digest(key: Key, value: Any) -> str:
     """Return a digest of a value; of one that has none, its type alone, so that the first to be merged is taken."""
-    content = None if key.secret or key.shared or secrets_in(value) else key.content(value)
+    content = None if key.secret or key.shared else _bytes_of(key, value)
     return type_name(type(value)) if content is None else digest(content)
+
+
+def _bytes_of(key: Key, value: Any) -> bytes | None:
+    """Return bytes that are the same for equal values; None where that is not known, or the value may be a secret."""
+    if type(value) in PLAIN:
+        return _json(value)
+    return None if secrets_in(value) else key.content(value)
+
+
+def _json(value: Any) -> bytes:
+    """Return something as JSON, also a text that is not Unicode."""
+    try:
+        return to_json(value)
+    except PydanticSerializationError:
+        return repr(value).encode(errors="backslashreplace")
 
 
 # In the parent.
@@ -1060,7 +1075,7 @@ _NOTHING = object()
 
 
 def _item_digest(item: Any) -> str | None:
-    content = None if secrets_in(item) else any_key().content(item)
+    content = _bytes_of(any_key(), item)
     return None if content is None else digest(content)
 
 

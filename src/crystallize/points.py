@@ -3,10 +3,8 @@
 A point is whole or absent, whichever threads record at once: it enters by one call that nothing interrupts.
 """
 
-import re
 import threading
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import chain, repeat
@@ -90,8 +88,11 @@ class Scopes:
         """
         self.names = list(names)
         self._finished = frozenset(finished)
-        self._uses = Counter(re.sub(r"#\d+$", "", name) for name in self.names if name is not None)
+        self._uses: dict[str, int] = {}
         self._lock = threading.Lock()
+        for name in self.names:
+            if name is not None:
+                self.reserve(_uncounted(name))
 
     def open(self, path: str) -> Scope:
         """Open a step. A name used again counts up: "epoch", "epoch#2".
@@ -102,8 +103,7 @@ class Scopes:
         if path in self._finished:
             raise FinishedStepError(path)
         with self._lock:
-            self._uses[path] += 1
-            uses = self._uses[path]
+            uses = self._uses[path] = self._uses.get(path, 0) + 1
             name = path if uses == 1 else f"{path}#{uses}"
             self.names.append(name)
             return Scope(name, len(self.names) - 1)
@@ -111,15 +111,21 @@ class Scopes:
     def reserve(self, path: str) -> None:
         """Keep a name for a branch: a step of that name counts on."""
         with self._lock:
-            self._uses[path] += 1
+            self._uses[path] = self._uses.get(path, 0) + 1
 
     def is_used(self, path: str) -> bool:
         """Whether there is a step, or a branch, of this name."""
-        return self._uses[path] > 0
+        return path in self._uses
 
     def find(self, step: str | None) -> Scope:
         """Return a scope of a step that was opened before, for a copy of that step."""
         return Scope(step, self.names.index(step))
+
+
+def _uncounted(name: str) -> str:
+    """Return the name of a step without the count of one that is used again."""
+    path, _, count = name.rpartition("#")
+    return path if count.isdecimal() else name
 
 
 class Copied:
