@@ -16,8 +16,8 @@ PACKAGE = Path(crystallize.__file__).parent
 
 CORE = (
     *("errors", "text", "events", "outlet", "values", "schema", "parts", "points", "metrics", "artifacts"),
-    *("provenance", "protocols", "fields", "context", "logging_context", "facts", "branches", "spool", "origin"),
-    *("database", "runs", "journal"),
+    *("provenance", "protocols", "fields", "context", "logging_context", "facts", "deltas", "branches"),
+    *("workers", "spool", "origin", "database", "runs", "journal"),
 )
 ORDER = (*CORE, "export", "frames", "sinks", "report", "stubs", "cli", "__main__", "utils")
 """From the bottom up: files and folders, as one would import them."""
@@ -28,7 +28,9 @@ THIRD_PARTY = {"pydantic", "typing_extensions"}
 EXCEPTIONS = {
     "schema": ("pydantic_core",),  # the only file that takes core schemas apart
     **dict.fromkeys(("database", "runs", "journal"), ("pydantic_core",)),  # for its JSON alone
-    "branches": ("pydantic_core", "cloudpickle", "tqdm"),  # both as a function's own, where they are installed
+    "branches": ("pydantic_core",),  # as above
+    "deltas": ("pydantic_core", "cloudpickle"),  # where that is installed, for what pickle cannot
+    "workers": ("tqdm",),  # where it is installed
     "facts": ("pydantic_core", "numpy"),  # numpy where an array was written, and nowhere else
 }
 HEAVY = ("numpy", "pandas", "polars", "pyarrow", "rich")

@@ -64,9 +64,11 @@ from .schema import Output
 from .values import Shared, register
 
 if TYPE_CHECKING:
-    from .branches import Branch, BranchContext, Delta, LostBranchesError, fan_out, fork, merge
+    from .branches import Branch, BranchContext, fork, merge
+    from .deltas import Delta
     from .journal import Journal
     from .runs import Run, load_run
+    from .workers import LostBranchesError, fan_out
 
 __all__ = [
     "AbsentKeyError",
@@ -151,7 +153,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LATER = {
-    **dict.fromkeys(("Branch", "BranchContext", "Delta", "LostBranchesError", "fan_out", "fork", "merge"), "branches"),
+    **dict.fromkeys(("Branch", "BranchContext", "fork", "merge"), "branches"),
+    **{"Delta": "deltas", "LostBranchesError": "workers", "fan_out": "workers"},
     **{"Journal": "journal", "Run": "runs", "load_run": "runs"},
 }
 """What is imported when it is first asked for, and from where: many programs need none of it."""

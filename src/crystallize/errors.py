@@ -40,7 +40,7 @@
     │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
     └── SinkError (RuntimeError)              sinks failed; the context itself holds
 
-The facts of an error are its attributes, and they are its arguments too, so it pickles. One more stands in `branches`:
+The facts of an error are its attributes, and they are its arguments too, so it pickles. One more stands in `workers`:
 `LostBranchesError`, a `BranchError` that is a `BrokenExecutor` of concurrent.futures too, whose import takes long.
 """
 

@@ -286,10 +286,9 @@ class PointLog:
     def packed(self) -> "tuple[Block, ...]":
         """Return all points, packed for somebody else."""
         blocks, tail, parts = self._snapshot()
-        if parts:
-            blocks, tail = [], [*chain.from_iterable(self.rows())]
-        pieces = (tail[at : at + FULL] for at in range(0, len(tail), FULL))
-        return (*blocks, *(Block.of(piece, self._layout) for piece in pieces))
+        own, rest = (tuple(blocks), tail) if not parts else ((), [*chain.from_iterable(self.rows())])
+        pieces = (rest[at : at + FULL] for at in range(0, len(rest), FULL))
+        return (*own, *(Block.of(piece, self._layout) for piece in pieces))
 
     def empty(self) -> "PointLog":
         """Return a log for points of the same kind."""

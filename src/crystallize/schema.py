@@ -231,7 +231,7 @@ def _stable(node: Any) -> Any:
         return re.sub(r":\d+", "", _as_main(node))
     if callable(node):
         return _as_main(f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}")
-    return repr(node)
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(node))
 
 
 def _as_main(text: str) -> str:

@@ -5,12 +5,25 @@ must each report it, without a plugin. They must report no other line. `check.py
 """
 
 # pyright: strict
+from concurrent.futures import ProcessPoolExecutor
 from typing import Annotated, Any, Literal, Protocol, assert_type
 
 from pydantic import BaseModel, Field, FiniteFloat, PositiveFloat
 from typing_extensions import TypedDict
 
-from crystallize import Context, FrozenContext, LoggingContext, Metric, MetricSchema, Output, Shared
+from crystallize import (
+    BranchContext,
+    Context,
+    FrozenContext,
+    LoggingContext,
+    Metric,
+    MetricSchema,
+    Output,
+    Shared,
+    fan_out,
+    fork,
+    merge,
+)
 
 
 class Model:
@@ -83,6 +96,18 @@ def evaluate(ctx: Context[Evaluates]) -> None:
 def needs_batch(ctx: Context[NeedsBatch]) -> None: ...
 
 
+def fold(ctx: FrozenContext[Train], i: int) -> str:
+    return f"{ctx.fields.lr}-{i}"
+
+
+def narrow(ctx: Context[NeedsLr], i: int) -> float:
+    return ctx.fields.lr * i
+
+
+def narrow_batch(ctx: Context[NeedsBatch], i: int) -> int:
+    return ctx.fields.batch * i
+
+
 def shapes(names: FrozenContext[Names], ints: FrozenContext[dict[str, int]], anything: FrozenContext) -> None:
     assert_type(names.fields["first"], str)
     names.fields["count"] = 3
@@ -124,5 +149,17 @@ def main() -> None:
         assert_type(point.tags, EpochTags)
     assert_type(ctx.metrics[TrainMetrics.loss], tuple[float, ...])
     assert_type(ctx.metrics.series(TrainMetrics.loss).tags, tuple[EpochTags, ...])
+    with ProcessPoolExecutor() as pool:
+        assert_type(fan_out(ctx, fold, range(3), executor=pool), list[str])
+        fan_out(ctx, fold, ["a"], executor=pool)  # E
+        assert_type(fan_out(ctx, narrow, range(3), executor=pool, errors="collect"), list[float | BaseException])
+        fan_out(ctx, narrow_batch, range(3), executor=pool)  # E
+        with ctx.step("cross validate") as step:
+            assert_type(fan_out(step, fold, range(3), executor=pool, name="fold"), list[str])
+    branch = fork(ctx, "fold-3")
+    assert_type(branch.open(), BranchContext[Train])
+    assert_type(branch.open().fields.lr, float)
+    merge(ctx, branch.open().delta())
+    merge(ctx, branch)  # E
     plain = FrozenContext({"a": 1})
     assert_type(plain, FrozenContext[dict[str, Any]])

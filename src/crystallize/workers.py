@@ -1,0 +1,433 @@
+"""Many branches at once: a task for each item, on threads, processes or a cluster."""
+
+import logging
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from queue import SimpleQueue
+from traceback import format_exception
+from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints, overload
+
+from .branches import Branch, checked, forked, merge_result
+from .context import FrozenContext
+from .deltas import Delta, bytes_of, dumped
+from .errors import BranchError, TravelError
+from .facts import Stored, any_key, key_of, restore
+from .logging_context import step_path
+from .parts import Merged
+from .schema import digest
+from .text import short, type_name
+
+__all__ = ["LostBranchesError", "fan_out"]
+
+_T = TypeVar("_T")
+_I = TypeVar("_I")
+_R = TypeVar("_R")
+
+_log = logging.getLogger("crystallize")
+
+
+class LostBranchesError(BranchError, BrokenExecutor):
+    """Workers died before all branches had ended. What the others did is merged; the same call runs the rest.
+
+    Attributes:
+        branch: The first of the branches that did not end.
+        reason: Which did not, and what to do about it.
+        items: The items whose branches did not end, in short.
+    """
+
+    # Here and not beside the others: its base takes too long to import for those who have no branches.
+
+    def __init__(self, branch: str, items: tuple[str, ...], cause: str) -> None:
+        named = ", ".join(items[:8]) + (f", and {len(items) - 8} more" if len(items) > 8 else "")
+        super().__init__(
+            branch,
+            f"the executor broke before {len(items)} of its branches had ended, of the items {named} ({cause}); the "
+            "others are merged, and the same fan_out with a new executor runs these alone",
+        )
+        self.args = (branch, items, cause)
+        self.items = items
+
+
+@overload
+def fan_out(
+    ctx: FrozenContext[_T],
+    task: Callable[[FrozenContext[_T], _I], _R],
+    items: Iterable[_I],
+    *,
+    executor: Executor,
+    name: str | Callable[[_I], str] | None = None,
+    errors: Literal["raise"] = "raise",
+    progress: bool = False,
+) -> list[_R]: ...
+@overload
+def fan_out(
+    ctx: FrozenContext[_T],
+    task: Callable[[FrozenContext[_T], _I], _R],
+    items: Iterable[_I],
+    *,
+    executor: Executor,
+    name: str | Callable[[_I], str] | None = None,
+    errors: Literal["collect"],
+    progress: bool = False,
+) -> list[_R | BaseException]: ...
+def fan_out(
+    ctx: FrozenContext[_T],
+    task: Callable[[FrozenContext[_T], _I], _R],
+    items: Iterable[_I],
+    *,
+    executor: Executor,
+    name: str | Callable[[_I], str] | None = None,
+    errors: Literal["raise", "collect"] = "raise",
+    progress: bool = False,
+) -> Any:
+    """Run a task for each item on workers, each in a branch of its own, and merge what they did.
+
+    The context is then as if the task had been run here for one item after another. Each branch is merged as soon as
+    it ends. If not all can be, the same call again runs only the others; so it is in a run that is resumed.
+
+    Args:
+        ctx: The parent; or a step of it, which the branches are named after.
+        task: Takes the child context of its branch, and the item. What it returns is to be restorable from JSON by
+            its return annotation, or it is run again when a run is resumed.
+        items: What to run it for.
+        executor: Where: threads, processes, loky, Dask's `client.get_executor(pure=False)`, any `Executor`.
+        name: What to call the branches: the beginning, to which the item's place is added, or a function of the item.
+            By default the beginning is the task's name: "fold-3".
+        errors: "raise": the first failure in the order of the items is raised, after all others were merged.
+            "collect": each failure stands in its item's place in the list.
+        progress: Show how far it is, by tqdm, where that is installed.
+
+    Returns:
+        What the task returned, in the order of the items.
+
+    Raises:
+        BranchError: A name is there twice, or was used before; or the executor is one that cannot be used.
+        TravelError: Something that the context holds cannot be sent.
+        LostBranchesError: Workers died before all branches had ended.
+        KeyboardInterrupt: Ctrl-C: what had not started was cancelled, what had was merged.
+    """
+    if errors not in ("raise", "collect"):
+        raise ValueError(f'errors is "raise" or "collect", not {short(errors)}')
+    return _FanOut(ctx, task, list(items), executor, name).run(errors, progress)
+
+
+_Done: TypeAlias = "SimpleQueue[tuple[int, Future[Delta] | None]]"
+"""What has ended: the place of an item, and its future."""
+_NO_MORE = -1
+"""In place of an item's, when all were submitted."""
+
+
+def _put(done: _Done, at: int, future: "Future[Delta]") -> None:
+    done.put((at, future))
+
+
+class _FanOut:
+    """One call of `fan_out`: what came of each item, by its place."""
+
+    def __init__(self, ctx: FrozenContext[Any], task: Any, items: list[Any], executor: Any, name: Any) -> None:
+        self._ctx, self._task, self._items = checked(ctx), task, items
+        self._executor = _usable(executor)
+        self._paths = [step_path(ctx, one) for one in _names(task, items, name)]
+        self._returns = _return_type(task)
+        self._results: dict[int, Any] = {}
+        self._failures: dict[int, BaseException] = {}
+        self._lost: dict[int, BaseException] = {}
+        self._futures: dict[int, Future[Delta]] = {}
+        """Of those that have not ended. One that has is dropped, as Dask would do its task again if a worker dies."""
+        self._is_abandoned = False
+        self._fault: BaseException | None = None
+
+    def run(self, errors: str, progress: bool) -> list[Any]:
+        self._check_names()
+        self._take_merged()
+        rest = [at for at in range(len(self._items)) if at not in self._results]
+        branches = forked(self._ctx, [self._paths[at] for at in rest]) if rest else []
+        home = _here() if isinstance(self._executor, ThreadPoolExecutor) else None
+        if branches and _is_sending(self._executor):
+            # What cannot be sent says so now and by its key; an engine would say it in its own way, or hang.
+            pickle.dumps(branches[0])
+        with _bar(progress, len(self._items), len(self._results)) as advance:
+            self._work(zip(rest, branches, strict=True), home, advance)
+        return self._outcome(errors)
+
+    def _merged(self, at: int) -> Merged | None:
+        fork = self._ctx._state.forks.get(self._paths[at])
+        return None if fork is None else fork.merged
+
+    def _check_names(self) -> None:
+        """Check that each branch has a name of its own.
+
+        Raises:
+            BranchError: A name is there twice, or was used before.
+        """
+        met: dict[str, int] = {}
+        for at, path in enumerate(self._paths):
+            other = met.setdefault(path, at)
+            if other != at:
+                both = f"{short(self._items[other])} and {short(self._items[at])}"
+                raise BranchError(path, f"two items have this name, {both}; pass a name= that tells them apart")
+            if (merged := self._merged(at)) is not None and merged.is_taken:
+                raise BranchError(path, "an earlier call has merged it; give the branches of this one another name=")
+
+    def _take_merged(self) -> None:
+        """Take the results of what is merged already: by a call that could not merge all, or before a resumption.
+
+        Raises:
+            BranchError: It was of another item, or its result cannot be read as what the task returns now.
+        """
+        for at, path in enumerate(self._paths):
+            merged = self._merged(at)
+            if merged is None:
+                continue
+            digest_now = _item_digest(self._items[at])
+            if None not in (digest_now, merged.item) and digest_now != merged.item:
+                reason = f"it is merged, and was of another item than {short(self._items[at])}"
+                raise BranchError(path, f"{reason}; pass the same items in the same order, or name them by name=")
+            self._results[at] = _result_of(path, merged.result, self._returns)
+
+    def _work(self, branches: Iterable[tuple[int, Branch[Any]]], home: object, advance: Callable[[], object]) -> None:
+        done: _Done = SimpleQueue()
+        # A thread of its own, since Ctrl-C reaches the main one alone: no merge is cut short.
+        collector = threading.Thread(target=self._collect, args=(done, advance), daemon=True)
+        try:
+            for at, branch in branches:
+                self._submit(at, branch, home, done)
+                if not collector.ident:
+                    # Not before the first was submitted, when some executors fork their workers.
+                    collector.start()
+            self._end(collector, done)
+        except BaseException:  # Ctrl-C
+            for at, future in [*self._futures.items()]:
+                future.cancel()
+                # Again, as it may not have come to that.
+                future.add_done_callback(partial(_put, done, at))
+            self._end(collector, done)
+            raise
+        if self._fault is not None:
+            raise self._fault
+
+    def _end(self, collector: threading.Thread, done: _Done) -> None:
+        """Wait until all that was submitted has ended and is merged."""
+        done.put((_NO_MORE, None))
+        if not collector.ident:
+            collector.start()
+        try:
+            collector.join()
+        except BaseException:  # Ctrl-C again
+            self._is_abandoned = True
+            done.put((_NO_MORE, None))
+            raise
+
+    def _submit(self, at: int, branch: Branch[Any], home: object, done: _Done) -> None:
+        try:
+            future = self._executor.submit(_run, branch, self._task, self._items[at], home)
+        except BrokenExecutor as error:
+            self._lost[at] = error
+        except Exception as error:  # whatever an engine raises where something cannot be sent
+            self._failures[at] = error
+        else:
+            self._futures[at] = future
+            future.add_done_callback(partial(_put, done, at))
+
+    def _collect(self, done: _Done, advance: Callable[[], object]) -> None:
+        """Merge what has ended, until all has."""
+        is_last = False
+        try:
+            while not self._is_abandoned and not (is_last and not self._futures):
+                at, future = done.get()
+                is_last = is_last or future is None
+                if future is not None and self._futures.pop(at, None) is not None:
+                    self._take(at, future)
+                    advance()
+        except BaseException as error:  # to be raised by whoever waits
+            self._fault = error
+
+    def _take(self, at: int, future: "Future[Delta]") -> None:
+        try:
+            merge_result(self._ctx, future.result(), self._returns)
+        except BaseException as error:  # whatever a task raises is its item's, also what would end this process
+            (self._lost if _tells_of_death(error) else self._failures)[at] = error
+        if (merged := self._merged(at)) is not None:
+            self._results[at] = merged.result
+
+    def _outcome(self, errors: str) -> list[Any]:
+        failures = self._failures
+        for at, error in failures.items():
+            error.add_note(f"in branch {self._paths[at]!r}, of item {short(self._items[at])}")
+        if self._lost:
+            places = sorted(self._lost)
+            cause = self._lost[places[0]]
+            items = tuple(short(self._items[at]) for at in places)
+            lost = LostBranchesError(self._paths[places[0]], items, f"{type(cause).__name__}: {cause}")
+            lost.__cause__ = cause
+            failures |= dict.fromkeys(places, lost)
+        if failures and errors == "raise":
+            first = failures[min(failures)]
+            others = {id(error): error for _, error in sorted(failures.items()) if error is not first}
+            if others:
+                first.add_note(f"{len(others)} more failed, among them: {short(next(iter(others.values())))}")
+            raise first
+        for at in self._results:
+            fork = self._ctx._state.forks[self._paths[at]]
+            if fork.merged is not None:
+                fork.merged = fork.merged._replace(result=None, is_taken=True)
+        return [failures[at] if at in failures else self._results[at] for at in range(len(self._items))]
+
+
+def _run(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
+    """What a worker does for one item.
+
+    Args:
+        branch: Its branch.
+        task: What to do.
+        item: For what.
+        home: The process that asked for it, if it runs in threads: there a delta need not be sent.
+    """
+    child = branch.open()
+    try:
+        result = task(child, item)
+    except Exception as error:
+        if home != _here():
+            _check_portable(branch.name, error)
+        raise
+    delta = child._delta(result, _item_digest(item))
+    # Bytes, since what cannot be sent has to be an error here: some engines would hang, others break.
+    return delta if home == _here() else delta._sent()
+
+
+def _check_portable(branch: str, error: Exception) -> None:
+    """Check that an exception can be sent: one that cannot be read again breaks a pool of processes.
+
+    Raises:
+        TravelError: It cannot; it has its text and traceback.
+    """
+    try:
+        pickle.loads(dumped(error, branch, lambda: [("its exception", error)]))
+    except Exception as failure:
+        told = "".join(format_exception(error)).rstrip()
+        name = type_name(type(error))
+        reason = f"its task raised a {name}, which cannot be sent ({failure}); what it said:\n{told}"
+        raise TravelError(branch, reason) from None
+
+
+_TOKEN = os.urandom(8)
+
+
+def _here() -> tuple[int, bytes]:
+    """Return what tells this process from all others, its forks too."""
+    return os.getpid(), _TOKEN
+
+
+def _tells_of_death(error: BaseException) -> bool:
+    """Whether an executor says by this that a worker died, and not that the task failed."""
+    return isinstance(error, BrokenExecutor) or any(
+        (cls.__module__.partition(".")[0], cls.__name__) in _DEATHS for cls in type(error).__mro__
+    )
+
+
+_DEATHS = {("distributed", "KilledWorker"), ("ray", "WorkerCrashedError")}
+"""What engines raise that know no `BrokenExecutor`."""
+
+
+def _is_sending(executor: Executor) -> bool:
+    """Whether what is submitted goes to another process."""
+    packages = {cls.__module__.partition(".")[0] for cls in type(executor).__mro__}
+    return isinstance(executor, ProcessPoolExecutor) or not packages.isdisjoint(("loky", "distributed"))
+
+
+def _usable(executor: Any) -> Executor:
+    """Return an executor if it does each task once.
+
+    Raises:
+        BranchError: It is none, or takes equal tasks for one.
+    """
+    package = type(executor).__module__.partition(".")[0]
+    advice = "pass executor=client.get_executor(pure=False)"
+    if not isinstance(executor, Executor):
+        hint = f"; {advice}" if package == "distributed" else ""
+        raise BranchError("fan_out", f"an executor is a concurrent.futures.Executor, not {short(executor)}{hint}")
+    if package == "distributed" and getattr(executor, "_kwargs", {}).get("pure", True) is not False:
+        raise BranchError("fan_out", f"Dask would run equal tasks once, as this executor takes them for pure; {advice}")
+    return executor
+
+
+def _names(task: Any, items: list[Any], name: Any) -> list[str]:
+    if callable(name):
+        name_of: Callable[[Any], str] = name
+        return [name_of(item) for item in items]
+    beginning = _name_of(task) if name is None else name
+    return [f"{beginning}-{at}" for at in range(len(items))]
+
+
+def _function_of(task: Any) -> Any:
+    while isinstance(task, partial):
+        task = task.func
+    return task
+
+
+def _name_of(task: Any) -> str:
+    function = _function_of(task)
+    name = getattr(function, "__name__", type(function).__name__)
+    return "branch" if name == "<lambda>" else str(name)
+
+
+def _return_type(task: Any) -> Any:
+    """Return what a task says that it returns."""
+    function = _function_of(task)
+    for one in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method is wanted, for its annotations
+        try:
+            found = get_type_hints(one).get("return", _NOTHING)
+        except Exception:  # a name that is not defined where it runs, or no function: then nothing is known
+            continue
+        if found is not _NOTHING:
+            return found
+    return Any
+
+
+_NOTHING = object()
+
+
+def _item_digest(item: Any) -> str | None:
+    content = bytes_of(any_key(), item)
+    return None if content is None else digest(content)
+
+
+def _result_of(branch: str, result: Any, returns: Any) -> Any:
+    """Return what a task returned, also out of a file.
+
+    Raises:
+        BranchError: The task returns something else now.
+    """
+    if not isinstance(result, Stored):
+        return result
+    try:
+        return restore(result, key_of(returns))
+    except Exception as error:  # whatever a user's validator raises
+        reason = f"its result is in the file as {result.type}, and the task's return type does not take that back"
+        raise BranchError(branch, f"{reason} ({error})") from error
+
+
+@contextmanager
+def _bar(progress: bool, total: int, done: int) -> Iterator[Callable[[], object]]:
+    """Show how many items have ended."""
+    if progress and find_spec("tqdm") is None:
+        _log.warning("progress is shown by tqdm, which is not installed: pip install 'crystallize-context[progress]'")
+    if not progress or find_spec("tqdm") is None:
+        yield int
+        return
+    from tqdm.auto import tqdm  # an extra, imported only when it is used
+
+    with tqdm(total=total, initial=done, unit="branch") as bar:
+        yield bar.update
