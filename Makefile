@@ -11,7 +11,7 @@ PIP_INSTALL := -m pip install $(PIP_FLAGS) -c constraints.txt
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-oldest lint typing bench docs clean
+.PHONY: help demo test test-long test-wheel test-ray test-oldest lint typing bench docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -28,6 +28,9 @@ test-long: .venv/.test ## run the tests that take minutes
 test-wheel: .venv-wheel/.test ## run the tests against the built wheel
 	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
 	.venv-wheel/bin/python -m pytest
+
+test-ray: .venv-ray/.ray ## run the tests of branches on Ray
+	.venv-ray/bin/python -m pytest tests/ray
 
 test-oldest: .venv-oldest/.test ## run the tests with the oldest dependencies allowed
 	.venv-oldest/bin/python -m pytest
@@ -54,7 +57,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-ray/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -69,6 +72,11 @@ clean: ## remove all that these tasks make
 	.venv-wheel/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[test]"
 	@# The first install brings what the wheel needs; this one the wheel, also where its number has not changed.
 	.venv-wheel/bin/python $(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+# Ray is large, and nothing else needs it.
+.venv-ray/.ray: .venv-ray/.made $(VERSIONS)
+	.venv-ray/bin/python $(PIP_INSTALL) -e '.[ray]'
 	@touch $@
 
 # Beside these a journal is timed. MLflow needs an older pyarrow than the pinned one.

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 import time
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,24 +18,22 @@ from crystallize import ContextMutationError, FrozenContext, Journal, Run, RunNo
 from crystallize.runs import find_run
 
 EXAMPLE = Path(__file__).parents[1] / "docs/examples/digits.py"
+STEPS = ["load", "split", *(f"validate/fold-{fold}" for fold in range(5)), "validate", "fit", "evaluate"]
 INPUTS = {"seed": 1, "learning_rate": 0.03, "note": "for people"}
 
 
 @pytest.fixture(scope="module")
-def digits() -> ModuleType:
-    """The example as a module."""
-    spec = spec_from_file_location("digits", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def digits() -> Iterator[ModuleType]:
+    """The example as a module, which its workers can import too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLE.parent)
+        yield import_module("digits")
 
 
 def run(digits: ModuleType, folder: Path, inputs: dict[str, Any]) -> FrozenContext[Any]:
     """Run the example and return its context."""
-    with Journal.start(folder, "digits") as journal:
-        made: FrozenContext[Any] = digits.run(journal, inputs)
+    with Journal.start(folder, "digits") as journal, ThreadPoolExecutor(2) as executor:
+        made: FrozenContext[Any] = digits.run(journal, inputs, executor)
     return made
 
 
@@ -59,8 +59,8 @@ def test_steps_in_order(ctx: FrozenContext[Any]) -> None:
     """The steps ran in the order of the pipeline, each to its end."""
     steps = ctx.provenance.steps
 
-    assert [step.name for step in steps] == ["load", "split", "fit", "evaluate"]
-    assert [step.error for step in steps] == [None] * 4
+    assert STEPS == [step.name for step in steps]
+    assert {None} == {step.error for step in steps}
     assert all(step.duration.total_seconds() > 0 for step in steps)
 
 
@@ -69,6 +69,8 @@ def test_steps_in_order(ctx: FrozenContext[Any]) -> None:
     [
         ("load", set(), ("limit",), ("samples",), ()),
         ("split", {"samples", "seed", "held_out"}, (), ("test", "val", "train"), ()),
+        ("validate/fold-3", {"train", "epochs", "learning_rate", "seed"}, (), (), ()),
+        ("validate", set(), (), ("expected",), ()),
         ("fit", {"train", "val", "epochs", "learning_rate", "seed"}, (), ("model",), ()),
         ("evaluate", {"model", "test"}, (), ("accuracy", "confusion"), ("curve.svg",)),
     ],
@@ -100,7 +102,20 @@ def test_points(ctx: FrozenContext[Any], metric: str) -> None:
     assert epochs >= 20
     assert expected == [point.tags for point in points]
     assert {"fit"} == {point.step for point in points}
-    assert 2 * epochs == ctx.provenance.steps[2].points[metric]
+    (fit,) = (step for step in ctx.provenance.steps if step.name == "fit")
+    assert 2 * epochs == fit.points[metric]
+
+
+def test_folds(ctx: FrozenContext[Any]) -> None:
+    """Each fold measured itself after every epoch, in a step of its own; the folds stand in order."""
+    epochs = ctx["epochs"]
+    points = list(ctx.metrics.series("score"))
+    expected = [{"fold": fold, "epoch": epoch} for fold in range(5) for epoch in range(1, epochs + 1)]
+
+    assert expected == [point.tags for point in points]
+    assert [f"validate/fold-{point.tags['fold']}" for point in points] == [point.step for point in points]
+    assert ctx["expected"] == pytest.approx(np.mean([point.value for point in points[epochs - 1 :: epochs]]))
+    assert ctx["expected"] > 0.9
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -164,8 +179,11 @@ def test_unread_inputs(ctx: FrozenContext[Any]) -> None:
 
 
 def test_lineage(ctx: FrozenContext[Any]) -> None:
-    """The accuracy was made from every other key that is there, but for the note and the confusion matrix."""
-    assert set(ctx) - {"accuracy", "confusion", "note"} == ctx.provenance.lineage.sources("accuracy")
+    """The accuracy was made from every key but the note, the confusion matrix and the estimate, and that from six."""
+    sources = ctx.provenance.lineage.sources
+
+    assert set(ctx) - {"accuracy", "confusion", "note", "expected"} == sources("accuracy")
+    assert {"train", "epochs", "learning_rate", "seed", "samples", "held_out"} == sources("expected")
 
 
 def test_same_seed_same_figures(digits: ModuleType, ctx: FrozenContext[Any], tmp_path: Path) -> None:
@@ -239,20 +257,21 @@ def test_mistakes_change_nothing(digits: ModuleType, ctx: FrozenContext[Any]) ->
     assert before == ctx.metrics.as_dict()
 
 
-def measured(folder: Path) -> int:
-    """How many points the run in a folder has by now."""
+def measured(folder: Path, metric: str) -> int:
+    """How many points of a metric the run in a folder has by now."""
     try:
-        return len(load_run(find_run(folder / "runs", "digits")).metrics["loss"])
+        return len(load_run(find_run(folder / "runs", "digits")).metrics[metric])
     except RunNotFoundError:
         return 0
 
 
-def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any]) -> None:
-    """Killed in the middle of `fit` and resumed, the run goes on, and ends with what an unbroken run ends with."""
+@pytest.mark.parametrize(("step", "metric"), [("validate", "score"), ("fit", "loss")])
+def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any], step: str, metric: str) -> None:
+    """Killed in the middle of a step and resumed, the run goes on, and ends with what an unbroken run ends with."""
     killed = subprocess.Popen(
         [sys.executable, EXAMPLE], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while measured(tmp_path) < 4:
+    while measured(tmp_path, metric) < 4:
         assert killed.poll() is None
         time.sleep(0.005)
     killed.kill()
@@ -263,9 +282,11 @@ def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any]) -> None:
 
     run: Run[Any] = load_run(path)
     assert ("died", "finished") == (died.status, run.status)
-    assert ["load", "split"] == [step.name for step in died.provenance.steps]
-    assert ["load", "split", "fit", "evaluate"] == [step.name for step in run.provenance.steps]
-    assert ["fit"] == [attempt.step for attempt in run.dead_attempts]
+    assert step not in [record.name for record in died.provenance.steps]
+    assert STEPS == [record.name for record in run.provenance.steps]
+    assert [step] == [attempt.step for attempt in run.dead_attempts]
+    assert [1] * 5 == [[attempt.step for attempt in run.attempts].count(name) for name in STEPS[2:7]]
+    assert ctx["expected"] == run.values["expected"]
     assert ctx["accuracy"] == run.values["accuracy"]
     assert np.array_equal(ctx["confusion"], run.values["confusion"])
     assert ctx.metrics.as_dict() == run.metrics.as_dict()

@@ -29,7 +29,7 @@ EXCEPTIONS = {
     "schema": ("pydantic_core",),  # the only file that takes core schemas apart
     **dict.fromkeys(("database", "runs", "journal"), ("pydantic_core",)),  # for its JSON alone
     "branches": ("pydantic_core",),  # as above
-    "deltas": ("pydantic_core", "cloudpickle"),  # where that is installed, for what pickle cannot
+    "deltas": ("pydantic_core",),  # as above
     "workers": ("tqdm",),  # where it is installed
     "facts": ("pydantic_core", "numpy"),  # numpy where an array was written, and nowhere else
 }

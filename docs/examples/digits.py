@@ -1,11 +1,16 @@
 """A model learns to read handwritten digits, and the context that its steps share tells what happened.
 
 Read it from top to bottom: what the run holds and measures, the steps, the run, and what it has to say. The run is
-kept in a file in `runs`; with `--resume` the newest one there goes on where it was when its process died.
+kept in a file in `runs`; with `--resume` the newest one there goes on where it was when its process died. One step
+runs on several processes at once; with `--dask` these are the workers of a Dask cluster.
 """
 
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from inspect import getsource
+from multiprocessing import get_context
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -20,7 +25,18 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from tqdm import trange
 from typing_extensions import TypedDict
 
-from crystallize import Context, CrystallizeError, FrozenContext, Journal, Metric, MetricSchema, Series, Shared
+from crystallize import (
+    Context,
+    CrystallizeError,
+    FrozenContext,
+    Journal,
+    LoggingContext,
+    Metric,
+    MetricSchema,
+    Series,
+    Shared,
+    fan_out,
+)
 from crystallize.runs import find_run
 
 # What the run holds: each key with its type. Whatever is written is checked against it, at the line that writes
@@ -48,6 +64,7 @@ class Digits(BaseModel, arbitrary_types_allowed=True):
     train: Samples
     val: Samples
     test: Samples
+    expected: Share
     model: Annotated[SGDClassifier, Shared]
     accuracy: Share
     confusion: NDArray[np.int64]  # (10, 10): row, the digit shown; column, the digit read
@@ -63,9 +80,15 @@ class EpochTags(TypedDict):
     split: Split
 
 
+class FoldTags(TypedDict):
+    fold: NonNegativeInt
+    epoch: PositiveInt
+
+
 class DigitsMetrics(MetricSchema):
     loss = Metric(FiniteFloat, tags=EpochTags, unit="nats", goal="minimize")
     accuracy = Metric(Share, tags=EpochTags, unit="share", goal="maximize")
+    score = Metric(Share, tags=FoldTags, unit="share", goal="maximize")
 
 
 # The steps. Each asks for just what it needs: a property is what it reads, an attribute is what it writes.
@@ -104,17 +127,57 @@ def split(ctx: Context[Divide]) -> None:
     ctx.fields.test, ctx.fields.val, ctx.fields.train = parts
 
 
-class Fit(Protocol):
+class Learn(Protocol):
     @property
     def train(self) -> Samples: ...
-    @property
-    def val(self) -> Samples: ...
     @property
     def epochs(self) -> int: ...
     @property
     def learning_rate(self) -> float: ...
     @property
     def seed(self) -> int: ...
+
+
+def untrained(ctx: Context[Learn]) -> SGDClassifier:
+    """Make a model that has learned nothing yet."""
+    return SGDClassifier(
+        loss="log_loss",
+        learning_rate="constant",
+        eta0=ctx.fields.learning_rate,
+        random_state=ctx.fields.seed,
+    )
+
+
+FOLDS = 5
+
+
+# The folds run at once, on workers. Each has a context of its own, and what it did is merged into this one.
+def fold(ctx: Context[Learn], k: int) -> float:
+    """Train on four fifths of the images, and say how well the model reads the k-th fifth."""
+    images, labels = ctx.fields.train
+    held_out = np.arange(len(labels)) % FOLDS == k
+    score = ctx.metrics.series(DigitsMetrics.score)
+    model = untrained(ctx)
+    for epoch in range(1, ctx.fields.epochs + 1):
+        model.partial_fit(images[~held_out], labels[~held_out], classes=range(10))
+        answers = model.predict(images[held_out])
+        score.add(accuracy_score(labels[held_out], answers), {"fold": k, "epoch": epoch})
+    return score.last
+
+
+class Validate(Learn, Protocol):
+    expected: float
+
+
+def validate(ctx: LoggingContext[Validate], executor: Executor) -> None:
+    """Estimate, before there is a model, how well such a one reads what it has not seen."""
+    scores = fan_out(ctx, fold, range(FOLDS), executor=executor)
+    ctx.fields.expected = float(np.mean(scores))
+
+
+class Fit(Learn, Protocol):
+    @property
+    def val(self) -> Samples: ...
 
     model: SGDClassifier
 
@@ -125,9 +188,7 @@ def fit(ctx: Context[Fit]) -> None:
     measured: dict[Split, Samples] = {"train": fields.train, "val": fields.val}
     loss = ctx.metrics.series(DigitsMetrics.loss)
     accuracy = ctx.metrics.series(DigitsMetrics.accuracy)
-    model = SGDClassifier(
-        loss="log_loss", learning_rate="constant", eta0=fields.learning_rate, random_state=fields.seed
-    )
+    model = untrained(ctx)
     # The bar goes to stderr, and is shown on a terminal alone.
     for epoch in trange(1, fields.epochs + 1, desc="fit", unit="epoch", disable=None):
         model.partial_fit(*fields.train, classes=range(10))
@@ -172,7 +233,7 @@ def learning_curve(loss: Series[float, EpochTags]) -> bytes:
 # before the run was resumed is not done again: what it wrote and measured is there.
 
 
-def run(journal: Journal, inputs: dict[str, Any]) -> FrozenContext[Digits]:
+def run(journal: Journal, inputs: dict[str, Any], executor: Executor) -> FrozenContext[Digits]:
     """Run all steps that have not finished yet, one after another."""
     ctx = journal.context(FrozenContext[Digits], inputs, metrics=DigitsMetrics)
     finished = ctx.provenance.finished
@@ -182,6 +243,9 @@ def run(journal: Journal, inputs: dict[str, Any]) -> FrozenContext[Digits]:
     if not finished("split"):
         with ctx.step("split") as step:
             split(step)
+    if not finished("validate"):
+        with ctx.step("validate") as step:
+            validate(step, executor)
     if not finished("fit"):
         with ctx.step("fit") as step:
             fit(step)
@@ -189,6 +253,22 @@ def run(journal: Journal, inputs: dict[str, Any]) -> FrozenContext[Digits]:
         with ctx.step("evaluate") as step:
             evaluate(step)
     return ctx
+
+
+@contextmanager
+def workers(dask: bool) -> Iterator[Executor]:
+    """Start what the folds run on: processes, or a Dask cluster, which on one machine is processes too."""
+    if not dask:
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            yield pool
+        return
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,  # type: ignore[no-untyped-call]  # not annotated there
+        Client(cluster) as client,  # type: ignore[no-untyped-call]  # as above
+    ):
+        yield client.get_executor(pure=False)
 
 
 # What it has to say. Every number here comes from the context.
@@ -200,6 +280,7 @@ def show(ctx: FrozenContext[Digits], console: Console) -> None:
     sources = ctx.provenance.lineage.sources("accuracy")
     outcome = table("What came out")
     outcome.add_row("accuracy", f"{ctx.fields.accuracy:.4f}, on {ctx.fields.confusion.sum()} images not seen before")
+    outcome.add_row("expected", f"{ctx.fields.expected:.4f}, the mean of {FOLDS} folds")
     outcome.add_row("made from", ", ".join(key for key in ctx if key in sources))
     for artifact in ctx.artifacts:
         outcome.add_row("artifact", f"{artifact.name}, {len(artifact.data)} bytes, made by {artifact.step}")
@@ -212,17 +293,20 @@ def table(title: str, *columns: str) -> Table:
     """Make an empty table; what it says of time and numbers stands to the right."""
     made = Table(title=title, title_style="bold", title_justify="left", show_header=bool(columns), box=SIMPLE_HEAD)
     for column in columns:
-        made.add_column(column, justify="right" if column in ("took", "first", "best", "last") else "left")
+        justify: Literal["left", "right"] = "right" if column in ("took", "first", "best", "last") else "left"
+        made.add_column(column, justify=justify, min_width=14 if column == "read" else None)
     return made
 
 
 def steps_table(ctx: FrozenContext[Digits]) -> Table:
     """Lay out what each step did."""
     made = table("What ran", "step", "read", "missed", "wrote", "recorded", "took")
-    for step in ctx.provenance.steps:
+    # A step ends after those within it, and is shown before them.
+    for step in sorted(ctx.provenance.steps, key=lambda step: (step.started, step.name)):
+        outer, _, name = step.name.rpartition("/")
         recorded = [f"{metric}: {count}" for metric, count in step.points.items()]
         cells = [", ".join(names) for names in (step.reads, step.absent, step.writes + step.artifacts, recorded)]
-        made.add_row(step.name, *cells, f"{step.duration.total_seconds() * 1000:.0f} ms")
+        made.add_row(f"  {name}" if outer else name, *cells, f"{step.duration.total_seconds() * 1000:.0f} ms")
     return made
 
 
@@ -266,11 +350,13 @@ def go_wrong(ctx: FrozenContext[Digits], console: Console) -> None:
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--resume", action="store_true", help="go on with the newest run")
+    parser.add_argument("--dask", action="store_true", help="run the folds on a Dask cluster")
     options = parser.parse_args()
     console = Console()
     inputs = {"seed": 1, "learning_rate": 0.03, "note": "for people, so no step reads it"}
-    with Journal.resume(find_run("runs", "digits")) if options.resume else Journal.start("runs", "digits") as journal:
-        ctx = run(journal, inputs)
+    journal = Journal.resume(find_run("runs", "digits")) if options.resume else Journal.start("runs", "digits")
+    with journal, workers(options.dask) as executor:
+        ctx = run(journal, inputs, executor)
     show(ctx, console)
     go_wrong(ctx, console)
     console.print(f"\nThe run is in {journal.path}")

@@ -84,12 +84,16 @@ class ArtifactLog:
         """Take in artifacts that were added before, in another process."""
         self._found |= {_folded(artifact.name): artifact for artifact in artifacts}
 
+    def _brought(self, number: int) -> tuple[Artifact, ...]:
+        """Return what a branch added."""
+        return tuple(self._found[name] for name in self._parts.of(number) or ())
+
     def _give_back(self, number: int, artifacts: tuple[Artifact, ...]) -> None:
         """Undo what `_bring` has done."""
         for artifact in artifacts:
             if self._found.get(_folded(artifact.name)) is artifact:
                 del self._found[_folded(artifact.name)]
-        self._parts.drop(number, len(artifacts))
+        self._parts.drop(number)
 
     @property
     def _own(self) -> int:

@@ -29,9 +29,7 @@ from .events import (
     BranchForked,
     BranchMerged,
     Event,
-    KeyWritten,
     MetricRecorded,
-    StepFinished,
     StepStarted,
 )
 from .facts import fingerprints
@@ -397,7 +395,12 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
             state.forks[delta.branch] = fork
         if state.outlet.sinks:
             forked = () if is_known else (BranchForked(delta.branch),)
-            state.outlet.tell_all(chain(forked, _events(state, delta, work, returns)))
+            shown = MASK if secrets_in(work.result) else work.result
+            merged = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
+            # There may be many points, and a journal reads them where they are by now.
+            is_enough = all(getattr(sink, "takes_merges", False) for sink in state.outlet.sinks)
+            events = () if is_enough else _events(state, delta.branch, work)
+            state.outlet.tell_all(chain(forked, events, (merged,)))
 
 
 def _check_own(state: State, delta: Delta) -> None:
@@ -509,11 +512,11 @@ def _take_back(state: State, number: int, work: Work, claimed: list[str], new: l
     for key in claimed:
         state.shared.pop(key, None)
         del state.cells[key]
-    state.brought.drop(number, len(work.cells))
+    state.brought.drop(number)
     channels = state.metrics._store.channels
     for name in work.points:
         if name in channels:
-            channels[name].log.give_back(number, sum(block.size for block in work.points[name]))
+            channels[name].log.give_back(number)
     for name in new:
         if name in channels and not len(channels[name].log):
             del channels[name]
@@ -522,14 +525,14 @@ def _take_back(state: State, number: int, work: Work, claimed: list[str], new: l
     del state.metrics._store.scopes.names[offset + 1 :]
 
 
-def _events(state: State, delta: Delta, work: Work, returns: Any) -> Iterator[Event]:
-    """Return what sinks are told of a merged branch, one by one: there may be many points."""
-    branch, names = delta.branch, work.names
+def _events(state: State, branch: str, work: Work) -> Iterator[Event]:
+    """Return what sinks are told of all that a branch brought, one by one: there may be much."""
+    names = work.names
     starts = {record.name: record.started for record in work.steps}
     for name in names:
         yield StepStarted(name, starts[name], branch)
-    for key, (_, _, step, _) in work.cells.items():
-        yield KeyWritten(key, state.told(state.schema.key(key), key), step, False, branch)
+    for key in work.cells:
+        yield state.written(key, branch)
     for name, blocks in work.points.items():
         rows = chain.from_iterable(block.rows() for block in blocks)
         for position, (value, tags, number) in enumerate(rows):
@@ -537,9 +540,7 @@ def _events(state: State, delta: Delta, work: Work, returns: Any) -> Iterator[Ev
     for artifact in work.artifacts:
         yield ArtifactAdded(*artifact, branch)
     for record in work.steps:
-        yield StepFinished(*record._replace(points=dict(record.points)), branch)
-    shown = MASK if secrets_in(work.result) else work.result
-    yield BranchMerged(branch, delta.digest, shown, returns, work.item)
+        yield record.as_event(branch)
 
 
 def checked(ctx: Any) -> FrozenContext[Any]:

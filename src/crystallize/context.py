@@ -167,7 +167,7 @@ class State:
             return
         with self.outlet.lock:
             self.claim(name, cell)
-            self.outlet.tell(KeyWritten(name, self.told(declared, name), scope.step))
+            self.outlet.tell(KeyWritten(name, self._told(declared, name), scope.step))
 
     def frozen(self, declared: Key, name: str, valid: Any) -> tuple[Any, Thaw | None]:
         """Return what to keep of a valid value, and what makes a copy of it for a reader, if anything."""
@@ -193,8 +193,11 @@ class State:
         if cell[1] is None:
             self.shared[name] = cell[0]
 
-    def told(self, declared: Key, name: str) -> Any:
-        """Return what sinks are told of a value."""
+    def written(self, name: str, branch: str | None = None) -> KeyWritten:
+        """Return what sinks are told of a key that is written."""
+        return KeyWritten(name, self._told(self.schema.key(name), name), self.cells[name][2], branch=branch)
+
+    def _told(self, declared: Key, name: str) -> Any:
         value = self.read(name)
         return MASK if value is not None and (declared.secret or secrets_in(value)) else value
 
@@ -203,7 +206,7 @@ class State:
         keys = [key for key in self.cells if key not in known] if self.outlet.sinks else []
         if keys:
             with self.outlet.lock:
-                told = (KeyWritten(key, self.told(self.schema.key(key), key), None, True) for key in keys)
+                told = (KeyWritten(key, self._told(self.schema.key(key), key), None, True) for key in keys)
                 self.outlet.tell(*told)
 
     def mutation(self, name: str) -> ContextMutationError:
@@ -763,6 +766,9 @@ def _restored(
     for key, (value, step, is_input) in values.items():
         state.write(key, value, Scope(step), is_input=is_input, trusted=True)
     state.metrics = metrics._copy(state.outlet)
+    for name, fork in state.forks.items():
+        if fork.merged is None:
+            state.metrics._store.scopes.reserve(name)
     state.artifacts = artifacts._copy(state.outlet)
     state.provenance = Provenance(state.schema, state.cells, state.brought)
     state.provenance._restore(steps, parts)

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from itertools import groupby
+from itertools import accumulate, chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +19,30 @@ from zlib import error as ZlibError
 from pydantic_core import from_json, to_json
 
 from .errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
-from .facts import ARTIFACT, END, FORK, JOIN, KEY, MERGED, POINT, START, joined, members, parted
+from .facts import (
+    ARTIFACT,
+    END,
+    FORK,
+    JOIN,
+    KEY,
+    MERGED,
+    PIECE,
+    POINT,
+    POINTS,
+    START,
+    joined,
+    members,
+    parted,
+    points_in,
+    span,
+)
 
 __all__ = [
     *("ROW", "apply", "check_of", "connect", "create", "insert", "missing_in", "points_of", "problems_in", "rows"),
     *("salt_of", "state_of", "transaction", "update"),
 ]
 
-ROW: Final = 1000
+ROW: Final = PIECE
 """Points in a row, at the most."""
 
 _APPLICATION: Final = 0x63727973
@@ -379,10 +395,16 @@ def apply(connection: sqlite3.Connection, session: int, first: int, facts: list[
         facts: The facts, in order; some may have many in them.
     """
     (drained,) = connection.execute("SELECT drained FROM run").fetchone()
+    ends = accumulate(map(span, facts), initial=first - 1)
+    new = [fact for end, fact in zip(islice(ends, 1, None), facts, strict=True) if end > drained]
     sequence = max(first, drained + 1)
-    single = [one for fact in facts for one in members(fact)]
-    for kind, group in groupby(single[sequence - first :], itemgetter(0)):
+    for kind, group in groupby(chain.from_iterable(map(members, new)), itemgetter(0)):
         same = list(group)
+        if kind == POINTS[0]:
+            for fact in same:
+                insert(connection, "points", sequence, session, span(fact), compress(points_in(fact), 1))
+                sequence += span(fact)
+            continue
         if kind == POINT[0]:
             for at in range(0, len(same), ROW):
                 part = same[at : at + ROW]

@@ -1,9 +1,12 @@
 """What a branch brings to its parent: all that was done in it, in a form that travels."""
 
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b, sha256
+from importlib import import_module
 from importlib.util import find_spec
+from itertools import groupby
 from typing import Any, NamedTuple, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -146,11 +149,15 @@ def digest_of(schema: Schema, work: Work) -> str:
 def _points_in_pieces(work: Work) -> Iterator[bytes]:
     """Return the points of a delta as bytes, a piece at a time, as there may be many."""
     for name in sorted(work.points):
-        yield _json([name, work.names])
+        yield _json(name)
         for block in work.points[name]:
-            yield _json(block.names)
-            for column in block.columns:
-                yield _json([item if type(item) in PLAIN else _value_digest(any_key(), fetch(item)) for item in column])
+            values, numbers, *tags = block.columns
+            # Names, as the numbers of steps depend on which branch of this one was merged first.
+            steps = [(work.names[number - 1], len(list(run))) for number, run in groupby(numbers)]
+            yield _json([steps, block.names])
+            for column in (values, *tags):
+                told = (item if type(item) in PLAIN else _value_digest(any_key(), fetch(item)) for item in column)
+                yield _json(list(told))
 
 
 def _value_digest(key: Key, value: Any) -> str:
@@ -199,14 +206,14 @@ def dumped(whole: Any, branch: str, parts: Callable[[], Iterable[tuple[str, Any]
 
 
 def _pickled(value: Any) -> bytes:
+    # Many engines use cloudpickle themselves. Ray has a copy of it, which alone knows the classes that Ray has sent.
+    name = "ray.cloudpickle" if "ray" in sys.modules else "cloudpickle"
     try:
         return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:  # as above
-        if find_spec("cloudpickle") is None:
+        if find_spec(name) is None:
             raise
-    from cloudpickle import dumps  # what many engines use themselves
-
-    content: bytes = dumps(value)
+    content: bytes = import_module(name).dumps(value)
     return content
 
 

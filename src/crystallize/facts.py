@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
+from itertools import islice
 from struct import Struct
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -24,40 +25,16 @@ from .events import (
     StepFinished,
     StepStarted,
 )
-from .metrics import MetricSchema
+from .metrics import MetricSchema, fetched
+from .points import Part, fetch
 from .schema import Key, Schema, digest
 from .text import MASK, legible, type_name
 from .values import PLAIN, same
 
 __all__ = [
-    *(
-        "ARTIFACT",
-        "END",
-        "FINISH",
-        "FORK",
-        "JOIN",
-        "KEY",
-        "LONGEST",
-        "MERGED",
-        "POINT",
-        "START",
-        "Encoder",
-        "How",
-        "Stored",
-    ),
-    *(
-        "any_key",
-        "decoded_point",
-        "fingerprints",
-        "gathered",
-        "joined",
-        "key_of",
-        "look_at",
-        "members",
-        "parted",
-        "restore",
-        "span",
-    ),
+    *("ARTIFACT", "END", "FINISH", "FORK", "JOIN", "KEY", "LONGEST", "MERGED", "PIECE", "POINT", "POINTS", "START"),
+    *("Encoder", "How", "Stored", "any_key", "decoded_point", "fingerprints", "gathered", "joined", "key_of"),
+    *("look_at", "members", "parted", "points_in", "restore", "span"),
 ]
 
 POINT: Final = b"["
@@ -70,8 +47,9 @@ END: Final = b"E"
 FORK: Final = b"B"
 MERGED: Final = b"D"
 MERGE: Final = b"M"
+POINTS: Final = b"P"
 """How each kind of fact begins. A point is a JSON array and nothing else; a merge is all the facts of one branch, which
-are kept together or not at all."""
+are kept together or not at all; points are many in one."""
 
 _SIZE = Struct("<I")
 
@@ -81,6 +59,9 @@ user, since it is secret; nothing."""
 
 _ARRAY = "crystallize.npy"
 """The name under which JSON has the number of an array."""
+
+PIECE: Final = 1000
+"""Points in one, at the most."""
 
 LONGEST = 4000
 """Bytes of a fact that may hold an int which Python refuses to read back."""
@@ -122,26 +103,30 @@ def parted(payload: bytes) -> tuple[Any, list[bytes]]:
 
 def gathered(facts: Sequence[bytes]) -> bytes:
     """Return many facts as one."""
-    return b"".join(
-        (MERGE, _SIZE.pack(len(facts)), *(part for fact in facts for part in (_SIZE.pack(len(fact)), fact)))
-    )
+    sized = (part for fact in facts for part in (_SIZE.pack(len(fact)), fact))
+    return b"".join((MERGE, _SIZE.pack(sum(map(span, facts))), *sized))
 
 
 def span(fact: bytes) -> int:
     """Return how many facts are in one."""
-    return int(_SIZE.unpack_from(fact, 1)[0]) if fact[:1] == MERGE else 1
+    return int(_SIZE.unpack_from(fact, 1)[0]) if fact[:1] in (MERGE, POINTS) else 1
 
 
 def members(fact: bytes) -> Iterator[bytes]:
-    """Return the facts that are in one."""
+    """Return the facts that were gathered in one; points that are many in one stay so."""
     if fact[:1] != MERGE:
         yield fact
         return
     at = 1 + _SIZE.size
-    for _ in range(span(fact)):
+    while at < len(fact):
         (size,) = _SIZE.unpack_from(fact, at)
         at += _SIZE.size + size
         yield fact[at - size : at]
+
+
+def points_in(fact: bytes) -> bytes:
+    """Return the points that are many in one, as a JSON array of them."""
+    return fact[1 + _SIZE.size :]
 
 
 def fingerprints(schema: Schema, metrics: type[MetricSchema] | None) -> dict[str, Any]:
@@ -227,6 +212,29 @@ class Encoder:
             to_json([stored.how, how]),
         ]
         return b"[" + b",".join(parts) + b"]"
+
+    def points(self, name: str, part: Part, steps: Sequence[str | None], branch: str) -> Iterator[bytes]:
+        """Return the points that a branch brought as facts: many in one where they are plain.
+
+        Args:
+            name: The metric.
+            part: The points.
+            steps: The steps of the context, by the numbers of their scopes.
+            branch: The branch.
+        """
+        for block in part.blocks:
+            rows = ((name, value, tags, steps[number + part.offset]) for value, tags, number in block.rows())
+            if not block.is_plain:
+                yield from (
+                    self._point(MetricRecorded(name, fetch(value), fetched(tags), step, at, branch))
+                    for at, (_, value, tags, step) in enumerate(rows)
+                )
+                continue
+            while piece := tuple(islice(rows, PIECE)):
+                try:
+                    yield b"".join((POINTS, _SIZE.pack(len(piece)), to_json(piece)))
+                except PydanticSerializationError:  # a text that is not Unicode
+                    yield from (self._point(MetricRecorded(*point, at, branch)) for at, point in enumerate(piece))
 
     def _key(self, event: KeyWritten) -> bytes:
         key = self._schema.key(event.key)

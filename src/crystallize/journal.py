@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -26,7 +27,7 @@ from .artifacts import unfit_name
 from .context import FrozenContext, State, unmade
 from .database import ROW, apply, connect, create, insert, state_of, transaction
 from .errors import JournalError, ResumeError
-from .events import BranchForked, BranchMerged, Event, MetricRecorded, StepFinished
+from .events import ArtifactAdded, BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
 from .facts import END, JOIN, LONGEST, Encoder, fingerprints, gathered, joined, span
 from .logging_context import told_of
 from .metrics import MetricSchema
@@ -67,9 +68,12 @@ class Journal:
         ...         step["accuracy"] = 0.9
 
     Attributes:
+        takes_merges: Of a branch that is merged it needs to be told the end alone.
         path: The file of the run.
         name: The run's name with its number, as in "digits-0001".
     """
+
+    takes_merges: Final = True
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, spool: Spool, content: Content, clock: float
@@ -91,8 +95,6 @@ class Journal:
         self._closed: str | None = None
         self._takes = False
         """Whether it takes events: it has a context, and neither failed nor ended."""
-        self._merging: list[bytes] = []
-        """What it was told so far of a branch that is being merged; it is kept when all is told."""
         self._started, self._clock = content.last.started, clock
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -288,14 +290,13 @@ class Journal:
         if not self._takes:
             raise self._refusal()
         try:
-            fact, count = self._encoder.fact(event), 1
-            if event.branch is not None and type(event) is not BranchForked:
-                self._merging.append(fact)
-                if type(event) is not BranchMerged:
-                    return
-                fact, count = gathered(self._merging), len(self._merging)
-                self._merging.clear()
-            if not self._spool.append(fact, count):
+            if type(event) is BranchMerged:
+                fact = self._merge(event)
+            elif type(event) is not BranchForked and getattr(event, "branch", None) is not None:
+                return  # the last event of a merge is told of all of it
+            else:
+                fact = self._encoder.fact(event)
+            if not self._spool.append(fact, span(fact)):
                 self._make_room(fact)
         except BaseException as error:
             # Also Ctrl-C: what took effect and is not in the file would be a hole.
@@ -303,22 +304,36 @@ class Journal:
             raise
         if len(self._spool.pending) == BATCH:
             self._wake.set()
-        if type(event) is StepFinished or type(event) is BranchMerged:
+        if type(event) is StepFinished:
             self.flush()
+
+    def _merge(self, event: BranchMerged) -> bytes:
+        """Return all that a branch brought as one fact, so that it is kept as a whole."""
+        state, encoder = self._state, self._encoder
+        assert state is not None
+        number, names = state.forks[event.branch].number, state.metrics._store.scopes.names
+        records = state.provenance._parts.of(number) or ()
+        facts = [encoder.fact(StepStarted(one.name, one.started)) for one in sorted(records, key=_started)]
+        facts += [encoder.fact(state.written(key)) for key in state.brought.of(number) or ()]
+        for name, channel in state.metrics._store.channels.copy().items():
+            if (part := channel.log.brought(number)) is not None:
+                facts += encoder.points(name, part, names, event.branch)
+        facts += [encoder.fact(ArtifactAdded(*one)) for one in state.artifacts._brought(number)]
+        facts += [encoder.fact(one.as_event()) for one in records]
+        return gathered([*facts, encoder.fact(event)])
 
     def _shorten(self) -> None:
         """Put a shorter way in place of `handle` for as long as all goes well: it only succeeds, or calls `handle`."""
         handle, wake = type(self).handle.__get__(self), self._wake.set
         plain, append, pending = self._encoder.plain, self._spool.append, self._spool.pending
-        batch, longest, fail, merging = BATCH, LONGEST, self._fail, self._merging
+        batch, longest, fail = BATCH, LONGEST, self._fail
 
         def handle_shortly(event: Event, /) -> None:
             if type(event) is MetricRecorded and event[0] in plain:
+                if event[5] is not None:
+                    return  # as there
                 try:
                     fact = to_json(event[:4])
-                    if event[5] is not None and len(fact) < longest:
-                        merging.append(fact)
-                        return
                     done = len(fact) < longest and append(fact)
                 except Exception:  # whatever it is, `handle` meets it too
                     done = False
@@ -491,6 +506,9 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"Journal({self.name})"
+
+
+_started = attrgetter("started")
 
 
 def _drain_on(reference: "weakref.ref[Journal]", wake: threading.Event, ends: threading.Event) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .context import FrozenContext, T_co
 from .errors import InvalidStepError, KeyLookupError, SchemaError, SinkError
-from .events import StepFinished, StepStarted
+from .events import StepStarted
 from .fields import AttributeFields, noting_fields_of
 from .points import Scope
 from .provenance import StepRecord
@@ -245,7 +245,7 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
             record = closed(step, since, counted, error)
             state.provenance._file(record)
             if state.outlet.sinks:
-                state.outlet.tell(StepFinished(*record._replace(points=dict(record.points))))
+                state.outlet.tell(record.as_event())
 
 
 class Opening(NamedTuple):

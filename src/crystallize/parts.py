@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 __all__ = ["Fork", "Merged", "Parts", "Place", "ordered_keys"]
@@ -58,48 +59,52 @@ class Parts(Generic[_P]):
 
     __slots__ = ("_found", "count")
 
-    def __init__(self, found: Iterable[tuple[int, int, _P]] = (), count: int = 0) -> None:
-        self._found = list(found)
-        self.count = count
+    def __init__(self, found: Mapping[int, tuple[int, _P, int]] = MappingProxyType({})) -> None:
+        self._found = dict(found)
+        self.count = self._counted()
+
+    def _counted(self) -> int:
+        return sum(count for _, _, count in self._found.values())
+
+    # Whoever changes it has the lock over effect and event.
 
     def add(self, number: int, place: int, part: _P, count: int) -> None:
-        """Take a part in. Whoever calls has the lock over effect and event.
+        """Take a part in.
 
         Args:
             number: The number of its branch.
             place: How much of the context's own comes before it.
             part: The part.
-            count: How much it has.
+            count: How much it has; of nothing, nothing is kept.
         """
         if count:
-            self._found.append((number, place, part))
+            self._found[number] = place, part, count
             self.count += count
 
-    def drop(self, number: int, count: int) -> None:
-        """Give the part of a branch back, where it was taken in. Whoever calls has the lock over effect and event.
-
-        Args:
-            number: The number of the branch.
-            count: How much that part has.
-        """
-        kept = [one for one in self._found if one[0] != number]
-        if len(kept) < len(self._found):
-            self._found[:] = kept
-            self.count -= count
+    def drop(self, number: int) -> None:
+        """Give the part of a branch back, if it was taken in, also if that was interrupted."""
+        self._found.pop(number, None)
+        self.count = self._counted()
 
     def clear(self) -> None:
-        """Forget all parts. Whoever calls has the lock over effect and event."""
+        """Forget all parts."""
         self._found.clear()
         self.count = 0
 
     def copy(self) -> "Parts[_P]":
         """Return parts of their own with the same content."""
-        return Parts(self._found[:], self.count)
+        return Parts(self._found.copy())
+
+    def of(self, number: int) -> _P | None:
+        """Return the part of a branch; None if it brought nothing."""
+        found = self._found.get(number)
+        return None if found is None else found[1]
 
     def ordered(self) -> list[tuple[int, int, _P]]:
-        """Return the parts by the numbers of their branches, each with that number and its place."""
+        """Return the parts by the numbers of their branches, each after that number and its place."""
         # Most often they come nearly in order, which sorting makes use of.
-        return sorted(self._found[:], key=itemgetter(0))
+        found = sorted(self._found.copy().items(), key=itemgetter(0))
+        return [(number, place, part) for number, (place, part, _) in found]
 
     def spliced(self, own: Iterable[_I], items: Callable[[_P], Iterable[_I]]) -> Iterator[_I]:
         """Return a sequence with all parts at their places.
@@ -110,8 +115,9 @@ class Parts(Generic[_P]):
         """
         rest, at = iter(own), 0
         for _, place, part in self.ordered():
-            yield from islice(rest, place - at)
-            at = place
+            # What came before the fork may have been forgotten since, as artifacts can be.
+            yield from islice(rest, max(place - at, 0))
+            at = max(place, at)
             yield from items(part)
         yield from rest
 
@@ -119,7 +125,7 @@ class Parts(Generic[_P]):
         return bool(self._found)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parts, (self._found[:], self.count)
+        return Parts, (self._found.copy(),)
 
 
 def ordered_keys(held: Iterable[str], parts: Parts[tuple[str, ...]]) -> list[str]:
@@ -132,5 +138,8 @@ def ordered_keys(held: Iterable[str], parts: Parts[tuple[str, ...]]) -> list[str
     keys = list(held)
     if not parts:
         return keys
+    # Other threads may bring more meanwhile.
+    known, parts = {*keys}, parts.copy()
     brought = {key for _, _, part in parts.ordered() for key in part}
-    return [*parts.spliced([key for key in keys if key not in brought], iter)]
+    own = [key for key in keys if key not in brought]
+    return [*parts.spliced(own, lambda part: (key for key in part if key in known))]

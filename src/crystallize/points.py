@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from .errors import FinishedStepError, StepClosedError
 from .parts import Parts
-from .values import Thaw, freeze
+from .values import PLAIN, Thaw, freeze
 
 __all__ = ["BLOCK", "FULL", "Block", "Copied", "Part", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
 
@@ -243,10 +243,14 @@ class PointLog:
         with self._lock:
             self._parts.add(number, place, Part(blocks, offset), sum(block.size for block in blocks))
 
-    def give_back(self, number: int, count: int) -> None:
+    def brought(self, number: int) -> Part | None:
+        """Return what a branch recorded; None if it recorded nothing."""
+        return self._parts.of(number)
+
+    def give_back(self, number: int) -> None:
         """Undo what `bring` has done."""
         with self._lock:
-            self._parts.drop(number, count)
+            self._parts.drop(number)
 
     def _snapshot(self) -> "tuple[list[Block], list[Any], Parts[Part]]":
         with self._lock:
@@ -404,6 +408,16 @@ def _columns(
     return names, tuple(_pack([tag.get(name, _ABSENT) for tag in tags]) for name in names)
 
 
+def _is_plain(column: _Column) -> bool:
+    if not isinstance(column, _Coded):
+        return isinstance(column, array)
+    return all(item is _ABSENT or (type(item) in PLAIN and not _is_long(item)) for item in column.table)
+
+
+def _is_long(item: Any) -> bool:
+    return type(item) is int and item.bit_length() > 63
+
+
 class Block(NamedTuple):
     """A block of points, by columns: `BLOCK` of them, or fewer where a branch brought them."""
 
@@ -436,6 +450,11 @@ class Block(NamedTuple):
         return _items(self.scopes)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether all values and tags are texts, bools and numbers of at most 64 bits, as packing shows it."""
+        return self.names is not None and all(map(_is_plain, (self.packed, *self.tags)))
+
+    @property
     def columns(self) -> Iterator[list[Any]]:
         """All that is in it, by column: values, numbers, then each tag, with () where a point does not have it."""
         yield list(self.values)
@@ -453,6 +472,11 @@ class Block(NamedTuple):
         if not self.names:
             return repeat({})
         columns = zip(*map(_items, self.tags), strict=True)
+        if all(
+            isinstance(column, array) or (isinstance(column, _Coded) and _ABSENT not in column.table)
+            for column in self.tags
+        ):
+            return map(dict, map(zip, repeat(self.names), columns))
         return ({name: tag for name, tag in zip(self.names, row, strict=True) if tag is not _ABSENT} for row in columns)
 
     def row(self, at: int) -> Row:

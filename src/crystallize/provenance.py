@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
+from .events import StepFinished
 from .parts import Parts, ordered_keys
 from .schema import Schema, digest
 from .values import Thaw, secrets_in
@@ -41,6 +42,14 @@ class StepRecord(NamedTuple):
     def __reduce__(self) -> tuple[Any, ...]:
         # A view of a dict does not pickle.
         return _restored_record, (tuple(self._replace(points=dict(self.points))),)
+
+    def as_event(self, branch: str | None = None) -> StepFinished:
+        """Return what sinks are told of the end of the step.
+
+        Args:
+            branch: The branch that brought it, if one did.
+        """
+        return StepFinished(*self._replace(points=dict(self.points)), branch)
 
     @property
     def duration(self) -> timedelta:
@@ -148,7 +157,7 @@ class Provenance:
 
     def _give_back(self, number: int, records: tuple[StepRecord, ...]) -> None:
         """Undo what `_bring` has done."""
-        self._parts.drop(number, len(records))
+        self._parts.drop(number)
         self._finished.difference_update(record.name for record in records)
 
     @property

@@ -337,7 +337,11 @@ def _tells_of_death(error: BaseException) -> bool:
     )
 
 
-_DEATHS = {("distributed", "KilledWorker"), ("ray", "WorkerCrashedError")}
+_DEATHS = {
+    ("distributed", "KilledWorker"),
+    *(("ray", name) for name in ("LocalRayletDiedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError")),
+    ("ray", "WorkerCrashedError"),
+}
 """What engines raise that know no `BrokenExecutor`."""
 
 
@@ -364,11 +368,10 @@ def _usable(executor: Any) -> Executor:
 
 
 def _names(task: Any, items: list[Any], name: Any) -> list[str]:
-    if callable(name):
-        name_of: Callable[[Any], str] = name
-        return [name_of(item) for item in items]
-    beginning = _name_of(task) if name is None else name
-    return [f"{beginning}-{at}" for at in range(len(items))]
+    if name is None or isinstance(name, str):
+        beginning = _name_of(task) if name is None else name
+        return [f"{beginning}-{at}" for at in range(len(items))]
+    return [name(item) for item in items]
 
 
 def _function_of(task: Any) -> Any:
