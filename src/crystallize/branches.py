@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from weakref import ref
 
 from pydantic_core import to_json
 
@@ -58,19 +59,34 @@ class _Base:
     """The metrics that are held to what they were first used as, where there is no schema of them."""
     logger: Any
     fingerprint: str
-    first: str
-    """The first of the branches, which speaks for all of them."""
 
     @classmethod
-    def of(cls, ctx: FrozenContext[Any], first: str) -> "_Base":
-        """Take what a context holds; whoever calls has the lock over effect and event."""
+    def of(cls, ctx: FrozenContext[Any]) -> "_Base":
+        """Return what a context holds; whoever calls has the lock over effect and event."""
+        state = ctx._state
+        last = None if state.forked is None else state.forked()
+        if isinstance(last, cls) and last._is_of(ctx):
+            return last
+        base = cls._taken(ctx)
+        # As long as a branch has it; it may be large.
+        state.forked = ref(base)
+        return base
+
+    def _is_of(self, ctx: FrozenContext[Any]) -> bool:
+        """Whether a context holds no more by now: what is written stays."""
+        state, channels = ctx._state, ctx._state.metrics._store.channels
+        is_same = self.cells.keys() == state.cells.keys() and self.logger is ctx.logger
+        return is_same and (self.metrics is not None or self.undeclared.keys() == channels.keys())
+
+    @classmethod
+    def _taken(cls, ctx: FrozenContext[Any]) -> "_Base":
         state = ctx._state
         metrics = state.metrics
         used = {name: channel.metric for name, channel in metrics._store.channels.copy().items()}
         undeclared = used if metrics.schema is None else {}
         cells = {key: state.cells[key] for key in state.ordered()}
         own = _fingerprint(state.schema, metrics.schema)
-        return cls(state.schema, cells, metrics.schema, undeclared, ctx.logger, own, first)
+        return cls(state.schema, cells, metrics.schema, undeclared, ctx.logger, own)
 
     @property
     def label(self) -> str:
@@ -82,14 +98,22 @@ class _Base:
         """The values that need no copying."""
         return {key: cell[0] for key, cell in self.cells.items() if cell[1] is None}
 
-    @cached_property
-    def packed(self) -> tuple[str, bytes] | None:
-        """It as bytes, after a digest of them; None where whoever sends it has to say how. Made once for all branches.
+    def packed(self, branch: str) -> tuple[str, bytes] | None:
+        """Return it as bytes, after a digest of them; None where whoever sends it has to say how.
+
+        Args:
+            branch: The branch that is sent; those that are sent with the same base after it need not pack it again.
 
         Raises:
             TravelError: Something in it cannot be sent.
         """
-        content = dumped(self, self.first, self._parts)
+        if "_packed" not in vars(self):
+            vars(self)["_packed"] = self._pack(branch)
+        packed: tuple[str, bytes] | None = vars(self)["_packed"]
+        return packed
+
+    def _pack(self, branch: str) -> tuple[str, bytes] | None:
+        content = dumped(self, branch, self._parts)
         # What the main module defines is found by its name in the workers of some engines, and others send it along.
         by_name = b"cloudpickle" not in content and (b"__main__" in content or b"__mp_main__" in content)
         return None if by_name else (digest(content), content)
@@ -104,17 +128,16 @@ class _Base:
     def __reduce__(self) -> tuple[Any, ...]:
         values = {key: (kept if thaw is None else thaw(), *who) for key, (kept, thaw, *who) in self.cells.items()}
         shape = () if self.schema is Schema.untyped() else (self.schema.shape,)
-        return _unpacked_base, (shape, values, self.metrics, self.undeclared, self.logger, self.first)
+        return _unpacked_base, (shape, values, self.metrics, self.undeclared, self.logger)
 
 
 def _unpacked_base(
-    shape: tuple[Any, ...], values: dict[str, Any], metrics: Any, undeclared: dict[str, Any], *rest: Any
+    shape: tuple[Any, ...], values: dict[str, Any], metrics: Any, undeclared: dict[str, Any], logger: Any
 ) -> _Base:
     state = State(Schema.of(*shape) if shape else Schema.untyped())
     for key, (value, step, is_input) in values.items():
         state.write(key, value, Scope(step), is_input=is_input, trusted=True)
-    logger, first = rest
-    return _Base(state.schema, state.cells, metrics, undeclared, logger, _fingerprint(state.schema, metrics), first)
+    return _Base(state.schema, state.cells, metrics, undeclared, logger, _fingerprint(state.schema, metrics))
 
 
 def _label(schema: Schema, metrics: type[MetricSchema] | None) -> str:
@@ -179,7 +202,7 @@ class Branch(Generic[T_co]):
         return BranchContext._of(self, base)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        packed = self._packed or (self._base and self._base.packed)
+        packed = self._packed or (self._base and self._base.packed(self.name))
         return Branch, (self.name, self._within, self._fingerprint, None if packed else self._base, packed)
 
     def __repr__(self) -> str:
@@ -330,7 +353,7 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
             if scopes.is_used(path):
                 raise BranchError(path, "there is a step of that name; give the branch another one")
         # One base and one place for all, which may be many.
-        base, place = _Base.of(ctx, paths[0]), state.place()
+        base, place = _Base.of(ctx), state.place()
         for path in new:
             scopes.reserve(path)
             state.forks[path] = Fork(len(state.forks), place)

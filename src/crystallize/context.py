@@ -100,7 +100,8 @@ class State:
     """All that one context holds, whichever handles there are on it."""
 
     __slots__ = (
-        *("artifacts", "branch", "brought", "cells", "forks", "metrics", "outlet", "provenance", "schema", "shared"),
+        *("artifacts", "branch", "brought", "cells", "forked", "forks", "metrics", "outlet", "provenance", "schema"),
+        "shared",
     )
 
     def __init__(self, schema: Schema, metrics: type[MetricSchema] | None = None) -> None:
@@ -116,6 +117,8 @@ class State:
         """The branch that this is the context of; None if it is of none."""
         self.forks: dict[str, Fork] = {}
         """The branches that were forked from it, by their full names."""
+        self.forked: Callable[[], object] | None = None
+        """Returns what it held when the last one was forked, as long as that is needed."""
         self.brought: Parts[tuple[str, ...]] = Parts()
         """The keys that branches wrote."""
         self.provenance = Provenance(schema, self.cells, self.brought)

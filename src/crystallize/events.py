@@ -84,7 +84,7 @@ class BranchForked(NamedTuple):
     """A branch was forked: what it brings is read as if it had been done here, whenever it is merged."""
 
     branch: str
-    """Its full name, after the step that it was forked from: "tune/fold-3"."""
+    """Its full name, as "tune/fold-3" after the step that it was forked from."""
 
 
 class BranchMerged(NamedTuple):

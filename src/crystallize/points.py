@@ -7,6 +7,7 @@ import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
+from functools import lru_cache
 from itertools import chain, repeat
 from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -240,8 +241,9 @@ class PointLog:
             blocks: The points; at least one.
             offset: What to add to the numbers of their scopes.
         """
+        part = Part(tuple(block.shared() for block in blocks), offset)
         with self._lock:
-            self._parts.add(number, place, Part(blocks, offset), sum(block.size for block in blocks))
+            self._parts.add(number, place, part, sum(block.size for block in blocks))
 
     def brought(self, number: int) -> Part | None:
         """Return what a branch recorded; None if it recorded nothing."""
@@ -328,6 +330,31 @@ class _Coded(NamedTuple):
 _Column: TypeAlias = Sequence[Any] | _Coded
 
 
+def _constant(size: int, value: Any) -> _Coded:
+    """Return a column that has one value so many times; the same column again, as branches bring many small ones."""
+    if type(value) not in _SHARED or (type(value) is str and len(value) > _LONG):
+        return _Coded(bytes(size), (value,))
+    # By type too, since 1 and True are the same key.
+    return _constant_of((size, type(value), value))
+
+
+_SHARED = (str, int, bool, NoneType)
+_LONG = 100
+"""Characters of a text that is not worth keeping for others."""
+
+
+@lru_cache(maxsize=1024)
+def _constant_of(what: tuple[int, Any, Any]) -> _Coded:
+    size, _, value = what
+    return _Coded(bytes(size), (value,))
+
+
+@lru_cache(maxsize=1024)
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of tags; the same object again."""
+    return names
+
+
 def _items(column: _Column) -> Iterable[Any]:
     return map(column.table.__getitem__, column.codes) if isinstance(column, _Coded) else column
 
@@ -350,7 +377,7 @@ def _pack(items: Sequence[Any], kind: type | None = None) -> _Column:
         return tuple(items)
     # Most tags stay the same for as many points as a block has.
     if len(types) == 1 and items[0] == items[-1] and items.count(items[0]) == len(items):
-        return _Coded(bytes(len(items)), (items[0],))
+        return _constant(len(items), items[0])
     if types == {int}:
         return _pack_ints(items)
     # Equal values of different types are different values: 1 and True.
@@ -414,6 +441,12 @@ def _is_plain(column: _Column) -> bool:
     return all(item is _ABSENT or (type(item) in PLAIN and not _is_long(item)) for item in column.table)
 
 
+def _shared(column: _Column) -> _Column:
+    if isinstance(column, _Coded) and len(column.table) == 1:
+        return _constant(len(column.codes), column.table[0])
+    return column
+
+
 def _is_long(item: Any) -> bool:
     return type(item) is int and item.bit_length() > 63
 
@@ -448,6 +481,11 @@ class Block(NamedTuple):
     def numbers(self) -> Iterable[int]:
         """The numbers of the scopes, oldest first."""
         return _items(self.scopes)
+
+    def shared(self) -> "Block":
+        """Return the same points with what other blocks have too only once."""
+        names = None if self.names is None else _known(self.names)
+        return Block(_shared(self.packed), _shared(self.scopes), names, tuple(map(_shared, self.tags)))
 
     @property
     def is_plain(self) -> bool:
