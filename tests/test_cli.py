@@ -19,7 +19,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 from typer.testing import CliRunner, Result
 
-from crystallize import FrozenContext, Journal, Run, cli, load_run
+from crystallize import FrozenContext, Journal, Run, cli, fork, load_run, merge
 from crystallize.cli import commands, main
 from crystallize.database import update
 
@@ -803,3 +803,42 @@ def keys_of(value: Any) -> set[str]:
         return set()
     data = {"packages", "tags"} | ({"points"} if "reads" in value else set())
     return set(value).union(*(keys_of(item) for key, item in value.items() if key not in data))
+
+
+def branched(folder: Path, order: list[int], name: str = "branched") -> Path:
+    """Make a run of two branches, merged in some order."""
+    with Journal.start(folder, name) as journal:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        children = [fork(ctx, f"fold-{fold}").open() for fold in range(2)]
+        for fold, child in enumerate(children):
+            with child.step("fit") as fit:
+                fit[f"score-{fold}"] = fit["lr"] * fold
+                fit.record("loss", fold)
+        for fold in order:
+            merge(ctx, children[fold].delta())
+    return journal.path
+
+
+def test_run_with_branches(tmp_path: Path) -> None:
+    """A branch is shown as a step, with its steps beneath it, whichever was merged first."""
+    branched(tmp_path, [1, 0])
+
+    shown = section(printed("show", "branched", "--dir", tmp_path), "steps")
+    assert ["fold-0", "fold-0/fit", "fold-1", "fold-1/fit"] == [line[0] for line in shown[1:]]
+    assert "4 of 4" in printed("runs", "--dir", tmp_path)
+    assert "verified\n" == printed("verify", "branched", "--dir", tmp_path)
+    rows = printed("export", "branched", "--dir", tmp_path, "--what", "points").splitlines()
+    assert ["fold-0/fit", "fold-1/fit"] == [json.loads(row)["step"] for row in rows]
+    rows = printed("export", "branched", "--dir", tmp_path, "--what", "values").splitlines()
+    assert ["lr", "score-0", "score-1"] == [json.loads(row)["key"] for row in rows]
+
+
+def test_diff_of_runs_with_branches(tmp_path: Path) -> None:
+    """The order in which branches were merged makes no difference between two runs; a branch more or less does."""
+    for name, order in {"one": [0, 1], "other": [1, 0], "less": [1]}.items():
+        branched(tmp_path, order, name)
+
+    assert "no difference\n" == printed("diff", "one", "other", "--dir", tmp_path)
+    found = document_of("diff", "one", "less", "--dir", tmp_path, status=1)["differences"]
+    names = [("value", "score-0"), ("metric", "loss"), ("step", "fold-0"), ("step", "fold-0/fit")]
+    assert names == [(one["what"], one["name"]) for one in found]

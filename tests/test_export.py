@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, Run, load_run
+from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, Run, fork, load_run, merge
 from crystallize.export import (
     MadeArtifact,
     MetricSummary,
@@ -395,3 +395,37 @@ def test_steps_done_again_count_once(tmp_path: Path) -> None:
 
     assert ("finished", None) == (found.status, found.error)
     assert (3, 3) == (found.steps, found.steps_finished)
+
+
+@pytest.fixture
+def branched(tmp_path: Path) -> Run[Any]:
+    """A run with two branches within a step, of which the second was merged first."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        with ctx.step("tune") as tune:
+            children = [fork(tune, f"fold-{fold}").open() for fold in range(2)]
+            for fold, child in enumerate(children):
+                with child.step("fit") as fit:
+                    fit[f"score-{fold}"] = fold
+                    fit.record("loss", fold)
+                child.artifacts.add(f"model-{fold}", b"12345")
+            for child in reversed(children):
+                merge(ctx, child.delta())
+            tune["best"] = 1
+    return load_run(journal.path)
+
+
+def test_branches_of_a_run(branched: Run[Any]) -> None:
+    """What branches brought is of their steps, and stands where they were forked."""
+    described = describe(branched)
+    names = ["tune", "tune/fold-0", "tune/fold-0/fit", "tune/fold-1", "tune/fold-1/fit"]
+
+    assert names == [one.name for one in described.steps]
+    assert (5, 5) == (overview(branched).steps, overview(branched).steps_finished)
+    assert [("tune/fold-0/fit", 0), ("tune/fold-1/fit", 1)] == [(row.step, row.value) for row in point_rows(branched)]
+    assert ["lr", "score-0", "score-1", "best"] == [row.key for row in value_rows(branched)]
+    assert [("model-0", "tune/fold-0"), ("model-1", "tune/fold-1")] == [
+        (one.name, one.step) for one in described.artifacts
+    ]
+    assert [0, 1] == [described.metrics[0].first, described.metrics[0].last]
+    assert () == described.dead_attempts

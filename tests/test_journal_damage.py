@@ -6,7 +6,8 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -27,11 +28,15 @@ from crystallize import (
     Journal,
     JournalError,
     RunNotFoundError,
+    fan_out,
+    fork,
     journal,
     load_run,
+    merge,
     spool,
 )
-from crystallize.database import check_of, salt_of
+from crystallize.database import check_of, insert, salt_of, update
+from crystallize.facts import MERGED, joined
 from crystallize.runs import Run, find_run, list_runs, verify_run
 from crystallize.values import same
 
@@ -53,6 +58,9 @@ class Shape(TypedDict, total=False):
     free: Any
     text: str
     more: list[float]
+    first: list[int]
+    second: str
+    third: int
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +103,30 @@ def values_of(at: int) -> dict[str, Any]:
     }
 
 
+def work(ctx: FrozenContext[Any], key: str, value: Any) -> dict[str, Any]:
+    """Do something of each kind in a branch."""
+    ctx.record("loss", 1, {"session": 1, "text": key})
+    ctx.artifacts.add(f"of {key}", key.encode())
+    with ctx.step("inner") as inner:
+        inner.get("seed")
+        inner.record("loss", 2, {"session": 1, "text": "inner"})
+        inner[key] = value
+    return {"key": key, "found": np.arange(3)}
+
+
+def third(ctx: FrozenContext[Any], item: int) -> dict[str, Any]:
+    return work(ctx, "third", item)
+
+
+def branch_out(ctx: FrozenContext[Any], seed: int) -> None:
+    """Have a branch that is merged after the next one, and one that never is."""
+    children = [fork(ctx, name).open() for name in ("left", "right", "unmerged")]
+    for child, key, value in zip(children, ("first", "second"), ([seed, 2], "text"), strict=False):
+        work(child, key, value)
+    for child in (children[1], children[0]):
+        merge(ctx, child.delta())
+
+
 def make_run(folder: Path, seed: int) -> dict[str, Path]:
     """Make a run, and keep it as it was at several moments."""
     made = Journal.start(folder / "made", "run")
@@ -102,15 +134,18 @@ def make_run(folder: Path, seed: int) -> dict[str, Path]:
     ctx = made.context(FrozenContext[Shape], {"seed": seed}, metrics=RunMetrics)
     for key, value in values_of(seed).items():
         ctx.add(key, value)
+    with ThreadPoolExecutor(1) as executor:
+        fan_out(ctx, third, [seed], executor=executor)
     write_on(ctx, made.flush, seed)
-    # The drainer waits, so that the spool has what the database has not.
-    made._lock.acquire()
+    # Nothing is drained, so that the spool has what the database has not.
+    vars(made)["flush"] = lambda: None
     ctx.add("more", [seed / 3, float("nan")])
     for at in range(30):
         ctx.record("loss", at, {"session": 1, "text": "in the spool"})
     ctx.artifacts.add("last", b"last" * 100)
-    made._lock.release()
+    branch_out(ctx, seed)
     kept["died"] = copied(made, folder / "died")
+    del vars(made)["flush"]
     made.flush()
     kept["drained"] = copied(made, folder / "drained")
     with ctx.step("unfinished") as step:
@@ -165,6 +200,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Case]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal, "origin", no_origin)
         patch.setattr(spool, "CAPACITY", SMALL)
+        patch.setattr(journal, "DELAY", 1000)
         found = []
         for seed in (3, 4):
             folder = tmp_path_factory.mktemp(f"run{seed}")
@@ -449,7 +485,23 @@ CHANGES = [
     "UPDATE points SET rowid = rowid + 1000 WHERE rowid IN (SELECT max(rowid) FROM points)",
     "UPDATE points SET session = 7 WHERE rowid IN (SELECT max(rowid) FROM points)",
     "UPDATE artifacts SET name = 'other' WHERE rowid IN (SELECT min(rowid) FROM artifacts)",
+    "DELETE FROM forks WHERE rowid IN (SELECT min(rowid) FROM forks)",
+    "DELETE FROM forks",
+    "UPDATE forks SET branch = 'new' WHERE rowid IN (SELECT max(rowid) FROM forks)",
+    "UPDATE forks SET sequence = sequence + 1000 WHERE rowid IN (SELECT max(rowid) FROM forks)",
+    "UPDATE forks SET session = 7 WHERE rowid IN (SELECT min(rowid) FROM forks)",
+    "INSERT INTO forks VALUES ('new', 100000, 1, 0)",
+    "DELETE FROM merges WHERE rowid IN (SELECT max(rowid) FROM merges)",
+    "DELETE FROM merges",
+    "UPDATE merges SET branch = 'unmerged' WHERE rowid IN (SELECT min(rowid) FROM merges)",
+    "UPDATE merges SET digest = 'new' WHERE rowid IN (SELECT min(rowid) FROM merges)",
+    "UPDATE merges SET item = 'new' WHERE rowid IN (SELECT min(rowid) FROM merges)",
+    "UPDATE merges SET how = 'none' WHERE rowid IN (SELECT min(rowid) FROM merges)",
+    "UPDATE merges SET result = x'00' WHERE rowid IN (SELECT min(rowid) FROM merges)",
+    "INSERT INTO merges SELECT session, 'unmerged', 100000, digest, item, how, result, 0 FROM merges LIMIT 1",
     "DROP TABLE contents",
+    "DROP TABLE forks",
+    "DROP TABLE merges",
     "DROP TABLE points",
     "ALTER TABLE run RENAME COLUMN number TO numbers",
     'ALTER TABLE run RENAME COLUMN "check" TO checked',
@@ -483,6 +535,43 @@ def test_resuming_a_damaged_run_changes_nothing(
     after = [connection.execute(f'SELECT * FROM "{table}"').fetchall() for table in ("run", "sessions", "steps")]
     connection.close()
     assert before == after
+
+
+def change_a_result(connection: sqlite3.Connection) -> None:
+    result = joined(MERGED, ["int", "0" * 32], b"5")
+    update(connection, "merges", "branch = 'third-0'", result=result, how="json")
+
+
+def shorten_a_result(connection: sqlite3.Connection) -> None:
+    update(connection, "merges", "branch = 'third-0'", result=b"D[")
+
+
+def add_a_fork(connection: sqlite3.Connection) -> None:
+    insert(connection, "forks", "new", 100_000, 1)
+
+
+def add_a_fork_in_place_of_another_fact(connection: sqlite3.Connection) -> None:
+    insert(connection, "forks", "new", 5, 1)
+
+
+def take_a_merge_away(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM merges WHERE branch = 'third-0'")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [change_a_result, shorten_a_result, add_a_fork, add_a_fork_in_place_of_another_fact, take_a_merge_away],
+)
+def test_branches_changed_with_their_checks_set_right(
+    finished: Path, change: Callable[[sqlite3.Connection], None]
+) -> None:
+    """Also whoever sets the checks of rows right cannot make a branch of another one, or one out of nothing."""
+    with closing(sqlite3.connect(finished, isolation_level=None)) as connection:
+        change(connection)
+    assert () != verify_run(finished)
+    for act in (look, Journal.resume):
+        with pytest.raises(DamagedRunError):
+            act(finished)
 
 
 class Evil:

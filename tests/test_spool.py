@@ -5,8 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from crystallize import JournalError, RunInUseError, spool
+from crystallize import DamagedRunError, JournalError, RunInUseError, spool
+from crystallize.facts import MERGE, POINTS, gathered, members, span
 from crystallize.spool import Spool, is_locked, spooled
 
 RUN = bytes(range(16))
@@ -130,3 +133,48 @@ def test_header_that_was_written_out_late(tmp_path: Path) -> None:
     made_one.close()
 
     assert [b"[1]", b"[2]", b"[3]"] == [*spooled(path, RUN, 1, 0)]
+
+
+FACTS = st.binary(min_size=1, max_size=40).filter(lambda fact: not fact.startswith((MERGE, POINTS)))
+
+
+@given(st.lists(FACTS, max_size=20))
+def test_facts_gathered_in_one(several: list[bytes]) -> None:
+    """Whatever facts are kept together, they come apart again as they were, and it is known how many they are."""
+    whole = gathered(several)
+    assert (len(several), several) == (span(whole), [*members(whole)])
+
+
+@given(FACTS)
+def test_a_fact_by_itself(fact: bytes) -> None:
+    """A fact that is no merge is one, and the only one in it."""
+    assert (1, [fact]) == (span(fact), [*members(fact)])
+
+
+def test_a_frame_of_many(tmp_path: Path) -> None:
+    """Facts that are kept together count as many, and what is drained of them is all or nothing."""
+    path = tmp_path / "a.spool"
+    made_one = made(path)
+    merge = gathered([b"[2]", b"[3]", b"[4]"])
+    assert made_one.append(b"[1]")
+    assert made_one.append(merge, 3)
+    assert made_one.append(b"[5]")
+    assert 5 == made_one._acknowledged[0]
+    made_one.close()
+    for drained, left in {0: [b"[1]", merge, b"[5]"], 1: [merge, b"[5]"], 4: [b"[5]"], 5: []}.items():
+        assert left == [*spooled(path, RUN, 1, drained)]
+    for drained in (2, 3):
+        with pytest.raises(DamagedRunError, match="were acknowledged and cannot be read"):
+            [*spooled(path, RUN, 1, drained)]
+
+
+def test_sequences_left_out(tmp_path: Path) -> None:
+    """What went elsewhere leaves no hole: the spool begins anew after it."""
+    path = tmp_path / "a.spool"
+    made_one = made(path)
+    assert made_one.append(b"[1]")
+    made_one.rewind()
+    made_one.skip(7)
+    assert made_one.append(b"[9]")
+    made_one.close()
+    assert [b"[9]"] == [*spooled(path, RUN, 1, 8)]

@@ -36,7 +36,7 @@ from .events import (
 from .facts import fingerprints
 from .logging_context import LoggingContext, Opening, closed, step_path
 from .metrics import Metric, MetricSchema, fetched
-from .parts import Fork, Merged
+from .parts import Fork, Merged, Place
 from .points import Scope, Scopes, fetch
 from .provenance import Cell
 from .schema import Schema, digest
@@ -333,6 +333,17 @@ def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
     return branch
 
 
+def _move(state: State, fork: Fork, place: Place) -> None:
+    """Have a branch stand where it is forked anew, with what it brought."""
+    number, to = fork.number, state.next_number()
+    fork.number, fork.place, fork.is_adrift = to, place, False
+    state.brought.move(number, to, place.keys)
+    state.provenance._parts.move(number, to, place.steps)
+    state.artifacts._parts.move(number, to, place.artifacts)
+    for name, channel in state.metrics._store.channels.copy().items():
+        channel.log.move(number, to, place.points.get(name, 0))
+
+
 def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
     """Fork branches, all at the same moment.
 
@@ -354,11 +365,16 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
                 raise BranchError(path, "there is a step of that name; give the branch another one")
         # One base and one place for all, which may be many.
         base, place = _Base.of(ctx), state.place()
-        for path in new:
-            scopes.reserve(path)
-            state.forks[path] = Fork(len(state.forks), place)
-        if state.outlet.sinks and new:
-            state.outlet.tell_all(BranchForked(path) for path in new)
+        placed = [path for path in paths if path not in state.forks or state.forks[path].is_adrift]
+        for path in placed:
+            fork = state.forks.get(path)
+            if fork is None:
+                scopes.reserve(path)
+                state.forks[path] = Fork(state.next_number(), place)
+            else:
+                _move(state, fork, place)
+        if state.outlet.sinks and placed:
+            state.outlet.tell_all(map(BranchForked, placed))
     return [Branch(path, state.branch, base.fingerprint, base, None) for path in paths]
 
 
@@ -409,7 +425,7 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
         cells = work.cells if work.is_frozen else _frozen(state, work.cells)
         is_known = fork is not None
         if fork is None:
-            fork = Fork(len(state.forks), state.place())
+            fork = Fork(state.next_number(), state.place())
         offset = len(state.metrics._store.scopes.names) - 1
         _apply(state, fork, work, cells, offset)
         fork.merged = Merged(delta.digest, work.result, work.item, False)

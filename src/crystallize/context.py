@@ -100,8 +100,8 @@ class State:
     """All that one context holds, whichever handles there are on it."""
 
     __slots__ = (
-        *("artifacts", "branch", "brought", "cells", "forked", "forks", "metrics", "outlet", "provenance", "schema"),
-        "shared",
+        *("artifacts", "branch", "brought", "cells", "forked", "forks", "metrics", "numbers", "outlet", "provenance"),
+        *("schema", "shared"),
     )
 
     def __init__(self, schema: Schema, metrics: type[MetricSchema] | None = None) -> None:
@@ -117,6 +117,8 @@ class State:
         """The branch that this is the context of; None if it is of none."""
         self.forks: dict[str, Fork] = {}
         """The branches that were forked from it, by their full names."""
+        self.numbers = -1
+        """The number of the last of them."""
         self.forked: Callable[[], object] | None = None
         """Returns what it held when the last one was forked, as long as that is needed."""
         self.brought: Parts[tuple[str, ...]] = Parts()
@@ -126,6 +128,11 @@ class State:
     def ordered(self) -> list[str]:
         """Return the keys that are written, in the order of writing, those of branches where these were forked."""
         return ordered_keys(self.cells.copy(), self.brought)
+
+    def next_number(self) -> int:
+        """Return a number for a branch; whoever calls has the lock over effect and event."""
+        self.numbers += 1
+        return self.numbers
 
     def place(self) -> Place:
         """Return how much there is by now, without what branches brought."""
@@ -766,6 +773,7 @@ def _restored(
     """Make a context of what a pickle or a copy of one holds. Its schema has accepted the values before."""
     state = State(Schema.of(*shape) if shape else Schema.untyped())
     state.branch, state.forks, state.brought = branches
+    state.numbers = max((fork.number for fork in state.forks.values()), default=-1)
     for key, (value, step, is_input) in values.items():
         state.write(key, value, Scope(step), is_input=is_input, trusted=True)
     state.metrics = metrics._copy(state.outlet)

@@ -122,14 +122,15 @@ _MIGRATIONS: Final = (
         FOREIGN KEY (session, step) REFERENCES steps (session, name)
     ) STRICT;
     CREATE TABLE forks (
-        branch TEXT PRIMARY KEY,
-        sequence INTEGER NOT NULL UNIQUE,
+        branch TEXT NOT NULL,
+        sequence INTEGER PRIMARY KEY,
         session INTEGER NOT NULL REFERENCES sessions,
-        "check" INTEGER NOT NULL
+        "check" INTEGER NOT NULL,
+        UNIQUE (session, branch)
     ) STRICT;
     CREATE TABLE merges (
         session INTEGER NOT NULL,
-        branch TEXT NOT NULL REFERENCES forks,
+        branch TEXT NOT NULL,
         sequence INTEGER NOT NULL UNIQUE,
         digest TEXT NOT NULL,
         item TEXT,
@@ -438,10 +439,9 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
     elif kind == FORK:
         insert(connection, "forks", head[0], sequence, session)
     elif kind == MERGED:
-        branch, digest, item, how, type_, result = head
-        insert(
-            connection, "merges", session, branch, sequence, digest, item, how, joined(MERGED, [type_, result], *blobs)
-        )
+        branch, digest, item, how, type_, result, returns = head
+        kept = joined(MERGED, [type_, result, returns], *blobs)
+        insert(connection, "merges", session, branch, sequence, digest, item, how, kept)
     elif kind == JOIN:
         came_from, fingerprints = (to_json(part).decode() for part in head)
         update(

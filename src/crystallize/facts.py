@@ -77,6 +77,8 @@ class Stored(NamedTuple):
     """Its JSON; `null` where it has none."""
     arrays: tuple[bytes, ...] = ()
     """The arrays in it, as `.npy`."""
+    fingerprint: str | None = None
+    """Of the type that a task said that it returns."""
 
     @property
     def digest(self) -> str | None:
@@ -253,7 +255,8 @@ class Encoder:
             stored = Stored("secret", "", b"null")
         else:
             stored = self._stored("branch", event.branch, key_of(event.type), event.result)
-        head = [event.branch, event.digest, event.item, stored.how, stored.type, stored.digest]
+        returns = key_of(event.type).fingerprint()
+        head = [event.branch, event.digest, event.item, stored.how, stored.type, stored.digest, returns]
         return joined(MERGED, head, stored.json, *stored.arrays)
 
     def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:

@@ -48,6 +48,8 @@ class Fork:
     """Its place among the branches, by which what they bring is ordered."""
     place: Place
     merged: Merged | None = None
+    is_adrift: bool = False
+    """Whether the step that it was forked in is to be done again: it then stands where that forks it anew."""
 
 
 class Parts(Generic[_P]):
@@ -85,6 +87,17 @@ class Parts(Generic[_P]):
         """Give the part of a branch back, if it was taken in, also if that was interrupted."""
         self._found.pop(number, None)
         self.count = self._counted()
+
+    def move(self, number: int, to: int, place: int) -> None:
+        """Give the part of a branch another place. Whoever calls has the lock over effect and event.
+
+        Args:
+            number: The number of the branch.
+            to: The number that it gets.
+            place: How much of the context's own comes before it.
+        """
+        if number in self._found:
+            self._found[to] = (place, *self._found.pop(number)[1:])
 
     def clear(self) -> None:
         """Forget all parts."""

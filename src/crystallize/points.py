@@ -249,6 +249,11 @@ class PointLog:
         """Return what a branch recorded; None if it recorded nothing."""
         return self._parts.of(number)
 
+    def move(self, number: int, to: int, place: int) -> None:
+        """Give what a branch recorded another place."""
+        with self._lock:
+            self._parts.move(number, to, place)
+
     def give_back(self, number: int) -> None:
         """Undo what `bring` has done."""
         with self._lock:

@@ -84,6 +84,8 @@ class Attempt(NamedTuple):
     """What it did; None if it never ended."""
     ended: int = 0
     """The place of its end among the facts of the run; 0 if it never ended."""
+    sequence: int = 0
+    """The place of its opening among the facts of the run."""
 
     @property
     def finished(self) -> bool:
@@ -162,6 +164,15 @@ class Content:
         parts = step.split("/") if step is not None else []
         names = ("/".join(parts[:at]) for at in range(1, len(parts) + 1))
         return next((name for name in names if (session, name) in self._branches), None)
+
+    @cached_property
+    def _forked(self) -> dict[str, int]:
+        return dict(self.forks)
+
+    def place(self, one: "Attempt | Entry") -> tuple[int, int]:
+        """Return by what the steps and keys of a run are ordered: those of a branch stand where it was forked."""
+        branch = self.branch_of(one.session, one.step)
+        return (one.sequence if branch is None else self._forked[branch], one.sequence)
 
     @property
     def superseded(self) -> frozenset[tuple[int, str | None]]:
@@ -255,6 +266,8 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> 
     for sequence, _, npy in rows(path, connection, "arrays"):
         arrays.setdefault(sequence, []).append(npy)
     contents = dict(rows(path, connection, "contents"))
+    forks = _forks(rows(path, connection, "forks"))
+    known = {branch for branch, _ in forks}
     return Content(
         path=path,
         identity=identity,
@@ -272,9 +285,15 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> 
             (sequence, session, Artifact(name, contents[sha256], step))
             for sequence, session, step, name, sha256 in rows(path, connection, "artifacts")
         ),
-        forks=tuple((branch, sequence) for branch, sequence, _ in rows(path, connection, "forks")),
-        merges=tuple(map(_merge, rows(path, connection, "merges"))),
+        forks=forks,
+        merges=tuple(_merge(row, known) for row in rows(path, connection, "merges")),
     )
+
+
+def _forks(of: Iterable[tuple[Any, ...]]) -> tuple[tuple[str, int], ...]:
+    """Return the branches with where they were forked last: a step that is done again forks them anew."""
+    last = {branch: sequence for branch, sequence, _ in of}
+    return tuple(sorted(last.items(), key=itemgetter(1)))
 
 
 def _session(row: tuple[Any, ...]) -> Session:
@@ -284,8 +303,9 @@ def _session(row: tuple[Any, ...]) -> Session:
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:
-    session, name, _, started, ended, text = row
-    return Attempt(name, session, _time(started), None if text is None else _record(from_json(text)), ended or 0)
+    session, name, sequence, started, ended, text = row
+    record = None if text is None else _record(from_json(text))
+    return Attempt(name, session, _time(started), record, ended or 0, sequence)
 
 
 def _record(facts: dict[str, Any]) -> StepRecord:
@@ -310,10 +330,12 @@ def _value(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> Entry:
     return Entry(key, session, step, bool(is_input), stored, sequence)
 
 
-def _merge(row: tuple[Any, ...]) -> MergedBranch:
+def _merge(row: tuple[Any, ...], forks: Collection[str]) -> MergedBranch:
     session, branch, _, digest, item, how, result = row
-    (type_, result_digest), (json, *arrays) = parted(result)
-    stored = Stored(how, type_, json, tuple(arrays))
+    if branch not in forks:
+        raise ValueError(f"branch {branch!r} was merged, and was never forked")
+    (type_, result_digest, returns), (json, *arrays) = parted(result)
+    stored = Stored(how, type_, json, tuple(arrays), returns)
     if stored.digest != result_digest:
         raise ValueError(f"what the task of branch {branch!r} returned has another digest than when it was merged")
     return MergedBranch(branch, session, digest, item, stored)
@@ -336,6 +358,7 @@ def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | Non
     """
     done = [one for one in content.attempts if (one.session, one.step) not in dropped]
     names = [None, *dict.fromkeys(one.step for one in done)]
+    kept_steps = {one.step for one in done if one.finished}
     numbers = {name: number for number, name in enumerate(names)}
     state.metrics._store.scopes = Scopes(names, [one.step for one in done if one.finished])
     kept = [one for one in content.values if (one.session, one.step) not in dropped and not one.missing]
@@ -352,14 +375,16 @@ def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | Non
     state.provenance._restore(map(itemgetter(1), records[None]), Parts())
     state.artifacts._restore(map(itemgetter(1), artifacts[None]))
     merged = {one.branch: one for one in content.merges if (one.session, one.branch) not in dropped}
-    for number, (branch, forked) in enumerate(content.forks):
+    for branch, forked in content.forks:
+        number = state.next_number()
         place = Place(
             _before(forked, keys[None]),
             _before(forked, records[None]),
             _before(forked, artifacts[None]),
             points.lengths[branch],
         )
-        fork = state.forks[branch] = Fork(number, place)
+        around = branch.rpartition("/")[0]
+        fork = state.forks[branch] = Fork(number, place, is_adrift=around != "" and around not in kept_steps)
         if branch not in merged:
             state.metrics._store.scopes.reserve(branch)
             continue
@@ -556,7 +581,7 @@ class Run(Generic[T_co]):
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every opening of a step, in order, those too that never ended."""
-        return self._content.attempts
+        return tuple(sorted(self._content.attempts, key=self._content.place))
 
     @property
     def dead_attempts(self) -> tuple[Attempt, ...]:
@@ -575,7 +600,8 @@ class Run(Generic[T_co]):
     def entries(self) -> Mapping[str, Entry]:
         """What the file has of each key that was written, also where that is not its value."""
         dropped = self._content.superseded
-        return {value.key: value for value in self._content.values if (value.session, value.step) not in dropped}
+        values = sorted(self._content.values, key=self._content.place)
+        return {value.key: value for value in values if (value.session, value.step) not in dropped}
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from .branches import Branch, checked, forked, merge_result
 from .context import FrozenContext
 from .deltas import Delta, bytes_of, dumped
 from .errors import BranchError, TravelError
-from .facts import Stored, any_key, key_of, restore
+from .facts import Stored, any_key, key_of, look_at, restore
 from .logging_context import step_path
 from .parts import Merged
 from .schema import digest
@@ -153,7 +153,9 @@ class _FanOut:
         self._check_names()
         self._take_merged()
         rest = [at for at in range(len(self._items)) if at not in self._results]
-        branches = forked(self._ctx, [self._paths[at] for at in rest]) if rest else []
+        # Those that are merged too: a step that is done again forks them anew.
+        every = forked(self._ctx, self._paths)
+        branches = [every[at] for at in rest]
         home = _here() if isinstance(self._executor, ThreadPoolExecutor) else None
         if branches and _is_sending(self._executor):
             # What cannot be sent says so now and by its key; an engine would say it in its own way, or hang.
@@ -416,7 +418,10 @@ def _result_of(branch: str, result: Any, returns: Any) -> Any:
     if not isinstance(result, Stored):
         return result
     try:
-        return restore(result, key_of(returns))
+        key = key_of(returns)
+        if result.fingerprint in (None, key.fingerprint()):
+            return restore(result, key)
+        return key.validate(look_at(result)) if result.arrays else key.validate_json(result.json)
     except Exception as error:  # whatever a user's validator raises
         reason = f"its result is in the file as {result.type}, and the task's return type does not take that back"
         raise BranchError(branch, f"{reason} ({error})") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.benchmarks.branches import time_executors, time_many, time_merging
 from tests.benchmarks.core import NAMES, ROWS, Row
 from tests.benchmarks.journal import measure_runs, time_record, time_trackers
 from tests.benchmarks.results import Result
@@ -129,7 +130,7 @@ def time_import(rounds: int) -> Result:
 
 def machine() -> dict[str, str]:
     """Return what the figures depend on."""
-    packages = ("pydantic", "pydantic_core", "prometheus_client", "numpy")
+    packages = ("pydantic", "pydantic_core", "prometheus_client", "numpy", "distributed")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -175,6 +176,9 @@ def main() -> None:
         results += [time_sink(options.rounds), *measure_memory(), time_import(options.rounds)]
     if options.only in "journal":
         results += [*time_record(options.rounds), *time_trackers(), *measure_runs()]
+    if options.only in "branches":
+        rounds = max(3, options.rounds // 3)
+        results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds)]
     print(table(results))
     RESULTS.mkdir(exist_ok=True)
     content = {"machine": machine(), "results": [asdict(one) for one in results]}
