@@ -259,7 +259,7 @@ class BranchContext(LoggingContext[T_co]):
             "_held": len(base.cells),
             "_made": None,
             "_parent": (branch._within, base.fingerprint),
-            "_since": Opening(datetime.now(UTC), perf_counter()),
+            "_since": Opening(datetime.now(UTC), perf_counter(), 1, {}),
         }.items():
             object.__setattr__(child, attribute, value)
         return child
@@ -292,7 +292,7 @@ class BranchContext(LoggingContext[T_co]):
         if opened:
             reason = f"step {opened[0]!r} has not ended; end it before the delta is taken"
             raise BranchError(str(self._scope.step), reason)
-        record = closed(self, self._since, {}, None)
+        record = closed(self, self._since, None)
         channels = store.channels.copy()
         return Work(
             cells={key: state.cells[key] for key in state.ordered()[self._held :]},
@@ -426,12 +426,7 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
         is_known = fork is not None
         if fork is None:
             fork = Fork(state.next_number(), state.place())
-        offset = len(state.metrics._store.scopes.names) - 1
-        _apply(state, fork, work, cells, offset)
-        fork.merged = Merged(delta.digest, work.result, work.item, False)
-        if not is_known:
-            state.metrics._store.scopes.reserve(delta.branch)
-            state.forks[delta.branch] = fork
+        _apply(state, fork, work, cells, Merged(delta.digest, work.result, work.item, False))
         if state.outlet.sinks:
             forked = () if is_known else (BranchForked(delta.branch),)
             shown = MASK if secrets_in(work.result) else work.result
@@ -512,17 +507,16 @@ def _frozen(state: State, cells: dict[str, Cell]) -> dict[str, Cell]:
     return made
 
 
-def _apply(state: State, fork: Fork, work: Work, cells: dict[str, Cell], offset: int) -> None:
+def _apply(state: State, fork: Fork, work: Work, cells: dict[str, Cell], merged: Merged) -> None:
     """Put what a branch did into a state: all of it, or nothing."""
-    number, place, store = fork.number, fork.place, state.metrics._store
-    claimed: list[str] = []
+    number, place, store, branch = fork.number, fork.place, state.metrics._store, work.names[0]
+    is_known, offset = branch in state.forks, len(store.scopes.names) - 1
     new = [name for name in work.points if name not in store.channels]
     try:
         for key, cell in cells.items():
             if state.cells.setdefault(key, cell) is not cell:
                 # Another thread wrote it just now.
-                raise MergeConflictError(work.names[0], "key", key, (_writer(state.cells[key][2]), _writer(cell[2])))
-            claimed.append(key)
+                raise MergeConflictError(branch, "key", key, (_writer(state.cells[key][2]), _writer(cell[2])))
         state.brought.add(number, place.keys, tuple(cells), len(cells))
         store.scopes.names += work.names
         for name, blocks in work.points.items():
@@ -532,25 +526,33 @@ def _apply(state: State, fork: Fork, work: Work, cells: dict[str, Cell], offset:
         state.artifacts._bring(number, place.artifacts, work.artifacts)
         state.provenance._bring(number, place.steps, work.steps)
         state.shared.update({key: cell[0] for key, cell in cells.items() if cell[1] is None})
+        if not is_known:
+            store.scopes.reserve(branch)
+        # No call from here on: Ctrl-C comes before, and all is taken back, or after, and all is there.
+        fork.merged = merged
+        state.forks[branch] = fork
     except BaseException:  # also Ctrl-C
-        _take_back(state, number, work, claimed, new, offset)
+        _take_back(state, number, work, cells, new, offset)
+        if not is_known:
+            store.scopes.release(branch)
         raise
 
 
-def _take_back(state: State, number: int, work: Work, claimed: list[str], new: list[str], offset: int) -> None:
+def _take_back(state: State, number: int, work: Work, cells: dict[str, Cell], new: list[str], offset: int) -> None:
     """Undo what `_apply` has done so far.
 
     Args:
         state: The state.
         number: The number of the branch.
         work: What it did.
-        claimed: The keys that were written.
+        cells: What it would have written.
         new: The metrics that nobody had recorded before.
         offset: Where the names of its steps begin, less one.
     """
-    for key in claimed:
-        state.shared.pop(key, None)
-        del state.cells[key]
+    for key, cell in cells.items():
+        if state.cells.get(key) is cell:
+            state.shared.pop(key, None)
+            del state.cells[key]
     state.brought.drop(number)
     channels = state.metrics._store.channels
     for name in work.points:

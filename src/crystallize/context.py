@@ -15,6 +15,7 @@ from collections.abc import (
     ValuesView,
 )
 from contextlib import contextmanager
+from copy import copy
 from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
@@ -712,19 +713,15 @@ class FrozenContext(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self._state
-        values = {key: (state.read(key), *who) for key, (_, _, *who) in list(state.cells.items())}
-        forks = {name: Fork(one.number, one.place, _known(one.merged)) for name, one in state.forks.copy().items()}
-        return _restored, (
-            type(self),
-            self.logger,
-            () if state.schema is Schema.untyped() else (state.schema.shape,),
-            values,
-            state.metrics,
-            state.artifacts,
-            state.provenance._steps[:],
-            state.provenance._parts.copy(),
-            (state.branch, forks, state.brought.copy()),
-        )
+        with state.outlet.lock:  # so that no branch is merged meanwhile, and a copy has all of it, or nothing
+            cells = state.cells.copy()
+            metrics, artifacts = copy(state.metrics), copy(state.artifacts)
+            steps, parts = state.provenance._steps[:], state.provenance._parts.copy()
+            forks = {name: Fork(one.number, one.place, _known(one.merged)) for name, one in state.forks.items()}
+            branches = state.branch, forks, state.brought.copy()
+        values = {key: (kept if thaw is None else thaw(), *who) for key, (kept, thaw, *who) in cells.items()}
+        shape = () if state.schema is Schema.untyped() else (state.schema.shape,)
+        return _restored, (type(self), self.logger, shape, values, metrics, artifacts, steps, parts, branches)
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return a copy that is independent, with no sinks. What is `Shared` is handed over."""

@@ -225,10 +225,10 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
     """
     ctx._scope.check_open()
     state = ctx._state
-    since = Opening(datetime.now(UTC), perf_counter())
+    started, clock = datetime.now(UTC), perf_counter()
     with state.outlet.lock:
         scope = state.metrics._store.scopes.open(step_path(ctx, name))
-        counted = state.metrics._lengths()
+        since = Opening(started, clock, scope.number, state.metrics._lengths())
     step: LoggingContext[Any] = object.__new__(LoggingContext)
     step._open(state, scope, ctx.logger)
     error: str | None = None
@@ -242,7 +242,7 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
         raise
     finally:
         with state.outlet.lock:
-            record = closed(step, since, counted, error)
+            record = closed(step, since, error)
             state.provenance._file(record)
             if state.outlet.sinks:
                 state.outlet.tell(record.as_event())
@@ -255,22 +255,24 @@ class Opening(NamedTuple):
     """In UTC."""
     clock: float
     """By `perf_counter`, which nobody sets."""
+    number: int
+    """That of its scope."""
+    counted: Mapping[str, int]
+    """How many points there were, by metric."""
 
 
-def closed(step: LoggingContext[Any], since: Opening, counted: Mapping[str, int], error: str | None) -> StepRecord:
+def closed(step: LoggingContext[Any], since: Opening, error: str | None) -> StepRecord:
     """End a step; whoever calls has the lock over effect and event.
 
     Args:
         step: The handle that it was used through.
         since: When it was opened.
-        counted: How many points there were then, by metric.
         error: What ended it, if an exception did.
 
     Returns:
         The record of what was done through it.
     """
     state, scope = step._state, step._scope
-    number = scope.number
     scope.close()
     step._end_short_reads()
     return StepRecord(
@@ -278,7 +280,7 @@ def closed(step: LoggingContext[Any], since: Opening, counted: Mapping[str, int]
         reads=tuple(step._reads),
         absent=tuple(step._noted.absent),
         writes=tuple(step._noted.writes),
-        points=MappingProxyType(state.metrics._counts(number, counted)),
+        points=MappingProxyType(state.metrics._counts(since.number, since.counted)),
         artifacts=tuple(one.name for one in state.artifacts if one.step == scope.step),
         started=since.started,
         ended=since.started + timedelta(seconds=perf_counter() - since.clock),

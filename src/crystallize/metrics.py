@@ -731,9 +731,10 @@ class FrozenMetrics:
     def _copy(self, outlet: Outlet) -> "FrozenMetrics":
         """Metrics of their own with the same points, for a copy of their context."""
         copied = FrozenMetrics(self.schema, outlet=outlet)
-        copied._store.scopes = Scopes(self._store.scopes.names)
         for name, channel in self._store.channels.copy().items():
             copied._store.channels[name] = Channel(name, channel.metric, channel.log.copy())
+        # After the points, which others may record meanwhile: the steps that they have been recorded in are among them.
+        copied._store.scopes = Scopes(self._store.scopes.names)
         return copied
 
     def __copy__(self) -> "FrozenMetrics":
@@ -743,8 +744,9 @@ class FrozenMetrics:
         return self._copy(Outlet())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        channels = {name: (channel.metric, channel.log) for name, channel in self._store.channels.copy().items()}
-        return _restored_metrics, (self.schema, self._store.scopes.names[:], channels)
+        store = self._copy(Outlet())._store
+        channels = {name: (channel.metric, channel.log) for name, channel in store.channels.items()}
+        return _restored_metrics, (self.schema, store.scopes.names, channels)
 
     @property
     def schema(self) -> type[MetricSchema] | None:

@@ -71,8 +71,9 @@ class Scope:
             raise StepClosedError(str(self.step)) from None
 
     def close(self) -> None:
-        """End it."""
-        del self.number
+        """End it. Ending it again does nothing."""
+        if self.is_open:
+            del self.number
 
 
 class Scopes:
@@ -113,6 +114,10 @@ class Scopes:
         """Keep a name for a branch: a step of that name counts on."""
         with self._lock:
             self._uses[path] = self._uses.get(path, 0) + 1
+
+    def release(self, path: str) -> None:
+        """Give a name back that nobody else has."""
+        self._uses.pop(path, None)
 
     def is_used(self, path: str) -> bool:
         """Whether there is a step, or a branch, of this name."""

@@ -146,6 +146,8 @@ class _FanOut:
         self._lost: dict[int, BaseException] = {}
         self._futures: dict[int, Future[Delta]] = {}
         """Of those that have not ended. One that has is dropped, as Dask would do its task again if a worker dies."""
+        self._is_over = threading.Event()
+        """Set when all that was submitted has ended and is merged, or nobody waits for that."""
         self._is_abandoned = False
         self._fault: BaseException | None = None
 
@@ -209,28 +211,34 @@ class _FanOut:
                 if not collector.ident:
                     # Not before the first was submitted, when some executors fork their workers.
                     collector.start()
-            self._end(collector, done)
+            self._wait(collector, done)
         except BaseException:  # Ctrl-C
-            for at, future in [*self._futures.items()]:
-                future.cancel()
-                # Again, as it may not have come to that.
-                future.add_done_callback(partial(_put, done, at))
-            self._end(collector, done)
+            try:
+                self._cancel(done)
+                self._wait(collector, done)
+            except BaseException:  # Ctrl-C again
+                self._is_abandoned = True
+                done.put((_NO_MORE, None))
+                raise
             raise
         if self._fault is not None:
             raise self._fault
 
-    def _end(self, collector: threading.Thread, done: _Done) -> None:
+    def _wait(self, collector: threading.Thread, done: _Done) -> None:
         """Wait until all that was submitted has ended and is merged."""
         done.put((_NO_MORE, None))
         if not collector.ident:
             collector.start()
-        try:
-            collector.join()
-        except BaseException:  # Ctrl-C again
-            self._is_abandoned = True
-            done.put((_NO_MORE, None))
-            raise
+        # By an event, since a thread whose join Ctrl-C interrupts is taken for ended by Python before 3.13. And not for
+        # good, since Ctrl-C in the instant before a wait does not wake it, and on Windows none does.
+        while not self._is_over.wait(0.5):
+            pass
+
+    def _cancel(self, done: _Done) -> None:
+        for at, future in [*self._futures.items()]:
+            future.cancel()
+            # Again, as it may not have come to that.
+            future.add_done_callback(partial(_put, done, at))
 
     def _submit(self, at: int, branch: Branch[Any], home: object, done: _Done) -> None:
         try:
@@ -255,12 +263,15 @@ class _FanOut:
                     advance()
         except BaseException as error:  # to be raised by whoever waits
             self._fault = error
+        finally:
+            self._is_over.set()
 
     def _take(self, at: int, future: "Future[Delta]") -> None:
         try:
             merge_result(self._ctx, future.result(), self._returns)
-        except BaseException as error:  # whatever a task raises is its item's, also what would end this process
-            (self._lost if _tells_of_death(error) else self._failures)[at] = error
+        except BaseException as caught:  # whatever a task raises is its item's, also what would end this process
+            error = caught.error() if isinstance(caught, _RaisedError) else caught
+            (self._lost if _tells_of_death(caught) else self._failures)[at] = error
         if (merged := self._merged(at)) is not None:
             self._results[at] = merged.result
 
@@ -298,30 +309,53 @@ def _run(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
         home: The process that asked for it, if it runs in threads: there a delta need not be sent.
     """
     child = branch.open()
+    if home == _here():
+        return child._delta(task(child, item), _item_digest(item))
+    raised: BaseException | None = None
     try:
         result = task(child, item)
-    except Exception as error:
-        if home != _here():
-            _check_portable(branch.name, error)
-        raise
-    delta = child._delta(result, _item_digest(item))
+    except BaseException as error:  # also what would end the worker
+        raised = error
+    if raised is not None:
+        # Not within `except`, since some engines send what an exception was raised in as well.
+        raise _RaisedError.of(branch.name, raised)
     # Bytes, since what cannot be sent has to be an error here: some engines would hang, others break.
-    return delta if home == _here() else delta._sent()
+    return child._delta(result, _item_digest(item))._sent()
 
 
-def _check_portable(branch: str, error: Exception) -> None:
-    """Check that an exception can be sent: one that cannot be read again breaks a pool of processes.
+class _RaisedError(Exception):
+    """What a task raised, on its way: in bytes, since what cannot be read breaks one engine, and hangs another."""
 
-    Raises:
-        TravelError: It cannot; it has its text and traceback.
-    """
-    try:
-        pickle.loads(dumped(error, branch, lambda: [("its exception", error)]))
-    except Exception as failure:
-        told = "".join(format_exception(error)).rstrip()
-        name = type_name(type(error))
-        reason = f"its task raised a {name}, which cannot be sent ({failure}); what it said:\n{told}"
-        raise TravelError(branch, reason) from None
+    @classmethod
+    def of(cls, branch: str, error: BaseException) -> "_RaisedError":
+        """Take an exception along, if it can be read again."""
+        try:
+            content, reason = dumped(error, branch, lambda: [("its exception", error)]), ""
+            pickle.loads(content)
+        except Exception as failure:  # whatever its own way to be pickled raises
+            content, reason = b"", str(failure)
+        # Its text is for the log of an engine, and for where it cannot be read.
+        return cls("".join(format_exception(error)).rstrip(), branch, type_name(type(error)), content, reason)
+
+    def error(self) -> BaseException:
+        """Return what the task raised; where that cannot be read, what tells of it."""
+        told, branch, name, content, reason = self.args  # as `of` gave them
+        if content:
+            try:
+                error: BaseException = pickle.loads(content)
+            except Exception as failure:  # as above
+                reason = str(failure)
+            else:
+                error.__cause__ = error.__cause__ or _FarTraceback(told)
+                return error
+        return TravelError(branch, f"its task raised a {name}, which cannot be sent ({reason}); what it said:\n{told}")
+
+
+class _FarTraceback(Exception):
+    """Where in a worker it was raised, to be shown with it."""
+
+    def __str__(self) -> str:
+        return f"in a worker:\n{self.args[0]}"
 
 
 _TOKEN = os.urandom(8)
