@@ -7,6 +7,10 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 # No isolation, since pip would fetch the build backend anew for each install, and past the constraints.
 PIP_FLAGS := -q --disable-pip-version-check --no-build-isolation
 PIP_INSTALL := -m pip install $(PIP_FLAGS) -c constraints.txt
+# A file of tests is kept on one processor, since it shares engines among its tests.
+PYTEST := -m pytest -n auto --dist loadfile
+# What starts processes and clusters is tried once, by `make test`.
+NO_ENGINES := -m 'not long and not engines'
 # The floors in pyproject.toml, with the core and the typing-inspection of that pydantic's time.
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 
@@ -20,20 +24,20 @@ demo: .venv/.examples ## run the example: a model that learns handwritten digits
 	.venv/bin/python docs/examples/digits.py
 
 test: .venv/.test ## run the tests and the examples in the docs: 100 % of lines and branches
-	.venv/bin/python -m pytest --cov
+	.venv/bin/python $(PYTEST) --cov
 
 test-long: .venv/.test ## run the tests that take minutes
 	.venv/bin/python -m pytest -m long
 
 test-wheel: .venv-wheel/.test ## run the tests against the built wheel
 	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
-	.venv-wheel/bin/python -m pytest
+	.venv-wheel/bin/python $(PYTEST) $(NO_ENGINES)
 
 test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 	.venv-ray/bin/python -m pytest tests/ray
 
 test-oldest: .venv-oldest/.test ## run the tests with the oldest dependencies allowed
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/bin/python $(PYTEST) $(NO_ENGINES)
 
 lint: .venv/.lint ## check style and format
 	.venv/bin/ruff check

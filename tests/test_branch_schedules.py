@@ -288,12 +288,9 @@ METRICS = st.sampled_from([None, Measured])
 PROGRAMS = ops(2).map(lambda program: named(program, count(100)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(program=PROGRAMS, metrics=METRICS, one=st.randoms(use_true_random=False), other=st.randoms())
-def test_any_two_schedules_give_the_same(
+def check_two_schedules(
     program: tuple[Op, ...], metrics: type[MetricSchema] | None, one: Random, other: Random
 ) -> None:
-    """However branches are scheduled, the context is as if all had been done one after another."""
     log = Log()
     log.do_all(program, Notes(None))
     for random in (one, other):
@@ -301,6 +298,24 @@ def test_any_two_schedules_give_the_same(
         Schedule(random).run(ctx, program)
         assert expected(log) == seen(ctx)
         assert expected(log) == seen(pickle.loads(pickle.dumps(ctx)))
+
+
+two_schedules = given(program=PROGRAMS, metrics=METRICS, one=st.randoms(use_true_random=False), other=st.randoms())
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@two_schedules
+def test_any_two_schedules_give_the_same(**drawn: Any) -> None:
+    """However branches are scheduled, the context is as if all had been done one after another."""
+    check_two_schedules(**drawn)
+
+
+@pytest.mark.long
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@two_schedules
+def test_many_schedules_give_the_same(**drawn: Any) -> None:
+    """As above, over as many as take minutes."""
+    check_two_schedules(**drawn)
 
 
 RECORDING = drawn("fork", inner=ops(0).map(lambda program: (*program, Op("record", "m"))))

@@ -2141,10 +2141,15 @@ def _waits(frame: FrameType | None) -> bool:
     return names[:1] != [] and names[0][0] == "threading.py" and "fan_out" in called and "start" not in called
 
 
-signals = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no thread is sent a signal there")
+@pytest.fixture
+def _handled() -> Iterator[None]:
+    """Have SIGINT raise, also where the tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
-@signals
+@pytest.mark.usefixtures("_handled")
 def test_ctrl_c_while_waiting() -> None:
     """Ctrl-C while workers work cancels what had not started, merges what had, and is raised."""
     ctx = FrozenContext({})
@@ -2164,7 +2169,7 @@ def test_ctrl_c_while_waiting() -> None:
     assert [f"key-{at}" for at in range(5)] == list(ctx)
 
 
-@signals
+@pytest.mark.usefixtures("_handled")
 def test_ctrl_c_twice() -> None:
     """After Ctrl-C again nobody waits for what had started, and it is not merged later."""
     ctx = FrozenContext({})

@@ -28,8 +28,11 @@ from .engine_tasks import (
 )
 from .journal_runs import no_origin
 
-# Since Python 3.12, of a fork in a process that has threads; it is tried here on purpose.
-pytestmark = pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning")
+pytestmark = [
+    pytest.mark.engines,
+    # Since Python 3.12, of a fork in a process that has threads; it is tried here on purpose.
+    pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

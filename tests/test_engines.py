@@ -72,8 +72,11 @@ from .engine_tasks import (
     writes_stuck,
 )
 
-# Since Python 3.12, of a fork in a process that has threads; it is tried here on purpose.
-pytestmark = pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning")
+pytestmark = [
+    pytest.mark.engines,
+    # Since Python 3.12, of a fork in a process that has threads; it is tried here on purpose.
+    pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning"),
+]
 
 
 @pytest.fixture(params=ENGINES, scope="module")
@@ -490,7 +493,7 @@ def test_a_script(engine_name: str) -> None:
     root = str(script.parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONWARNINGS": "error"}
     ended = subprocess.run(
-        [sys.executable, str(script), engine_name], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, str(script), engine_name], env=environment, capture_output=True, text=True, timeout=300
     )
 
     assert ("as expected\n", "") == (ended.stdout, ended.stderr)

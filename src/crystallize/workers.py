@@ -311,16 +311,15 @@ def _run(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
     child = branch.open()
     if home == _here():
         return child._delta(task(child, item), _item_digest(item))
-    raised: BaseException | None = None
     try:
         result = task(child, item)
     except BaseException as error:  # also what would end the worker
-        raised = error
-    if raised is not None:
-        # Not within `except`, since some engines send what an exception was raised in as well.
-        raise _RaisedError.of(branch.name, raised)
-    # Bytes, since what cannot be sent has to be an error here: some engines would hang, others break.
-    return child._delta(result, _item_digest(item))._sent()
+        raised = _RaisedError.of(branch.name, error)
+    else:
+        # Bytes, since what cannot be sent has to be an error here: some engines would hang, others break.
+        return child._delta(result, _item_digest(item))._sent()
+    # Not within `except`, since some engines send what an exception was raised in as well.
+    raise raised
 
 
 class _RaisedError(Exception):

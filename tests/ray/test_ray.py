@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from signal import SIGINT, SIGKILL
+from signal import SIGINT, SIGKILL, default_int_handler, signal
 from tempfile import mkstemp
 from typing import Annotated, Any
 
@@ -278,6 +278,15 @@ class Interrupter:
         pass
 
 
+@pytest.fixture
+def _handled() -> Iterator[None]:
+    """Have SIGINT raise, also where the tests run in the background of a shell, which has it ignored."""
+    before = signal(SIGINT, default_int_handler)
+    yield
+    signal(SIGINT, before)
+
+
+@pytest.mark.usefixtures("_handled")
 def test_ctrl_c(tmp_path: Path) -> None:
     """Ctrl-C leaves what was merged, and the same call again does the others."""
     items = [(str(tmp_path), fold) for fold in range(4)]
