@@ -18,6 +18,7 @@ from math import nan
 from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import pytest
 from pydantic import AfterValidator, BaseModel, SecretStr
 from typing_extensions import TypedDict
@@ -1377,9 +1378,10 @@ def test_a_schema_or_metrics_that_do_not_pickle(monkeypatch: pytest.MonkeyPatch)
     class LocalMetrics(MetricSchema):
         loss = Metric(Annotated[float, AfterValidator(lambda value: value)])
 
-    with pytest.raises(TravelError, match="the schema cannot be sent"):
+    declared = "cannot be sent to another process: test_a_schema.* is declared in a function; declare it at the top"
+    with pytest.raises(TravelError, match=f"the schema {declared}"):
         pickle.dumps(fork(FrozenContext[Local]({}), "a"))
-    with pytest.raises(TravelError, match="the metrics cannot be sent"):
+    with pytest.raises(TravelError, match=f"the metrics {declared}"):
         pickle.dumps(fork(FrozenContext({}, metrics=LocalMetrics), "a"))
     ctx = FrozenContext({})
     ctx.record(LocalMetrics.loss, 0.5)
@@ -1605,13 +1607,55 @@ def test_names_that_are_there_twice(name: Any) -> None:
     assert () == ctx.provenance.steps
 
 
-@pytest.mark.parametrize("name", [lambda item: "a/b", lambda item: "", lambda item: 5, "a#"])
+@pytest.mark.parametrize("name", [lambda item: "a/b", lambda item: "", "a#"])
 def test_names_that_no_branch_can_have(name: Any) -> None:
     """A name that no step can have is refused before anything runs."""
     ctx = FrozenContext({})
     with pytest.raises(InvalidStepError):
         fan_out(ctx, fold, [1], executor=Now(), name=name)
     assert () == ctx.provenance.steps
+
+
+def test_functions_that_give_no_name() -> None:
+    """What is no name, or the exception of the function that was to give one, comes with the item, and nothing runs."""
+    ctx = FrozenContext({})
+    wrong: Any = lambda item: item  # noqa: E731 - a name of another type than it should be
+    with pytest.raises(BranchError, match="name= gave 7 for item 7; a branch's name is a str"):
+        fan_out(ctx, fold, [7], executor=Now(), name=wrong)
+    with pytest.raises(KeyError) as caught:
+        fan_out(ctx, fold, [7], executor=Now(), name=lambda item: {1: "one"}[item])
+    assert ["in name=, of item 7"] == caught.value.__notes__
+    assert () == ctx.provenance.steps
+
+
+async def _promises(ctx: FrozenContext[Any], item: int) -> int:
+    return item
+
+
+def _yields(ctx: FrozenContext[Any], item: int) -> Iterator[int]:
+    yield item
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("fold", "a task is a function of a context and an item, not 'fold'"),
+        (_promises, "calling '_promises' runs nothing yet"),
+        (partial(_yields), "calling '_yields' runs nothing yet"),
+    ],
+)
+def test_tasks_that_do_not_run(task: Any, told: str) -> None:
+    """What calling does not run is refused before there is a branch of it."""
+    ctx = FrozenContext({})
+    with pytest.raises(BranchError, match=told):
+        fan_out(ctx, task, [1], executor=Now())
+    assert () == ctx.provenance.steps
+
+
+def test_a_result_that_is_a_number_of_numpy() -> None:
+    """A scalar of numpy comes as the Python number that it holds, as in a metric."""
+    (result,) = fan_out(FrozenContext({}), lambda ctx, item: np.float64(item), [0.5], executor=Now())
+    assert (float, 0.5) == (type(result), result)
 
 
 def test_names_that_a_step_has() -> None:
@@ -1673,7 +1717,7 @@ def test_the_first_failure_is_raised_when_all_others_are_merged(executor: Execut
             fan_out(ctx, _flaky, range(5), executor=executor)
         notes = "\n".join(caught.value.__notes__)
         assert "in branch '_flaky-1', of item 1" in notes
-        assert "1 more failed, among them: ValueError('no 3')" in notes
+        assert "1 more failed, the next with ValueError: no 3" in notes
         assert ["flaky-0", "flaky-2", "flaky-4"] == list(ctx)
     BAD.clear()
     ran: list[int] = []
@@ -1696,10 +1740,36 @@ def test_failures_are_collected() -> None:
     found = fan_out(ctx, _flaky, range(5), executor=Now(), errors="collect")
     assert [0, 2, 4] == [one for one in found if not isinstance(one, BaseException)]
     assert ["no 1", "no 3"] == [str(one) for one in (found[1], found[3])]
+    BAD.discard(1)
+    # What failed can be run by itself, and the same call again runs what failed.
+    assert [1] == fan_out(ctx, _flaky, [1], executor=Now(), name=lambda item: f"_flaky-{item}")
     BAD.clear()
-    # What failed can be run by itself.
-    assert [1, 3] == fan_out(ctx, _flaky, [1, 3], executor=Now(), name=lambda item: f"_flaky-{item}")
-    assert [f"flaky-{at}" for at in range(5)] == list(ctx)
+    with pytest.raises(BranchError, match=r"'_flaky-1': an earlier call has merged it"):
+        fan_out(ctx, _flaky, range(5), executor=Now(), errors="collect")
+
+
+@pytest.mark.usefixtures("_bad")
+def test_failures_are_collected_until_there_are_none() -> None:
+    """The same call again runs what failed alone, and returns all results; an exception has one note a branch."""
+    ctx = FrozenContext({})
+    error = ValueError("always the same")
+    ran: list[int] = []
+
+    def task(child: FrozenContext[Any], item: int) -> int:
+        ran.append(item)
+        if item in BAD:
+            raise error
+        return item
+
+    expected = [0, error, 2, error, 4]
+    assert expected == fan_out(ctx, task, range(5), executor=ThreadPoolExecutor(1), errors="collect", name="a")
+    assert expected == fan_out(ctx, task, range(5), executor=ThreadPoolExecutor(1), errors="collect", name="a")
+    assert ["in branch 'a-1', of item 1", "in branch 'a-3', of item 3"] == error.__notes__
+    BAD.clear()
+    assert [0, 1, 2, 3, 4] == fan_out(ctx, task, range(5), executor=ThreadPoolExecutor(1), errors="collect", name="a")
+    assert [0, 1, 2, 3, 4, 1, 3, 1, 3] == ran
+    with pytest.raises(BranchError, match="an earlier call has merged it"):
+        fan_out(ctx, task, range(5), executor=ThreadPoolExecutor(1), errors="collect", name="a")
 
 
 def test_an_item_that_is_another_one_the_next_time() -> None:

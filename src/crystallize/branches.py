@@ -35,7 +35,7 @@ from .events import (
 )
 from .facts import fingerprints
 from .logging_context import LoggingContext, Opening, closed, step_path
-from .metrics import Metric, MetricSchema, fetched
+from .metrics import Metric, MetricSchema, as_number, fetched
 from .parts import Fork, Merged, Place
 from .points import Scope, Scopes, fetch
 from .provenance import Cell
@@ -301,7 +301,7 @@ class BranchContext(LoggingContext[T_co]):
             names=[str(name) for name in store.scopes.names[1:]],
             steps=(*state.provenance.steps, record),
             artifacts=tuple(state.artifacts),
-            result=result,
+            result=as_number(result),
             item=item,
         )
 

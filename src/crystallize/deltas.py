@@ -200,8 +200,10 @@ def dumped(whole: Any, branch: str, parts: Callable[[], Iterable[tuple[str, Any]
         try:
             _pickled(part)
         except Exception as error:  # as above
-            reason = f"{name} cannot be sent to another process: a {type_name(type(part))} does not pickle ({error})"
-            raise TravelError(branch, reason) from failure
+            what = f"a {type_name(type(part))} does not pickle ({error})"
+            if "<locals>" in (label := getattr(part, "__qualname__", "")):
+                what = f"{label} is declared in a function; declare it at the top of a module"
+            raise TravelError(branch, f"{name} cannot be sent to another process: {what}") from failure
     raise TravelError(branch, f"it cannot be sent to another process ({failure})") from failure
 
 

@@ -29,7 +29,7 @@ from .schema import MetricChecks, plain_key
 from .text import nearest, short
 from .values import PLAIN, secrets_in
 
-__all__ = ["Channel", "FrozenMetrics", "Metric", "MetricSchema", "Point", "Series", "fetched"]
+__all__ = ["Channel", "FrozenMetrics", "Metric", "MetricSchema", "Point", "Series", "as_number", "fetched"]
 
 V = TypeVar("V", default=Any)
 """The type of a metric's values."""
@@ -250,7 +250,7 @@ class Channel:
 
     def prepare_value(self, value: Any) -> Any:
         """Validate and freeze a value."""
-        number = value if type(value) in PLAIN else _as_number(value)
+        number = value if type(value) in PLAIN else as_number(value)
         valid = number if self.metric is None else self.metric.checks.check(self.name, number)
         if type(valid) in PLAIN:
             return valid
@@ -285,7 +285,7 @@ def fetched(tags: dict[str, Any]) -> dict[str, Any]:
     return tags.copy() if PLAIN.issuperset(map(type, tags.values())) else {tag: fetch(tags[tag]) for tag in tags}
 
 
-def _as_number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
     """Turn a numpy or torch scalar into the Python number that it holds."""
     package = type(value).__module__.partition(".")[0]
     if package in ("numpy", "torch") and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):

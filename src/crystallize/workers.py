@@ -15,6 +15,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from queue import SimpleQueue
 from traceback import format_exception
 from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints, overload
@@ -54,7 +55,8 @@ class LostBranchesError(BranchError, BrokenExecutor):
         super().__init__(
             branch,
             f"the executor broke before {len(items)} of its branches had ended, of the items {named} ({cause}); the "
-            "others are merged, and the same fan_out with a new executor runs these alone",
+            "others are merged, and the same fan_out with a new executor runs these alone. If that breaks as well, one "
+            'of them ends its worker, or the script starts its work outside of if __name__ == "__main__":',
         )
         self.args = (branch, items, cause)
         self.items = items
@@ -137,7 +139,7 @@ class _FanOut:
     """One call of `fan_out`: what came of each item, by its place."""
 
     def __init__(self, ctx: FrozenContext[Any], task: Any, items: list[Any], executor: Any, name: Any) -> None:
-        self._ctx, self._task, self._items = checked(ctx), task, items
+        self._ctx, self._task, self._items = checked(ctx), _runnable(task), items
         self._executor = _usable(executor)
         self._paths = [step_path(ctx, one) for one in _names(task, items, name)]
         self._returns = _return_type(task)
@@ -215,6 +217,8 @@ class _FanOut:
         except BaseException:  # Ctrl-C
             try:
                 self._cancel(done)
+                if self._futures:
+                    _log.warning("waiting for branches that have started; a second Ctrl-C leaves them")
                 self._wait(collector, done)
             except BaseException:  # Ctrl-C again
                 self._is_abandoned = True
@@ -278,7 +282,10 @@ class _FanOut:
     def _outcome(self, errors: str) -> list[Any]:
         failures = self._failures
         for at, error in failures.items():
-            error.add_note(f"in branch {self._paths[at]!r}, of item {short(self._items[at])}")
+            note = f"in branch {self._paths[at]!r}, of item {short(self._items[at])}"
+            # A task may raise the same exception again and again.
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
         if self._lost:
             places = sorted(self._lost)
             cause = self._lost[places[0]]
@@ -290,9 +297,11 @@ class _FanOut:
             first = failures[min(failures)]
             others = {id(error): error for _, error in sorted(failures.items()) if error is not first}
             if others:
-                first.add_note(f"{len(others)} more failed, among them: {short(next(iter(others.values())))}")
+                next_one = next(iter(others.values()))
+                first.add_note(f"{len(others)} more failed, the next with {type(next_one).__name__}: {next_one}")
             raise first
-        for at in self._results:
+        # Until all have ended well the same call may be made again, for the rest.
+        for at in () if failures else self._results:
             fork = self._ctx._state.forks[self._paths[at]]
             if fork.merged is not None:
                 fork.merged = fork.merged._replace(result=None, is_taken=True)
@@ -402,11 +411,43 @@ def _usable(executor: Any) -> Executor:
     return executor
 
 
+def _runnable(task: Any) -> Any:
+    """Return a task if calling it does its work.
+
+    Raises:
+        BranchError: It cannot be called, or calling it begins nothing.
+    """
+    function = _function_of(task)
+    if not callable(function):
+        raise BranchError("fan_out", f"a task is a function of a context and an item, not {short(task)}")
+    if iscoroutinefunction(function) or isasyncgenfunction(function) or isgeneratorfunction(function):
+        advice = "wrap it in a function that runs it to its end, as by asyncio.run(...) or list(...)"
+        raise BranchError(
+            "fan_out", f"calling {_name_of(task)!r} runs nothing yet, as it is a coroutine or a generator; {advice}"
+        )
+    return task
+
+
 def _names(task: Any, items: list[Any], name: Any) -> list[str]:
+    """Return what to call the branch of each item.
+
+    Raises:
+        BranchError: `name` gives no name for an item.
+    """
     if name is None or isinstance(name, str):
         beginning = _name_of(task) if name is None else name
         return [f"{beginning}-{at}" for at in range(len(items))]
-    return [name(item) for item in items]
+    names = []
+    for item in items:
+        try:
+            found = name(item)
+        except Exception as error:  # whatever the user's function raises
+            error.add_note(f"in name=, of item {short(item)}")
+            raise
+        if not isinstance(found, str):
+            raise BranchError("fan_out", f"name= gave {short(found)} for item {short(item)}; a branch's name is a str")
+        names.append(found)
+    return names
 
 
 def _function_of(task: Any) -> Any:
