@@ -15,7 +15,7 @@ NO_ENGINES := -m 'not long and not engines'
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-ray test-oldest lint typing bench docs clean
+.PHONY: help demo test test-long test-wheel test-ray test-notebook test-oldest lint typing bench docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -36,6 +36,9 @@ test-wheel: .venv-wheel/.test ## run the tests against the built wheel
 test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 	.venv-ray/bin/python -m pytest tests/ray
 
+test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
+	.venv-notebook/bin/python -m pytest tests/notebook
+
 test-oldest: .venv-oldest/.test ## run the tests with the oldest dependencies allowed
 	.venv-oldest/bin/python $(PYTEST) $(NO_ENGINES)
 
@@ -45,6 +48,7 @@ lint: .venv/.lint ## check style and format
 
 typing: .venv/.typing ## check types: mypy over all code, four checkers over what users see
 	.venv/bin/mypy
+	.venv/bin/nbqa mypy docs/examples/tour.ipynb
 	.venv/bin/python tests/typing/check.py
 
 bench: .venv/.bench .venv-trackers/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
@@ -61,7 +65,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-ray/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-ray/.made .venv-notebook/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -81,6 +85,11 @@ clean: ## remove all that these tasks make
 # Ray is large, and nothing else needs it.
 .venv-ray/.ray: .venv-ray/.made $(VERSIONS)
 	.venv-ray/bin/python $(PIP_INSTALL) -e '.[ray]'
+	@touch $@
+
+# What runs a notebook nothing else needs.
+.venv-notebook/.notebook: .venv-notebook/.made $(VERSIONS)
+	.venv-notebook/bin/python $(PIP_INSTALL) -e '.[notebook]'
 	@touch $@
 
 # Beside these a journal is timed. MLflow needs an older pyarrow than the pinned one.

@@ -516,6 +516,14 @@ def test_data_is_no_markup(tmp_path: Path, text: str, terminal: dict[str, str]) 
     assert {"\n"} == {one for output in plain for one in output if not one.isprintable()}
 
 
+def test_watches_in_no_document(tmp_path: Path) -> None:
+    """What is watched comes bit by bit, and is no document."""
+    result = call("show", made(tmp_path), "--watch", "--json")
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert "--json is one document" in result.stderr
+
+
 # diff
 
 

@@ -15,11 +15,14 @@ import crystallize
 PACKAGE = Path(crystallize.__file__).parent
 
 CORE = (
-    *("errors", "text", "events", "outlet", "values", "schema", "parts", "points", "metrics", "artifacts"),
+    *("errors", "text", "tables", "events", "outlet", "values", "schema", "parts", "points", "metrics", "artifacts"),
     *("provenance", "protocols", "fields", "context", "logging_context", "facts", "deltas", "branches"),
     *("workers", "spool", "origin", "database", "runs", "journal"),
 )
-ORDER = (*CORE, "export", "frames", "sinks", "report", "stubs", "cli", "__main__", "utils")
+ORDER = (
+    *(*CORE, "export", "frames", "sinks", "report", "stubs"),
+    *("terminal", "follow", "watch", "cli", "__main__", "utils"),
+)
 """From the bottom up: files and folders, as one would import them."""
 
 FACE = "__init__"

@@ -11,7 +11,8 @@ from .events import ArtifactAdded
 from .outlet import Outlet
 from .parts import Parts, ordered_keys
 from .points import Scope
-from .text import nearest, short
+from .tables import Table, as_html
+from .text import counted, nearest, short
 
 __all__ = ["Artifact", "ArtifactLog", "unfit_name"]
 
@@ -159,6 +160,16 @@ class ArtifactLog:
 
     def __repr__(self) -> str:
         return f"ArtifactLog({', '.join(f'{one.name}: {len(one.data)} bytes' for one in self) or 'nothing'})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the artifacts, without what is in them, for notebooks."""
+        return as_html(self._table())
+
+    def _table(self) -> Table:
+        def row(one: Artifact) -> tuple[str | None, ...]:
+            return one.name, counted(len(one.data), "byte"), one.step
+
+        return Table.of(f"Artifacts: {counted(len(self), 'file')}", ("artifact", "size", "step"), [*self], row)
 
     def _ipython_key_completions_(self) -> list[str]:
         return [artifact.name for artifact in self]

@@ -1,22 +1,17 @@
 """The `crystallize` command: a thin face over the runs in a folder."""
 
-import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, TypeAlias
 
 from .errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
 from .export import (
-    Description,
     Overview,
     PointRow,
-    RunProcess,
-    StepAttempt,
     ValueRow,
     as_json,
     csv_of_points,
@@ -30,7 +25,10 @@ from .export import (
     value_rows,
 )
 from .runs import Run, diff_runs, find_run, list_runs, load_run, verify_run
-from .text import MASK, short
+from .tables import Table
+from .terminal import print_table, tables_of
+from .text import moment, one_line, took
+from .watch import watch
 
 if TYPE_CHECKING:
     import typer
@@ -45,13 +43,16 @@ _FOLDER = Path("runs")
 # What is met on the way is told by the exit status, too.
 _DIFFERS = 1
 _REFUSED = 2
+_INTERRUPTED = 130
+"""As of a command that Ctrl-C has killed: whoever waits for the end of a run is told that this is not it."""
 
 
 def main() -> None:
     """Run the command, with the arguments that the process was given.
 
     Raises:
-        SystemExit: Always: 0; 1 where runs differ or one does not verify; 2 where it cannot be done.
+        SystemExit: Always: 0; 1 where runs differ or one does not verify; 2 where it cannot be done; 130 where Ctrl-C
+            ended it.
     """
     try:
         command = commands()
@@ -96,9 +97,16 @@ def commands() -> "typer.Typer":
 
     @app.command()
     def show(
-        run: Annotated[str, name], dir: Annotated[Path, folder] = _FOLDER, in_json: Annotated[bool, json] = False
+        run: Annotated[str, name],
+        dir: Annotated[Path, folder] = _FOLDER,
+        watched: Annotated[bool, typer.Option("--watch", help="Follow the run until it ends.")] = False,
+        in_json: Annotated[bool, json] = False,
     ) -> None:
         """Show what a run was, did and made."""
+        if watched and in_json:
+            raise typer.BadParameter("--json is one document, and --watch is none")
+        if watched:
+            _end(_watch, dir, run)
         _end(_show, dir, run, in_json)
 
     @app.command()
@@ -140,7 +148,7 @@ def _end(command: Callable[_P, int], *args: _P.args, **kwargs: _P.kwargs) -> NoR
     try:
         status = command(*args, **kwargs)
     except (CrystallizeError, OSError) as error:
-        print(f"crystallize: {_line(str(error))}", file=sys.stderr)
+        print(f"crystallize: {one_line(str(error))}", file=sys.stderr)
         status = _REFUSED
     raise SystemExit(status)
 
@@ -153,9 +161,9 @@ def _runs(folder: Path, in_json: bool) -> int:
         _put([as_json(found), b"\n"])
     elif found:
         headings = ("run", "status", "started (UTC)", "took", "steps finished", "error")
-        _print_table("", headings, map(_overview_cells, found), cut=True)
+        print_table(Table("", headings, [*map(_overview_cells, found)]), cut=True)
     else:
-        print(f"no runs in {_line(str(folder))}")
+        print(f"no runs in {one_line(str(folder))}")
     return 0
 
 
@@ -171,7 +179,7 @@ def _overview(path: Path) -> Overview:
 
 def _overview_cells(run: Overview) -> tuple[str | None, ...]:
     steps = f"{run.steps_finished} of {run.steps}" if run.steps else None
-    return run.name, run.status, _time(run.started), _took(run.seconds), steps, run.error and _line(run.error)
+    return run.name, run.status, moment(run.started), took(run.seconds), steps, run.error and one_line(run.error)
 
 
 def _show(folder: Path, name: str, in_json: bool) -> int:
@@ -181,73 +189,19 @@ def _show(folder: Path, name: str, in_json: bool) -> int:
         if in_json:
             _put([as_json(run), b"\n"])
         else:
-            _print_description(run)
+            for table in tables_of(run):
+                print_table(table)
     return 0
 
 
-def _print_description(run: Description) -> None:
-    facts = {
-        "status": run.status,
-        "started": _time(run.started),
-        "ended": _time(run.ended),
-        "took": _took(run.seconds),
-        "error": run.error and _line(run.error),
-        "number": str(run.number),
-        "file": run.path,
-    }
-    _print_facts(run.name, facts)
-    for session in run.sessions:
-        _print_facts(f"session {session.number}", _session_facts(session))
-    _print_table("inputs", _VALUE, map(_value_cells, run.inputs))
-    _print_table("values", _VALUE, map(_value_cells, run.values))
-    resumed = len(run.sessions) > 1
-    _print_table("steps", _STEP, (_step_cells(one, resumed) for one in run.steps))
-    _print_table("dead attempts", _STEP, (_step_cells(one, resumed) for one in run.dead_attempts))
-    summaries = (
-        (one.metric, str(one.count), short(one.first), short(one.last), _number(one.min), _number(one.max))
-        for one in run.metrics
-    )
-    _print_table("metrics", ("metric", "points", "first", "last", "min", "max"), summaries)
-    files = ((one.name, f"{one.size} bytes", one.step) for one in run.artifacts)
-    _print_table("artifacts", ("artifact", "size", "step"), files)
-
-
-def _session_facts(session: RunProcess) -> dict[str, str | None]:
-    origin = session.origin
-    changes = {None: "", False: "", True: ", and tracked files differed from it"}[origin["dirty"]]
-    return {
-        "outcome": session.outcome,
-        "started": _time(session.started),
-        "ended": _time(session.ended),
-        "error": session.error and _line(session.error),
-        "commit": f"{origin['commit']}{changes}" if origin["commit"] else None,
-        "arguments": shlex.join(origin["arguments"]),
-        "folder": origin["folder"],
-        "Python": origin["python"],
-        "packages": ", ".join(f"{name} {version}" for name, version in origin["packages"].items()),
-        "system": origin["system"],
-        "host": origin["host"],
-        "process": str(origin["pid"]),
-    }
-
-
-_VALUE = ("key", "type", "step", "value")
-
-
-def _value_cells(row: ValueRow) -> tuple[str | None, ...]:
-    shown = {None: short(row.value), "secret": MASK, "not restorable": f"{row.type}, which is not in the file"}
-    return row.key, row.type, row.step, shown[row.missing]
-
-
-_STEP = ("step", "session", "outcome", "started", "took", "read", "not found", "wrote", "points", "artifacts", "error")
-
-
-def _step_cells(one: StepAttempt, resumed: bool) -> tuple[str | None, ...]:
-    points = ", ".join(f"{name}: {count}" for name, count in one.points.items())
-    lists = (", ".join(names) for names in (one.reads, one.absent, one.writes))
-    session = str(one.session) if resumed else None
-    facts = (one.name, session, one.outcome, f"{one.started:%H:%M:%S}", _took(one.seconds))
-    return *facts, *lists, points, ", ".join(one.artifacts), one.error and _line(one.error)
+def _watch(folder: Path, name: str) -> int:
+    try:
+        path = _find(folder, name)
+        with _reading(path):
+            watch(path)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
 
 
 def _diff(folder: Path, name: str, other_name: str, in_json: bool) -> int:
@@ -260,7 +214,8 @@ def _diff(folder: Path, name: str, other_name: str, in_json: bool) -> int:
         _put([as_json(facts), b"\n"])
     elif found:
         headings = (one.name, other.name) if one.name != other.name else (str(one.path), str(other.path))
-        _print_table("", ("what", "name", *headings), ((*row[:2], row.one or "-", row.other or "-") for row in found))
+        rows = [(*row[:2], row.one or "-", row.other or "-") for row in found]
+        print_table(Table("", ("what", "name", *headings), rows))
     else:
         print("no difference")
     return _DIFFERS if found else 0
@@ -297,7 +252,7 @@ def _verify(folder: Path, name: str, in_json: bool) -> int:
     if in_json:
         _put([as_json({"run": path.stem, "path": str(path), "problems": problems}), b"\n"])
     else:
-        print("\n".join(map(_line, problems)) or "verified")
+        print("\n".join(map(one_line, problems)) or "verified")
     return _DIFFERS if problems else 0
 
 
@@ -332,74 +287,3 @@ def _reading(name: object) -> Iterator[None]:
 def _put(chunks: Iterable[bytes]) -> None:
     sys.stdout.buffer.writelines(chunks)
     sys.stdout.buffer.flush()
-
-
-def _print_facts(title: str, facts: Mapping[str, str | None]) -> None:
-    _print_table(title, ("", ""), ((name, fact) for name, fact in facts.items() if fact))
-
-
-def _print_table(
-    title: str, headings: Sequence[str], rows: Iterable[Sequence[str | None]], *, cut: bool = False
-) -> None:
-    """Print rows, without the columns that are empty; nothing where there are no rows.
-
-    Args:
-        title: What stands above; nothing if it is empty.
-        headings: The names of the columns.
-        rows: The cells of each row.
-        cut: Whether on a terminal a row is one line, of which the last column is cut.
-    """
-    # Here, as in `commands`.
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = [[_escaped(cell or "") for cell in row] for row in rows]
-    if not cells:
-        return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # What another program reads is neither wrapped nor cut.
-        console.width = _UNCUT
-    shown = [at for at in range(len(headings)) if any(row[at] for row in cells)]
-    table = Table(box=None, show_header=any(headings), pad_edge=False)
-    for at in shown:
-        table.add_column(Text(_escaped(headings[at])), no_wrap=cut and at < shown[-1], overflow="fold")
-    for row in cells:
-        # As Text, in which nothing is markup.
-        table.add_row(*(Text(row[at], no_wrap=cut, overflow="ellipsis" if cut else None) for at in shown))
-    with console.capture() as drawn:
-        if title:
-            console.print(Text(f"\n{_escaped(title)}", style="bold"))
-        console.print(table)
-    # Without what fills up the last column.
-    print("\n".join(line.rstrip() for line in drawn.get().split("\n")), end="")
-
-
-_UNCUT = 1_000_000
-
-
-def _line(text: str) -> str:
-    """Return text on one line."""
-    return _escaped(" ".join(text.split()))
-
-
-def _escaped(text: str) -> str:
-    """Return text without what moves a cursor or changes a colour."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-def _took(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
-
-
-def _number(number: float | None) -> str | None:
-    return None if number is None else short(number)

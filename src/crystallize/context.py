@@ -54,7 +54,8 @@ from .points import Scope
 from .protocols import Sink
 from .provenance import Cell, Provenance, StepRecord
 from .schema import Key, Schema, plain_key, shape_name
-from .text import MASK, nearest, short
+from .tables import Row, Table, as_html
+from .text import MASK, counted, nearest, short, type_name
 from .values import ATOMIC, Thaw, freeze, masked, same, secrets_in
 
 if TYPE_CHECKING:
@@ -697,8 +698,38 @@ class FrozenContext(Generic[T_co]):
         state = self._state
         shown = ", ".join(f"{key}={self._shown(key)}" for key in state.ordered()[:20])
         more = f", and {len(state.cells) - 20} more" if len(state.cells) > 20 else ""
-        name = "" if state.schema is Schema.untyped() else f"[{state.schema.name}]"
-        return f"{type(self).__name__}{name}({shown}{more})"
+        return f"{self._kind}({shown}{more})"
+
+    @property
+    def _kind(self) -> str:
+        """The name of its class, with the shape that it has."""
+        schema = self._state.schema
+        return type(self).__name__ if schema is Schema.untyped() else f"{type(self).__name__}[{schema.name}]"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the keys, those too that are declared and not written, for notebooks."""
+        return as_html(self._table())
+
+    def _table(self) -> Table:
+        keys = [*self._state.ordered(), *self._unwritten()]
+        step = "" if self._scope.step is None else f" of step {self._scope.step!r}"
+        title = f"{self._kind}{step}: {counted(len(self._state.cells), 'key')}"
+        return Table.of(title, ("key", "value", "type", "written by", "here"), keys, self._row)
+
+    def _unwritten(self) -> Iterable[str]:
+        return self._state.provenance.unwritten
+
+    def _row(self, key: str) -> Row:
+        cell = self._state.cells.get(key)
+        if cell is None:
+            return key, "not written yet", None, None, self._done_with(key)
+        _, _, step, is_input = cell
+        kind = type_name(type(self._state.read(key)))
+        return key, self._shown(key), kind, "(at the start)" if is_input else step, self._done_with(key)
+
+    def _done_with(self, key: str) -> str | None:
+        """Say what was done with a key through this handle, where that is on record."""
+        return None
 
     def _shown(self, key: str) -> str:
         """Return a value in short, masked where it may be secret."""

@@ -165,6 +165,18 @@ _ORDERS: Final = {
 }
 """The tables, and what their rows are ordered by."""
 
+_NEWER: Final = {
+    "run": "TRUE",
+    "sessions": "TRUE",
+    "forks": "TRUE",
+    # Two searches, where an OR would make it look at every step.
+    "steps": """sequence IN (
+        SELECT sequence FROM steps WHERE sequence > :since UNION SELECT sequence FROM steps WHERE finished > :since
+    )""",
+    "contents": "sha256 IN (SELECT sha256 FROM artifacts WHERE sequence > :since)",
+}
+"""Which rows of a table are new since some fact, where that is more than those that begin later."""
+
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     """Open a database.
@@ -360,14 +372,23 @@ def update(connection: sqlite3.Connection, table: str, where: str, *of: Any, **c
     connection.execute(f'UPDATE "{table}" SET {placed} WHERE {where}', (*row.values(), *of))
 
 
-def rows(path: Path, connection: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
+def rows(path: Path, connection: sqlite3.Connection, table: str, since: int = 0) -> Iterator[tuple[Any, ...]]:
     """Return the rows of a table in order, without their checks.
+
+    Args:
+        path: The file of the run.
+        connection: The database in it.
+        table: The table.
+        since: The sequence of the last fact that is known. Rows that only older ones have made are left out, but for
+            those of `run`, `sessions` and `forks`.
 
     Raises:
         DamagedRunError: A row is not what was written.
     """
     salt = salt_of(connection, table)
-    for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY {_ORDERS[table]}'):
+    where = f"WHERE {_NEWER.get(table, 'sequence > :since')}" if since else ""
+    found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {_ORDERS[table]}', {"since": since})
+    for row in found:
         if check_of(row[:-1], salt) != row[-1]:
             raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", _VERIFY)
         yield row[:-1]

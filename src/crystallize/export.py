@@ -17,12 +17,12 @@ from .artifacts import Artifact
 from .errors import DamagedRunError, JournalError
 from .metrics import Series
 from .origin import Origin
-from .runs import Attempt, Run, Session, Status
+from .runs import Attempt, Entry, Run, Session, Status
 
 __all__ = [
     *("Description", "MadeArtifact", "MetricSummary", "Overview", "PointRow", "RunProcess", "StepAttempt", "ValueRow"),
-    *("as_json", "csv_of_points", "csv_of_values", "describe", "document", "json_lines", "overview", "point_rows"),
-    *("unreadable", "value_rows"),
+    *("as_json", "csv_of_points", "csv_of_values", "describe", "document", "is_finite", "json_lines", "outline"),
+    *("overview", "point_rows", "unreadable", "value_row", "value_rows"),
 ]
 
 Outcome: TypeAlias = Literal["running", "finished", "failed", "died", "done again"]
@@ -189,7 +189,26 @@ def describe(run: Run[Any]) -> Description:
     Args:
         run: The run, loaded without a schema: values are as JSON has them.
     """
-    rows = tuple(value_rows(run))
+    return outline(
+        run,
+        tuple(value_rows(run)),
+        tuple(_summary(run.metrics.series(name)) for name in run.metrics),
+        tuple(_made(one) for one in run.artifacts),
+    )
+
+
+def outline(
+    run: Run[Any], rows: Iterable[ValueRow], metrics: tuple[MetricSummary, ...], artifacts: tuple[MadeArtifact, ...]
+) -> Description:
+    """Return all there is to say of a run whose values, points and artifacts are not looked at.
+
+    Args:
+        run: The run.
+        rows: Its keys and values.
+        metrics: Its series.
+        artifacts: Its artifacts.
+    """
+    values = tuple(rows)
     return Description(
         name=run.name,
         number=run.number,
@@ -200,12 +219,12 @@ def describe(run: Run[Any]) -> Description:
         seconds=_run_seconds(run),
         error=run.error,
         sessions=tuple(_process(run, session) for session in run.sessions),
-        inputs=tuple(row for row in rows if row.input),
-        values=tuple(row for row in rows if not row.input),
+        inputs=tuple(row for row in values if row.input),
+        values=tuple(row for row in values if not row.input),
         steps=tuple(_attempt(one, dead=False) for one in _living(run)),
         dead_attempts=tuple(_attempt(one, dead=True) for one in run.dead_attempts),
-        metrics=tuple(_summary(run.metrics.series(name)) for name in run.metrics),
-        artifacts=tuple(_made(one) for one in run.artifacts),
+        metrics=metrics,
+        artifacts=artifacts,
     )
 
 
@@ -217,8 +236,17 @@ def value_rows(run: Run[Any]) -> Iterator[ValueRow]:
     """
     values = run.values
     for key, one in run.entries.items():
-        value = None if one.missing else values[key]
-        yield ValueRow(key, one.stored.type, one.is_input, one.step, one.missing, value)
+        yield value_row(one, None if one.missing else values[key])
+
+
+def value_row(entry: Entry, value: Any) -> ValueRow:
+    """Return a key and its value.
+
+    Args:
+        entry: What the file has of it.
+        value: The value; None where the file does not have it.
+    """
+    return ValueRow(entry.key, entry.stored.type, entry.is_input, entry.step, entry.missing, value)
 
 
 def point_rows(run: Run[Any]) -> Iterator[PointRow]:
@@ -356,10 +384,15 @@ def _attempt(one: Attempt, *, dead: bool) -> StepAttempt:
     )
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number that is neither NaN nor infinite. A bool is none here."""
+    # An int may be too large for `isfinite`.
+    return type(value) is int or (type(value) is float and isfinite(value))
+
+
 def _summary(series: Series[Any, Any]) -> MetricSummary:
     values = series.values
-    # A bool is no number here, and an int may be too large for `isfinite`.
-    numbers = [value for value in values if type(value) is int or (type(value) is float and isfinite(value))]
+    numbers = [value for value in values if is_finite(value)]
     least, most = min(numbers, default=None), max(numbers, default=None)
     return MetricSummary(series.name, len(values), values[0], values[-1], least, most)
 

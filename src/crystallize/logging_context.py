@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -168,6 +168,15 @@ class LoggingContext(FrozenContext[T_co]):
         if not found and isinstance(key, str):
             self._note_absent(str.__str__(key))
         return found
+
+    def _unwritten(self) -> Iterable[str]:
+        missed = (key for key in list(self._noted.absent) if key not in self._state.cells)
+        return dict.fromkeys((*super()._unwritten(), *missed))
+
+    def _done_with(self, key: str) -> str:
+        noted = self._noted
+        found = {"read": noted.reads, "not found": noted.absent, "written": noted.writes}
+        return ", ".join(what for what, keys in found.items() if key in keys)
 
     def __reduce__(self) -> tuple[Any, ...]:
         restored, arguments = super().__reduce__()

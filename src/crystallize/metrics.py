@@ -26,7 +26,8 @@ from .events import MetricRecorded
 from .outlet import Outlet
 from .points import BLOCK, FULL, PointLog, Row, Scope, Scopes, fetch, store
 from .schema import MetricChecks, plain_key
-from .text import nearest, short
+from .tables import Table, as_html
+from .text import counted, nearest, short
 from .values import PLAIN, secrets_in
 
 __all__ = ["Channel", "FrozenMetrics", "Metric", "MetricSchema", "Point", "Series", "as_number", "fetched"]
@@ -605,8 +606,38 @@ class Series(Generic[V, G]):
         return sum(1 for _ in self._rows())
 
     def __repr__(self) -> str:
-        where = "".join(f", {name}={short(value)}" for name, value in self._where.items())
-        return f"Series({self.name!r}{where}; {len(self)} points)"
+        return f"Series({self.name!r}{self._told_where()}; {len(self)} points)"
+
+    def _told_where(self) -> str:
+        return "".join(f", {name}={short(value)}" for name, value in self._where.items())
+
+    def _repr_html_(self) -> str:
+        """Return the first and the last points as a table, for notebooks."""
+        count, shown = self._ends()
+        tags = tuple(dict.fromkeys(chain.from_iterable(tags for _, tags, _ in shown.values())))
+        names = self._store.scopes.names
+        rows = [
+            (f"{at:,}", _cell(value), names[number], *(_cell(kept[tag]) if tag in kept else None for tag in tags))
+            for at, (value, kept, number) in shown.items()
+        ]
+        metric, best = self.metric, _told_best(self)
+        unit = f" in {metric.unit}" if metric is not None and metric.unit else ""
+        title = f"{self.name}{unit}{self._told_where()}: {counted(count, 'point')}"
+        if best is not None:
+            title += f", the best {best}"
+        return as_html(Table(title, ("point", "value", "step", *tags), rows, count - len(shown)))
+
+    def _ends(self) -> tuple[int, dict[int, Row]]:
+        """Return how many points there are, and the first and the last of them by their places."""
+        channel = self._store.find(self._metric)
+        if channel is None:
+            return 0, {}
+        if self._where:
+            rows = [*self._rows()]
+            count, oldest, newest = len(rows), rows[:_ENDS], rows[-_ENDS:]
+        else:
+            count, oldest, newest = channel.log.ends(_ENDS)
+        return count, dict(enumerate(oldest)) | dict(enumerate(newest, count - len(newest)))
 
     @property
     def name(self) -> str:
@@ -623,6 +654,10 @@ class Series(Generic[V, G]):
     @property
     def values(self) -> tuple[V, ...]:
         """The values, oldest first."""
+        channel = self._store.find(self._metric)
+        if channel is not None and not self._where:
+            # Tags would take most of the time.
+            return tuple(map(fetch, channel.log.values()))
         return tuple(fetch(value) for value, _, _ in self._rows())
 
     @property
@@ -678,6 +713,24 @@ class Series(Generic[V, G]):
 
     def _no_points(self) -> NoPointsError:
         return NoPointsError(self.name, ", ".join(f"{name}={short(value)}" for name, value in self._where.items()))
+
+
+_ENDS = 5
+"""Points that a notebook shows at either end of a series."""
+
+
+def _cell(kept: Any) -> str:
+    return short(fetch(kept))
+
+
+def _told_best(series: Series[Any, Any]) -> str | None:
+    """Return the best value in short; None where there is none."""
+    if series.metric is None or series.metric.goal is None or not len(series):
+        return None
+    try:
+        return short(series.best)
+    except Exception as error:  # whatever values of a user's type raise when they are compared
+        return f"<{type(error).__name__}>"
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -853,6 +906,24 @@ class FrozenMetrics:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}: {len(self._store.channels[name].log)}" for name in self)
         return f"FrozenMetrics({counts or 'no points'})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of what can be measured and what was, for notebooks."""
+        return as_html(self._table())
+
+    def _table(self) -> Table:
+        def row(name: str) -> tuple[str | None, ...]:
+            series: Series[Any, Any] = self.series(name)
+            metric, count = series.metric, len(series)
+            declared = (metric.unit, metric.goal, metric.description) if metric is not None else (None, None, None)
+            unit, goal, description = declared
+            last = short(series.last) if count else None
+            return name, unit, goal, f"{count:,}", last, _told_best(series), description
+
+        channels = self._store.channels.copy()
+        headings = ("metric", "unit", "goal", "points", "last", "best", "description")
+        title = f"{self.schema.__qualname__ if self.schema is not None else 'Metrics'}: {counted(len(self), 'metric')}"
+        return Table.of(title, headings, [*channels], row)
 
     def _ipython_key_completions_(self) -> list[str]:
         return [*self._store.channels]

@@ -5,10 +5,11 @@ A point is whole or absent, whichever threads record at once: it enters by one c
 
 import threading
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -285,6 +286,22 @@ class PointLog:
         if tail:
             return tail[-3], tail[-2], tail[-1]
         return blocks[-1].row(BLOCK - 1) if blocks else None
+
+    def ends(self, most: int) -> tuple[int, list[Row], list[Row]]:
+        """Return how many points there are, the oldest of them and the newest, all at one moment.
+
+        Args:
+            most: How many at either end, at the most: no more than a block has.
+        """
+        blocks, tail, parts = self._snapshot()
+        newest = [*zip(tail[0::3], tail[1::3], tail[2::3], strict=True)]
+        own = chain(chain.from_iterable(block.rows() for block in blocks), newest)
+        if parts:
+            rows = [*parts.spliced(own, Part.rows)]
+            return len(rows), rows[:most], rows[-most:]
+        # What lies between is not unpacked.
+        last = chain(blocks[-1].rows() if blocks else (), newest)
+        return len(blocks) * BLOCK + len(newest), [*islice(own, most)], [*deque(last, maxlen=most)]
 
     def values(self) -> Iterator[Any]:
         """Return the values alone, oldest first."""

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 from .events import StepFinished
 from .parts import Parts, ordered_keys
 from .schema import Schema, digest
+from .tables import Table, as_html
+from .text import counted, moment, one_line, took
 from .values import Thaw, secrets_in
 
 __all__ = ["Cell", "EarlyRead", "Lineage", "Provenance", "StepRecord"]
@@ -240,3 +242,36 @@ class Provenance:
 
     def __repr__(self) -> str:
         return f"Provenance({len(self._steps) + self._parts.count} steps, {len(self.inputs)} inputs)"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the steps, and one of what is worth a look, for notebooks."""
+        return as_html(*self._tables())
+
+    def _tables(self) -> tuple[Table, Table]:
+        steps = self.steps
+        findings = {
+            "inputs that no step read": self.unread_inputs,
+            "declared and not written": self.unwritten,
+            "looked for before it was written": tuple(f"{one.key} by {one.reader}" for one in self.early_reads),
+        }
+        rows = [(what, ", ".join(keys)) for what, keys in findings.items() if keys]
+        return (
+            Table.of(f"Provenance: {counted(len(steps), 'step')}", _HEADINGS, steps, _row),
+            Table("Worth a look", ("", ""), rows),
+        )
+
+
+_HEADINGS = ("step", "outcome", "started (UTC)", "took", "read", "not found", "wrote", "points", "artifacts", "error")
+
+
+def _row(step: StepRecord) -> tuple[str | None, ...]:
+    return (
+        step.name,
+        "finished" if step.error is None else "failed",
+        moment(step.started),
+        took(step.duration.total_seconds()),
+        *(", ".join(keys) for keys in (step.reads, step.absent, step.writes)),
+        ", ".join(f"{name}: {count:,}" for name, count in step.points.items()),
+        ", ".join(step.artifacts),
+        None if step.error is None else one_line(step.error),
+    )

@@ -15,7 +15,7 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, TypeAlias
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic_core import from_json, to_json
 from typing_extensions import TypeVar
@@ -32,7 +32,8 @@ from .points import FULL, PointLog, Scope, Scopes, store
 from .provenance import Provenance, StepRecord
 from .schema import Schema
 from .spool import is_locked, spooled
-from .text import nearest, short
+from .tables import Row, Table, as_html
+from .text import MASK, moment, nearest, one_line, short, took
 from .values import PLAIN, same
 
 __all__ = [
@@ -112,6 +113,25 @@ class Entry(NamedTuple):
         return _MISSING.get(self.stored.how)
 
 
+class Placed(Protocol):
+    """What has a place in a run."""
+
+    @property
+    def session(self) -> int:
+        """The session that brought it."""
+        ...
+
+    @property
+    def step(self) -> str | None:
+        """The step that it is of; None outside any step."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """Its place among the facts of the run."""
+        ...
+
+
 class MergedBranch(NamedTuple):
     """A branch that was merged, as a file has it."""
 
@@ -169,7 +189,7 @@ class Content:
     def _forked(self) -> dict[str, int]:
         return dict(self.forks)
 
-    def place(self, one: "Attempt | Entry") -> tuple[int, int]:
+    def place(self, one: "Placed") -> tuple[int, int]:
         """Return by what the steps and keys of a run are ordered: those of a branch stand where it was forked."""
         branch = self.branch_of(one.session, one.step)
         return (one.sequence if branch is None else self._forked[branch], one.sequence)
@@ -253,19 +273,26 @@ def _read(path: Path, spool: Path, connection: sqlite3.Connection, *, running: b
                 return content_of(path, copied, running=False)
 
 
-def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> Content:
+def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> Content:
     """Read all that a database holds, in a transaction of whoever calls.
+
+    Args:
+        path: The file of the run.
+        connection: The database in it.
+        running: Whether the run has a living writer.
+        since: The sequence of the last fact that is known; what was there by then is left out.
 
     Raises:
         DamagedRunError: It cannot all be read.
     """
-    for problem in missing_in(connection):
+    # What was looked at before had no holes, and nothing is ever taken away.
+    for problem in () if since else missing_in(connection):
         raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
     ((_, identity, name, number, drained),) = rows(path, connection, "run")
     arrays: dict[int, list[bytes]] = {}
-    for sequence, _, npy in rows(path, connection, "arrays"):
+    for sequence, _, npy in rows(path, connection, "arrays", since):
         arrays.setdefault(sequence, []).append(npy)
-    contents = dict(rows(path, connection, "contents"))
+    contents = dict(rows(path, connection, "contents", since))
     forks = _forks(rows(path, connection, "forks"))
     known = {branch for branch, _ in forks}
     return Content(
@@ -276,17 +303,17 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool) -> 
         drained=drained,
         running=running,
         sessions=tuple(map(_session, rows(path, connection, "sessions"))),
-        attempts=tuple(map(_attempt, rows(path, connection, "steps"))),
-        values=tuple(_value(row, arrays) for row in rows(path, connection, "entries")),
+        attempts=tuple(map(_attempt, rows(path, connection, "steps", since))),
+        values=tuple(_value(row, arrays) for row in rows(path, connection, "entries", since)),
         points=tuple(
-            (sequence, session, content) for sequence, session, _, content in rows(path, connection, "points")
+            (sequence, session, content) for sequence, session, _, content in rows(path, connection, "points", since)
         ),
         artifacts=tuple(
             (sequence, session, Artifact(name, contents[sha256], step))
-            for sequence, session, step, name, sha256 in rows(path, connection, "artifacts")
+            for sequence, session, step, name, sha256 in rows(path, connection, "artifacts", since)
         ),
         forks=forks,
-        merges=tuple(_merge(row, known) for row in rows(path, connection, "merges")),
+        merges=tuple(_merge(row, known) for row in rows(path, connection, "merges", since)),
     )
 
 
@@ -659,6 +686,46 @@ class Run(Generic[T_co]):
     def __repr__(self) -> str:
         return f"Run({self.name}, {self.status})"
 
+    def _repr_html_(self) -> str:
+        """Return tables of what it was, did and made, for notebooks."""
+        seconds = None if self.ended is None else (self.ended - self.started).total_seconds()
+        facts = {
+            "status": self.status,
+            "started (UTC)": moment(self.started),
+            "took": took(seconds),
+            "error": self.error and one_line(self.error),
+            "file": str(self.path),
+        }
+        try:
+            tables = self._tables()
+        except JournalError as error:
+            # That it cannot be read so is worth knowing, and what it was is known all the same.
+            facts, tables = facts | {"not shown": one_line(str(error))}, ()
+        return as_html(Table(self.name, ("", ""), [fact for fact in facts.items() if fact[1]]), *tables)
+
+    def _tables(self) -> tuple[Table, ...]:
+        steps, findings = self.provenance._tables()
+        superseded = self._content.superseded
+        unfinished = [one for one in self.attempts if one.record is None or (one.session, one.step) in superseded]
+
+        def key_row(one: Entry) -> Row:
+            shown = self.context._shown(one.key) if one.missing is None else _IN_PLACE[one.missing]
+            return one.key, shown, one.stored.type, "(at the start)" if one.is_input else one.step
+
+        def attempt_row(one: Attempt) -> Row:
+            is_running = one.record is None and one.session == self.sessions[-1].number and self.status == "running"
+            became = "running" if is_running else "died" if one.record is None else one.record.error or "done again"
+            return one.step, str(one.session), moment(one.started), one_line(became)
+
+        return (
+            Table.of("Keys", ("key", "value", "type", "written by"), [*self.entries.values()], key_row),
+            steps._replace(title="Steps"),
+            Table.of("Not finished", ("step", "process", "started (UTC)", "outcome"), unfinished, attempt_row),
+            findings,
+            self.metrics._table()._replace(title="Metrics"),
+            self.artifacts._table()._replace(title="Artifacts"),
+        )
+
 
 def load_run(
     path: str | os.PathLike[str],
@@ -684,6 +751,9 @@ def load_run(
     untyped: Any = FrozenContext
     return Run(read(Path(path)), untyped if shape is None else untyped[shape], metrics)
 
+
+_IN_PLACE = {"secret": MASK, "not restorable": "not in the file"}
+"""What is shown of a value that the file does not have."""
 
 _FILE = re.compile(r"(.+)-(\d{4,})\.db")
 

@@ -2,14 +2,17 @@
 
 import reprlib
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
-__all__ = ["MASK", "legible", "nearest", "short", "type_name"]
+__all__ = [
+    *("MASK", "counted", "cut", "legible", "moment", "nearest", "one_line", "printable", "short", "took", "type_name"),
+]
 
 MASK = "**********"
 """What stands in place of a secret."""
 
 _LONGEST = 200
-"""Characters of the longest text that `short` returns."""
+"""Characters of the longest text that `short` and `cut` return."""
 
 _CANDIDATES = 2000
 """Names that `nearest` compares at the most: a context may hold many, and an error should come at once."""
@@ -49,12 +52,46 @@ def short(value: object) -> str:
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     line = " ".join(text.split())
     line = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+    return cut(line)
+
+
+def cut(text: str) -> str:
+    """Return text that is too long without its end."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def legible(text: str) -> str:
     """Return a text of which every character is Unicode; what came from bytes that are none is escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """Return text with escapes in place of what moves a cursor, changes a colour or turns the direction of reading."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def one_line(text: str) -> str:
+    """Return text on one line, as `printable` does."""
+    return printable(" ".join(text.split()))
+
+
+def moment(when: datetime | None) -> str | None:
+    """Return a time to the second; of None, None."""
+    return None if when is None else f"{when:%Y-%m-%d %H:%M:%S}"
+
+
+def took(seconds: float | None) -> str | None:
+    """Return how long something took; of None, None."""
+    if seconds is None:
+        return None
+    return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something: "1 point", "1,000 points"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def type_name(cls: type) -> str:
