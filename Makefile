@@ -51,7 +51,7 @@ typing: .venv/.typing ## check types: mypy over all code, four checkers over wha
 	.venv/bin/nbqa mypy docs/examples/tour.ipynb
 	.venv/bin/python tests/typing/check.py
 
-bench: .venv/.bench .venv-trackers/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
+bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
 	@# Compiled as an installed package is, or the import would be timed with its compilation.
 	.venv/bin/python -m compileall -q src
 	.venv/bin/python tests/benchmarks/run.py

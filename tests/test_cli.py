@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 from typer.testing import CliRunner, Result
@@ -22,6 +24,7 @@ from typer.testing import CliRunner, Result
 from crystallize import FrozenContext, Journal, Run, cli, fork, load_run, merge
 from crystallize.cli import commands, main
 from crystallize.database import update
+from crystallize.extras import Extra
 
 DOCS = Path(__file__).parents[1] / "docs/command.md"
 # As in a pipe, whatever the terminal of whoever runs the tests is.
@@ -603,13 +606,51 @@ def test_exports_document(tmp_path: Path) -> None:
     assert "--json is one document" in result.stderr
 
 
-@pytest.mark.parametrize("options", [[], ["--format", "csv"], ["--json"]], ids=["jsonl", "csv", "json"])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--format", "csv"], ["--json"], ["--format", "parquet"], ["--format", "arrow"]],
+    ids=["jsonl", "csv", "json", "parquet", "arrow"],
+)
 def test_exports_to_file(tmp_path: Path, options: list[str]) -> None:
     """A file gets what stdout would, byte for byte, and nothing is printed."""
     path, file = made(tmp_path, text="é"), tmp_path / "out"
 
     assert "" == printed("export", path, "-o", file, *options)
     assert call("export", path, *options).stdout_bytes == file.read_bytes()
+
+
+def test_exports_tables(tmp_path: Path) -> None:
+    """Points come as a Parquet or an Arrow file, also at a URL."""
+    path, file = made(tmp_path), tmp_path / "out"
+
+    printed("export", path, "--format", "parquet", "-o", file)
+    assert ["loss", "loss"] == pq.read_table(file)["metric"].to_pylist()
+    printed("export", path, "--format", "arrow", "-o", f"file://{file}")
+    assert [0, 1] == pl.read_ipc(file)["epoch"].to_list()
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_exports_tables_of_points(
+    tmp_path: Path, format: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table is one of points, is no document, and is nothing for a terminal."""
+    path = made(tmp_path)
+
+    assert "is a table of the points" in call("export", path, "--format", format, "--what", "values").stderr
+    assert f"--format {format} is none" in call("export", path, "--format", format, "--json").stderr
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(SystemExit, match="2"):
+        cli._end(cli._export, tmp_path, str(path), format, None, None)
+    assert ("", True) == ((told := capsys.readouterr()).out, "nothing for a terminal" in told.err)
+
+
+def test_exports_without_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pyarrow the command says what to install."""
+    for name in ("frames", "tables", "columns"):
+        monkeypatch.setattr(f"crystallize.{name}.pa", Extra("pyarrow", "arrow"))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    assert "crystallize-context[arrow]" in complaint("export", made(tmp_path), "--format", "parquet", "-o", "out")
 
 
 def test_exports_to_no_run(tmp_path: Path) -> None:

@@ -34,6 +34,16 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         "Cannot mutate existing key: 'lr'",
         {"key": "lr", "reason": "Cannot mutate existing key: 'lr'"},
     ),
+    (
+        errors.FrameError("dict", "there is no table of it"),
+        "dict: there is no table of it",
+        {"subject": "dict", "reason": "there is no table of it"},
+    ),
+    (
+        errors.MissingExtraError("pyarrow", "arrow"),
+        "this needs pyarrow, which is not installed: pip install 'crystallize-context[arrow]'",
+        {"library": "pyarrow", "extra": "arrow"},
+    ),
     (errors.KeyLookupError("lr", "odd"), "lr, odd", {}),
     (
         errors.UnknownKeyError("lrr", "Train", "lr", ("lr", "epochs")),

@@ -20,7 +20,7 @@ CORE = (
     *("workers", "spool", "origin", "database", "runs", "journal"),
 )
 ORDER = (
-    *(*CORE, "export", "frames", "sinks", "report", "stubs"),
+    *(*CORE, "export", "extras", "columns", "layouts", "batches", "frames", "sinks", "report", "stubs"),
     *("terminal", "follow", "watch", "cli", "__main__", "utils"),
 )
 """From the bottom up: files and folders, as one would import them."""

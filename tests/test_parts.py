@@ -244,7 +244,7 @@ def test_points_of_branches(counts: list[tuple[int, bool]], kind: type, data: st
             mine += count
             expected += rows
     for number, place, rows in data.draw(st.permutations(out)):
-        log.bring(number, place, logged(rows).packed(), number + 1)
+        log.bring(number, place, logged(rows).packed(), number + 1, "fold")
     assert (mine, mine) == (log.own, log.length())
     check(log, expected)
     check(log.copy(), expected)
@@ -254,7 +254,7 @@ def test_points_of_branches(counts: list[tuple[int, bool]], kind: type, data: st
     packed = log.packed()
     assert all(block.size <= BLOCK for block in packed)
     if packed:
-        other.bring(0, 0, packed, 10)
+        other.bring(0, 0, packed, 10, "fold")
     check(other, moved(expected, 10))
     for number, _, _ in out:
         log.give_back(number)
@@ -265,7 +265,7 @@ def test_points_of_branches(counts: list[tuple[int, bool]], kind: type, data: st
 def test_points_go_on_after_a_branch() -> None:
     """What is recorded after a branch was forked comes after what it brings, also once it was packed."""
     log = logged(made(BLOCK - 1, 0, 0))
-    log.bring(0, log.own, logged(made(5, 10**6, 1)).packed(), 2)
+    log.bring(0, log.own, logged(made(5, 10**6, 1)).packed(), 2, "fold")
     expected = made(BLOCK - 1, 0, 0) + made(5, 10**6, 3)
     check(log, expected)
     for row in made(BLOCK + 5, 2 * 10**6, 0):
@@ -278,7 +278,7 @@ def test_points_go_on_after_a_branch() -> None:
 def test_points_are_counted_without_those_of_branches() -> None:
     """A scope's points are counted among the context's own, whatever branches brought in between."""
     log = logged(made(BLOCK, 0, 7))
-    log.bring(0, log.own, logged(made(3, 0, 7)).packed(), 0)
+    log.bring(0, log.own, logged(made(3, 0, 7)).packed(), 0, "fold")
     for row in made(2, 0, 7):
         log.append(*row)
     assert (BLOCK + 2, 2, 1, 0) == (log.count(7, 0), log.count(7, BLOCK), log.count(7, BLOCK + 1), log.count(8, 0))
@@ -287,9 +287,9 @@ def test_points_are_counted_without_those_of_branches() -> None:
 def test_a_copied_series_goes_on_by_itself() -> None:
     """What a branch brings into a series does not come to a copy of it, nor the other way round."""
     log = logged(made(2, 0, 0))
-    log.bring(0, 1, logged(made(1, 50, 1)).packed(), 0)
+    log.bring(0, 1, logged(made(1, 50, 1)).packed(), 0, "fold")
     other = log.copy()
-    log.bring(1, 2, logged(made(1, 60, 1)).packed(), 0)
+    log.bring(1, 2, logged(made(1, 60, 1)).packed(), 0, "fold")
     other.append(70, {}, 0)
     assert [0, 50, 1, 60] == list(log.values())
     assert [0, 50, 1, 70] == list(other.values())
@@ -300,7 +300,7 @@ def test_a_copied_series_goes_on_by_itself() -> None:
 def test_points_that_are_moved() -> None:
     """The points of a branch that is moved stand at its new place."""
     log = logged(made(2, 0, 0))
-    log.bring(0, 0, logged(made(1, 50, 1)).packed(), 0)
+    log.bring(0, 0, logged(made(1, 50, 1)).packed(), 0, "fold")
     log.move(0, 1, 1)
     log.move(5, 6, 0)
     assert [0, 50, 1] == list(log.values())
@@ -320,6 +320,6 @@ def test_mutable_values_of_branches_are_isolated() -> None:
     """What is brought twice, as to a context and to a copy of it, is the same both times."""
     blocks = logged([([1], {"tag": [2]}, 1)]).packed()
     one, other = PointLog(), PointLog()
-    one.bring(0, 0, blocks, 0)
-    other.bring(0, 0, pickle.loads(pickle.dumps(blocks)), 0)
+    one.bring(0, 0, blocks, 0, "fold")
+    other.bring(0, 0, pickle.loads(pickle.dumps(blocks)), 0, "fold")
     assert list(one.rows()) == list(other.rows()) == [([1], {"tag": [2]}, 1)]

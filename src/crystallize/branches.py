@@ -522,7 +522,7 @@ def _apply(state: State, fork: Fork, work: Work, cells: dict[str, Cell], merged:
         for name, blocks in work.points.items():
             metric = work.undeclared.get(name)
             log = store.open(name if metric is None else metric).log
-            log.bring(number, place.points.get(name, 0), blocks, offset)
+            log.bring(number, place.points.get(name, 0), blocks, offset, branch)
         state.artifacts._bring(number, place.artifacts, work.artifacts)
         state.provenance._bring(number, place.steps, work.steps)
         state.shared.update({key: cell[0] for key, cell in cells.items() if cell[1] is None})

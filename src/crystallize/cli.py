@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, TypeAlias
 
-from .errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
+from .errors import CrystallizeError, DamagedRunError, FrameError, JournalError, RunNotFoundError
 from .export import (
     Overview,
     PointRow,
@@ -24,6 +24,7 @@ from .export import (
     unreadable,
     value_rows,
 )
+from .frames import write_arrow, write_parquet
 from .runs import Run, diff_runs, find_run, list_runs, load_run, verify_run
 from .tables import Table
 from .terminal import print_table, tables_of
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["commands", "main"]
 
 _P = ParamSpec("_P")
-_Format: TypeAlias = Literal["jsonl", "csv"]
+_Format: TypeAlias = Literal["jsonl", "csv", "parquet", "arrow"]
 _What: TypeAlias = Literal["values", "points"]
 _FOLDER = Path("runs")
 
@@ -123,14 +124,16 @@ def commands() -> "typer.Typer":
     def export(
         run: Annotated[str, name],
         dir: Annotated[Path, folder] = _FOLDER,
-        format: Annotated[_Format, typer.Option(help="JSON, one row a line, or CSV.")] = "jsonl",
-        what: Annotated[_What | None, typer.Option(help="Of jsonl both, and of csv the points.")] = None,
-        output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, in place of stdout.")] = None,
+        format: Annotated[_Format, typer.Option(help="JSON, one row a line; CSV; or a file of columns.")] = "jsonl",
+        what: Annotated[_What | None, typer.Option(help="Of jsonl both, else the points.")] = None,
+        output: Annotated[str | None, typer.Option("--output", "-o", help="A file, in place of stdout.")] = None,
         in_json: Annotated[bool, json] = False,
     ) -> None:
         """Write out the values and points of a run."""
-        if in_json and format == "csv":
-            raise typer.BadParameter("--json is one document, and --format csv is none")
+        if in_json and format != "jsonl":
+            raise typer.BadParameter(f"--json is one document, and --format {format} is none")
+        if what == "values" and format in _TABLES:
+            raise typer.BadParameter(f"--format {format} is a table of the points; values are no points")
         _end(_export, dir, run, "json" if in_json else format, what, output)
 
     @app.command()
@@ -221,24 +224,33 @@ def _diff(folder: Path, name: str, other_name: str, in_json: bool) -> int:
     return _DIFFERS if found else 0
 
 
-def _export(
-    folder: Path, name: str, format: Literal["json", "jsonl", "csv"], what: _What | None, output: Path | None
-) -> int:
+_TABLES = {"parquet": write_parquet, "arrow": write_arrow}
+
+
+def _export(folder: Path, name: str, format: Literal["json"] | _Format, what: _What | None, output: str | None) -> int:
     path = _find(folder, name)
-    if output is not None and output.suffix in (".db", ".spool") and output.exists():
-        raise JournalError(str(output), "this is the file of a run, and would be overwritten")
+    file = None if output is None else Path(output)
+    if file is not None and file.suffix in (".db", ".spool") and file.exists():
+        raise JournalError(str(file), "this is the file of a run, and would be overwritten")
+    if format in _TABLES:
+        if output is None and sys.stdout.isatty():
+            raise FrameError(f"--format {format}", "this is nothing for a terminal; --output names a file for it")
+        with _reading(path):
+            # As text, since it may be a URL.
+            _TABLES[format](path, sys.stdout.buffer if output is None else output)
+        return 0
     run = _load(path)
     with _reading(path):
         chunks = _chunks(run, format, what)
-        if output is None:
+        if file is None:
             _put(chunks)
         else:
-            with output.open("wb") as file:
-                file.writelines(chunks)
+            with file.open("wb") as opened:
+                opened.writelines(chunks)
     return 0
 
 
-def _chunks(run: Run[Any], format: Literal["json", "jsonl", "csv"], what: _What | None) -> Iterator[bytes]:
+def _chunks(run: Run[Any], format: Literal["json"] | _Format, what: _What | None) -> Iterator[bytes]:
     if format == "csv":
         return csv_of_values(run) if what == "values" else csv_of_points(run)
     rows: dict[str, Iterator[ValueRow] | Iterator[PointRow]] = {"values": value_rows(run), "points": point_rows(run)}

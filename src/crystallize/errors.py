@@ -38,6 +38,8 @@
     │   ├── RunInUseError                     somebody else is writing it
     │   ├── DamagedRunError                   what was written cannot all be read
     │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
+    ├── FrameError (ValueError)               what there is no table of, or no place to write one
+    ├── MissingExtraError (ModuleNotFoundError)  a library that is not installed
     └── SinkError (RuntimeError)              sinks failed; the context itself holds
 
 The facts of an error are its attributes, and they are its arguments too, so it pickles. One more stands in `workers`:
@@ -57,6 +59,7 @@ __all__ = [
     "FinishedStepError",
     "ForeignDeltaError",
     "ForeignMetricError",
+    "FrameError",
     "IncompleteContextError",
     "InvalidArtifactError",
     "InvalidInitialError",
@@ -72,6 +75,7 @@ __all__ = [
     "MergeConflictError",
     "MetricClashError",
     "MetricError",
+    "MissingExtraError",
     "MissingTagError",
     "ModelMethodError",
     "NoGoalError",
@@ -808,3 +812,38 @@ class ResumeError(JournalError, ValueError):
         reason: Why not.
         advice: What to do about it; empty where the reason says it.
     """
+
+
+class FrameError(CrystallizeError, ValueError):
+    """What there is no table of, or a table that cannot be written where it was to be.
+
+    Attributes:
+        subject: What was given, in short.
+        reason: Why not, and what to do about it.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(subject, reason)
+        self.subject = subject
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}"
+
+
+class MissingExtraError(CrystallizeError, ModuleNotFoundError):
+    """A library that is needed, and comes with an extra of this package.
+
+    Attributes:
+        library: The library.
+        extra: The extra that brings it.
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(library, extra)
+        self.name = library
+        self.library = library
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"this needs {self.library}, which is not installed: pip install 'crystallize-context[{self.extra}]'"

@@ -17,7 +17,10 @@ from .errors import FinishedStepError, StepClosedError
 from .parts import Parts
 from .values import PLAIN, Thaw, freeze
 
-__all__ = ["BLOCK", "FULL", "Block", "Copied", "Part", "PointLog", "Row", "Scope", "Scopes", "fetch", "store"]
+__all__ = [
+    *("ABSENT", "BLOCK", "FULL", "Block", "Coded", "Column", "Copied", "Part", "Piece", "PointLog", "Row", "Scope"),
+    *("Scopes", "fetch", "store"),
+]
 
 Row: TypeAlias = tuple[Any, dict[str, Any], int]
 """A point as it is kept: value, tags by name, and the number of the scope that recorded it."""
@@ -175,6 +178,8 @@ class Part(NamedTuple):
     blocks: tuple["Block", ...]
     offset: int
     """What to add to the number of a scope in the branch to get its number here."""
+    branch: str
+    """The full name of the branch."""
 
     def rows(self) -> Iterator[Row]:
         """Return the points, oldest first."""
@@ -190,6 +195,18 @@ class Part(NamedTuple):
         newest = self.blocks[-1]
         value, tags, number = newest.row(newest.size - 1)
         return value, tags, number + self.offset
+
+
+class Piece(NamedTuple):
+    """Points of a series that follow on one another."""
+
+    block: "Block"
+    offset: int
+    """What to add to the numbers of their scopes to get those of the context."""
+    branch: str | None
+    """The branch that brought them; None for what the context recorded itself."""
+    first: int
+    """The place of the first one in the series, from 0."""
 
 
 class PointLog:
@@ -238,7 +255,7 @@ class PointLog:
                 self.blocks.append(Block.of(self.tail[:FULL], self._layout))
                 del self.tail[:FULL]
 
-    def bring(self, number: int, place: int, blocks: "tuple[Block, ...]", offset: int) -> None:
+    def bring(self, number: int, place: int, blocks: "tuple[Block, ...]", offset: int, branch: str) -> None:
         """Take in what a branch recorded.
 
         Args:
@@ -246,8 +263,9 @@ class PointLog:
             place: How many of the context's own points come before it.
             blocks: The points; at least one.
             offset: What to add to the numbers of their scopes.
+            branch: The full name of the branch.
         """
-        part = Part(tuple(block.shared() for block in blocks), offset)
+        part = Part(tuple(block.shared() for block in blocks), offset, branch)
         with self._lock:
             self._parts.add(number, place, part, sum(block.size for block in blocks))
 
@@ -320,8 +338,29 @@ class PointLog:
         """Return all points, packed for somebody else."""
         blocks, tail, parts = self._snapshot()
         own, rest = (tuple(blocks), tail) if not parts else ((), [*chain.from_iterable(self.rows())])
-        pieces = (rest[at : at + FULL] for at in range(0, len(rest), FULL))
-        return (*own, *(Block.of(piece, self._layout) for piece in pieces))
+        return (*own, *self._blocks_of(rest))
+
+    def _blocks_of(self, tail: list[Any]) -> "Iterator[Block]":
+        """Pack points, the newest too."""
+        return (Block.of(tail[at : at + FULL], self._layout) for at in range(0, len(tail), FULL))
+
+    def pieces(self) -> Iterator[Piece]:
+        """Return all points, packed, oldest first: what the context recorded itself, and what each branch brought."""
+        blocks, tail, parts = self._snapshot()
+        own = [*blocks, *self._blocks_of(tail)]
+        count = sum(block.size for block in own)
+        at = first = 0
+        for place, part in [*((place, part) for _, place, part in parts.ordered()), (count, None)]:
+            while at < place:
+                # All but the last are of one size.
+                begin = at % BLOCK
+                piece = own[at // BLOCK].cut(begin, begin + place - at)
+                yield Piece(piece, 0, None, first)
+                at, first = at + piece.size, first + piece.size
+            if part is not None:
+                for block in part.blocks:
+                    yield Piece(block, part.offset, part.branch, first)
+                    first += block.size
 
     def empty(self) -> "PointLog":
         """Return a log for points of the same kind."""
@@ -347,20 +386,20 @@ class PointLog:
 _NO_PARTS: Parts[Part] = Parts()
 
 
-class _Coded(NamedTuple):
+class Coded(NamedTuple):
     """A column of few different values: the place of each in a table."""
 
     codes: bytes
     table: tuple[Any, ...]
 
 
-_Column: TypeAlias = Sequence[Any] | _Coded
+Column: TypeAlias = Sequence[Any] | Coded
 
 
-def _constant(size: int, value: Any) -> _Coded:
+def _constant(size: int, value: Any) -> Coded:
     """Return a column that has one value so many times; the same column again, as branches bring many small ones."""
     if type(value) not in _SHARED or (type(value) is str and len(value) > _LONG):
-        return _Coded(bytes(size), (value,))
+        return Coded(bytes(size), (value,))
     # By type too, since 1 and True are the same key.
     return _constant_of((size, type(value), value))
 
@@ -371,9 +410,9 @@ _LONG = 100
 
 
 @lru_cache(maxsize=1024)
-def _constant_of(what: tuple[int, Any, Any]) -> _Coded:
+def _constant_of(what: tuple[int, Any, Any]) -> Coded:
     size, _, value = what
-    return _Coded(bytes(size), (value,))
+    return Coded(bytes(size), (value,))
 
 
 @lru_cache(maxsize=1024)
@@ -382,15 +421,15 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _items(column: _Column) -> Iterable[Any]:
-    return map(column.table.__getitem__, column.codes) if isinstance(column, _Coded) else column
+def _items(column: Column) -> Iterable[Any]:
+    return map(column.table.__getitem__, column.codes) if isinstance(column, Coded) else column
 
 
-def _item(column: _Column, at: int) -> Any:
-    return column.table[column.codes[at]] if isinstance(column, _Coded) else column[at]
+def _item(column: Column, at: int) -> Any:
+    return column.table[column.codes[at]] if isinstance(column, Coded) else column[at]
 
 
-def _pack(items: Sequence[Any], kind: type | None = None) -> _Column:
+def _pack(items: Sequence[Any], kind: type | None = None) -> Column:
     """Pack values into as few bytes as keep each exactly, with its type.
 
     Args:
@@ -413,10 +452,10 @@ def _pack(items: Sequence[Any], kind: type | None = None) -> _Column:
     if len(places) > 256:
         return tuple(items)
     table = tuple(places) if len(types) == 1 else tuple(item for _, item in places)
-    return _Coded(bytes(map(places.__getitem__, keys)), table)
+    return Coded(bytes(map(places.__getitem__, keys)), table)
 
 
-def _pack_ints(items: Sequence[int]) -> _Column:
+def _pack_ints(items: Sequence[int]) -> Column:
     for code in "bhiq":
         try:
             return array(code, items)
@@ -431,12 +470,12 @@ class _Absent(Enum):
     ABSENT = 0
 
 
-_ABSENT = _Absent.ABSENT
+ABSENT = _Absent.ABSENT
 
 
 def _columns(
     tags: list[dict[str, Any]], kinds: dict[str, type | None]
-) -> tuple[tuple[str, ...] | None, tuple[_Column, ...]]:
+) -> tuple[tuple[str, ...] | None, tuple[Column, ...]]:
     """Return the names of tags and a column for each; no names where there are too many different ones.
 
     Args:
@@ -446,7 +485,7 @@ def _columns(
     first = tags[0]
     # As from a bound recorder, whose tags are one dict.
     if first is tags[-1] and len(set(map(id, tags))) == 1:
-        return tuple(first), tuple(_Coded(bytes(len(tags)), (tag,)) for tag in first.values())
+        return tuple(first), tuple(Coded(bytes(len(tags)), (tag,)) for tag in first.values())
     if kinds:
         return tuple(kinds), tuple(_pack([tag[name] for tag in tags], kind) for name, kind in kinds.items())
     names = tuple(first)
@@ -459,17 +498,21 @@ def _columns(
     names = tuple(dict.fromkeys(chain.from_iterable(tags)))
     if len(names) > _WIDEST:
         return None, (tags,)
-    return names, tuple(_pack([tag.get(name, _ABSENT) for tag in tags]) for name in names)
+    return names, tuple(_pack([tag.get(name, ABSENT) for tag in tags]) for name in names)
 
 
-def _is_plain(column: _Column) -> bool:
-    if not isinstance(column, _Coded):
+def _cut(column: Column, start: int, stop: int) -> Column:
+    return Coded(column.codes[start:stop], column.table) if isinstance(column, Coded) else column[start:stop]
+
+
+def _is_plain(column: Column) -> bool:
+    if not isinstance(column, Coded):
         return isinstance(column, array)
-    return all(item is _ABSENT or (type(item) in PLAIN and not _is_long(item)) for item in column.table)
+    return all(item is ABSENT or (type(item) in PLAIN and not _is_long(item)) for item in column.table)
 
 
-def _shared(column: _Column) -> _Column:
-    if isinstance(column, _Coded) and len(column.table) == 1:
+def _shared(column: Column) -> Column:
+    if isinstance(column, Coded) and len(column.table) == 1:
         return _constant(len(column.codes), column.table[0])
     return column
 
@@ -481,11 +524,11 @@ def _is_long(item: Any) -> bool:
 class Block(NamedTuple):
     """A block of points, by columns: `BLOCK` of them, or fewer where a branch brought them."""
 
-    packed: _Column
-    scopes: _Column
+    packed: Column
+    scopes: Column
     names: tuple[str, ...] | None
     """The tags; None where the points have too many different ones, and the one column holds dicts."""
-    tags: tuple[_Column, ...]
+    tags: tuple[Column, ...]
 
     @classmethod
     def of(cls, tail: list[Any], layout: Layout) -> "Block":
@@ -497,7 +540,7 @@ class Block(NamedTuple):
     @property
     def size(self) -> int:
         """How many points there are."""
-        return len(self.packed.codes if isinstance(self.packed, _Coded) else self.packed)
+        return len(self.packed.codes if isinstance(self.packed, Coded) else self.packed)
 
     @property
     def values(self) -> Iterable[Any]:
@@ -508,6 +551,27 @@ class Block(NamedTuple):
     def numbers(self) -> Iterable[int]:
         """The numbers of the scopes, oldest first."""
         return _items(self.scopes)
+
+    def cut(self, start: int, stop: int) -> "Block":
+        """Return the points from a place on, up to another or the end."""
+        if start == 0 and stop >= self.size:
+            return self
+        tags = tuple(_cut(column, start, stop) for column in self.tags)
+        return Block(_cut(self.packed, start, stop), _cut(self.scopes, start, stop), self.names, tags)
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The names of all tags that a point has."""
+        if self.names is not None:
+            return self.names
+        names: Iterator[str] = chain.from_iterable(_items(self.tags[0]))
+        return tuple(dict.fromkeys(names))
+
+    def tag(self, name: str) -> Column:
+        """Return the column of a tag, with `ABSENT` where a point does not have it."""
+        if self.names is None:
+            return tuple(tags.get(name, ABSENT) for tags in _items(self.tags[0]))
+        return self.tags[self.names.index(name)] if name in self.names else _constant(self.size, ABSENT)
 
     def shared(self) -> "Block":
         """Return the same points with what other blocks have too only once."""
@@ -525,7 +589,7 @@ class Block(NamedTuple):
         yield list(self.values)
         yield list(self.numbers)
         for column in self.tags:
-            yield [() if item is _ABSENT else item for item in _items(column)]
+            yield [() if item is ABSENT else item for item in _items(column)]
 
     def rows(self) -> Iterator[Row]:
         """Return the points, oldest first."""
@@ -538,11 +602,11 @@ class Block(NamedTuple):
             return repeat({})
         columns = zip(*map(_items, self.tags), strict=True)
         if all(
-            isinstance(column, array) or (isinstance(column, _Coded) and _ABSENT not in column.table)
+            isinstance(column, array) or (isinstance(column, Coded) and ABSENT not in column.table)
             for column in self.tags
         ):
             return map(dict, map(zip, repeat(self.names), columns))
-        return ({name: tag for name, tag in zip(self.names, row, strict=True) if tag is not _ABSENT} for row in columns)
+        return ({name: tag for name, tag in zip(self.names, row, strict=True) if tag is not ABSENT} for row in columns)
 
     def row(self, at: int) -> Row:
         """Return one point."""
@@ -550,5 +614,5 @@ class Block(NamedTuple):
             tags = _item(self.tags[0], at)
         else:
             found = ((name, _item(column, at)) for name, column in zip(self.names, self.tags, strict=True))
-            tags = {name: tag for name, tag in found if tag is not _ABSENT}
+            tags = {name: tag for name, tag in found if tag is not ABSENT}
         return _item(self.packed, at), tags, _item(self.scopes, at)

@@ -5,9 +5,9 @@ import re
 import sqlite3
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
@@ -51,7 +51,7 @@ __all__ = [
         "find_run",
         "list_runs",
     ),
-    *("load_run", "read", "real", "verify_run"),
+    *("load_run", "opened", "read", "real", "verify_run"),
 ]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
@@ -257,20 +257,50 @@ def real(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Content, Callable[[], Iterator[tuple[Any, ...]]]]]:
+    """Open a run of which not all is to be in memory at once.
+
+    Returns:
+        What it holds without its values, points and artifacts, and what reads the rows of its points, as often as it
+        is called while the run is open.
+
+    Raises:
+        RunNotFoundError: There is none.
+        DamagedRunError: It cannot all be read.
+        JournalError: It cannot be opened.
+    """
+    path = real(path)
+    spool = path.with_suffix(".spool")
+    while True:
+        running, was_there = is_locked(spool), spool.exists()
+        with closing(connect(path)) as connection, _whole(path, spool, connection, running=running) as whole:
+            # It may have been resumed just now, which empties the spool.
+            if running or (not is_locked(spool) and spool.exists() == was_there):
+                yield outline_of(path, whole, running=running), lambda: rows(path, whole, "points")
+                return
+
+
 def _read(path: Path, spool: Path, connection: sqlite3.Connection, *, running: bool) -> Content:
+    with _whole(path, spool, connection, running=running) as whole:
+        return content_of(path, whole, running=running)
+
+
+@contextmanager
+def _whole(path: Path, spool: Path, connection: sqlite3.Connection, *, running: bool) -> Iterator[sqlite3.Connection]:
+    """Open a transaction in which there is all that a run holds, also what its spool still has."""
     with transaction(path, connection):
-        if running:
-            return content_of(path, connection, running=True)
         identity, drained, session = state_of(path, connection)
-        left = [*spooled(spool, identity, session, drained)]
+        left: list[bytes] = [] if running else [*spooled(spool, identity, session, drained)]
         if not left:
-            return content_of(path, connection, running=False)
-        # A reader writes nothing: the facts are put into a copy.
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copied:
+            yield connection
+            return
+        # A reader writes nothing: the facts are put into a copy, which is in a file if it is large.
+        with closing(sqlite3.connect("", isolation_level=None)) as copied:
             connection.backup(copied)
             with transaction(path, copied):
                 apply(copied, session, drained + 1, left)
-                return content_of(path, copied, running=False)
+                yield copied
 
 
 def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> Content:
@@ -285,14 +315,40 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, sin
     Raises:
         DamagedRunError: It cannot all be read.
     """
-    # What was looked at before had no holes, and nothing is ever taken away.
-    for problem in () if since else missing_in(connection):
-        raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
-    ((_, identity, name, number, drained),) = rows(path, connection, "run")
+    outline = outline_of(path, connection, running=running, since=since)
     arrays: dict[int, list[bytes]] = {}
     for sequence, _, npy in rows(path, connection, "arrays", since):
         arrays.setdefault(sequence, []).append(npy)
     contents = dict(rows(path, connection, "contents", since))
+    return replace(
+        outline,
+        values=tuple(_value(row, arrays) for row in rows(path, connection, "entries", since)),
+        points=tuple(
+            (sequence, session, content) for sequence, session, _, content in rows(path, connection, "points", since)
+        ),
+        artifacts=tuple(
+            (sequence, session, Artifact(name, contents[sha256], step))
+            for sequence, session, step, name, sha256 in rows(path, connection, "artifacts", since)
+        ),
+    )
+
+
+def outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> Content:
+    """Read what a database holds besides values, points and artifacts, in a transaction of whoever calls.
+
+    Args:
+        path: The file of the run.
+        connection: The database in it.
+        running: Whether the run has a living writer.
+        since: The sequence of the last fact that is known; what was there by then is left out.
+
+    Raises:
+        DamagedRunError: It cannot all be read.
+    """
+    # What was looked at before had no holes, and nothing is ever taken away.
+    for problem in () if since else missing_in(connection):
+        raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
+    ((_, identity, name, number, drained),) = rows(path, connection, "run")
     forks = _forks(rows(path, connection, "forks"))
     known = {branch for branch, _ in forks}
     return Content(
@@ -304,14 +360,9 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, sin
         running=running,
         sessions=tuple(map(_session, rows(path, connection, "sessions"))),
         attempts=tuple(map(_attempt, rows(path, connection, "steps", since))),
-        values=tuple(_value(row, arrays) for row in rows(path, connection, "entries", since)),
-        points=tuple(
-            (sequence, session, content) for sequence, session, _, content in rows(path, connection, "points", since)
-        ),
-        artifacts=tuple(
-            (sequence, session, Artifact(name, contents[sha256], step))
-            for sequence, session, step, name, sha256 in rows(path, connection, "artifacts", since)
-        ),
+        values=(),
+        points=(),
+        artifacts=(),
         forks=forks,
         merges=tuple(_merge(row, known) for row in rows(path, connection, "merges", since)),
     )
@@ -422,7 +473,8 @@ def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | Non
         state.provenance._bring(number, place.steps, tuple(record for _, record in records[branch]))
         state.artifacts._bring(number, place.artifacts, tuple(artifact for _, artifact in artifacts[branch]))
         for name, log in points.brought[branch].items():
-            state.metrics._store.open(name).log.bring(number, place.points.get(name, 0), log.packed(), 0)
+            own = state.metrics._store.open(name).log
+            own.bring(number, place.points.get(name, 0), log.packed(), 0, branch)
 
 
 _P = TypeVar("_P")

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property, lru_cache, partial
+from itertools import chain
 from math import isfinite
 from types import UnionType
-from typing import Any, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import (
@@ -41,7 +42,7 @@ from .errors import (
 from .text import nearest, short
 from .values import PLAIN, Mark, Shared, is_secret, masked, secrets_in
 
-__all__ = ["Key", "MetricChecks", "Output", "Schema", "digest", "plain_key", "problems_of", "shape_name"]
+__all__ = ["Key", "MetricChecks", "Outcome", "Output", "Schema", "digest", "plain_key", "problems_of", "shape_name"]
 
 _Node: TypeAlias = dict[str, Any]
 """A core schema, or a part of one."""
@@ -85,6 +86,15 @@ def shape_name(shape: Any) -> str:
     return f"{shape_name(get_origin(shape))}[{', '.join(map(shape_name, get_args(shape)))}]"
 
 
+class Outcome(NamedTuple):
+    """What validates by a type can be."""
+
+    types: frozenset[type]
+    """The types of it, and no others, besides that of None."""
+    choices: tuple[Any, ...] | None
+    """All that it can be, besides None, where that is a choice, as of a `Literal` or an enum."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """What a schema says of one key, or of all that it does not declare."""
@@ -115,6 +125,8 @@ class Key:
     """The keys that its validators may look at; None where that is any key."""
     fingerprint: Callable[[], str]
     """Returns what is the same in every process for the same type, and another for any other."""
+    outcome: Outcome | None
+    """What its values can be; None where that is not known."""
 
     @property
     def is_input(self) -> bool:
@@ -678,6 +690,28 @@ def _exact(node: _Node) -> type | None:
 _PLAIN_NODES = (*_NUMBERS, "str", "literal")
 
 
+def _outcome(node: _Node, definitions: Mapping[str, _Node]) -> Outcome | None:
+    """Return what all that validates by a core schema can be, where that says so without a function of somebody's."""
+    kind = node["type"]
+    if kind == "definition-ref":
+        # An enum is referred to where it is used twice; all else that is may hold itself.
+        node = definitions.get(node["schema_ref"], node)
+        kind = node["type"]
+    if kind in ("literal", "enum"):
+        choices = tuple(choice for choice in node["expected" if kind == "literal" else "members"] if choice is not None)
+        return Outcome(frozenset(map(type, choices)), choices)
+    if kind in _EXACT:
+        return Outcome(frozenset({_EXACT[kind]}), None)
+    if kind == "union":
+        parts = [_outcome(part[0] if isinstance(part, tuple) else part, definitions) for part in node["choices"]]
+        known = [part for part in parts if part is not None]
+        types = frozenset(chain.from_iterable(part.types for part in known))
+        listed = [part.choices for part in known if part.choices is not None]
+        choices = tuple(chain.from_iterable(listed))
+        return Outcome(types, choices if len(listed) == len(parts) else None) if len(known) == len(parts) else None
+    return _outcome(node["schema"], definitions) if kind in ("nullable", "default", "function-before") else None
+
+
 def _unwrapped(node: _Node) -> _Node:
     """A node without what allows None or gives a default."""
     return _unwrapped(node["schema"]) if node["type"] in ("nullable", "default") else node
@@ -815,6 +849,7 @@ class _Core:
             required=not optional,
             beside=self.fields.keys() if self.others is None else None,
             fingerprint=lambda: digest(repr(_stable(own)).encode()),
+            outcome=_outcome(node, definitions),
         )
 
 

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.branches import time_executors, time_many, time_merging
 from tests.benchmarks.core import NAMES, ROWS, Row
+from tests.benchmarks.frames import measure_frames, time_frames
 from tests.benchmarks.journal import measure_runs, time_record, time_trackers
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
@@ -130,7 +131,7 @@ def time_import(rounds: int) -> Result:
 
 def machine() -> dict[str, str]:
     """Return what the figures depend on."""
-    packages = ("pydantic", "pydantic_core", "prometheus_client", "numpy", "distributed")
+    packages = ("pydantic", "pydantic_core", "prometheus_client", "numpy", "distributed", "pyarrow", "pandas", "polars")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -179,6 +180,8 @@ def main() -> None:
     if options.only in "branches":
         rounds = max(3, options.rounds // 3)
         results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds)]
+    if options.only in "frames":
+        results += [*time_frames(max(3, options.rounds // 3)), *measure_frames()]
     print(table(results))
     RESULTS.mkdir(exist_ok=True)
     content = {"machine": machine(), "results": [asdict(one) for one in results]}

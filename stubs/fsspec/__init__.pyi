@@ -1,0 +1,9 @@
+from contextlib import AbstractContextManager
+from typing import IO, Any
+
+class _FileSystem:
+    @property
+    def transaction(self) -> AbstractContextManager[object]: ...
+    def open(self, path: str, mode: str) -> IO[bytes]: ...
+
+def url_to_fs(url: str, **kwargs: Any) -> tuple[_FileSystem, str]: ...
