@@ -15,7 +15,7 @@ NO_ENGINES := -m 'not long and not engines'
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-ray test-notebook test-oldest lint typing bench docs clean
+.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-oldest lint typing bench docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -32,6 +32,9 @@ test-long: .venv/.test ## run the tests that take minutes
 test-wheel: .venv-wheel/.test ## run the tests against the built wheel
 	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
 	.venv-wheel/bin/python $(PYTEST) $(NO_ENGINES)
+
+test-page: .venv-page/.page chromium ## run the tests of the page of a run in a browser
+	.venv-page/bin/python -m pytest tests/page
 
 test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 	.venv-ray/bin/python -m pytest tests/ray
@@ -51,7 +54,7 @@ typing: .venv/.typing ## check types: mypy over all code, four checkers over wha
 	.venv/bin/nbqa mypy docs/examples/tour.ipynb
 	.venv/bin/python tests/typing/check.py
 
-bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench ## run the benchmarks: a table of the hot paths, each beside what one would use instead
+bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench chromium ## run the benchmarks: a table of the hot paths, each beside what one would use instead
 	@# Compiled as an installed package is, or the import would be timed with its compilation.
 	.venv/bin/python -m compileall -q src
 	.venv/bin/python tests/benchmarks/run.py
@@ -65,7 +68,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-ray/.made .venv-notebook/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-notebook/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -81,6 +84,16 @@ clean: ## remove all that these tasks make
 	@# The first install brings what the wheel needs; this one the wheel, also where its number has not changed.
 	.venv-wheel/bin/python $(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
 	@touch $@
+
+# Only the tests of the page need a browser.
+.venv-page/.page: .venv-page/.made $(VERSIONS)
+	.venv-page/bin/python $(PIP_INSTALL) -e '.[page]'
+	@touch $@
+
+# Debian's, as Playwright's own is not among the pinned packages.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
 
 # Ray is large, and nothing else needs it.
 .venv-ray/.ray: .venv-ray/.made $(VERSIONS)

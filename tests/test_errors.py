@@ -173,6 +173,17 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"metric": "loss", "where": "split='val'"},
     ),
     (
+        errors.NoAxisError("loss", "epok", "epoch", ("epoch", "position")),
+        "cannot plot 'loss' over 'epok', which is no number in all of its points; did you mean 'epoch'?",
+        {"metric": "loss", "axis": "epok", "nearest": "epoch", "axes": ("epoch", "position")},
+    ),
+    (
+        errors.NoAxisError("loss", "split", None, ("epoch", "position")),
+        "cannot plot 'loss' over 'split', which is no number in all of its points; it can be plotted over: epoch, "
+        "position",
+        {"nearest": None},
+    ),
+    (
         errors.NoGoalError("loss"),
         "metric 'loss' has no goal, so none of its values is the best; "
         'declare it with goal="minimize" or goal="maximize"',

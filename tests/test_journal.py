@@ -43,7 +43,7 @@ from crystallize import (
     load_run,
     spool,
 )
-from crystallize.runs import diff_runs, find_run, list_runs, verify_run
+from crystallize.runs import Declared, diff_runs, find_run, list_runs, verify_run
 
 
 class Train(BaseModel):
@@ -1013,3 +1013,25 @@ def test_lost_value_of_an_inner_step(tmp_path: Path) -> None:
     with Journal.resume(journal.path) as journal:
         finished = journal.context(FrozenContext).provenance.finished
         assert [False, False, True] == [finished(name) for name in ("fit", "fit/a", "fit-2")]
+
+
+def test_what_was_declared(tmp_path: Path) -> None:
+    """Without the schema a run still says what was declared of its metrics, and which keys nobody has written."""
+
+    class Measured(MetricSchema):
+        loss = Metric(float, unit="nats", goal="minimize", description="of a batch, \ud800")
+        count = Metric(int)
+
+    class Held(BaseModel):
+        lr: float
+        accuracy: float
+
+    with Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext[Held], {"lr": 0.1}, metrics=Measured)
+    run = load_run(journal.path)
+    assert {"loss": Declared("nats", "minimize", "of a batch, \\ud800"), "count": Declared()} == run.declared
+    assert ("accuracy",) == run.unwritten
+
+    with Journal.start(tmp_path, "empty") as journal:
+        pass
+    assert ({}, ()) == (load_run(journal.path).declared, load_run(journal.path).unwritten)

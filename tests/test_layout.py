@@ -20,8 +20,8 @@ CORE = (
     *("workers", "spool", "origin", "database", "runs", "journal"),
 )
 ORDER = (
-    *(*CORE, "export", "extras", "columns", "layouts", "batches", "frames", "sinks", "report", "stubs"),
-    *("terminal", "follow", "watch", "cli", "__main__", "utils"),
+    *(*CORE, "export", "extras", "columns", "layouts", "batches", "frames", "sinks", "curves", "plots", "drawings"),
+    *("charts", "report", "stubs", "terminal", "follow", "watch", "cli", "__main__", "utils"),
 )
 """From the bottom up: files and folders, as one would import them."""
 
@@ -36,7 +36,7 @@ EXCEPTIONS = {
     "workers": ("tqdm",),  # where it is installed
     "facts": ("pydantic_core", "numpy"),  # numpy where an array was written, and nowhere else
 }
-HEAVY = ("numpy", "pandas", "polars", "pyarrow", "rich")
+HEAVY = ("jinja2", "numpy", "pandas", "plotly", "polars", "pyarrow", "rich")
 
 
 class Import(NamedTuple):

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -25,6 +25,7 @@ from .export import (
     value_rows,
 )
 from .frames import write_arrow, write_parquet
+from .report import write_report
 from .runs import Run, diff_runs, find_run, list_runs, load_run, verify_run
 from .tables import Table
 from .terminal import print_table, tables_of
@@ -137,6 +138,16 @@ def commands() -> "typer.Typer":
         _end(_export, dir, run, "json" if in_json else format, what, output)
 
     @app.command()
+    def report(
+        runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The run, and others to compare it with.")],
+        dir: Annotated[Path, folder] = _FOLDER,
+        output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; by default, NAME.html.")] = None,
+        in_json: Annotated[bool, json] = False,
+    ) -> None:
+        """Write a run as one HTML page, beside others to compare it with."""
+        _end(_report, dir, runs, output, in_json)
+
+    @app.command()
     def verify(
         run: Annotated[str, name], dir: Annotated[Path, folder] = _FOLDER, in_json: Annotated[bool, json] = False
     ) -> None:
@@ -229,9 +240,7 @@ _TABLES = {"parquet": write_parquet, "arrow": write_arrow}
 
 def _export(folder: Path, name: str, format: Literal["json"] | _Format, what: _What | None, output: str | None) -> int:
     path = _find(folder, name)
-    file = None if output is None else Path(output)
-    if file is not None and file.suffix in (".db", ".spool") and file.exists():
-        raise JournalError(str(file), "this is the file of a run, and would be overwritten")
+    file = None if output is None else _fit_to_write(Path(output))
     if format in _TABLES:
         if output is None and sys.stdout.isatty():
             raise FrameError(f"--format {format}", "this is nothing for a terminal; --output names a file for it")
@@ -248,6 +257,32 @@ def _export(folder: Path, name: str, format: Literal["json"] | _Format, what: _W
             with file.open("wb") as opened:
                 opened.writelines(chunks)
     return 0
+
+
+def _report(folder: Path, names: Sequence[str], output: Path | None, in_json: bool) -> int:
+    runs = [_load(_find(folder, name)) for name in names]
+    where = _fit_to_write(output if output is not None else Path(f"{runs[0].name}.html"))
+    try:
+        write_report(runs[0], where, beside=runs[1:])
+    except ModuleNotFoundError as missing:
+        reason = f"the page needs {missing.name}, which is not installed"
+        raise JournalError(str(where), reason, "pip install 'crystallize-context[report]'") from missing
+    if in_json:
+        _put([as_json({"page": str(where), "runs": [run.name for run in runs]}), b"\n"])
+    else:
+        print(f"wrote {one_line(str(where))}")
+    return 0
+
+
+def _fit_to_write(path: Path) -> Path:
+    """Return a path that may be written to.
+
+    Raises:
+        JournalError: It is the file of a run.
+    """
+    if path.suffix in (".db", ".spool") and path.exists():
+        raise JournalError(str(path), "this is the file of a run, and would be overwritten")
+    return path
 
 
 def _chunks(run: Run[Any], format: Literal["json"] | _Format, what: _What | None) -> Iterator[bytes]:

@@ -22,7 +22,8 @@
     │   ├── InvalidTagError (ValueError)      tags that their metric does not allow
     │   │   └── MissingTagError               a tag is missing
     │   ├── NoPointsError (LookupError)       the best or last of nothing
-    │   └── NoGoalError (TypeError)           the best, and no goal that says which that is
+    │   ├── NoGoalError (TypeError)           the best, and no goal that says which that is
+    │   └── NoAxisError (ValueError)          a plot over what is no axis of a series
     ├── InvalidArtifactError (ValueError)     a name or data that cannot be an artifact
     ├── UnknownArtifactError (KeyError)       an artifact that nobody has added
     ├── InvalidStepError (ValueError)         a name that cannot be a step's
@@ -78,6 +79,7 @@ __all__ = [
     "MissingExtraError",
     "MissingTagError",
     "ModelMethodError",
+    "NoAxisError",
     "NoGoalError",
     "NoPointsError",
     "Problem",
@@ -571,6 +573,28 @@ class NoGoalError(MetricError, TypeError):
             f"metric {self.metric!r} has no goal, so none of its values is the best; "
             'declare it with goal="minimize" or goal="maximize"'
         )
+
+
+class NoAxisError(MetricError, ValueError):
+    """A plot over what is no axis of a series.
+
+    Attributes:
+        metric: The metric's name.
+        axis: What was asked for.
+        nearest: The axis nearest to it, if one is near.
+        axes: What it can be plotted over.
+    """
+
+    def __init__(self, metric: str, axis: str, nearest: str | None, axes: tuple[str, ...]) -> None:
+        super().__init__(metric, axis, nearest, axes)
+        self.metric = metric
+        self.axis = axis
+        self.nearest = nearest
+        self.axes = axes
+
+    def __str__(self) -> str:
+        hint = _hint(self.nearest, self.axes, "it can be plotted over")
+        return f"cannot plot {self.metric!r} over {self.axis!r}, which is no number in all of its points{hint}"
 
 
 class InvalidArtifactError(CrystallizeError, ValueError):

@@ -33,8 +33,8 @@ from .values import PLAIN, same
 
 __all__ = [
     *("ARTIFACT", "END", "FINISH", "FORK", "JOIN", "KEY", "LONGEST", "MERGED", "PIECE", "POINT", "POINTS", "START"),
-    *("Encoder", "How", "Stored", "any_key", "decoded_point", "fingerprints", "gathered", "joined", "key_of"),
-    *("look_at", "members", "parted", "points_in", "restore", "span"),
+    *("Encoder", "How", "Stored", "any_key", "declarations", "decoded_point", "fingerprints", "gathered", "joined"),
+    *("key_of", "look_at", "members", "parted", "points_in", "restore", "span"),
 ]
 
 POINT: Final = b"["
@@ -138,6 +138,19 @@ def fingerprints(schema: Schema, metrics: type[MetricSchema] | None) -> dict[str
         "others": schema.others and schema.others.fingerprint(),
         "metrics": {name: metric.checks.fingerprint for name, metric in (metrics.metrics if metrics else {}).items()},
     }
+
+
+def declarations(metrics: type[MetricSchema] | None) -> dict[str, dict[str, str | None]]:
+    """Return what a reader without the schema is told of each metric."""
+    declared = metrics.metrics if metrics is not None else {}
+    return {
+        name: {"unit": _text(one.unit), "goal": one.goal, "description": _text(one.description)}
+        for name, one in declared.items()
+    }
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else legible(str(text))
 
 
 class Encoder:

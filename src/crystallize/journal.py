@@ -28,7 +28,7 @@ from .context import FrozenContext, State, unmade
 from .database import ROW, apply, connect, create, insert, state_of, transaction
 from .errors import JournalError, ResumeError
 from .events import ArtifactAdded, BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
-from .facts import END, JOIN, LONGEST, Encoder, fingerprints, gathered, joined, span
+from .facts import END, JOIN, LONGEST, Encoder, declarations, fingerprints, gathered, joined, span
 from .logging_context import told_of
 from .metrics import MetricSchema
 from .origin import Origin, origin
@@ -270,7 +270,8 @@ class Journal:
         # Not before now, since only the context knows what is secret in them.
         held = state.held()
         came_from: Origin = {**self._origin, "arguments": [masked(legible(one), held) for one in sys.orig_argv]}
-        self._spool.append(joined(JOIN, [came_from, fingerprints(state.schema, state.metrics.schema)]))
+        known = fingerprints(state.schema, state.metrics.schema)
+        self._spool.append(joined(JOIN, [came_from, {**known, "declared": declarations(state.metrics.schema)}]))
 
     def _warn(self, what: str, name: str, kind: str) -> None:
         if what == "branch":

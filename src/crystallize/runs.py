@@ -40,6 +40,7 @@ __all__ = [
     *(
         "Attempt",
         "Content",
+        "Declared",
         "Difference",
         "Entry",
         "MergedBranch",
@@ -72,7 +73,7 @@ class Session(NamedTuple):
     origin: Origin
     """What is needed to repeat it."""
     fingerprints: dict[str, Any]
-    """Of the types that its schema and its metrics had."""
+    """Of the types that its schema and its metrics had, with what was declared of the metrics besides."""
 
 
 class Attempt(NamedTuple):
@@ -130,6 +131,14 @@ class Placed(Protocol):
     def sequence(self) -> int:
         """Its place among the facts of the run."""
         ...
+
+
+class Declared(NamedTuple):
+    """What was declared of a metric, besides its types."""
+
+    unit: str | None = None
+    goal: Literal["minimize", "maximize"] | None = None
+    description: str | None = None
 
 
 class MergedBranch(NamedTuple):
@@ -724,6 +733,19 @@ class Run(Generic[T_co]):
     def metrics(self) -> FrozenMetrics:
         """What was measured."""
         return self.context.metrics
+
+    @property
+    def declared(self) -> Mapping[str, Declared]:
+        """What was declared of each metric, as the run was written last; of undeclared metrics nothing is here."""
+        known = [one.fingerprints.get("declared", {}) for one in self.sessions]
+        return {name: Declared(**facts) for one in known for name, facts in one.items()}
+
+    @property
+    def unwritten(self) -> tuple[str, ...]:
+        """The keys that were declared, as the run was written last, and not written."""
+        known = [one.fingerprints["keys"] for one in self.sessions if one.fingerprints]
+        entries = self.entries
+        return tuple(key for key in (known[-1] if known else ()) if key not in entries)
 
     @property
     def artifacts(self) -> ArtifactLog:

@@ -16,6 +16,7 @@ from tests.benchmarks.branches import time_executors, time_many, time_merging
 from tests.benchmarks.core import NAMES, ROWS, Row
 from tests.benchmarks.frames import measure_frames, time_frames
 from tests.benchmarks.journal import measure_runs, time_record, time_trackers
+from tests.benchmarks.page import time_page
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
 
@@ -131,7 +132,8 @@ def time_import(rounds: int) -> Result:
 
 def machine() -> dict[str, str]:
     """Return what the figures depend on."""
-    packages = ("pydantic", "pydantic_core", "prometheus_client", "numpy", "distributed", "pyarrow", "pandas", "polars")
+    names = ("pydantic", "pydantic_core", "prometheus_client", "numpy", "distributed")
+    packages = (*names, "pyarrow", "pandas", "polars", "plotly")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -182,6 +184,8 @@ def main() -> None:
         results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds)]
     if options.only in "frames":
         results += [*time_frames(max(3, options.rounds // 3)), *measure_frames()]
+    if options.only in "page":
+        results += time_page(max(3, options.rounds // 3))
     print(table(results))
     RESULTS.mkdir(exist_ok=True)
     content = {"machine": machine(), "results": [asdict(one) for one in results]}

@@ -1,0 +1,154 @@
+"""The metrics of one run or more, beside one another: their curves, and what came out against the goal of each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from .curves import At, Curve, Points, alone, curves, notes, parted_by, points_of
+from .drawings import spark
+from .plots import escaped, mode
+from .runs import Declared, Run
+from .text import printable, short
+
+__all__ = ["Axis", "Cell", "Chart", "Line", "Outcome", "charts"]
+
+_OUTCOMES: Final = 8
+"""Curves of one metric in the table of outcomes, at the most."""
+_SPARK: Final = (96.0, 20.0)
+"""Width and height of a curve in a line of text."""
+
+
+class Line(NamedTuple):
+    """A curve of one of the runs."""
+
+    run: int
+    curve: Curve
+
+
+class Axis(NamedTuple):
+    """A metric of all runs over one axis."""
+
+    name: str
+    by: tuple[str, ...]
+    """The tags by which it is parted."""
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    """What is to be said of what is drawn, in sentences."""
+
+    @property
+    def labels(self) -> tuple[tuple[str, ...], ...]:
+        """The values of the tags that curves have, each once."""
+        return tuple(dict.fromkeys(line.curve.label for line in self.lines))
+
+
+class Cell(NamedTuple):
+    """What came out of one curve."""
+
+    best: At | None
+    """By the goal of the metric; None where it has none."""
+    last: float | None
+    path: str
+    """How it went, as the path of an SVG."""
+    is_best: bool
+    """Whether no other run did better."""
+
+
+class Outcome(NamedTuple):
+    """What came out of a metric for some of its tags: a cell for each run, None where a run has no such curve."""
+
+    label: tuple[str, ...]
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A metric of all runs."""
+
+    name: str
+    declared: Declared
+    axes: tuple[Axis, ...]
+    """Over each of its axes, the likeliest first; none where no value is a number."""
+    counts: tuple[int, ...]
+    """How many points each run has."""
+    newest: str
+    """The last value of the first run that has one, in short."""
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What came out, for as many of its curves as a table has room for."""
+        if not self.axes:
+            return ()
+        first = self.axes[0]
+        return tuple(self._outcome(label, first) for label in first.labels[:_OUTCOMES])
+
+    @property
+    def left_out(self) -> int:
+        """How many of its curves are not among the outcomes."""
+        return max(0, len(self.axes[0].labels) - _OUTCOMES) if self.axes else 0
+
+    def _outcome(self, label: tuple[str, ...], axis: Axis) -> Outcome:
+        found = {line.run: line.curve for line in axis.lines if line.curve.label == label}
+        bests = [at.y for curve in found.values() if (at := curve.best(self.declared.goal)) is not None]
+        best = (min if self.declared.goal == "minimize" else max)(bests, default=None)
+        cells: list[Cell | None] = []
+        for run in range(len(self.counts)):
+            curve = found.get(run)
+            if curve is None:
+                cells.append(None)
+                continue
+            own = curve.best(self.declared.goal)
+            is_best = own is not None and own.y == best and len(bests) > 1
+            cells.append(Cell(own, curve.last, spark(curve, *_SPARK), is_best))
+        return Outcome(label, tuple(cells))
+
+    def as_data(self, runs: Sequence[str]) -> dict[str, Any]:
+        """Return what the script of the page draws it from.
+
+        Args:
+            runs: The names of the runs.
+        """
+        return {
+            "name": printable(self.name),
+            "axes": [self._axis_data(axis, runs) for axis in self.axes],
+        }
+
+    def _axis_data(self, axis: Axis, runs: Sequence[str]) -> dict[str, Any]:
+        labels = axis.labels
+        # What there is more of gets the colours, and the other one the dashes.
+        by_run = len(labels) < len(runs)
+        lines = []
+        for run, curve in axis.lines:
+            look = (run, labels.index(curve.label)) if by_run else (labels.index(curve.label), run)
+            text = ", ".join([*([runs[run]] if len(runs) > 1 else []), *curve.label]) or printable(self.name)
+            facts = {"name": text, "escaped": escaped(text), "colour": look[0], "dash": look[1]}
+            lines.append({**facts, "x": curve.x, "y": curve.y, "mode": mode(curve.y), "alone": alone(curve.y)})
+        by = [*(["run"] if len(runs) > 1 else []), *map(printable, axis.by)]
+        return {"title": escaped(axis.name), "by": ", ".join(by), "notes": axis.notes, "lines": lines}
+
+
+def charts(runs: Sequence[Run[Any]]) -> Iterator[Chart]:
+    """Return the metrics of runs, each once, in the order in which they were first recorded.
+
+    Args:
+        runs: The runs.
+    """
+    for name in dict.fromkeys(name for run in runs for name in run.metrics):
+        series = [run.metrics.series(name) for run in runs]
+        declared = next((run.declared[name] for run in runs if name in run.declared), Declared())
+        points = [points_of(one) for one in series]
+        has_numbers = any(value is not None for one in points for value in one.values)
+        # Of runs that are tagged alike all have the same.
+        names = dict.fromkeys(axis for one in points if one.values for axis in one.axes) if has_numbers else {}
+        axes = [_axis(axis, points) for axis in names]
+        newest = next((short(one.last) for one in series if len(one)), "")
+        yield Chart(name, declared, tuple(axes), tuple(map(len, series)), newest)
+
+
+def _axis(name: str, points: Sequence[Points]) -> Axis:
+    found = [one if one.values and name in one.axes else None for one in points]
+    # Whatever parts it in one of the runs does in all, so that the same have the same label.
+    by = tuple(dict.fromkeys(tag for one in found if one is not None for tag in parted_by(one, name)))
+    parts = [None if one is None else curves(one, name, by=by) for one in found]
+    lines = tuple(Line(run, curve) for run, part in enumerate(parts) if part is not None for curve in part.shown)
+    left_out = sum(part.left_out for part in parts if part is not None)
+    return Axis(name, by, lines, notes([line.curve for line in lines], left_out))

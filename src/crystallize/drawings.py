@@ -1,0 +1,286 @@
+"""Where things stand in the drawings of a page: steps on a time axis, a lineage, a curve in a line of text."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import accumulate, groupby
+from math import ceil
+from typing import Final, NamedTuple
+
+from .curves import Curve, thin
+from .export import Description, StepAttempt
+from .provenance import Lineage
+
+__all__ = ["Bar", "Column", "Life", "Span", "Tick", "Timeline", "Weave", "spark", "timeline", "took", "weave"]
+
+
+class Tick(NamedTuple):
+    """A mark of the time axis."""
+
+    left: float
+    """Its place, in percent."""
+    text: str
+
+
+class Bar(NamedTuple):
+    """An opening of a step, as the time axis shows it."""
+
+    attempt: StepAttempt
+    depth: int
+    """How many steps are shown around it."""
+    label: str
+    """Its name, without those of the steps around it."""
+    is_dead: bool
+    """Whether what it did is not in the run."""
+    left: float
+    """Where it begins, in percent."""
+    width: float
+
+
+class Span(NamedTuple):
+    """A process that wrote the run, as the time axis shows it."""
+
+    number: int
+    left: float
+    """Where it begins, in percent."""
+    bars: tuple[Bar, ...]
+
+
+class Timeline(NamedTuple):
+    """The steps of a run on a time axis. Between two processes no time passes on it."""
+
+    spans: tuple[Span, ...]
+    ticks: tuple[Tick, ...]
+    left_out: int
+    """How many steps are not shown."""
+
+
+_ROWS: Final = 400
+"""Steps that a page shows, at the most."""
+
+
+def timeline(run: Description) -> Timeline:
+    """Lay the steps of a run out on a time axis.
+
+    Args:
+        run: The run.
+    """
+    attempts = [(one, False) for one in run.steps] + [(one, True) for one in run.dead_attempts]
+    lengths = []
+    for session in run.sessions:
+        ends = [one.ended or one.started for one, _ in attempts if one.session == session.number]
+        lengths.append((max([session.ended or session.started, *ends]) - session.started).total_seconds())
+    whole = max(sum(lengths), 1e-6)
+    starts = [0.0, *accumulate(lengths)]
+    spans = []
+    rows = _ROWS
+    for session, begin, end in zip(run.sessions, starts, starts[1:], strict=False):
+        own = [one for one in attempts if one[0].session == session.number]
+        bars = [_bar(*one, session.started, begin, end, whole) for one in _nested(own)]
+        # What went wrong is shown in any case.
+        kept = [bar for at, bar in enumerate(bars) if at < rows or bar.attempt.outcome != "finished"]
+        rows = max(0, rows - len(kept))
+        spans.append(Span(session.number, 100 * begin / whole, tuple(kept)))
+    shown = sum(len(span.bars) for span in spans)
+    return Timeline(tuple(spans), tuple(_ticks(whole)), len(attempts) - shown)
+
+
+_Attempt = tuple[StepAttempt, bool]
+
+
+def _nested(attempts: Sequence[_Attempt]) -> Iterator[tuple[StepAttempt, bool, int, str]]:
+    """Return the attempts of a process, each followed by those within it, with how deep each is and its own name."""
+    names = {one.name for one, _ in attempts}
+    within: dict[str, list[_Attempt]] = {}
+    for attempt in sorted(attempts, key=lambda one: one[0].started):
+        around = attempt[0].name.rpartition("/")[0]
+        within.setdefault(around if around in names else "", []).append(attempt)
+    rest = [(one, 0) for one in reversed(within.get("", []))]
+    while rest:
+        (one, is_dead), depth = rest.pop()
+        yield one, is_dead, depth, one.name.rpartition("/")[2] if depth else one.name
+        rest += [(inner, depth + 1) for inner in reversed(within.get(one.name, []))]
+
+
+def _bar(
+    one: StepAttempt,
+    is_dead: bool,
+    depth: int,
+    label: str,
+    session_started: datetime,
+    begin: float,
+    end: float,
+    whole: float,
+) -> Bar:
+    # By the clock, which may have been turned back.
+    left = min(max(begin + (one.started - session_started).total_seconds(), begin), end)
+    right = end if one.seconds is None else min(left + one.seconds, end)
+    return Bar(one, depth, label, is_dead, 100 * left / whole, 100 * (right - left) / whole)
+
+
+_STEPS: Final = (
+    *(factor * 10.0**power for power in range(-6, 1) for factor in (1, 2, 5)),
+    *(10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400),
+)
+"""Seconds between two marks."""
+
+
+def _ticks(whole: float) -> Iterator[Tick]:
+    step = next((step for step in _STEPS if whole / step <= 5), 86400 * ceil(whole / 5 / 86400))
+    for count in range(int(whole / step * (1 + 1e-9)) + 1):
+        yield Tick(100 * count * step / whole, took(count * step))
+
+
+def took(seconds: float) -> str:
+    """Return a duration as text."""
+    if seconds == 0:
+        return "0"
+    for unit, size in _UNITS:
+        # What would be rounded up to a unit is one.
+        if seconds < size * 0.9995:
+            continue
+        if unit not in _SMALLER:
+            return f"{seconds / size:.3g} {unit}"
+        smaller, part = _SMALLER[unit]
+        large, small = divmod(round(seconds / part), round(size / part))
+        return f"{large} {unit}" + (f" {small} {smaller}" if small else "")
+    return f"{seconds * 1e6:.3g} µs"
+
+
+_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3))
+_SMALLER: Final[Mapping[str, tuple[str, float]]] = {"d": ("h", 3600.0), "h": ("min", 60.0), "min": ("s", 1.0)}
+
+
+class Column(NamedTuple):
+    """A step in a lineage, or several that did alike."""
+
+    label: str
+    first: int
+    """The first of the keys that it read or wrote, as a row."""
+    last: int
+
+
+class Life(NamedTuple):
+    """A key in a lineage: a row, from where it was written to where it was read last."""
+
+    key: str
+    writer: int | None
+    """The column of the step that wrote it; None where no step did."""
+    readers: tuple[int, ...]
+    """The columns of the steps that read it."""
+    passed: tuple[int, ...]
+    """The columns of steps that may use it, as a step within or around them has read it."""
+    kin: tuple[int, ...]
+    """The rows of the keys that it was made from, and that were made from it."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The columns of all steps that had to do with it."""
+        return (*(() if self.writer is None else (self.writer,)), *self.readers, *self.passed)
+
+
+class Weave(NamedTuple):
+    """Which key went into which step, and which came out: a row a key, a column a step, in the order of time."""
+
+    columns: tuple[Column, ...]
+    lives: tuple[Life, ...]
+    left_out: int
+    """How many keys and steps are not shown."""
+
+
+_LIVES: Final = 120
+_COLUMNS: Final = 60
+
+
+def weave(run: Description) -> Weave:
+    """Lay the lineage of a run out.
+
+    Args:
+        run: The run.
+    """
+    steps = [one for one in run.steps if one.reads or one.writes]
+    # By their end: a step around others writes what came of them.
+    steps.sort(key=lambda one: (one.ended is None, one.ended or one.started))
+    groups = [tuple(group) for _, group in groupby(steps, key=_alike)]
+    keys = [row.key for row in (*run.inputs, *run.values)]
+    shown, columns = keys[:_LIVES], groups[:_COLUMNS]
+    writers = {key: at for at, group in enumerate(columns) for one in group for key in one.writes}
+    reads = [{key for one in group for key in one.reads} for group in columns]
+    passed = [_passed(group, steps) - reads[at] for at, group in enumerate(columns)]
+    lives = [
+        Life(
+            key,
+            writers.get(key),
+            tuple(at for at, column in enumerate(reads) if key in column),
+            tuple(at for at, column in enumerate(passed) if key in column),
+            kin,
+        )
+        for key, kin in zip(shown, _kin(shown, steps), strict=True)
+    ]
+    rows = [[row for row, life in enumerate(lives) if at in life.steps] or [0] for at in range(len(columns))]
+    drawn = [Column(_label(group), min(row), max(row)) for group, row in zip(columns, rows, strict=True)]
+    return Weave(tuple(drawn), tuple(lives), len(groups) - len(columns) + len(keys) - len(shown))
+
+
+def _kin(keys: Sequence[str], steps: Sequence[StepAttempt]) -> Iterator[tuple[int, ...]]:
+    graph = Lineage(
+        tuple((key, one.name) for one in steps for key in one.reads),
+        tuple((one.name, key) for one in steps for key in one.writes),
+    )
+    for key in keys:
+        kin = graph.sources(key) | graph.results(key)
+        yield tuple(row for row, other in enumerate(keys) if other in kin)
+
+
+def _alike(one: StepAttempt) -> tuple[str, frozenset[str], tuple[str, ...]]:
+    """Return what steps have in common that are shown as one: all but a number, and the order of reading."""
+    return _unnumbered(one.name), frozenset(one.reads), one.writes
+
+
+def _label(group: Sequence[StepAttempt]) -> str:
+    first, last = group[0].name, group[-1].name
+    return first if first == last else f"{first}…{last.removeprefix(_unnumbered(first))}"
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"\d+$", "", name)
+
+
+def _passed(own: Sequence[StepAttempt], steps: Sequence[StepAttempt]) -> set[str]:
+    """Return what the steps within and around some have read, where those write."""
+    writers = [one for one in own if one.writes]
+    wrote = {key for one in writers for key in one.writes}
+    near = [other for other in steps if any(_is_within(other.name, one.name) for one in writers)]
+    return {key for other in near for key in other.reads} - wrote
+
+
+def _is_within(one: str, other: str) -> bool:
+    return one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def spark(curve: Curve, width: float, height: float) -> str:
+    """Return a curve as the path of an SVG, from left to right and from bottom to top of a box.
+
+    Args:
+        curve: The curve.
+        width: Of the box.
+        height: Of the box.
+    """
+    if curve.least is None or curve.most is None:
+        return ""
+    left, right = min(curve.x), max(curve.x)
+    low, high = curve.least.y, curve.most.y
+    parts = []
+    is_open = False
+    for x, y in ((curve.x[at], curve.y[at]) for at in thin(curve.x, curve.y, round(width))):
+        if y is not None:
+            across, up = _share(x, left, right) * width, height - _share(y, low, high) * height
+            parts.append(f"{'L' if is_open else 'M'}{across:.1f} {up:.1f}")
+        is_open = y is not None
+    return "".join(parts)
+
+
+def _share(value: float, low: float, high: float) -> float:
+    # By halves, as the whole may be more than a float holds.
+    width = high / 2 - low / 2
+    return (value / 2 - low / 2) / width if width else 0.5

@@ -1,0 +1,265 @@
+"""A run as one HTML page, which opens offline and needs nothing beside it.
+
+What a run holds is data on it, never markup or script: texts are escaped where they stand, the curves are JSON, and a
+Content-Security-Policy allows the two scripts of the page by their digests, and nothing from elsewhere.
+"""
+
+import base64
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from .artifacts import Artifact, ArtifactLog
+from .charts import charts
+from .drawings import Timeline, Weave, timeline, took, weave
+from .export import Description, ValueRow, as_json, describe
+from .plots import FONT
+from .provenance import EarlyRead
+from .runs import Run, diff_runs
+from .text import MASK, printable, short
+
+__all__ = ["write_report"]
+
+
+def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Sequence[Run[Any]] = ()) -> None:
+    """Write a run as one HTML page.
+
+    Args:
+        run: The run, as `load_run` gives it.
+        path: The file to write; one that is there is written over.
+        beside: Other runs, to compare it with.
+
+    Raises:
+        ModuleNotFoundError: Jinja2 or plotly is not installed; both come with the extra `report`.
+        OSError: The file cannot be written.
+    """
+    Path(path).write_bytes(_page([run, *beside]).encode())
+
+
+def _page(runs: Sequence[Run[Any]]) -> str:
+    # Here, since the command does without it for anything else.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("crystallize", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Whatever prints: what a run holds may be there to turn the direction of reading.
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    environment.filters |= {"took": took, "number": _number, "size": _size}
+
+    def _lines(text: str) -> Markup:
+        return Markup("\n").join(map(printable, text.splitlines()))
+
+    environment.filters |= {"told": _told, "type": _last_name, "matrix": _matrix, "lines": _lines}
+    found = list(charts(runs))
+    names = _names(runs)
+    script, plotly = _own("page.js"), _plotly()
+    return environment.get_template("page.html").render(
+        runs=[_Shown.of(name, run) for name, run in zip(names, runs, strict=True)],
+        charts=found,
+        differences=[diff_runs(runs[0], other) for other in runs[1:]],
+        policy=_policy(plotly, script),
+        style=Markup(_own("page.css").replace("FONT", FONT)),
+        script=Markup(script),
+        plotly=Markup(plotly),
+        data=Markup(_json([chart.as_data(names) for chart in found])),
+        version=version("crystallize-context"),
+    )
+
+
+def _names(runs: Sequence[Run[Any]]) -> list[str]:
+    """Return the names of runs, or, where two have the same, their files."""
+    names = [printable(run.name) for run in runs]
+    return names if len(set(names)) == len(names) else [printable(str(run.path)) for run in runs]
+
+
+def _own(name: str) -> str:
+    return (files("crystallize") / "page" / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+
+
+def _policy(*scripts: str) -> str:
+    """Return a Content-Security-Policy that allows scripts by their digests; plotly sets styles from its script."""
+    digests = (base64.b64encode(sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _json(value: object) -> str:
+    """Return JSON that ends no script, and in which nothing is markup."""
+    text = as_json(value).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+class _File(NamedTuple):
+    """An artifact, with what of it can be shown."""
+
+    name: str
+    size: int
+    step: str | None
+    picture: str | None
+    """The picture that it is, as a data URL."""
+    lines: tuple[str, ...]
+    """The first lines of the text that it is."""
+    note: str
+    """What is to be said of what is shown, or why nothing is."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a page shows of one run."""
+
+    name: str
+    run: Description
+    timeline: Timeline
+    lineage: Weave
+    files: tuple[_File, ...]
+    unread: tuple[str, ...]
+    """The inputs that no step has read."""
+    unwritten: dict[str, tuple[str, ...]]
+    """The keys that are declared and not written, each with the steps that looked for it."""
+    early: tuple[EarlyRead, ...]
+    last_seen: float
+    """How long it took to the last thing that is known of it, in seconds."""
+
+    @classmethod
+    def of(cls, name: str, run: Run[Any]) -> "_Shown":
+        """Gather it."""
+        facts = describe(run)
+        steps = (*facts.steps, *facts.dead_attempts)
+        looked = {key: tuple(one.name for one in steps if key in one.absent) for key in run.unwritten}
+        seen = [one.ended or one.started for one in steps] + [one.ended or one.started for one in facts.sessions]
+        return cls(
+            name=name,
+            run=facts,
+            timeline=timeline(facts),
+            lineage=weave(facts),
+            files=tuple(_files(run.artifacts)),
+            unread=run.provenance.unread_inputs,
+            unwritten=looked,
+            early=run.provenance.early_reads,
+            last_seen=max((max(seen) - facts.started).total_seconds(), 0),
+        )
+
+
+_PICTURES: Final = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"<svg": "image/svg+xml",
+    b"<?xml": "image/svg+xml",
+}
+"""How the pictures begin that any browser shows."""
+_ALL_PICTURES: Final = 20_000_000
+"""Bytes of pictures in a page, at the most."""
+_TEXT: Final = 4000
+"""Characters of a text that are shown, at the most."""
+
+
+def _files(artifacts: ArtifactLog) -> Iterator[_File]:
+    left = _ALL_PICTURES
+    for one in artifacts:
+        kind, size = _kind(one), len(one.data)
+        picture: str | None = None
+        lines: tuple[str, ...] = ()
+        if kind is not None and size <= left:
+            left -= size
+            picture, note = f"data:{kind};base64,{base64.b64encode(one.data).decode()}", ""
+        elif kind is not None:
+            note = "A picture that is too large to be shown here."
+        elif text := _text(one.data):
+            lines = tuple(text.splitlines())
+            note = "Text" if len(text.encode()) == size else "The beginning of the text"
+        else:
+            note = "Neither a picture nor a text." if size else "It is empty."
+        yield _File(one.name, size, one.step, picture, lines, note)
+
+
+def _kind(artifact: Artifact) -> str | None:
+    """Return the media type of a picture; None for anything else."""
+    if artifact.data[:4] == b"RIFF" and artifact.data[8:12] == b"WEBP":
+        return "image/webp"
+    kind = next((kind for start, kind in _PICTURES.items() if artifact.data.startswith(start)), None)
+    return kind if kind != "image/svg+xml" or b"<svg" in artifact.data[:1000] else None
+
+
+def _text(data: bytes) -> str:
+    """Return the beginning of a text; nothing of what is none."""
+    try:
+        # One character more, of which the bytes may be cut.
+        text = data[: 4 * _TEXT].decode(errors="strict" if len(data) <= 4 * _TEXT else "ignore")
+    except UnicodeDecodeError:
+        return ""
+    return "" if "\0" in text else text[:_TEXT]
+
+
+def _told(row: ValueRow) -> str:
+    """Return the value of a key in short, or why it is not there."""
+    return {None: _value(row.value), "secret": MASK, "not restorable": "not in the file"}[row.missing]
+
+
+def _last_name(name: str) -> str:
+    """Return the name of a type without that of its module."""
+    return name.rpartition(".")[2]
+
+
+def _value(value: Any) -> str:
+    """Return a value in short, of an array its type and shape."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{_TIMES.join(map(str, value.shape)) or 'one'} of {value.dtype}"
+    if isinstance(value, list) and any(hasattr(one, "dtype") for one in value):
+        more = ", …" if len(value) > _ITEMS else ""
+        return f"[{', '.join(map(_value, value[:_ITEMS]))}{more}]"
+    return short(value)
+
+
+_ITEMS: Final = 4
+_TIMES: Final = " \N{MULTIPLICATION SIGN} "
+
+
+def _matrix(value: Any) -> list[list[str]] | None:
+    """Return the cells of a small array of two dimensions; None for anything else."""
+    if getattr(value, "ndim", None) != 2 or not 0 < max(value.shape) <= _SIDE:
+        return None
+    return [[_number(one) if isinstance(one, float) else short(one) for one in row] for row in value.tolist()]
+
+
+_SIDE: Final = 16
+"""Rows and columns of an array that is shown whole, at the most."""
+
+
+def _number(value: float | None) -> str:
+    """Return a number as text: of four digits, or whole."""
+    if value is None:
+        return "\N{EN DASH}"
+    text = f"{value:,.0f}" if value == round(value) and abs(value) < _WHOLE else f"{value:#.4g}"
+    return text.removesuffix(".").replace("-", "\N{MINUS SIGN}")
+
+
+_WHOLE: Final = 1e9
+
+
+def _size(size: int) -> str:
+    for unit, one in (("MB", 1e6), ("kB", 1e3)):
+        if size >= one:
+            return f"{size / one:.3g} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,301 @@
+"""The page of a run in a browser; run by `make test-page` alone."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from crystallize import FrozenContext, Journal, load_run
+from crystallize.plots import plot
+from crystallize.report import write_report
+from tests.report_runs import HOSTILE, hostile, made, resumed
+
+CHROMIUM = shutil.which("chromium") or "chromium"
+ALONE = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+"""Chromium as root, which asks nobody for anything."""
+
+READY = "html[data-ready]"
+DRAWN = ".canvas .main-svg .trace"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=ALONE) as found:
+        yield found
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open pages; when the test ends, none of them has complained, or asked for anything."""
+    complaints: list[str] = []
+    contexts = []
+
+    def asked(url: str) -> None:
+        if not url.startswith(("file:", "data:")):
+            complaints.append(f"asked for {url}")
+
+    def open_page(path: Path, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: asked(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector(READY, state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [] == complaints
+
+
+def page_of(path: Path, *beside: Path) -> Path:
+    page = path.with_suffix(".html")
+    write_report(load_run(path), page, beside=[load_run(one) for one in beside])
+    return page
+
+
+def drawn(page: Page) -> None:
+    """Wait until the first curves are there."""
+    page.locator(".canvas").first.scroll_into_view_if_needed()
+    page.wait_for_selector(DRAWN, state="attached")
+
+
+def curves_of(page: Page) -> list[dict[str, Any]]:
+    """Return what plotly has drawn of the first metric."""
+    found: list[dict[str, Any]] = page.evaluate(
+        "document.querySelector('.canvas')._fullData.map(one => "
+        "({name: one.name, visible: one.visible, colour: one.line?.color, dash: one.line?.dash, x: [...one.x]}))"
+    )
+    return found
+
+
+def scales_of(page: Page) -> Any:
+    layout = "document.querySelector('.canvas')._fullLayout"
+    return page.evaluate(f"[{layout}.xaxis.type, {layout}.yaxis.type]")
+
+
+def hover(page: Page) -> str:
+    """Point at the middle of the first plot, and return what it says."""
+    page.evaluate("document.querySelector('.canvas').scrollIntoView({block: 'center'})")
+    box = page.locator(".canvas .nsewdrag").first.bounding_box()
+    assert box is not None
+    labels = page.locator(".hoverlayer text")
+    for more in range(100):
+        # Again, as plotly listens a moment after it has drawn.
+        page.mouse.move(box["x"] + box["width"] / 2 + more % 3, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(100)
+        if labels.count():
+            break
+    return "\n".join(labels.all_text_contents())
+
+
+def test_curve_is_hovered(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Pointing at a curve tells the values there, of each curve by its name."""
+    page = opened(page_of(made(tmp_path)))
+    drawn(page)
+    told = hover(page)
+
+    assert "epoch" in told
+    assert "train : 0.0" in told
+    assert "val : 0.0" in told
+
+
+def test_other_axis_and_scale(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Another axis and a logarithmic scale can be chosen."""
+    page = opened(page_of(made(tmp_path)))
+    drawn(page)
+    assert list(range(20)) == curves_of(page)[0]["x"]
+
+    page.locator(".over").first.select_option(label="position")
+    page.locator(".log-y").first.check()
+
+    assert list(range(0, 40, 2)) == curves_of(page)[0]["x"]
+    layout = page.evaluate(
+        "(({xaxis, yaxis}) => [xaxis.type, yaxis.type])(document.querySelector('.canvas')._fullLayout)"
+    )
+    assert ["linear", "log"] == layout
+    page.locator(".log-x").first.check()
+    assert "log" == page.evaluate("document.querySelector('.canvas')._fullLayout.xaxis.type")
+
+
+def test_curve_is_hidden(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """A curve is hidden and shown again by its name in the legend, by keyboard too."""
+    page = opened(page_of(made(tmp_path)))
+    drawn(page)
+    button = page.get_by_role("button", name="train")
+
+    button.press("Enter")
+    assert [False, True] == [one["visible"] for one in curves_of(page)]
+    assert "false" == button.get_attribute("aria-pressed")
+    button.press("Space")
+    assert [True, True] == [one["visible"] for one in curves_of(page)]
+
+
+def test_runs_are_compared(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Runs beside one another are in one plot: a colour for each part, a dash for each run."""
+    page = opened(page_of(made(tmp_path), made(tmp_path, lr=0.05)))
+    drawn(page)
+    found = {one["name"]: (one["colour"], one["dash"]) for one in curves_of(page)}
+
+    assert ["digits-0001, train", "digits-0001, val", "digits-0002, train", "digits-0002, val"] == list(found)
+    assert ["solid", "solid", "dash", "dash"] == [dash for _, dash in found.values()]
+    assert found["digits-0001, train"][0] == found["digits-0002, train"][0] != found["digits-0001, val"][0]
+    assert "digits-0002, val" in hover(page)
+    page.get_by_role("link", name="Differences").click()
+    assert page.get_by_text("0.05", exact=True).first.is_visible()
+
+
+@pytest.mark.parametrize("how", ["pointer", "keyboard"])
+def test_key_of_the_lineage(tmp_path: Path, opened: Callable[..., Page], how: str) -> None:
+    """A key that is pointed at, or focused, shows its type, its value, who wrote and who read it, until Escape."""
+    page = opened(page_of(made(tmp_path)))
+    key = page.get_by_role("button", name="lr")
+    if how == "pointer":
+        key.hover()
+    else:
+        page.get_by_role("region", name="Drawing of the lineage").focus()
+        page.keyboard.press("Tab")
+    card = page.locator(".card:visible")
+
+    assert ["lr float", "0.1", "written by nobody: an input read by fit"] == [
+        " ".join(text.split()) for text in card.locator("p, dl").all_inner_texts()
+    ]
+    assert "true" == key.get_attribute("aria-expanded")
+    page.keyboard.press("Escape")
+    assert 0 == card.count()
+
+
+def test_key_of_the_lineage_by_enter(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Enter hides what a focused key shows, and shows it again; leaving it hides it."""
+    page = opened(page_of(made(tmp_path)))
+    key = page.get_by_role("button", name="accuracy")
+    key.focus()
+
+    for shown in (0, 1):
+        key.press("Enter")
+        assert shown == page.locator(".card:visible").count()
+    page.keyboard.press("Tab")
+    assert 0 == page.locator(".card:visible").count()
+
+
+def test_hostile_names_are_inert(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Names that are markup, script, templates or formulas are shown as they are, and do nothing."""
+    page = opened(page_of(hostile(tmp_path)))
+    for canvas in page.locator(".canvas").all():
+        canvas.scroll_into_view_if_needed()
+        canvas.locator(".main-svg .trace").first.wait_for(state="attached")
+    told = hover(page)
+
+    assert page.evaluate("window.hacked === undefined && Object.prototype.x === undefined && ({}).name === undefined")
+    assert ["RUN", "hostile-0001"] == [page.locator(".kind").inner_text().upper(), page.locator("h1").inner_text()]
+    assert set(HOSTILE) <= {one.inner_text() for one in page.locator(".outcomes .metric").all()}
+    assert HOSTILE[0] in page.locator(".canvas").first.text_content() or HOSTILE[0] in told or "n " in told
+    assert 2 == page.locator("script:not([type])").count()
+    assert 0 == page.locator("main b:not(.ticks b), main a, .canvas a").count()
+
+
+def test_names_in_a_plot(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """In the plot too, what a tag says is shown as it is."""
+    names = ["<b>bold</b>", "%{x}", "<a href='x'>y</a>", "&lt;", "$x^2$"]
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        for name in names:
+            for n in range(9):
+                ctx.record("loss", n, tags={"<i>n</i>": n, "name": name})
+    page = opened(page_of(journal.path))
+    drawn(page)
+    told = hover(page)
+
+    assert [] == [name for name in names if f"{name} : " not in told]
+    assert "<i>n</i> 4" in told
+    assert "<i>n</i>" == page.locator(".canvas .xtitle").first.text_content()
+
+
+def test_long_series(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """A long series is thinned, and beneath the plot it says so."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        for n in range(20_000):
+            ctx.record("loss", 9.0 if n == 777 else n % 7 / 7)
+    page = opened(page_of(journal.path))
+    drawn(page)
+
+    assert "of 20,000 points" in page.locator(".thinned").inner_text()
+    assert page.evaluate("Math.max(...document.querySelector('.canvas')._fullData[0].y)") == 9
+
+
+def test_dark(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """The page, its plots too, is dark where that is preferred, and turns when the preference does."""
+    page = opened(page_of(made(tmp_path)), color_scheme="dark")
+    drawn(page)
+    dark = curves_of(page)[0]["colour"]
+    assert "rgb(21, 24, 28)" == page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    page.emulate_media(color_scheme="light")
+    while dark == curves_of(page)[0]["colour"]:
+        page.wait_for_timeout(50)
+    assert "rgb(255, 255, 255)" == page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def test_print(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """On paper all is drawn, open and light, and afterwards as it was."""
+    page = opened(page_of(made(tmp_path)), color_scheme="dark", viewport={"width": 1400, "height": 300})
+
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert 0 == page.locator("details:not([open])").count()
+    assert page.locator(DRAWN).count() > 0
+    assert "#0067a5" == curves_of(page)[0]["colour"]
+    assert "rgb(255, 255, 255)" == page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() > 0
+    assert "#6cb6ee" == curves_of(page)[0]["colour"]
+
+
+def compared(folder: Path) -> tuple[Path, Path]:
+    return made(folder), made(folder, lr=0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("make", [compared, resumed, hostile], ids=lambda make: make.__name__)
+def test_accessible(
+    tmp_path: Path, opened: Callable[..., Page], make: Callable[[Path], Any], width: int, scheme: str
+) -> None:
+    """axe-core finds nothing serious, closed or open, and nothing is wider than the window."""
+    runs = make(tmp_path)
+    page = opened(
+        page_of(*(runs if isinstance(runs, tuple) else (runs,))),
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
+    )
+    drawn(page)
+    for _ in range(2):
+        found = Axe().run(page).response["violations"]
+        assert [] == [
+            (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+        ]
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert width == page.evaluate("document.documentElement.scrollWidth")
+
+
+def test_figure_of_a_notebook(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """The figure of a series can be shown by plotly itself."""
+    path = tmp_path / "figure.html"
+    figure = plot(load_run(made(tmp_path)).metrics.series("loss"))
+    path.write_text(f"<html data-ready>{figure.to_html()}</html>", encoding="utf-8")
+    page = opened(path)
+    page.wait_for_selector(".main-svg .trace", state="attached")
+
+    assert ["train", "val"] == page.locator(".legendtext").all_text_contents()
