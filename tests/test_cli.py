@@ -646,7 +646,7 @@ def test_exports_tables_of_points(
 
 def test_exports_without_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow the command says what to install."""
-    for name in ("frames", "tables", "columns"):
+    for name in ("frames", "layouts", "columns"):
         monkeypatch.setattr(f"crystallize.{name}.pa", Extra("pyarrow", "arrow"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 

@@ -766,6 +766,16 @@ def test_stream_of_a_run_that_is_resumed(tmp_path: Path, monkeypatch: pytest.Mon
     assert [1] == to_reader(journal.path).read_all()["value"].to_pylist()
 
 
+def test_stream_of_a_long_series(tmp_path: Path) -> None:
+    """A batch of a stream may have more points than a block."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        for at in range(BLOCK + 3):
+            ctx.record("seen", at)
+
+    assert [*range(BLOCK + 3)] == to_reader(journal.path).read_all()["value"].to_pylist()
+
+
 def test_stream_that_is_left(tmp_path: Path) -> None:
     """A stream that nobody reads to its end lets the run go."""
     with Journal.start(tmp_path, "run") as journal:

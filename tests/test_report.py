@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run, report
+from crystallize import FrozenContext, Journal, Metric, MetricSchema, MissingExtraError, load_run, report
+from crystallize.extras import Extra
 from crystallize.report import write_report
 
 from .report_runs import HOSTILE, TURNED, died_in_a_step, hostile, made, picture, resumed
@@ -414,9 +415,10 @@ def test_names_its_origin(tmp_path: Path) -> None:
 
 def test_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what the page is made with, that is an error, and nothing is written."""
+    monkeypatch.setattr("crystallize.report.jinja2", Extra("jinja2", "report"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     path = made(tmp_path)
 
-    with pytest.raises(ModuleNotFoundError, match="jinja2"):
+    with pytest.raises(MissingExtraError, match=r"jinja2.*crystallize-context\[report\]"):
         write_report(load_run(path), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()

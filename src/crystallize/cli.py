@@ -262,11 +262,7 @@ def _export(folder: Path, name: str, format: Literal["json"] | _Format, what: _W
 def _report(folder: Path, names: Sequence[str], output: Path | None, in_json: bool) -> int:
     runs = [_load(_find(folder, name)) for name in names]
     where = _fit_to_write(output if output is not None else Path(f"{runs[0].name}.html"))
-    try:
-        write_report(runs[0], where, beside=runs[1:])
-    except ModuleNotFoundError as missing:
-        reason = f"the page needs {missing.name}, which is not installed"
-        raise JournalError(str(where), reason, "pip install 'crystallize-context[report]'") from missing
+    write_report(runs[0], where, beside=runs[1:])
     if in_json:
         _put([as_json({"page": str(where), "runs": [run.name for run in runs]}), b"\n"])
     else:

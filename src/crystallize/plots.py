@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .curves import Curves, alone, curves, notes, points_of
 from .errors import NoAxisError
+from .extras import Extra
 from .metrics import Series
 from .text import nearest, printable
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+    from plotly import graph_objects
+else:
+    graph_objects = Extra("plotly.graph_objects", "report")
 
 __all__ = ["COLOURS", "DASHES", "FONT", "escaped", "mode", "plot"]
 
@@ -19,7 +22,7 @@ COLOURS: Final = ("#0067a5", "#c8500a", "#00795b", "#a1468e", "#7a6400", "#3f3f9
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -> "Figure":
+def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -> "graph_objects.Figure":
     """Draw a series with plotly, a curve for each of its tags' values.
 
     What is too long is thinned, without losing the least and the most of any column of pixels; the plot says so. What
@@ -36,18 +39,15 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
 
     Raises:
         NoAxisError: There is no such axis.
-        ModuleNotFoundError: plotly is not installed.
+        MissingExtraError: plotly is not installed.
     """
-    # Here, as the page is made without it.
-    from plotly.graph_objects import Figure
-
     points = points_of(series)
     if x is not None and x not in points.axes:
         raise NoAxisError(series.name, x, nearest(x, points.axes), points.axes)
     drawn = curves(points, x)
     metric = series.metric
     title, unit = (series.name, metric.unit) if metric is not None else (series.name, None)
-    return Figure(list(_traces(drawn)), _layout(title, unit, drawn, log=log))
+    return graph_objects.Figure(list(_traces(drawn)), _layout(title, unit, drawn, log=log))
 
 
 def _traces(drawn: Curves) -> Iterator[dict[str, Any]]:

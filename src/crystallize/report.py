@@ -12,16 +12,24 @@ from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .artifacts import Artifact, ArtifactLog
 from .charts import charts
 from .drawings import Timeline, Weave, timeline, took, weave
 from .export import Description, ValueRow, as_json, describe
+from .extras import Extra
 from .plots import FONT
 from .provenance import EarlyRead
 from .runs import Run, diff_runs
 from .text import MASK, printable, short
+
+if TYPE_CHECKING:
+    import jinja2
+    import markupsafe
+    import plotly
+else:
+    jinja2, markupsafe, plotly = (Extra(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
 
 __all__ = ["write_report"]
 
@@ -35,21 +43,17 @@ def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Sequenc
         beside: Other runs, to compare it with.
 
     Raises:
-        ModuleNotFoundError: Jinja2 or plotly is not installed; both come with the extra `report`.
+        MissingExtraError: Jinja2 or plotly is not installed.
         OSError: The file cannot be written.
     """
     Path(path).write_bytes(_page([run, *beside]).encode())
 
 
 def _page(runs: Sequence[Run[Any]]) -> str:
-    # Here, since the command does without it for anything else.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("crystallize", "page"),
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("crystallize", "page"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         # Whatever prints: what a run holds may be there to turn the direction of reading.
@@ -57,22 +61,22 @@ def _page(runs: Sequence[Run[Any]]) -> str:
     )
     environment.filters |= {"took": took, "number": _number, "size": _size}
 
-    def _lines(text: str) -> Markup:
-        return Markup("\n").join(map(printable, text.splitlines()))
+    def _lines(text: str) -> "markupsafe.Markup":
+        return markupsafe.Markup("\n").join(map(printable, text.splitlines()))
 
     environment.filters |= {"told": _told, "type": _last_name, "matrix": _matrix, "lines": _lines}
     found = list(charts(runs))
     names = _names(runs)
-    script, plotly = _own("page.js"), _plotly()
+    script, library = _own("page.js"), _plotly()
     return environment.get_template("page.html").render(
         runs=[_Shown.of(name, run) for name, run in zip(names, runs, strict=True)],
         charts=found,
         differences=[diff_runs(runs[0], other) for other in runs[1:]],
-        policy=_policy(plotly, script),
-        style=Markup(_own("page.css").replace("FONT", FONT)),
-        script=Markup(script),
-        plotly=Markup(plotly),
-        data=Markup(_json([chart.as_data(names) for chart in found])),
+        policy=_policy(library, script),
+        style=markupsafe.Markup(_own("page.css").replace("FONT", FONT)),
+        script=markupsafe.Markup(script),
+        plotly=markupsafe.Markup(library),
+        data=markupsafe.Markup(_json([chart.as_data(names) for chart in found])),
         version=version("crystallize-context"),
     )
 
@@ -88,7 +92,7 @@ def _own(name: str) -> str:
 
 
 def _plotly() -> str:
-    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    return (files(plotly.__name__) / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def _policy(*scripts: str) -> str:
