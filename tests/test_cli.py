@@ -29,7 +29,7 @@ from crystallize.extras import Extra
 DOCS = Path(__file__).parents[1] / "docs/command.md"
 # As in a pipe, whatever the terminal of whoever runs the tests is.
 PLAIN: dict[str, str | None] = {"FORCE_COLOR": None, "TTY_COMPATIBLE": None, "CRYSTALLIZE_RUNS": None}
-SUBCOMMANDS = ("runs", "show", "diff", "export", "verify")
+SUBCOMMANDS = ("runs", "show", "diff", "export", "report", "verify")
 
 
 class Opaque:
@@ -818,6 +818,33 @@ def test_reads_beside_the_writer(tmp_path: Path) -> None:
         ctx.record("loss", 0.5)
 
 
+# Write a page
+
+
+def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is written as a page, by default under its name where one is, and beside others if they are named."""
+    monkeypatch.chdir(tmp_path)
+    one, other = made(tmp_path), made(tmp_path, lr=0.2)
+
+    assert "wrote digits-0001.html\n" == printed("report", one)
+    assert "wrote both.html\n" == printed("report", one, other, "-o", "both.html")
+    assert "digits-0002" not in (tmp_path / "digits-0001.html").read_text(encoding="utf-8")
+    assert "digits-0002" in (tmp_path / "both.html").read_text(encoding="utf-8")
+    document = document_of("report", one, other, "-o", "both.html")
+    assert {"page": "both.html", "runs": ["digits-0001", "digits-0002"]} == document
+
+
+def test_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the way of a page is told in a line: no such folder, the file of a run, no Jinja2."""
+    path = made(tmp_path)
+
+    assert "No such file or directory" in complaint("report", path, "-o", tmp_path / "none" / "run.html")
+    assert "this is the file of a run, and would be overwritten" in complaint("report", path, "-o", path)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    line = complaint("report", path, "-o", tmp_path / "run.html")
+    assert line.endswith("needs jinja2, which is not installed; pip install 'crystallize-context[report]'")
+
+
 # The page about it
 
 
@@ -835,6 +862,7 @@ def test_page_names_all(tmp_path: Path) -> None:
         document_of("show", path),
         document_of("diff", path, made(tmp_path), status=1),
         document_of("export", path),
+        document_of("report", path, "-o", tmp_path / "run.html"),
         document_of("verify", path),
     ]
     options = {found for one in SUBCOMMANDS for found in re.findall(r"--[a-z]+", printed(one, "--help"))}

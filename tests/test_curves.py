@@ -77,6 +77,13 @@ def test_thinned_on_a_logarithmic_axis() -> None:
     assert 4.0 not in {one - 1 for one in (x[at] for at in thin([one - 1 for one in x], y, 10))}
 
 
+def test_thinned_in_clusters() -> None:
+    """Columns in which no point stands take nothing."""
+    x = [0.0] * 50 + [100.0] * 50
+
+    assert [0, 49, 50, 99] == thin(x, [float(at) for at in range(100)], 10)
+
+
 def test_thinned_out_of_order() -> None:
     """Points that do not stand in the order of the axis are thinned as others are, and stay in their order."""
     x = [float(at % 100) for at in range(1000)]

@@ -243,6 +243,12 @@ def test_page_tells_the_mistakes(page: str) -> None:
     assert expected == page.partition("What goes wrong\n\n")[2].partition("\nThe run is in ")[0]
 
 
+def test_page_of_the_run(page: str, tmp_path: Path) -> None:
+    """In the end there is a page of the run, and where it is is printed."""
+    assert page.endswith("\nThe run is in runs/digits-0001.db\nIts page is runs/digits-0001.html\n")
+    assert "<title>digits-0001</title>" in (tmp_path / "runs/digits-0001.html").read_text(encoding="utf-8")
+
+
 def test_mistakes_change_nothing(digits: ModuleType, ctx: FrozenContext[Any]) -> None:
     """After a mistake the context holds what it held."""
     before, accuracy = ctx.metrics.as_dict(), ctx["accuracy"]

@@ -84,6 +84,7 @@ def page_of(path: Path, *beside: Path) -> Page:
 class Measured(MetricSchema):
     loss = Metric(float, unit="nats", goal="minimize", description="Cross entropy.")
     steps = Metric(int)
+    norm = Metric(float)
     note = Metric(str)
 
 
@@ -109,6 +110,8 @@ def test_what_one_asks_first(tmp_path: Path) -> None:
             for value in (3.0, 0.25, 1234567.0, -0.00012345):
                 fit.record(Measured.loss, value)
             fit.record(Measured.steps, 12000)
+            fit.record(Measured.norm, 1.0)
+            fit.record(Measured.norm, float("nan"))
             fit.record(Measured.note, "warm")
     text = page_of(journal.path).text
 
@@ -117,6 +120,7 @@ def test_what_one_asks_first(tmp_path: Path) -> None:
     assert "Steps finished\n1 of 1" in text
     assert "loss nats ↓ minimize -0.0001234 position 3 -0.0001234" in text
     assert "steps no goal - 12,000" in text
+    assert "norm no goal - -" in text
     assert "note 1 point without a finite number; the last: 'warm'" in text
     assert text.index("Outcome\n") < text.index("Steps\nStep")
     assert "Cross entropy." in text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from crystallize import FrozenContext, LoggingContext
-from crystallize.text import MASK, nearest, short, type_name
+from crystallize.text import MASK, nearest, printable, short, type_name
 
 MANY = 50_000_000
 
@@ -184,3 +184,18 @@ def test_mask_shows_nothing() -> None:
     """What stands for a secret says nothing about it, not even its length."""
     assert {"*"} == set(MASK)
     assert f"{MASK}" in short(SecretStr("a"))
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        ("loss", "loss"),
+        ("ünï שלום", "ünï שלום"),
+        ("\\x1b[31m\\n", "\x1b[31m\n"),
+        ("\\u202egnp", "\u202egnp"),
+        ("\\ud800", "\ud800"),
+    ],
+)
+def test_visible(expected: str, text: str) -> None:
+    """What moves a cursor, changes a colour or turns the direction of reading is shown by its code."""
+    assert expected == printable(text)

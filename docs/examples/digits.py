@@ -1,8 +1,8 @@
 """A model learns to read handwritten digits, and the context that its steps share tells what happened.
 
 Read it from top to bottom: what the run holds and measures, the steps, the run, and what it has to say. The run is
-kept in a file in `runs`; with `--resume` the newest one there goes on where it was when its process died. One step
-runs on several processes at once; with `--dask` these are the workers of a Dask cluster.
+kept in a file in `runs`, with a page beside it; with `--resume` the newest one there goes on where it was when its
+process died. One step runs on several processes at once; with `--dask` these are the workers of a Dask cluster.
 """
 
 from argparse import ArgumentParser
@@ -36,7 +36,9 @@ from crystallize import (
     Series,
     Shared,
     fan_out,
+    load_run,
 )
+from crystallize.report import write_report
 from crystallize.runs import find_run
 
 # What the run holds: each key with its type. Whatever is written is checked against it, at the line that writes
@@ -359,7 +361,9 @@ def main() -> None:
         ctx = run(journal, inputs, executor)
     show(ctx, console)
     go_wrong(ctx, console)
-    console.print(f"\nThe run is in {journal.path}")
+    page = journal.path.with_suffix(".html")
+    write_report(load_run(journal.path), page)
+    console.print(f"\nThe run is in {journal.path}\nIts page is {page}", soft_wrap=True)
 
 
 if __name__ == "__main__":

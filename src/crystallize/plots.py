@@ -10,9 +10,9 @@ from .metrics import Series
 from .text import nearest, printable
 
 if TYPE_CHECKING:
-    from plotly import graph_objects
+    import plotly.graph_objects
 else:
-    graph_objects = Extra("plotly.graph_objects", "report")
+    plotly = Extra("plotly", "report")
 
 __all__ = ["COLOURS", "DASHES", "FONT", "escaped", "mode", "plot"]
 
@@ -22,7 +22,7 @@ COLOURS: Final = ("#0067a5", "#c8500a", "#00795b", "#a1468e", "#7a6400", "#3f3f9
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -> "graph_objects.Figure":
+def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -> "plotly.graph_objects.Figure":
     """Draw a series with plotly, a curve for each of its tags' values.
 
     What is too long is thinned, without losing the least and the most of any column of pixels; the plot says so. What
@@ -47,7 +47,7 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
     drawn = curves(points, x)
     metric = series.metric
     title, unit = (series.name, metric.unit) if metric is not None else (series.name, None)
-    return graph_objects.Figure(list(_traces(drawn)), _layout(title, unit, drawn, log=log))
+    return plotly.graph_objects.Figure(list(_traces(drawn)), _layout(title, unit, drawn, log=log))
 
 
 def _traces(drawn: Curves) -> Iterator[dict[str, Any]]:

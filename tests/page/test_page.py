@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from crystallize import FrozenContext, Journal, load_run
@@ -21,6 +21,7 @@ ALONE = [
 ]
 """Chromium as root, which asks nobody for anything."""
 
+AXE = files("axe_playwright_python") / "axe.min.js"
 READY = "html[data-ready]"
 DRAWN = ".canvas .main-svg .trace"
 
@@ -74,8 +75,8 @@ def drawn(page: Page) -> None:
 def curves_of(page: Page) -> list[dict[str, Any]]:
     """Return what plotly has drawn of the first metric."""
     found: list[dict[str, Any]] = page.evaluate(
-        "document.querySelector('.canvas')._fullData.map(one => "
-        "({name: one.name, visible: one.visible, colour: one.line?.color, dash: one.line?.dash, x: [...one.x]}))"
+        "document.querySelector('.canvas')._fullData.map((one) => ({name: one.name, visible: one.visible, "
+        "colour: one.line?.color, dash: one.line?.dash, x: [...(one.x ?? [])]}))"
     )
     return found
 
@@ -200,7 +201,7 @@ def test_hostile_names_are_inert(tmp_path: Path, opened: Callable[..., Page]) ->
     assert page.evaluate("window.hacked === undefined && Object.prototype.x === undefined && ({}).name === undefined")
     assert ["RUN", "hostile-0001"] == [page.locator(".kind").inner_text().upper(), page.locator("h1").inner_text()]
     assert set(HOSTILE) <= {one.inner_text() for one in page.locator(".outcomes .metric").all()}
-    assert HOSTILE[0] in page.locator(".canvas").first.text_content() or HOSTILE[0] in told or "n " in told
+    assert "n " in told
     assert 2 == page.locator("script:not([type])").count()
     assert 0 == page.locator("main b:not(.ticks b), main a, .canvas a").count()
 
@@ -281,8 +282,9 @@ def test_accessible(
         viewport={"width": width, "height": 900},
     )
     drawn(page)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
     for _ in range(2):
-        found = Axe().run(page).response["violations"]
+        found = page.evaluate("axe.run().then((found) => found.violations)")
         assert [] == [
             (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
         ]
