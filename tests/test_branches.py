@@ -1200,10 +1200,10 @@ def test_a_sink_that_fails_while_a_branch_is_merged() -> None:
     child.record("m", 1)
     child.artifacts.add("f", b"")
     delta = child.delta()
-    with pytest.raises(SinkError, match="Failing: OSError: disk full") as caught:
+    with pytest.raises(SinkError, match="Failing raised OSError: disk full") as caught:
         merge(ctx, delta)
     (note,) = caught.value.__notes__
-    assert "FailingToo: OSError: disk full" in note
+    assert "FailingToo raised OSError: disk full" in note
     assert (1, (1,), ["f"]) == (ctx["k"], ctx.metrics["m"], [one.name for one in ctx.artifacts])
     assert isinstance(sink.events[-1], BranchMerged)
     told = len(sink.events)
