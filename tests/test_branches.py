@@ -1187,17 +1187,23 @@ class Failing:
         pass
 
 
+class FailingToo(Failing):
+    """Another one."""
+
+
 def test_a_sink_that_fails_while_a_branch_is_merged() -> None:
-    """A branch is merged also where a sink fails to take note, and the other sinks hear of all of it."""
-    ctx = FrozenContext({}, sinks=[Failing(MetricRecorded), sink := MemorySink(), Failing(ArtifactAdded)])
+    """A branch is merged also where sinks fail to take note; the others hear of all of it, and each failure is told."""
+    ctx = FrozenContext({}, sinks=[Failing(MetricRecorded), sink := MemorySink(), FailingToo(ArtifactAdded)])
     branch = fork(ctx, "a")
     child = branch.open()
     child["k"] = 1
     child.record("m", 1)
     child.artifacts.add("f", b"")
     delta = child.delta()
-    with pytest.raises(SinkError, match="disk full"):
+    with pytest.raises(SinkError, match="Failing raised OSError: disk full") as caught:
         merge(ctx, delta)
+    (note,) = caught.value.__notes__
+    assert "FailingToo raised OSError: disk full" in note
     assert (1, (1,), ["f"]) == (ctx["k"], ctx.metrics["m"], [one.name for one in ctx.artifacts])
     assert isinstance(sink.events[-1], BranchMerged)
     told = len(sink.events)

@@ -538,7 +538,7 @@ def test_resuming_a_damaged_run_changes_nothing(
 
 
 def change_a_result(connection: sqlite3.Connection) -> None:
-    result = joined(MERGED, ["int", "0" * 32], b"5")
+    result = joined(MERGED, ["int", "0" * 32, None], b"5")
     update(connection, "merges", "branch = 'third-0'", result=result, how="json")
 
 
@@ -554,13 +554,24 @@ def add_a_fork_in_place_of_another_fact(connection: sqlite3.Connection) -> None:
     insert(connection, "forks", "new", 5, 1)
 
 
+def give_a_merge_another_branch(connection: sqlite3.Connection) -> None:
+    update(connection, "merges", "branch = 'third-0'", branch="nobody's")
+
+
 def take_a_merge_away(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM merges WHERE branch = 'third-0'")
 
 
 @pytest.mark.parametrize(
     "change",
-    [change_a_result, shorten_a_result, add_a_fork, add_a_fork_in_place_of_another_fact, take_a_merge_away],
+    [
+        change_a_result,
+        shorten_a_result,
+        add_a_fork,
+        add_a_fork_in_place_of_another_fact,
+        give_a_merge_another_branch,
+        take_a_merge_away,
+    ],
 )
 def test_branches_changed_with_their_checks_set_right(
     finished: Path, change: Callable[[sqlite3.Connection], None]

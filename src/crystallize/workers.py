@@ -303,8 +303,7 @@ class _FanOut:
         # Until all have ended well the same call may be made again, for the rest.
         for at in () if failures else self._results:
             fork = self._ctx._state.forks[self._paths[at]]
-            if fork.merged is not None:
-                fork.merged = fork.merged._replace(result=None, is_taken=True)
+            fork.merged = fork.merged and fork.merged._replace(result=None, is_taken=True)
         return [failures[at] if at in failures else self._results[at] for at in range(len(self._items))]
 
 
