@@ -13,9 +13,11 @@ PYTEST := -m pytest -n auto --dist loadfile
 NO_ENGINES := -m 'not long and not engines'
 # The floors in pyproject.toml, with the core and the typing-inspection of that pydantic's time.
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
+# MLflow needs older ones of these than those that are pinned.
+FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-oldest lint typing bench docs clean
+.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-sinks test-oldest lint typing bench docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,6 +43,10 @@ test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 
 test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
 	.venv-notebook/bin/python -m pytest tests/notebook
+
+test-sinks: .venv-sinks/.sinks ## run the tests of the sinks against real backends: MLflow, OTLP, Prometheus
+	command -v prometheus >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends prometheus; }
+	.venv-sinks/bin/python -m pytest tests/sinks --cov --cov-config=tests/sinks/coverage.toml
 
 test-oldest: .venv-oldest/.test ## run the tests with the oldest dependencies allowed
 	.venv-oldest/bin/python $(PYTEST) $(NO_ENGINES)
@@ -68,7 +74,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-notebook/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-sinks/.made .venv-notebook/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -105,10 +111,15 @@ chromium:
 	.venv-notebook/bin/python $(PIP_INSTALL) -e '.[notebook]'
 	@touch $@
 
-# Beside these a journal is timed. MLflow needs an older pyarrow than the pinned one.
+.venv-sinks/.sinks: .venv-sinks/.made $(VERSIONS)
+	grep -vE '^(importlib_metadata|pyarrow)==' constraints.txt > .venv-sinks/constraints.txt
+	.venv-sinks/bin/python -m pip install $(PIP_FLAGS) -c .venv-sinks/constraints.txt -e '.[sinks]' $(FOR_MLFLOW)
+	@touch $@
+
+# Beside these a journal is timed.
 .venv-trackers/.bench: .venv-trackers/.made $(VERSIONS)
-	grep -v '^pyarrow==' constraints.txt > .venv-trackers/constraints.txt
-	.venv-trackers/bin/python -m pip install $(PIP_FLAGS) -c .venv-trackers/constraints.txt -e '.[bench]' mlflow dvclive
+	grep -vE '^(importlib_metadata|pyarrow)==' constraints.txt > .venv-trackers/constraints.txt
+	.venv-trackers/bin/python -m pip install $(PIP_FLAGS) -c .venv-trackers/constraints.txt -e '.[bench,mlflow]' mlflow dvclive $(FOR_MLFLOW)
 	@touch $@
 
 .venv-oldest/.test: .venv-oldest/.made $(VERSIONS)

@@ -16,6 +16,9 @@ html_title = "crystallize"
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+# Large, and the documentation needs nothing of it.
+autodoc_mock_imports = ["mlflow"]
+
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 # The attributes that a docstring lists are described once, where they also are members.

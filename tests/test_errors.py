@@ -257,6 +257,47 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"path": "a.db"},
     ),
     (
+        errors.SinkCheckError("FrozenContext", (("MLflowSink", "the name of key 'a=b' has '='"),)),
+        "cannot make FrozenContext: MLflowSink: the name of key 'a=b' has '='",
+        {"context": "FrozenContext", "problems": (("MLflowSink", "the name of key 'a=b' has '='"),)},
+    ),
+    (
+        errors.SinkCheckError("FrozenContext", (("One", "no"), ("Other", "never"))),
+        "cannot make FrozenContext: 2 problems\n  One: no\n  Other: never",
+        {"problems": (("One", "no"), ("Other", "never"))},
+    ),
+    (
+        errors.SinkClosedError("MLflowSink", "it is closed"),
+        "MLflowSink takes nothing more: it is closed",
+        {"sink": "MLflowSink", "reason": "it is closed"},
+    ),
+    (
+        errors.UnknownSinkError("'mlfow'", "mlflow", ("memory", "mlflow")),
+        "no sink is named 'mlfow'; did you mean 'mlflow'?",
+        {"sink": "'mlfow'", "nearest": "mlflow", "installed": ("memory", "mlflow")},
+    ),
+    (
+        errors.UnknownSinkError("'x'", None, ("memory", "mlflow")),
+        "no sink is named 'x'; installed are: memory, mlflow",
+        {"nearest": None},
+    ),
+    (
+        errors.SinkLoadError("mlflow", "no module named 'mlflow'"),
+        "sink 'mlflow' cannot be loaded: no module named 'mlflow'",
+        {"sink": "mlflow", "reason": "no module named 'mlflow'"},
+    ),
+    (
+        errors.UndeliveredWarning("MLflowSink", ((1, "point", "it is NaN"),)),
+        "MLflowSink did not deliver all; the context has it, and so has a journal. 1 point: it is NaN",
+        {"sink": "MLflowSink", "undelivered": ((1, "point", "it is NaN"),)},
+    ),
+    (
+        errors.UndeliveredWarning("MLflowSink", ((1200, "point", "down"), (1, "artifact", "down"))),
+        "MLflowSink did not deliver all; the context has it, and so has a journal\n"
+        "  1,200 points: down\n  1 artifact: down",
+        {"sink": "MLflowSink"},
+    ),
+    (
         errors.SinkError("KeyWritten 'a'", (("Journal", "OSError: disk full"), ("Live", "ValueError: odd"))),
         "KeyWritten 'a' took effect in the context, but not every sink took it: "
         "Journal raised OSError: disk full; Live raised ValueError: odd",
@@ -281,7 +322,7 @@ def drawn() -> dict[str, tuple[str | None, set[str]]]:
     found: dict[str, tuple[str | None, set[str]]] = {}
     above: list[tuple[int, str]] = []
     for line in (getdoc(errors) or "").splitlines():
-        match = re.match(r"(?P<lead>[ │├└─]*)(?P<name>\w+Error)\b(?: \((?P<bases>[\w, ]+)\))?", line)
+        match = re.match(r"(?P<lead>[ │├└─]*)(?P<name>\w+(?:Error|Warning))\b(?: \((?P<bases>[\w, ]+)\))?", line)
         if match is None:
             continue
         depth = len(match["lead"])

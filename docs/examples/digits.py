@@ -2,11 +2,12 @@
 
 Read it from top to bottom: what the run holds and measures, the steps, the run, and what it has to say. The run is
 kept in a file in `runs`, with a page beside it; with `--resume` the newest one there goes on where it was when its
-process died. One step runs on several processes at once; with `--dask` these are the workers of a Dask cluster.
+process died. One step runs on several processes at once; with `--dask` these are the workers of a Dask cluster. With
+`--mlflow URI` the run is reported to an MLflow server as well.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from inspect import getsource
@@ -35,6 +36,7 @@ from crystallize import (
     MetricSchema,
     Series,
     Shared,
+    Sink,
     fan_out,
     load_run,
 )
@@ -235,9 +237,11 @@ def learning_curve(loss: Series[float, EpochTags]) -> bytes:
 # before the run was resumed is not done again: what it wrote and measured is there.
 
 
-def run(journal: Journal, inputs: dict[str, Any], executor: Executor) -> FrozenContext[Digits]:
+def run(
+    journal: Journal, inputs: dict[str, Any], executor: Executor, sinks: Sequence[Sink] = ()
+) -> FrozenContext[Digits]:
     """Run all steps that have not finished yet, one after another."""
-    ctx = journal.context(FrozenContext[Digits], inputs, metrics=DigitsMetrics)
+    ctx = journal.context(FrozenContext[Digits], inputs, metrics=DigitsMetrics, sinks=sinks)
     finished = ctx.provenance.finished
     if not finished("load"):
         with ctx.step("load") as step:
@@ -271,6 +275,29 @@ def workers(dask: bool) -> Iterator[Executor]:
         Client(cluster) as client,  # type: ignore[no-untyped-call]  # as above
     ):
         yield client.get_executor(pure=False)
+
+
+@contextmanager
+def reported(uri: str | None, name: str) -> Iterator[Sequence[Sink]]:
+    """Give the sinks that report to a run of MLflow, which is made and ended here; none without an address."""
+    if uri is None:
+        yield ()
+        return
+    from mlflow import MlflowClient
+
+    from crystallize.sinks.mlflow import MLflowSink
+
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name("digits")
+    experiment = client.create_experiment("digits") if found is None else found.experiment_id
+    run_id = client.create_run(experiment, run_name=name).info.run_id
+    outcome = "FAILED"
+    try:
+        with MLflowSink(client, run_id, step_tag="epoch") as sink:
+            yield (sink,)
+        outcome = "FINISHED"
+    finally:
+        client.set_terminated(run_id, outcome)
 
 
 # What it has to say. Every number here comes from the context.
@@ -353,12 +380,13 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--resume", action="store_true", help="go on with the newest run")
     parser.add_argument("--dask", action="store_true", help="run the folds on a Dask cluster")
+    parser.add_argument("--mlflow", metavar="URI", help="report to this MLflow server as well")
     options = parser.parse_args()
     console = Console()
     inputs = {"seed": 1, "learning_rate": 0.03, "note": "for people, so no step reads it"}
     journal = Journal.resume(find_run("runs", "digits")) if options.resume else Journal.start("runs", "digits")
-    with journal, workers(options.dask) as executor:
-        ctx = run(journal, inputs, executor)
+    with journal, reported(options.mlflow, journal.name) as sinks, workers(options.dask) as executor:
+        ctx = run(journal, inputs, executor, sinks)
     show(ctx, console)
     go_wrong(ctx, console)
     page = journal.path.with_suffix(".html")

@@ -41,13 +41,18 @@ from .errors import (
     RunInUseError,
     RunNotFoundError,
     SchemaError,
+    SinkCheckError,
+    SinkClosedError,
     SinkError,
+    SinkLoadError,
     StepClosedError,
     TravelError,
     UncopyableValueError,
+    UndeliveredWarning,
     UnknownArtifactError,
     UnknownKeyError,
     UnknownMetricError,
+    UnknownSinkError,
 )
 from .events import (
     ArtifactAdded,
@@ -61,7 +66,7 @@ from .events import (
 )
 from .logging_context import LoggingContext
 from .metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
-from .protocols import Context, Sink
+from .protocols import CheckingSink, Context, DeclaredKey, Sink
 from .provenance import EarlyRead, Lineage, Provenance, StepRecord
 from .schema import Output
 from .values import Shared, register
@@ -83,10 +88,12 @@ __all__ = [
     "BranchError",
     "BranchForked",
     "BranchMerged",
+    "CheckingSink",
     "Context",
     "ContextMutationError",
     "CrystallizeError",
     "DamagedRunError",
+    "DeclaredKey",
     "Delta",
     "DivergentRetryError",
     "EarlyRead",
@@ -138,16 +145,21 @@ __all__ = [
     "Series",
     "Shared",
     "Sink",
+    "SinkCheckError",
+    "SinkClosedError",
     "SinkError",
+    "SinkLoadError",
     "StepClosedError",
     "StepFinished",
     "StepRecord",
     "StepStarted",
     "TravelError",
     "UncopyableValueError",
+    "UndeliveredWarning",
     "UnknownArtifactError",
     "UnknownKeyError",
     "UnknownMetricError",
+    "UnknownSinkError",
     "__version__",
     "fan_out",
     "fork",

@@ -32,6 +32,7 @@ from typing import (
 
 from typing_extensions import TypeVar
 
+from .annotations import key_types
 from .artifacts import ArtifactLog
 from .errors import (
     AbsentKeyError,
@@ -42,6 +43,7 @@ from .errors import (
     KeyLookupError,
     Problem,
     SchemaError,
+    SinkCheckError,
     UncopyableValueError,
     UnknownKeyError,
 )
@@ -51,7 +53,7 @@ from .metrics import FrozenMetrics, Metric, MetricSchema
 from .outlet import Outlet
 from .parts import Fork, Merged, Parts, Place, ordered_keys
 from .points import Scope
-from .protocols import Sink
+from .protocols import CheckingSink, DeclaredKey, Sink
 from .provenance import Cell, Provenance, StepRecord
 from .schema import Key, Schema, plain_key, shape_name
 from .tables import Row, Table, as_html
@@ -464,6 +466,7 @@ class FrozenContext(Generic[T_co]):
         Raises:
             SchemaError: The shape or the metrics cannot be used.
             InvalidInitialError: The initial values are not allowed. It names all that is wrong with them.
+            SinkCheckError: A sink's backend would refuse something. It names all of it.
         """
         if hasattr(self, "_state"):
             raise ContextMutationError("__init__", "Cannot make a context anew: what it holds it keeps")
@@ -490,6 +493,7 @@ class FrozenContext(Generic[T_co]):
         restored = [*state.cells]
         if takes_inputs:
             state.take_all({} if initial is None else initial, label)
+        _check(found, state, label)
         for sink in found:
             if isinstance(sink, _Joined):
                 sink._join(state)
@@ -780,6 +784,23 @@ def _sinks(sinks: Any) -> tuple[Sink, ...]:
         if not isinstance(sink, Sink):
             raise SchemaError(type(sink).__name__, "a sink has the methods handle(event) and close()")
     return found
+
+
+def _check(sinks: tuple[Sink, ...], state: State, label: str) -> None:
+    """Ask the sinks what their backends would refuse.
+
+    Raises:
+        SinkCheckError: There is something. It names all of it.
+    """
+    checking = [sink for sink in sinks if isinstance(sink, CheckingSink)]
+    if not checking:
+        return
+    cells = state.cells
+    types = key_types(state.schema.shape, dict.fromkeys([*state.schema.keys, *cells]))
+    schema = {key: DeclaredKey(type, key in cells and cells[key][3]) for key, type in types.items()}
+    told = [(sink.__class__.__name__, one) for sink in checking for one in sink.check(schema, state.metrics.schema)]
+    if told:
+        raise SinkCheckError(label, tuple(told))
 
 
 def _known(merged: Merged | None) -> Merged | None:

@@ -41,7 +41,12 @@
     │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
     ├── FrameError (ValueError)               what there is no table of, or no place to write one
     ├── MissingExtraError (ModuleNotFoundError)  a library that is not installed
-    └── SinkError (RuntimeError)              sinks failed; the context itself holds
+    ├── SinkError (RuntimeError)              sinks failed; the context itself holds
+    ├── SinkCheckError (ValueError)           what a sink's backend would refuse, said before anything is told
+    ├── SinkClosedError (RuntimeError)        a sink told something after its end
+    ├── UnknownSinkError (LookupError)        a sink that is not installed
+    ├── SinkLoadError (ImportError)           a sink that is installed and cannot be loaded
+    └── UndeliveredWarning (UserWarning)      what a sink's backend did not get
 
 The facts of an error are its attributes, and they are its arguments too, so it pickles. One more stands in `workers`:
 `LostBranchesError`, a `BranchError` that is a `BrokenExecutor` of concurrent.futures too, whose import takes long.
@@ -87,13 +92,18 @@ __all__ = [
     "RunInUseError",
     "RunNotFoundError",
     "SchemaError",
+    "SinkCheckError",
+    "SinkClosedError",
     "SinkError",
+    "SinkLoadError",
     "StepClosedError",
     "TravelError",
     "UncopyableValueError",
+    "UndeliveredWarning",
     "UnknownArtifactError",
     "UnknownKeyError",
     "UnknownMetricError",
+    "UnknownSinkError",
 ]
 
 
@@ -698,6 +708,98 @@ class SinkError(CrystallizeError, RuntimeError):
     def __str__(self) -> str:
         told = "; ".join(f"{sink} raised {error}" for sink, error in self.failures)
         return f"{self.event} took effect in the context, but not every sink took it: {told}"
+
+
+class SinkCheckError(CrystallizeError, ValueError):
+    """What sinks' backends would refuse of what a context holds and measures. It was not made, and nothing was told.
+
+    Attributes:
+        context: The context that was to be made.
+        problems: For each problem the sink's name and what it says, as a sentence.
+    """
+
+    def __init__(self, context: str, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(context, problems)
+        self.context = context
+        self.problems = problems
+
+    def __str__(self) -> str:
+        head, told = f"cannot make {self.context}", [f"{sink}: {problem}" for sink, problem in self.problems]
+        if len(told) == 1:
+            return f"{head}: {told[0]}"
+        return "\n".join([f"{head}: {len(told)} problems", *(f"  {one}" for one in told)])
+
+
+class SinkClosedError(CrystallizeError, RuntimeError):
+    """A sink that was told something after its end.
+
+    Attributes:
+        sink: The sink's name.
+        reason: Why it takes nothing.
+    """
+
+    def __init__(self, sink: str, reason: str) -> None:
+        super().__init__(sink, reason)
+        self.sink = sink
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.sink} takes nothing more: {self.reason}"
+
+
+class UnknownSinkError(CrystallizeError, LookupError):
+    """A sink that no package installed here has.
+
+    Attributes:
+        sink: The name asked for, in short.
+        nearest: The name nearest to it, if one is near.
+        installed: The sinks that are installed.
+    """
+
+    def __init__(self, sink: str, nearest: str | None, installed: tuple[str, ...]) -> None:
+        super().__init__(sink, nearest, installed)
+        self.sink = sink
+        self.nearest = nearest
+        self.installed = installed
+
+    def __str__(self) -> str:
+        return f"no sink is named {self.sink}{_hint(self.nearest, self.installed, 'installed are')}"
+
+
+class SinkLoadError(CrystallizeError, ImportError):
+    """A sink that is installed and cannot be loaded.
+
+    Attributes:
+        sink: The sink's name.
+        reason: Why not, and what to do about it.
+    """
+
+    def __init__(self, sink: str, reason: str) -> None:
+        super().__init__(sink, reason)
+        self.sink = sink
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"sink {self.sink!r} cannot be loaded: {self.reason}"
+
+
+class UndeliveredWarning(CrystallizeError, UserWarning):
+    """What a sink's backend did not get. The context has it, and so has a journal.
+
+    Attributes:
+        sink: The sink's name.
+        undelivered: How many of what, each with the reason.
+    """
+
+    def __init__(self, sink: str, undelivered: tuple[tuple[int, str, str], ...]) -> None:
+        super().__init__(sink, undelivered)
+        self.sink = sink
+        self.undelivered = undelivered
+
+    def __str__(self) -> str:
+        told = [f"{count:,} {what if count == 1 else what + 's'}: {why}" for count, what, why in self.undelivered]
+        head, rest = f"{self.sink} did not deliver all; the context has it, and so has a journal", "\n  ".join(told)
+        return f"{head}. {rest}" if len(told) == 1 else f"{head}\n  {rest}"
 
 
 class BranchError(CrystallizeError, RuntimeError):

@@ -226,6 +226,7 @@ class Journal:
             JournalError: The run is not one of this schema and these metrics, or the journal is closed.
             SchemaError: `kind` is not the class of a context.
             InvalidInitialError: The initial values are not allowed, or not those that the run began with.
+            SinkCheckError: Another sink's backend would refuse something.
         """
         if self._closed is not None:
             raise self._refusal()

@@ -1,14 +1,14 @@
 """What others may rely on, and what they may provide."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar, overload, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 from .artifacts import ArtifactLog
 from .events import Event
-from .metrics import FrozenMetrics, Metric
+from .metrics import FrozenMetrics, Metric, MetricSchema
 
-__all__ = ["Context", "Sink"]
+__all__ = ["CheckingSink", "Context", "DeclaredKey", "Sink"]
 
 T_co = TypeVar("T_co", covariant=True)
 _V = TypeVar("_V")
@@ -87,4 +87,33 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish, and give back what it holds."""
+        ...
+
+
+class DeclaredKey(NamedTuple):
+    """A key as a sink gets to know it before the run starts."""
+
+    type: Any
+    """The type that it is declared with, without its constraints; `Any` where none is declared."""
+    is_input: bool
+    """Whether the context holds it from the start."""
+
+
+@runtime_checkable
+class CheckingSink(Sink, Protocol):
+    """A sink that says before the run starts what its backend would refuse.
+
+    What all sinks of a context say becomes one `SinkCheckError`. Nothing has been told to any of them then.
+    """
+
+    def check(self, schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, /) -> Iterable[str]:
+        """Return what the backend would refuse: names, lengths, characters, types.
+
+        Args:
+            schema: The keys that are declared, and those that the context starts with.
+            metrics: What may be measured; None where that is anything.
+
+        Returns:
+            Each problem as a sentence.
+        """
         ...

@@ -19,6 +19,7 @@ from tests.benchmarks.journal import measure_runs, time_record, time_trackers
 from tests.benchmarks.page import time_page
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
+from tests.benchmarks.sinks import time_sinks
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -179,6 +180,8 @@ def main() -> None:
         results += [time_sink(options.rounds), *measure_memory(), time_import(options.rounds)]
     if options.only in "journal":
         results += [*time_record(options.rounds), *time_trackers(), *measure_runs()]
+    if options.only in "sinks":
+        results += time_sinks(max(3, options.rounds // 3))
     if options.only in "branches":
         rounds = max(3, options.rounds // 3)
         results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds)]

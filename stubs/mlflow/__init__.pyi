@@ -1,0 +1,1 @@
+from .tracking import MlflowClient as MlflowClient

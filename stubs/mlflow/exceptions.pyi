@@ -1,0 +1,3 @@
+class MlflowException(Exception):
+    error_code: str
+    def __init__(self, message: object, error_code: int = ...) -> None: ...
