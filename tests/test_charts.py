@@ -117,3 +117,14 @@ def test_cell_has_its_course(tmp_path: Path) -> None:
 
     assert isinstance(cell, Cell)
     assert "M0.0 20.0L96.0 0.0" == cell.path
+
+
+def test_curve_without_numbers_beside_one_with(tmp_path: Path) -> None:
+    """Of curves of one metric, one may have no numbers: it has no course, and the others are drawn."""
+    points = {"loss": [*tagged(2, 1), *tagged(math.nan, split="val")]}
+    (chart,) = charts([made(tmp_path, points)])
+    train, val = (one.cells[0] for one in chart.outcomes)
+
+    assert ("M0.0 0.0L96.0 20.0", "") == (train and train.path, val and val.path)
+    assert (((0.0, 1.0, 1.0, 2.0)), ("M0.0 0.0L300.0 100.0", 0, 0)) == (chart.preview.within, chart.preview.paths[0])
+    assert ("", 1, 0) == chart.preview.paths[1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crystallize import FrozenMetrics
 from crystallize.curves import curves, points_of
-from crystallize.drawings import Weave, spark, timeline, took, weave
+from crystallize.drawings import Bounds, Weave, bounds, spark, timeline, took, weave
 from crystallize.export import Description, RunProcess, StepAttempt, ValueRow
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -219,7 +219,9 @@ def path(*values: float) -> str:
     for value in values:
         series.add(value)
     (curve,) = curves(points_of(series)).shown
-    return spark(curve, 100, 20)
+    within = bounds([curve])
+    assert within is not None
+    return spark(curve, within, 100, 20)
 
 
 @pytest.mark.parametrize(
@@ -230,9 +232,20 @@ def path(*values: float) -> str:
         ("M50.0 10.0", (5,)),
         ("M0.0 10.0L100.0 10.0", (5, 5)),
         ("M0.0 20.0L100.0 0.0", (-1.7e308, 1.7e308)),
-        ("", (math.nan,)),
     ],
 )
 def test_curve_in_a_line(expected: str, values: tuple[float, ...]) -> None:
     """A curve goes from left to right and from bottom to top of its box, with gaps."""
     assert expected == path(*values)
+
+
+def test_what_curves_lie_within() -> None:
+    """Curves lie within the least and the most of all, those without a number aside; without any there is nothing."""
+    series = FrozenMetrics().series("loss")
+    for epoch, (train, val) in enumerate([(3.0, math.nan), (1.0, math.nan), (2.0, math.nan)]):
+        series.add(train, {"epoch": epoch + 5, "split": "train"})
+        series.add(val, {"epoch": epoch, "split": "val"})
+    train_, val_ = curves(points_of(series)).shown
+
+    assert Bounds(5, 7, 1.0, 3.0) == bounds([train_, val_])
+    assert bounds([val_]) is None

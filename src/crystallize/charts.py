@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .curves import At, Curve, Points, alone, curves, notes, parted_by, points_of
-from .drawings import spark
+from .drawings import Bounds, bounds, spark
 from .plots import escaped, mode
 from .runs import Declared, Run
 from .text import printable, short
 
-__all__ = ["Axis", "Cell", "Chart", "Line", "Outcome", "charts"]
+__all__ = ["Axis", "Cell", "Chart", "Line", "Outcome", "Preview", "charts"]
 
 _OUTCOMES: Final = 8
 """Curves of one metric in the table of outcomes, at the most."""
-_SPARK: Final = (96.0, 20.0)
+_SPARK: Final = (96, 20)
 """Width and height of a curve in a line of text."""
+_PREVIEW: Final = (300, 100)
+"""Width and height of the box in which curves stand until plotly draws them."""
 
 
 class Line(NamedTuple):
@@ -39,6 +41,14 @@ class Axis(NamedTuple):
     def labels(self) -> tuple[tuple[str, ...], ...]:
         """The values of the tags that curves have, each once."""
         return tuple(dict.fromkeys(line.curve.label for line in self.lines))
+
+
+class Preview(NamedTuple):
+    """What stands in place of a plot until plotly has drawn it, and where there are no scripts."""
+
+    within: Bounds
+    paths: tuple[tuple[str, int, int], ...]
+    """Each curve as the path of an SVG, with the number of its colour and of its dash."""
 
 
 class Cell(NamedTuple):
@@ -98,8 +108,24 @@ class Chart:
                 continue
             own = curve.best(self.declared.goal)
             is_best = own is not None and own.y == best and len(bests) > 1
-            cells.append(Cell(own, curve.last, spark(curve, *_SPARK), is_best))
+            within = bounds([curve])
+            cells.append(Cell(own, curve.last, spark(curve, within, *_SPARK) if within else "", is_best))
         return Outcome(label, tuple(cells))
+
+    @property
+    def preview(self) -> Preview:
+        """What it looks like over its first axis."""
+        axis = self.axes[0]
+        within = bounds(line.curve for line in axis.lines)
+        assert within is not None  # since some value is a number
+        return Preview(
+            within, tuple((spark(line.curve, within, *_PREVIEW), *self._look(axis, line)) for line in axis.lines)
+        )
+
+    def _look(self, axis: Axis, line: Line) -> tuple[int, int]:
+        """Return the number of the colour and of the dash of a line: what there is more of gets the colours."""
+        label = axis.labels.index(line.curve.label)
+        return (line.run, label) if len(axis.labels) < len(self.counts) else (label, line.run)
 
     def as_data(self, runs: Sequence[str]) -> dict[str, Any]:
         """Return what the script of the page draws it from.
@@ -107,20 +133,15 @@ class Chart:
         Args:
             runs: The names of the runs.
         """
-        return {
-            "name": printable(self.name),
-            "axes": [self._axis_data(axis, runs) for axis in self.axes],
-        }
+        return {"name": printable(self.name), "axes": [self._axis_data(axis, runs) for axis in self.axes]}
 
     def _axis_data(self, axis: Axis, runs: Sequence[str]) -> dict[str, Any]:
-        labels = axis.labels
-        # What there is more of gets the colours, and the other one the dashes.
-        by_run = len(labels) < len(runs)
         lines = []
-        for run, curve in axis.lines:
-            look = (run, labels.index(curve.label)) if by_run else (labels.index(curve.label), run)
+        for line in axis.lines:
+            run, curve = line
+            colour, dash = self._look(axis, line)
             text = ", ".join([*([runs[run]] if len(runs) > 1 else []), *curve.label]) or printable(self.name)
-            facts = {"name": text, "escaped": escaped(text), "colour": look[0], "dash": look[1]}
+            facts = {"name": text, "escaped": escaped(text), "colour": colour, "dash": dash}
             lines.append({**facts, "x": curve.x, "y": curve.y, "mode": mode(curve.y), "alone": alone(curve.y)})
         by = [*(["run"] if len(runs) > 1 else []), *map(printable, axis.by)]
         return {"title": escaped(axis.name), "by": ", ".join(by), "notes": axis.notes, "lines": lines}

@@ -1,7 +1,7 @@
 """Where things stand in the drawings of a page: steps on a time axis, a lineage, a curve in a line of text."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, groupby
 from math import ceil
@@ -11,7 +11,21 @@ from .curves import Curve, thin
 from .export import Description, StepAttempt
 from .provenance import Lineage
 
-__all__ = ["Bar", "Column", "Life", "Span", "Tick", "Timeline", "Weave", "spark", "timeline", "took", "weave"]
+__all__ = [
+    "Bar",
+    "Bounds",
+    "Column",
+    "Life",
+    "Span",
+    "Tick",
+    "Timeline",
+    "Weave",
+    "bounds",
+    "spark",
+    "timeline",
+    "took",
+    "weave",
+]
 
 
 class Tick(NamedTuple):
@@ -258,23 +272,39 @@ def _is_within(one: str, other: str) -> bool:
     return one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
-def spark(curve: Curve, width: float, height: float) -> str:
-    """Return a curve as the path of an SVG, from left to right and from bottom to top of a box.
+class Bounds(NamedTuple):
+    """What curves lie within."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+
+def bounds(curves: Iterable[Curve]) -> Bounds | None:
+    """Return what curves lie within; None where none of them has a number."""
+    found = [(min(one.x), max(one.x), one.least.y, one.most.y) for one in curves if one.least and one.most]
+    if not found:
+        return None
+    left, right, low, high = zip(*found, strict=True)
+    return Bounds(min(left), max(right), min(low), max(high))
+
+
+def spark(curve: Curve, within: Bounds, width: int, height: int) -> str:
+    """Return a curve as the path of an SVG, thinned to the columns of a box.
 
     Args:
         curve: The curve.
+        within: What the box stands for, from left to right and from bottom to top.
         width: Of the box.
         height: Of the box.
     """
-    if curve.least is None or curve.most is None:
-        return ""
-    left, right = min(curve.x), max(curve.x)
-    low, high = curve.least.y, curve.most.y
     parts = []
     is_open = False
-    for x, y in ((curve.x[at], curve.y[at]) for at in thin(curve.x, curve.y, round(width))):
+    for x, y in ((curve.x[at], curve.y[at]) for at in thin(curve.x, curve.y, width)):
         if y is not None:
-            across, up = _share(x, left, right) * width, height - _share(y, low, high) * height
+            across = _share(x, within.left, within.right) * width
+            up = height - _share(y, within.low, within.high) * height
             parts.append(f"{'L' if is_open else 'M'}{across:.1f} {up:.1f}")
         is_open = y is not None
     return "".join(parts)

@@ -50,25 +50,11 @@ def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Sequenc
 
 
 def _page(runs: Sequence[Run[Any]]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("crystallize", "page"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Whatever prints: what a run holds may be there to turn the direction of reading.
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    environment.filters |= {"took": took, "number": _number, "size": _size}
-
-    def _lines(text: str) -> "markupsafe.Markup":
-        return markupsafe.Markup("\n").join(map(printable, text.splitlines()))
-
-    environment.filters |= {"told": _told, "type": _last_name, "matrix": _matrix, "lines": _lines}
+    page = _environment().get_template("page.html")
     found = list(charts(runs))
     names = _names(runs)
     script, library = _own("page.js"), _plotly()
-    return environment.get_template("page.html").render(
+    return page.render(
         runs=[_Shown.of(name, run) for name, run in zip(names, runs, strict=True)],
         charts=found,
         differences=[diff_runs(runs[0], other) for other in runs[1:]],
@@ -79,6 +65,29 @@ def _page(runs: Sequence[Run[Any]]) -> str:
         data=markupsafe.Markup(_json([chart.as_data(names) for chart in found])),
         version=version("crystallize-context"),
     )
+
+
+def _environment() -> "jinja2.Environment":
+    def lines(text: str) -> "markupsafe.Markup":
+        return markupsafe.Markup("\n").join(map(printable, text.splitlines()))
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("crystallize", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printed,
+    )
+    filters: dict[str, Any] = environment.filters
+    filters |= {"took": took, "number": _number, "size": _size, "lines": lines}
+    filters |= {"told": _told, "type": _last_name, "matrix": _matrix}
+    return environment
+
+
+def _printed(value: Any) -> Any:
+    """Return what is to print of a value: what a run holds may be there to turn the direction of reading."""
+    return printable(value) if type(value) is str else value
 
 
 def _names(runs: Sequence[Run[Any]]) -> list[str]:

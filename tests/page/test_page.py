@@ -130,6 +130,17 @@ def test_other_axis_and_scale(tmp_path: Path, opened: Callable[..., Page]) -> No
     assert "log" == page.evaluate("document.querySelector('.canvas')._fullLayout.xaxis.type")
 
 
+def test_without_scripts(tmp_path: Path, browser: Browser) -> None:
+    """Where no scripts run, the curves are there all the same."""
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(page_of(made(tmp_path)).as_uri())
+
+    assert 2 == page.locator("svg.preview path").count()
+    assert page.get_by_text("This browser runs no scripts").is_visible()
+    assert page.locator("svg.preview").is_visible()
+    page.context.close()
+
+
 def test_curve_is_hidden(tmp_path: Path, opened: Callable[..., Page]) -> None:
     """A curve is hidden and shown again by its name in the legend, by keyboard too."""
     page = opened(page_of(made(tmp_path)))

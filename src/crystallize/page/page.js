@@ -116,6 +116,7 @@
 
     draw() {
       startPlotly();
+      for (const one of this.canvas.querySelectorAll(".preview")) one.remove();
       this.drawn = true;
       return Plotly.react(this.canvas, this.traces(), this.layout(), { displayModeBar: false, responsive: true });
     }
