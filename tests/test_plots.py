@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typing_extensions import TypedDict
 
-from crystallize import FrozenMetrics, Metric, MetricSchema, NoAxisError, Series
+from crystallize import FrameError, FrozenMetrics, Metric, MetricSchema, NoAxisError, Series
 from crystallize.plots import COLOURS, escaped, plot
 
 
@@ -125,3 +125,11 @@ def test_nothing() -> None:
 def test_text_is_no_markup(expected: str, text: str) -> None:
     """A text is shown as it is: as no markup, no template and no formula of plotly's."""
     assert expected == escaped(text)
+
+
+def test_draws_a_series() -> None:
+    """What is no series is not drawn, and what gives one is said."""
+    metrics: Any = FrozenMetrics()
+    for wrong in (metrics, (1, 2)):
+        with pytest.raises(FrameError, match=r"what is drawn is a series, as metrics\.series\(name\) gives it"):
+            plot(wrong)

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from crystallize import FrozenContext, Journal, Metric, MetricSchema, MissingExtraError, load_run, report
+from crystallize import (
+    FrameError,
+    FrozenContext,
+    Journal,
+    JournalError,
+    Metric,
+    MetricSchema,
+    MissingExtraError,
+    load_run,
+    report,
+)
 from crystallize.extras import Extra
 from crystallize.report import write_report
 
@@ -415,6 +425,29 @@ def test_names_its_origin(tmp_path: Path) -> None:
 
     assert f"Python\n{sys.version.split()[0]}" in text
     assert "pydantic 2." in text
+
+
+@pytest.mark.parametrize("suffix", [".db", ".spool"])
+def test_writes_over_no_run(tmp_path: Path, suffix: str) -> None:
+    """A page is never written over the file of a run, nor its spool."""
+    run = load_run(made(tmp_path))
+    there = tmp_path / f"other-0001{suffix}"
+    there.write_bytes(b"kept")
+    with pytest.raises(JournalError, match="would be overwritten"):
+        write_report(run, there)
+    assert b"kept" == there.read_bytes()
+
+
+@pytest.mark.parametrize("wrong", ["digits-0001.db", FrozenContext({})], ids=["path", "context"])
+def test_is_of_a_run(tmp_path: Path, wrong: Any) -> None:
+    """What is no run has no page, also beside one; a single run may stand beside another as it is."""
+    run = load_run(made(tmp_path))
+    for runs, beside in ((wrong, ()), (run, [wrong])):
+        with pytest.raises(FrameError, match=r"a page is of a run, as load_run\(path\) gives it"):
+            write_report(runs, tmp_path / "page.html", beside=beside)
+    write_report(run, tmp_path / "one.html", beside=run)
+    write_report(run, tmp_path / "list.html", beside=[run])
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "list.html").read_bytes()
 
 
 def test_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from .export import (
 )
 from .frames import write_arrow, write_parquet
 from .report import write_report
-from .runs import Run, diff_runs, find_run, list_runs, load_run, verify_run
+from .runs import Run, diff_runs, find_run, list_runs, load_run, verify_run, writable
 from .tables import Table
 from .terminal import print_table, tables_of
 from .text import moment, one_line, took
@@ -240,7 +240,7 @@ _TABLES = {"parquet": write_parquet, "arrow": write_arrow}
 
 def _export(folder: Path, name: str, format: Literal["json"] | _Format, what: _What | None, output: str | None) -> int:
     path = _find(folder, name)
-    file = None if output is None else _fit_to_write(Path(output))
+    file = None if output is None else writable(output)
     if format in _TABLES:
         if output is None and sys.stdout.isatty():
             raise FrameError(f"--format {format}", "this is nothing for a terminal; --output names a file for it")
@@ -261,24 +261,13 @@ def _export(folder: Path, name: str, format: Literal["json"] | _Format, what: _W
 
 def _report(folder: Path, names: Sequence[str], output: Path | None, in_json: bool) -> int:
     runs = [_load(_find(folder, name)) for name in names]
-    where = _fit_to_write(output if output is not None else Path(f"{runs[0].name}.html"))
+    where = output if output is not None else Path(f"{runs[0].name}.html")
     write_report(runs[0], where, beside=runs[1:])
     if in_json:
         _put([as_json({"page": str(where), "runs": [run.name for run in runs]}), b"\n"])
     else:
         print(f"wrote {one_line(str(where))}")
     return 0
-
-
-def _fit_to_write(path: Path) -> Path:
-    """Return a path that may be written to.
-
-    Raises:
-        JournalError: It is the file of a run.
-    """
-    if path.suffix in (".db", ".spool") and path.exists():
-        raise JournalError(str(path), "this is the file of a run, and would be overwritten")
-    return path
 
 
 def _chunks(run: Run[Any], format: Literal["json"] | _Format, what: _What | None) -> Iterator[bytes]:

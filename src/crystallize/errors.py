@@ -39,7 +39,7 @@
     │   ├── RunInUseError                     somebody else is writing it
     │   ├── DamagedRunError                   what was written cannot all be read
     │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
-    ├── FrameError (ValueError)               what there is no table of, or no place to write one
+    ├── FrameError (ValueError)               what there is no table or picture of, or no place for one
     ├── MissingExtraError (ModuleNotFoundError)  a library that is not installed
     ├── SinkError (RuntimeError)              sinks failed; the context itself holds
     ├── SinkCheckError (ValueError)           what a sink's backend would refuse, said before anything is told
@@ -941,7 +941,7 @@ class ResumeError(JournalError, ValueError):
 
 
 class FrameError(CrystallizeError, ValueError):
-    """What there is no table of, or a table that cannot be written where it was to be.
+    """What there is no table or picture of, or a table that cannot be written where it was to be.
 
     Attributes:
         subject: What was given, in short.

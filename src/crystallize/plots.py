@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from .curves import Curves, alone, curves, notes, points_of
-from .errors import NoAxisError
+from .errors import FrameError, NoAxisError
 from .extras import Extra
 from .metrics import Series
-from .text import nearest, printable
+from .text import nearest, printable, type_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects
@@ -38,9 +38,12 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
         A figure, which a notebook shows.
 
     Raises:
+        FrameError: What was given is no series.
         NoAxisError: There is no such axis.
         MissingExtraError: plotly is not installed.
     """
+    if not isinstance(series, Series):
+        raise FrameError(type_name(type(series)), "what is drawn is a series, as metrics.series(name) gives it")
     points = points_of(series)
     if x is not None and x not in points.axes:
         raise NoAxisError(series.name, x, nearest(x, points.axes), points.axes)

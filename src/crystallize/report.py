@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .artifacts import Artifact, ArtifactLog
 from .charts import charts
 from .drawings import Timeline, Weave, timeline, took, weave
+from .errors import FrameError
 from .export import Description, ValueRow, as_json, describe
 from .extras import Extra
 from .plots import FONT
 from .provenance import EarlyRead
-from .runs import Run, diff_runs
+from .runs import Run, diff_runs, writable
 from .text import MASK, printable, short
 
 if TYPE_CHECKING:
@@ -34,19 +34,25 @@ else:
 __all__ = ["write_report"]
 
 
-def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Sequence[Run[Any]] = ()) -> None:
+def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any] | Sequence[Run[Any]] = ()) -> None:
     """Write a run as one HTML page.
 
     Args:
         run: The run, as `load_run` gives it.
         path: The file to write; one that is there is written over.
-        beside: Other runs, to compare it with.
+        beside: Another run, or others, to compare it with.
 
     Raises:
+        FrameError: What was given is no run.
+        JournalError: It would be written over the file of a run.
         MissingExtraError: Jinja2 or plotly is not installed.
         OSError: The file cannot be written.
     """
-    Path(path).write_bytes(_page([run, *beside]).encode())
+    runs: list[Run[Any]] = [run, beside] if isinstance(beside, Run) else [run, *beside]
+    for one in runs:
+        if not isinstance(one, Run):
+            raise FrameError(short(one), "a page is of a run, as load_run(path) gives it")
+    writable(path).write_bytes(_page(runs).encode())
 
 
 def _page(runs: Sequence[Run[Any]]) -> str:

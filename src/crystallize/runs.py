@@ -266,6 +266,18 @@ def real(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
+def writable(path: str | os.PathLike[str]) -> Path:
+    """Return a path that may be written to.
+
+    Raises:
+        JournalError: It is the file of a run.
+    """
+    found = Path(path)
+    if found.suffix in (".db", ".spool") and found.exists():
+        raise JournalError(str(path), "this is the file of a run, and would be overwritten")
+    return found
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Content, Callable[[], Iterator[tuple[Any, ...]]]]]:
     """Open a run of which not all is to be in memory at once.
