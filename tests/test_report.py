@@ -26,6 +26,8 @@ from crystallize import (
     load_run,
     report,
 )
+from crystallize.drawings import weave
+from crystallize.export import describe
 from crystallize.extras import Extra
 from crystallize.report import write_report
 
@@ -224,6 +226,24 @@ def test_run_that_is_running(tmp_path: Path) -> None:
 
     assert "Status\n… running" in text
     assert "fit … running" in text
+
+
+def test_lineage_of_what_failed(tmp_path: Path) -> None:
+    """What a step wrote that failed, or died, stays in the run, and so in its lineage; what was done again does not."""
+    with (
+        suppress(RuntimeError),
+        Journal.start(tmp_path, "digits") as journal,
+        journal.context(FrozenContext, {"lr": 0.1}).step("fit") as fit,
+    ):
+        fit["loss"] = fit["lr"]
+        raise RuntimeError("no memory")
+    failed = weave(describe(load_run(tmp_path / "digits-0001.db")))
+    path = died_in_a_step(tmp_path)
+    died = weave(describe(load_run(path)))
+
+    assert (["fit"], [None, 0]) == ([one.label for one in failed.columns], [life.writer for life in failed.lives])
+    assert ["load"] == [one.label for one in died.columns]
+    assert ["load", "flaky", "fit"] == [one.label for one in weave(describe(load_run(resumed(tmp_path)))).columns]
 
 
 def test_artifacts(tmp_path: Path) -> None:

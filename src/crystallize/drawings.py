@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate, groupby
 from math import ceil
@@ -212,7 +213,7 @@ def weave(run: Description) -> Weave:
     Args:
         run: The run.
     """
-    steps = [one for one in run.steps if one.reads or one.writes]
+    steps = [one for one in _with_writes(run) if one.reads or one.writes]
     # By their end: a step around others writes what came of them.
     steps.sort(key=lambda one: (one.ended is None, one.ended or one.started))
     groups = [tuple(group) for _, group in groupby(steps, key=_alike)]
@@ -234,6 +235,17 @@ def weave(run: Description) -> Weave:
     rows = [[row for row, life in enumerate(lives) if at in life.steps] or [0] for at in range(len(columns))]
     drawn = [Column(_label(group), min(row), max(row)) for group, row in zip(columns, rows, strict=True)]
     return Weave(tuple(drawn), tuple(lives), len(groups) - len(columns) + len(keys) - len(shown))
+
+
+def _with_writes(run: Description) -> Iterator[StepAttempt]:
+    """Return the steps whose work is in the run, also where they failed or died, each with the keys that it wrote."""
+    names = {one.name for one in run.steps}
+    failed = (one for one in run.dead_attempts if one.session == run.sessions[-1].number and one.name not in names)
+    written: dict[str | None, list[str]] = {}
+    for row in run.values:
+        written.setdefault(row.step, []).append(row.key)
+    for one in (*run.steps, *failed):
+        yield replace(one, writes=tuple(dict.fromkeys((*one.writes, *written.get(one.name, ())))))
 
 
 def _kin(keys: Sequence[str], steps: Sequence[StepAttempt]) -> Iterator[tuple[int, ...]]:

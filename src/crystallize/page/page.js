@@ -205,4 +205,5 @@
     addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   }
   document.documentElement.dataset.ready = "";
+  performance.mark("ready");
 })();
