@@ -274,7 +274,8 @@ class _FanOut:
         try:
             merge_result(self._ctx, future.result(), self._returns)
         except BaseException as caught:  # whatever a task raises is its item's, also what would end this process
-            error = caught.error() if isinstance(caught, _RaisedError) else caught
+            # Ray wraps it into one of a class that is also of its own.
+            error = getattr(caught, "cause", caught).error() if isinstance(caught, _RaisedError) else caught
             (self._lost if _tells_of_death(caught) else self._failures)[at] = error
         if (merged := self._merged(at)) is not None:
             self._results[at] = merged.result
