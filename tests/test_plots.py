@@ -129,7 +129,7 @@ def test_text_is_no_markup(expected: str, text: str) -> None:
 
 def test_draws_a_series() -> None:
     """What is no series is not drawn, and what gives one is said."""
-    metrics: Any = FrozenMetrics()
-    for wrong in (metrics, (1, 2)):
+    every: list[Any] = [FrozenMetrics(), (1, 2)]
+    for wrong in every:
         with pytest.raises(FrameError, match=r"what is drawn is a series, as metrics\.series\(name\) gives it"):
             plot(wrong)
