@@ -1,5 +1,6 @@
 """Branches of a run in a file: what they brought is there whole or not at all, and is not done again."""
 
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -420,10 +421,14 @@ def kill_in(what: str, at: int) -> None:
     setattr(owner, name, function)
 
 
-def end_with_parent() -> None:
-    """In a worker: end when whoever started it is killed."""
+def end_with_parent(held: Path) -> None:
+    """In a worker: end when whoever started it is killed, and hold a file locked until then."""
+    # Open for as long as the process lives, and the lock with it.
+    fcntl.flock(os.open(held, os.O_RDONLY), fcntl.LOCK_SH)
     parent = multiprocessing.parent_process()
     assert parent is not None
+    if not parent.is_alive():
+        os._exit(0)
 
     def wait() -> None:
         parent.join()
@@ -432,28 +437,32 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def workers(kind: str) -> Executor:
+def workers(kind: str, held: Path) -> Executor:
     if kind == "threads":
         return ThreadPoolExecutor(2)
-    return ProcessPoolExecutor(2, mp_context=processes, initializer=end_with_parent)
+    return ProcessPoolExecutor(2, mp_context=processes, initializer=end_with_parent, initargs=(held,))
 
 
-def write(path: Path, marks: str, program: Program, what: str, at: int, kind: str) -> None:
+def write(path: Path, marks: str, program: Program, what: str, at: int, kind: str, held: Path) -> None:
     """Start a run, or go on with it, until somebody kills this process."""
     spool.CAPACITY = SMALL
     journal.origin = no_origin  # type: ignore[attr-defined]  # imported there
     opened = Journal.resume(path) if path.is_file() else Journal.start(path.parent, "run")
     kill_in(what, at)
-    with opened, workers(kind) as executor:
+    with opened, workers(kind, held) as executor:
         program(opened.context(FrozenContext, {"marks": marks}), executor)
 
 
 def write_until_killed(path: Path, marks: Path, program: Program, what: str, at: int, kind: str = "threads") -> bool:
-    """Write a run in a process of its own; return whether it was killed."""
-    process = processes.Process(target=write, args=(path, str(marks), program, what, at, kind))
+    """Write a run in a process of its own; return whether it was killed, when its workers have ended too."""
+    held = path.parent / "held-by-workers"
+    held.touch()
+    process = processes.Process(target=write, args=(path, str(marks), program, what, at, kind, held))
     process.start()
     process.join(120)
     assert process.exitcode in (0, -signal.SIGKILL)
+    with held.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
     return process.exitcode != 0
 
 
