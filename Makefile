@@ -69,7 +69,7 @@ docs: .venv/.docs ## build the documentation, warnings as errors
 	.venv/bin/python -m sphinx -n -W --keep-going -q docs docs/_build/html
 
 clean: ## remove all that these tasks make
-	rm -rf .venv .venv-* dist docs/_build .coverage .coverage.* .hypothesis .*_cache
+	rm -rf .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache
 	find src tests docs -name __pycache__ -prune -exec rm -rf {} +
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.

@@ -1,7 +1,19 @@
 """How Sphinx builds the documentation."""
 
 import builtins
+import sys
+from html import escape
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pictures  # found by the line above
 
 project = "crystallize"
 author = "crystallize contributors"
@@ -9,9 +21,11 @@ copyright = "2026, crystallize contributors"
 version = release = version_of("crystallize-context")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_made"]
 html_theme = "furo"
 html_title = "crystallize"
+# The page of the demo's run, as the demo wrote it.
+html_extra_path = ["_made/site"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -41,3 +55,30 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!crystallize\b)[a-z_]\w*\..+"),
     (r"py:.*", r"([a-z_.]+\.)?_?[A-Z](_co|_contra)?"),
 ]
+
+
+class Picture(SphinxDirective):
+    """A picture that `pictures` has drawn, within the page, whose colours it has: `alt` says what is on it."""
+
+    required_arguments = 1
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012  # as docutils declares it
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        path = pictures.MADE / f"{self.arguments[0]}.svg"
+        self.env.note_dependency(str(path))
+        label = f'<svg role="img" aria-label="{escape(self.options["alt"])}" '
+        drawing = path.read_text(encoding="utf-8").replace("<svg ", label, 1)
+        # What does not fit on a telephone is scrolled.
+        scrolled = f'<div style="overflow-x: auto" role="region" aria-label="Picture" tabindex="0">{drawing}</div>'
+        return [nodes.raw("", scrolled, format="html"), *self.parse_content_to_nodes()]
+
+
+def _draw(app: Sphinx, config: Config) -> None:
+    pictures.write_all()
+
+
+def setup(app: Sphinx) -> None:
+    """Draw before Sphinx looks whether the folder of what is copied is there, which it does with 800."""
+    app.connect("config-inited", _draw, priority=500)
+    app.add_directive("picture", Picture)

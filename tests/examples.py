@@ -40,7 +40,7 @@ FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=FLAGS), PyconParser(FLAGS), SkipParser()],
     path=str(Path(__file__).parents[1]),
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     setup=enter_folder,
     teardown=leave_folder,
 ).pytest()

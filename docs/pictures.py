@@ -1,0 +1,253 @@
+"""The pictures of the documentation: what `scenes` ran, drawn as SVG, and the directive that puts one on a page.
+
+They have the colours of the page that they stand on, light or dark.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from itertools import groupby
+from math import floor, log10
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from scenes import Cost, Deeds, Folds, costs, deeds, demo_page, folds_run, killed_run, lineage_run
+
+from crystallize.drawings import Bar, Timeline, timeline, took, weave
+from crystallize.export import Description, describe
+
+WIDTH: Final = 720
+MADE: Final = Path(__file__).parent / "_made"
+"""Where the build writes the pictures; and in `site`, what is copied as it is."""
+
+_STYLE: Final = """
+.picture { display: block; width: 100%; min-width: 34rem; height: auto; }
+.picture text { font: 13px var(--font-stack, system-ui, sans-serif); fill: var(--color-foreground-primary, #1d2127); }
+.picture .code { font-family: var(--font-stack--monospace, ui-monospace, monospace); font-size: 12px; }
+.picture .soft { fill: var(--color-foreground-secondary, #565f6b); }
+.picture .inside { fill: #fff; font-size: 11px; font-weight: 600; }
+.picture .rail { stroke: var(--color-background-border, #dfe2e6); }
+.picture .flow { stroke: var(--color-foreground-muted, #6b7480); stroke-width: 1.5; }
+.picture .life, .picture .read { stroke: var(--color-brand-content, #0067a5); stroke-width: 2; }
+.picture .read { fill: var(--color-background-primary, #fff); }
+.picture .write { fill: var(--color-brand-content, #0067a5); }
+.picture .refused { fill: none; stroke: #d3622c; stroke-width: 2.5; }
+.picture .faint { fill: var(--color-foreground-muted, #6b7480); opacity: 0.55; }
+.picture .finished, .picture .c2 { fill: #24806a; }
+.picture .dead { fill: url(#picture-dead); stroke: #d3622c; }
+.picture .c0 { fill: #1f77b4; }
+.picture .c1 { fill: #b5501b; }
+.picture .c3 { fill: #93458a; }
+"""
+
+_DEAD: Final = (
+    '<defs><pattern id="picture-dead" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><path d="M1.5 0V6" stroke="#d3622c" stroke-width="3"/></pattern></defs>'
+)
+
+
+class Drawing:
+    """An SVG in the making."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._behind: list[str] = []
+
+    def text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> None:
+        said = escape(text)
+        self._parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{said}</text>')
+
+    def line(self, x: float, y: float, to_x: float, to_y: float, kind: str = "rail") -> None:
+        self._behind.append(f'<line class="{kind}" x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}"/>')
+
+    def box(self, x: float, y: float, width: float, height: float, kind: str) -> None:
+        self._parts.append(
+            f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="2"/>'
+        )
+
+    def written(self, x: float, y: float) -> None:
+        self.box(x - 5, y - 5, 10, 10, "write")
+
+    def read(self, x: float, y: float) -> None:
+        self._parts.append(f'<circle class="read" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
+
+    def refused(self, x: float, y: float) -> None:
+        self._parts.append(f'<path class="refused" d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10"/>')
+
+    def svg(self, height: float) -> str:
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {WIDTH} {height:.0f}">'
+        return "\n".join((head, f"<style>{_STYLE}</style>", _DEAD, *self._behind, *self._parts, "</svg>\n"))
+
+
+def draw_deeds(lines: Sequence[Deeds]) -> str:
+    """Draw lines of code and what each did: a row a line, a column a key."""
+    drawing = Drawing()
+    keys = list(dict.fromkeys(key for line in lines for key in line.deeds))
+    columns = {key: 350 + 80 * at for at, key in enumerate(keys)}
+    row = 28
+    height = 30 + row * len(lines)
+    for key, x in columns.items():
+        drawing.text(x, 14, key, "code", "middle")
+        drawing.line(x, 24, x, height)
+        at = next(at for at, line in enumerate(lines) if line.deeds.get(key) == "written")
+        drawing.line(x, 30 + row * (at + 0.5), x, height, "life")
+    for at, line in enumerate(lines):
+        y = 30 + row * (at + 0.5)
+        drawing.text(0, y + 4, line.code, "code")
+        for key, deed in line.deeds.items():
+            getattr(drawing, deed)(columns[key], y)
+        drawing.text(WIDTH, y + 4, line.error, "code soft", "end")
+    return _with_signs(drawing, height, "written", "read", "refused")
+
+
+def _with_signs(drawing: Drawing, height: float, *signs: str) -> str:
+    """Say beneath a drawing what its signs mean."""
+    for at, sign in enumerate(signs):
+        x = 10 + 90 * at
+        getattr(drawing, sign)(x, height + 20)
+        drawing.text(x + 12, height + 24, sign, "soft")
+    return drawing.svg(height + 34)
+
+
+def draw_costs(found: Sequence[Cost]) -> str:
+    """Draw what values cost, on a logarithmic axis."""
+    drawing = Drawing()
+    left, right, row = 190, WIDTH - 70, 40
+    seconds = [one for cost in found for one in (cost.write, cost.read)]
+    low, high = floor(log10(min(seconds) / 2)), log10(max(seconds))
+
+    def place(value: float) -> float:
+        return left + (log10(value) - low) / (high - low) * (right - left)
+
+    height = 30 + row * len(found)
+    for power in range(low, floor(high) + 1):
+        drawing.line(place(10**power), 22, place(10**power), height)
+        drawing.text(place(10**power), 14, _scale(power), "soft", "middle")
+    for at, cost in enumerate(found):
+        y = 30 + row * at
+        drawing.text(left - 12, y + 21, cost.kind, "", "end")
+        for value, top, kind in ((cost.write, y + 3, "faint"), (cost.read, y + 18, "write")):
+            drawing.box(left, top, max(place(value) - left, 1), 12, kind)
+            drawing.text(place(value) + 6, top + 10, _scale(log10(value)), "soft")
+    for x, kind, name in ((left, "faint", "one write"), (left + 110, "write", "one read")):
+        drawing.box(x, height + 12, 12, 12, kind)
+        drawing.text(x + 18, height + 22, name, "soft")
+    return drawing.svg(height + 32)
+
+
+def _scale(power: float) -> str:
+    """Return a power of ten of a second as text; what is less than a microsecond in nanoseconds."""
+    return took(10**power) if power >= -6 else f"{10 ** (power + 9):.0f} ns"
+
+
+def draw_lineage(run: Description) -> str:
+    """Draw which key went into which step, and which came out: a row a key, a column a step."""
+    drawing = Drawing()
+    graph = weave(run)
+    left, head, row = 130, 36, 30
+    column = (WIDTH - left - 40) / len(graph.columns)
+    height = head + row * len(graph.lives)
+    places = [left + (at + 0.5) * column for at in range(len(graph.columns))]
+    for x, step in zip(places, graph.columns, strict=True):
+        drawing.text(x, 14, step.label, "", "middle")
+        drawing.line(x, 24, x, height)
+        drawing.line(x, head + (step.first + 0.5) * row, x, head + (step.last + 0.5) * row, "flow")
+    for at, life in enumerate(graph.lives):
+        y = head + (at + 0.5) * row
+        start = left if life.writer is None else places[life.writer]
+        end = max((places[reader] for reader in life.readers), default=start)
+        drawing.text(left - 14, y + 4, life.key, "code" if life.readers else "code soft", "end")
+        drawing.line(start, y, end, y, "life")
+        for reader in life.readers:
+            drawing.read(places[reader], y)
+        if life.writer is not None:
+            drawing.written(start, y)
+    return _with_signs(drawing, height, "written", "read")
+
+
+_LEFT, _RIGHT, _ROW = 150, 590, 28
+
+
+def draw_killed(run: Description) -> str:
+    """Draw the steps of a run on the time axis, a part for each process that wrote it."""
+    drawing = Drawing()
+    found = timeline(run)
+    y = 30.0
+    for span, session in zip(found.spans, run.sessions, strict=True):
+        drawing.text(0, y + 18, f"Process {span.number}: {session.outcome}", "soft")
+        y = _steps(drawing, span.bars, y + _ROW, _outcome)
+    return _on_axis(drawing, found, y)
+
+
+def _outcome(bar: Bar) -> tuple[str, str]:
+    """Return how a step is drawn, and what is said of it."""
+    return ("dead", "dead attempt") if bar.is_dead else (bar.attempt.outcome, bar.attempt.outcome)
+
+
+def draw_folds(folds: Folds) -> str:
+    """Draw branches on the time axis, in their order, and the points of their series."""
+    drawing = Drawing()
+    run = describe(folds.run)
+    branches = [step.name for step in run.steps]
+
+    def colour(bar: Bar) -> tuple[str, str]:
+        name = bar.attempt.name
+        return f"c{branches.index(name)}", f"merged {_ORDINALS[folds.arrived.index(name)]}"
+
+    found = timeline(run)
+    y = _steps(drawing, [bar for span in found.spans for bar in span.bars], 30.0, colour)
+    steps = [point.step for point in folds.run.metrics.series("loss")]
+    drawing.text(0, y + 42, 'ctx.metrics["loss"]', "code")
+    x = float(_LEFT)
+    for name, points in groupby(steps):
+        for _ in points:
+            drawing.box(x, y + 26, 24, 24, f"c{branches.index(name or '')}")
+            drawing.text(x + 12, y + 42, (name or "").rpartition("-")[2], "inside", "middle")
+            x += 28
+        x += 10
+    return _on_axis(drawing, found, y, y + 60)
+
+
+_ORDINALS: Final = ("first", "second", "third", "fourth")
+
+
+def _steps(drawing: Drawing, bars: Sequence[Bar], y: float, look: Callable[[Bar], tuple[str, str]]) -> float:
+    """Draw steps beneath one another, each with what is said of it; return where they end."""
+    for bar in bars:
+        kind, said = look(bar)
+        left, width = (share / 100 * (_RIGHT - _LEFT) for share in (bar.left, bar.width))
+        drawing.text(14 * (bar.depth + 1), y + 18, bar.label, "code")
+        drawing.box(_LEFT + left, y + 7, max(width, 3), 14, kind)
+        drawing.text(_RIGHT + 10, y + 18, said, "soft")
+        y += _ROW
+    return y
+
+
+def _on_axis(drawing: Drawing, found: Timeline, end: float, height: float | None = None) -> str:
+    """Draw the marks of the time axis, and finish."""
+    for tick in found.ticks:
+        x = _LEFT + tick.left / 100 * (_RIGHT - _LEFT)
+        drawing.line(x, 22, x, end)
+        drawing.text(x, 14, tick.text, "soft", "middle")
+    return drawing.svg((height or end) + 6)
+
+
+def pictures() -> Iterator[tuple[str, str]]:
+    """Run what is pictured; give each picture's name, and the picture as SVG."""
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        yield "write-once", draw_deeds(deeds())
+        yield "freezing", draw_costs(costs())
+        yield "steps", draw_lineage(describe(lineage_run(folder)))
+        yield "durability", draw_killed(describe(killed_run(folder)))
+        yield "branches", draw_folds(folds_run(folder))
+
+
+def write_all(made: Path = MADE) -> None:
+    """Write the pictures, and the page of the demo's run."""
+    site = made / "site"
+    site.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures():
+        (made / f"{name}.svg").write_text(picture, encoding="utf-8")
+    with TemporaryDirectory() as scratch:
+        (site / "demo.html").write_bytes(demo_page(Path(scratch)).read_bytes())

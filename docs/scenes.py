@@ -1,0 +1,242 @@
+"""What the pictures of the documentation show: small runs, made when it is built, and what they took."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter, sleep
+from timeit import Timer
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from pydantic import BaseModel, FiniteFloat, PositiveFloat
+
+from crystallize import (
+    BranchMerged,
+    CrystallizeError,
+    FrozenContext,
+    Journal,
+    Metric,
+    MetricSchema,
+    Run,
+    Shared,
+    fan_out,
+    load_run,
+)
+from crystallize.sinks.memory import MemorySink
+
+EXAMPLES: Final = Path(__file__).parent / "examples"
+
+
+# Of "Written once": lines of code, and what each did to the keys.
+
+
+class Train(BaseModel):
+    lr: PositiveFloat
+    epochs: int = 3
+    accuracy: float
+
+
+Deed: TypeAlias = Literal["written", "read", "refused"]
+
+
+class Deeds(NamedTuple):
+    """A line of code, with what it did to each key that it names."""
+
+    code: str
+    deeds: dict[str, Deed]
+    error: str
+    """The name of the error that it raised; empty where it raised none."""
+
+
+LINES: Final = (
+    'ctx = FrozenContext[Train]({"lr": 0.1})',
+    "ctx.fields.lr",
+    "ctx.fields.epochs = 5",
+    "ctx.fields.accuracy",
+    'ctx.fields.accuracy = "high"',
+    "ctx.fields.accuracy = 0.93",
+    "ctx.fields.accuracy",
+    "ctx.fields.accuracy = 0.93",
+)
+
+
+def deeds() -> list[Deeds]:
+    """Run the lines one after another, and look at the context after each."""
+    found: list[Deeds] = []
+    names: dict[str, Any] = {"FrozenContext": FrozenContext, "Train": Train}
+    held: set[str] = set()
+    for code in LINES:
+        named = [key for key in Train.model_fields if f"fields.{key}" in code]
+        error = ""
+        try:
+            exec(code, names)
+        except CrystallizeError as raised:
+            error = type(raised).__name__
+        did: dict[str, Deed] = dict.fromkeys(named, "refused" if error else "read")
+        for key in names["ctx"]:
+            if key not in held:
+                did[key] = "written"
+                held.add(key)
+        found.append(Deeds(code, did, error))
+    return found
+
+
+# Of "Kept from change": what ten thousand numbers cost to write and to read, as a value of each kind.
+
+
+class Cost(NamedTuple):
+    """What a value of some kind takes."""
+
+    kind: str
+    write: float
+    """In seconds, as `read` is."""
+    read: float
+
+
+class Samples(BaseModel):
+    rows: list[float]
+
+
+class Loader:
+    """Of a kind that crystallize knows nothing of."""
+
+    def __init__(self, rows: list[float]) -> None:
+        self.rows = rows
+
+
+def costs() -> list[Cost]:
+    """Time a write and a read of each kind of value. Nothing is validated, so that only freezing is timed."""
+    rows = [float(n) for n in range(10_000)]
+    kinds: dict[str, tuple[Any, Any]] = {
+        "one float": (Any, 0.5),
+        "tuple": (Any, tuple(rows)),
+        "numpy array": (Any, np.array(rows)),
+        "list": (Any, rows),
+        "model with a list": (Any, Samples(rows=rows)),
+        "object of another class": (Any, Loader(rows)),
+        "list, marked Shared": (Annotated[Any, Shared], rows),
+    }
+    return [Cost(kind, *_cost(of_type, value)) for kind, (of_type, value) in kinds.items()]
+
+
+def _cost(of_type: Any, value: Any) -> tuple[float, float]:
+    writes, reads = [], []
+    for _ in range(9):
+        ctx: FrozenContext[Any] = FrozenContext[dict[str, of_type]]({})
+        started = perf_counter()
+        ctx["key"] = value
+        writes.append(perf_counter() - started)
+        timer = Timer(partial(ctx.__getitem__, "key"))
+        number = max(1, int(2e-3 / max(timer.timeit(1), 1e-7)))
+        reads.append(timer.timeit(number) / number)
+    return median(writes), median(reads)
+
+
+# Of "Steps and provenance": a small pipeline, whose lineage is drawn.
+
+
+class Digits(BaseModel):
+    path: str
+    lr: PositiveFloat
+    seed: int = 0
+    rows: list[float]
+    train: list[float]
+    val: list[float]
+    weight: float
+    accuracy: float
+
+
+def pipeline(ctx: FrozenContext[Digits]) -> None:
+    with ctx.step("load") as step:
+        step.fields.rows = [float(len(step.fields.path)), 1.0, 2.0]
+    with ctx.step("split") as step:
+        step.fields.train, step.fields.val = step.fields.rows[:2], step.fields.rows[2:]
+    with ctx.step("fit") as step:
+        step.fields.weight = step.fields.lr * sum(step.fields.train)
+    with ctx.step("evaluate") as step:
+        step.fields.accuracy = 1 / (1 + step.fields.weight * sum(step.fields.val))
+
+
+def lineage_run(folder: Path) -> Run[Any]:
+    with Journal.start(folder, "lineage") as journal:
+        pipeline(journal.context(FrozenContext[Digits], {"path": "digits.csv", "lr": 0.1}))
+    return load_run(journal.path)
+
+
+# Of "Branches": four branches on two threads, of which the first is merged third.
+
+
+class FoldMetrics(MetricSchema):
+    loss = Metric(FiniteFloat, goal="minimize")
+
+
+SECONDS: Final = (0.24, 0.06, 0.1, 0.2)
+
+
+def fold(ctx: FrozenContext[Train], k: int) -> None:
+    for epoch in range(3):
+        sleep(SECONDS[k] / 3)
+        ctx.record(FoldMetrics.loss, ctx.fields.lr / (k + epoch + 1))
+
+
+class Folds(NamedTuple):
+    """A run of branches."""
+
+    run: Run[Any]
+    arrived: list[str]
+    """The branches in the order in which they were merged."""
+
+
+def folds_run(folder: Path) -> Folds:
+    sink = MemorySink()
+    with Journal.start(folder, "folds") as journal, ThreadPoolExecutor(2) as pool:
+        ctx = journal.context(FrozenContext[Train], {"lr": 0.1}, metrics=FoldMetrics, sinks=[sink])
+        fan_out(ctx, fold, range(len(SECONDS)), executor=pool)
+    return Folds(load_run(journal.path), [event.branch for event in sink.events if isinstance(event, BranchMerged)])
+
+
+# Of "Durability": a process that is killed in its second step, and another one that goes on.
+
+
+def killed_run(folder: Path) -> Run[Any]:
+    """Run `examples/survive.py`, kill it when it is in its fourth epoch, and run it again."""
+    with _started("survive.py", folder) as first:
+        for line in first.stdout or ():
+            if line.startswith("epoch 3"):
+                sleep(0.05)
+                first.kill()
+    _finish("survive.py", folder)
+    return load_run(folder / "runs/train-0001.db")
+
+
+def demo_page(folder: Path) -> Path:
+    """Run the demo, and return the page that it wrote."""
+    _finish("digits.py", folder)
+    return folder / "runs/digits-0001.html"
+
+
+def _finish(script: str, folder: Path) -> None:
+    with _started(script, folder) as process:
+        said, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{script} ended with {process.returncode}:\n{said}")
+
+
+def _started(script: str, folder: Path) -> "subprocess.Popen[str]":
+    """Start a copy of an example, so that nothing of where the documentation is built is on record of its run."""
+    shutil.copy(EXAMPLES / script, folder)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {**os.environ, "PATH": path}
+    return subprocess.Popen(
+        ["python", script],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
