@@ -26,6 +26,8 @@ html_theme = "furo"
 html_title = "crystallize"
 # The page of the demo's run, as the demo wrote it.
 html_extra_path = ["_made/site"]
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

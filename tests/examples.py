@@ -1,45 +1,144 @@
-"""Runs the Python examples of README.md and docs: a pytest plugin, loaded by its name in pyproject.toml.
+"""Runs the examples of README.md and docs: a pytest plugin, loaded by its name in pyproject.toml.
 
 A ``python`` block must not raise; a block of ``>>>`` lines, in ``python`` or ``pycon``, must print what it
-says. The blocks of one file share a namespace, from top to bottom, and a folder of their own to write in.
+says. A ``{code-block} python`` with a ``:caption:`` is a piece of the file that the caption names: it is added to that
+file, and not run. On the pages in `CHECKED`, a ``console`` block must print what it says, too: each line that begins
+with ``$`` is a command, and what follows is what it prints. The blocks of one file share a namespace, from top to
+bottom, and a folder of their own to write in.
 """
 
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from contextlib import ExitStack, chdir
-from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
+from doctest import Example as Shown
 from pathlib import Path
+from signal import SIGKILL
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
-from sybil import Sybil
+from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+ROOT = Path(__file__).parents[1]
+FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
+CHECKED = ("docs/first-run.md", "docs/why.md")
+"""The pages on which commands are run."""
 
-class PyconParser(PythonCodeBlockParser):
-    """Finds ``pycon`` blocks, the name by which editors and GitHub know what stands at a prompt."""
+KILLED = "Killed\n"
+"""What a shell prints of a command that SIGKILL ended. One that is to print something before that is killed as soon as
+it has, as by its reader from another terminal; one that is to print nothing ends itself."""
 
-    def __init__(self, doctest_optionflags: int) -> None:
+VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d|\b\d+(\.\d+)? m?s\b")
+"""Times and durations, which are others in each run."""
+
+
+class Command(NamedTuple):
+    """A command, and what it is to print."""
+
+    line: str
+    output: str
+
+
+def commands(block: str) -> Iterator[Command]:
+    """Part a ``console`` block."""
+    for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        line, _, output = command.partition("\n")
+        yield Command(line, output)
+
+
+def printed(command: Command) -> str:
+    """Run a command and return what it prints; of one that prints nothing, whether it failed."""
+    hidden = ("FORCE_COLOR", "TTY_COMPATIBLE", "CRYSTALLIZE_RUNS", "COLUMNS")
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    # So that `python` is the one that runs the tests, and finds what is installed there.
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    shell = ["bash", "-c", command.line]
+    with subprocess.Popen(shell, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        before, is_killed, _ = command.output.partition(KILLED)
+        if before and is_killed:
+            found = "".join(line for _, line in zip(before.splitlines(), process.stdout, strict=False))
+            process.kill()
+        else:
+            found = process.stdout.read()
+    if process.returncode == -SIGKILL:
+        return found + KILLED
+    return found or (f"exit status {process.returncode}\n" if process.returncode else "")
+
+
+def run_commands(example: Example) -> str | None:
+    """Say how what the commands of a block print differs from what stands beneath them."""
+    if Path(example.path).relative_to(ROOT).as_posix() not in CHECKED:
+        return None
+    checker = OutputChecker()
+    for command in commands(example.parsed):
+        expected, found = (VARYING.sub("<time>", text) for text in (command.output, printed(command)))
+        if not checker.check_output(expected, found, FLAGS):
+            return f"$ {command.line}\n{checker.output_difference(Shown('', expected), found, FLAGS)}"
+    return None
+
+
+class PieceEvaluator(PythonEvaluator):
+    """Runs a block, or adds it to the file that its caption names."""
+
+    def __call__(self, example: Example) -> None:
+        file = example.region.lexemes.get("options", {}).get("caption")
+        if file is None:
+            super().__call__(example)
+        else:
+            add_piece(Path(file), example.parsed)
+
+
+def add_piece(file: Path, piece: str) -> None:
+    """Add a piece to a file, two lines below what is there."""
+    before = file.read_text(encoding="utf-8") + "\n\n" if file.exists() else ""
+    file.write_text(before + piece, encoding="utf-8")
+
+
+class PythonParser(PythonCodeBlockParser):
+    """Finds ``python`` blocks, and in them those of ``>>>`` lines."""
+
+    def __init__(self, doctest_optionflags: int, language: str = "python") -> None:
         super().__init__(doctest_optionflags=doctest_optionflags)
-        self.codeblock_parser = CodeBlockParser("pycon", PythonEvaluator())
+        self.codeblock_parser = CodeBlockParser(language, PieceEvaluator())
 
 
 def enter_folder(namespace: dict[str, Any]) -> None:
     # As in a script: without it, the classes of an example would say that they are of `builtins`.
     namespace["__name__"] = "__main__"
     with ExitStack() as stack:
-        stack.enter_context(chdir(stack.enter_context(TemporaryDirectory())))
+        folder = stack.enter_context(TemporaryDirectory())
+        stack.enter_context(chdir(folder))
+        stack.callback(forget_modules, Path(folder))
+        # As at a prompt: what stands in the folder can be imported.
+        sys.path.insert(0, "")
+        stack.callback(sys.path.remove, "")
         namespace["leave_folder"] = stack.pop_all().close
+
+
+def forget_modules(folder: Path) -> None:
+    """Have nobody else import what an example has written."""
+    for file in folder.glob("*.py"):
+        sys.modules.pop(file.stem, None)
 
 
 def leave_folder(namespace: dict[str, Any]) -> None:
     namespace["leave_folder"]()
 
 
-FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
-
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(doctest_optionflags=FLAGS), PyconParser(FLAGS), SkipParser()],
-    path=str(Path(__file__).parents[1]),
+    parsers=[
+        PythonParser(FLAGS),
+        PythonParser(FLAGS, "pycon"),  # the name by which editors and GitHub know what stands at a prompt
+        CodeBlockParser("console", run_commands),
+        SkipParser(),
+    ],
+    path=str(ROOT),
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     setup=enter_folder,
     teardown=leave_folder,

@@ -1,0 +1,109 @@
+"""Fits a line to points, and keeps the run in a file."""
+
+import random
+import sys
+import time
+from typing import Literal, Protocol, TypeAlias
+
+from pydantic import BaseModel, FiniteFloat, NonNegativeFloat, PositiveFloat, PositiveInt
+from typing_extensions import TypedDict
+
+from crystallize import Context, FrozenContext, Journal, Metric, MetricSchema
+from crystallize.runs import find_run
+
+Row: TypeAlias = tuple[float, float]
+
+
+class Line(BaseModel):
+    lr: PositiveFloat  # an input
+    epochs: PositiveInt = 20  # an input with a default
+    seed: int = 1
+    rows: list[Row]  # what the steps write
+    slope: FiniteFloat
+    error: NonNegativeFloat
+
+
+class EpochTags(TypedDict):
+    epoch: PositiveInt
+    split: Literal["train", "val"]
+
+
+class LineMetrics(MetricSchema):
+    loss = Metric(FiniteFloat, tags=EpochTags, goal="minimize")
+
+
+class Load(Protocol):
+    @property
+    def seed(self) -> int: ...  # a property: it reads this
+
+    rows: list[Row]  # an attribute: it writes this
+
+
+def load(ctx: Context[Load]) -> None:
+    """Draw 20 points near the line y = 3x."""
+    noise = random.Random(ctx.fields.seed)
+    ctx.fields.rows = [(x / 20, 3 * x / 20 + noise.gauss(0, 0.1)) for x in range(20)]
+
+
+class Fit(Protocol):
+    @property
+    def rows(self) -> list[Row]: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+
+    slope: float
+
+
+def fit(ctx: Context[Fit]) -> None:
+    """Turn the line a little towards every other point, epoch after epoch."""
+    train, val = ctx.fields.rows[::2], ctx.fields.rows[1::2]
+    loss = ctx.metrics.series(LineMetrics.loss)
+    slope = 0.0
+    for epoch in range(1, ctx.fields.epochs + 1):
+        slope -= ctx.fields.lr * sum(2 * x * (slope * x - y) for x, y in train) / len(train)
+        loss.add(squared(slope, train), {"epoch": epoch, "split": "train"})
+        loss.add(squared(slope, val), {"epoch": epoch, "split": "val"})
+        print(f"epoch {epoch}: loss {loss.last:.3f}", flush=True)
+        time.sleep(0.5)  # in place of the work that an epoch is
+    ctx.fields.slope = slope
+
+
+def squared(slope: float, rows: list[Row]) -> float:
+    """The mean squared distance of the points from the line."""
+    return sum((slope * x - y) ** 2 for x, y in rows) / len(rows)
+
+
+class Judge(Protocol):
+    @property
+    def rows(self) -> list[Row]: ...
+    @property
+    def slope(self) -> float: ...
+
+    error: float
+
+
+def judge(ctx: Context[Judge]) -> None:
+    """Say how far the points are from the line."""
+    ctx.fields.error = squared(ctx.fields.slope, ctx.fields.rows) ** 0.5
+
+
+def run(journal: Journal) -> None:
+    """Run the steps that have not finished yet."""
+    ctx = journal.context(FrozenContext[Line], {"lr": 0.5}, metrics=LineMetrics)
+    if not ctx.provenance.finished("load"):
+        with ctx.step("load") as step:
+            load(step)
+    if not ctx.provenance.finished("fit"):
+        with ctx.step("fit") as step:
+            fit(step)
+    if not ctx.provenance.finished("judge"):
+        with ctx.step("judge") as step:
+            judge(step)
+
+
+if __name__ == "__main__":
+    resume = "--resume" in sys.argv
+    with Journal.resume(find_run("runs", "line")) if resume else Journal.start("runs", "line") as journal:
+        run(journal)
