@@ -6,18 +6,18 @@ VERSIONS := pyproject.toml constraints.txt
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 # No isolation, since pip would fetch the build backend anew for each install, and past the constraints.
 PIP_FLAGS := -q --disable-pip-version-check --no-build-isolation
-PIP_INSTALL := -m pip install $(PIP_FLAGS) -c constraints.txt
+# Nothing is compiled that may never be imported.
+INSTALL := -m pip install $(PIP_FLAGS) --no-compile
+PIP_INSTALL := $(INSTALL) -c constraints.txt
 # A file of tests is kept on one processor, since it shares engines among its tests.
 PYTEST := -m pytest -n auto --dist loadfile
-# What starts processes and clusters is tried once, by `make test`.
-NO_ENGINES := -m 'not long and not engines'
 # The floors in pyproject.toml, with the core and the typing-inspection of that pydantic's time.
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 # MLflow needs older ones of these than those that are pinned.
 FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-sinks test-oldest lint typing bench docs clean
+.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-sinks lint typing bench docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,9 +31,10 @@ test: .venv/.test ## run the tests and the examples in the docs: 100 % of lines 
 test-long: .venv/.test ## run the tests that take minutes
 	.venv/bin/python -m pytest -m long
 
-test-wheel: .venv-wheel/.test ## run the tests against the built wheel
+test-wheel: .venv-wheel/.test ## run the tests against the built wheel, with the oldest dependencies allowed
 	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
-	.venv-wheel/bin/python $(PYTEST) $(NO_ENGINES)
+	@# What starts processes and clusters is tried once, by `make test`.
+	.venv-wheel/bin/python $(PYTEST) -m 'not long and not engines'
 
 test-page: .venv-page/.page chromium ## run the tests of the page of a run in a browser
 	.venv-page/bin/python -m pytest tests/page
@@ -44,12 +45,8 @@ test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
 	.venv-notebook/bin/python -m pytest tests/notebook
 
-test-sinks: .venv-sinks/.sinks ## run the tests of the sinks against real backends: MLflow, OTLP, Prometheus
-	command -v prometheus >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends prometheus; }
+test-sinks: .venv-sinks/.sinks prometheus ## run the tests of the sinks against real backends: MLflow, OTLP, Prometheus
 	.venv-sinks/bin/python -m pytest tests/sinks --cov --cov-config=tests/sinks/coverage.toml
-
-test-oldest: .venv-oldest/.test ## run the tests with the oldest dependencies allowed
-	.venv-oldest/bin/python $(PYTEST) $(NO_ENGINES)
 
 lint: .venv/.lint ## check style and format
 	.venv/bin/ruff check
@@ -74,7 +71,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-sinks/.made .venv-notebook/.made .venv-oldest/.made .venv-trackers/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-sinks/.made .venv-notebook/.made .venv-trackers/.made: constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -86,9 +83,10 @@ clean: ## remove all that these tasks make
 .venv-wheel/.test: .venv-wheel/.made $(VERSIONS) $(SOURCES)
 	rm -rf dist
 	.venv-wheel/bin/python -m pip wheel $(PIP_FLAGS) --no-deps -w dist .
-	.venv-wheel/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[test]"
+	grep -vE '^(pydantic|pydantic_core|typing_extensions|typing-inspection)==' constraints.txt > .venv-wheel/constraints.txt
+	.venv-wheel/bin/python $(INSTALL) -c .venv-wheel/constraints.txt "$$(echo dist/*.whl)[test]" $(OLDEST)
 	@# The first install brings what the wheel needs; this one the wheel, also where its number has not changed.
-	.venv-wheel/bin/python $(PIP_INSTALL) --no-deps --force-reinstall dist/*.whl
+	.venv-wheel/bin/python $(INSTALL) --no-deps --force-reinstall dist/*.whl
 	@touch $@
 
 # Only the tests of the page need a browser.
@@ -96,10 +94,10 @@ clean: ## remove all that these tasks make
 	.venv-page/bin/python $(PIP_INSTALL) -e '.[page]'
 	@touch $@
 
-# Debian's, as Playwright's own is not among the pinned packages.
-.PHONY: chromium
-chromium:
-	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
+# Debian's: Playwright's own browser is not among the pinned packages, and Prometheus is none.
+.PHONY: chromium prometheus
+chromium prometheus:
+	@command -v $@ >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends $@; }
 
 # Ray is large, and nothing else needs it.
 .venv-ray/.ray: .venv-ray/.made $(VERSIONS)
@@ -113,16 +111,11 @@ chromium:
 
 .venv-sinks/.sinks: .venv-sinks/.made $(VERSIONS)
 	grep -vE '^(importlib_metadata|pyarrow)==' constraints.txt > .venv-sinks/constraints.txt
-	.venv-sinks/bin/python -m pip install $(PIP_FLAGS) -c .venv-sinks/constraints.txt -e '.[sinks]' $(FOR_MLFLOW)
+	.venv-sinks/bin/python $(INSTALL) -c .venv-sinks/constraints.txt -e '.[sinks]' $(FOR_MLFLOW)
 	@touch $@
 
 # Beside these a journal is timed.
 .venv-trackers/.bench: .venv-trackers/.made $(VERSIONS)
 	grep -vE '^(importlib_metadata|pyarrow)==' constraints.txt > .venv-trackers/constraints.txt
-	.venv-trackers/bin/python -m pip install $(PIP_FLAGS) -c .venv-trackers/constraints.txt -e '.[bench,mlflow]' mlflow dvclive $(FOR_MLFLOW)
-	@touch $@
-
-.venv-oldest/.test: .venv-oldest/.made $(VERSIONS)
-	grep -vE '^(pydantic|pydantic_core|typing_extensions|typing-inspection)==' constraints.txt > .venv-oldest/constraints.txt
-	.venv-oldest/bin/python -m pip install $(PIP_FLAGS) -c .venv-oldest/constraints.txt -e '.[test]' $(OLDEST)
+	.venv-trackers/bin/python $(INSTALL) -c .venv-trackers/constraints.txt -e '.[bench,mlflow]' mlflow dvclive $(FOR_MLFLOW)
 	@touch $@
