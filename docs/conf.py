@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation."""
 
 import builtins
+import re
 import sys
 from html import escape
 from importlib.metadata import version as version_of
@@ -10,7 +11,10 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+from crystallize import CrystallizeError, LostBranchesError, errors
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pictures  # found by the line above
@@ -80,7 +84,19 @@ def _draw(app: Sphinx, config: Config) -> None:
     pictures.write_all()
 
 
+def _check_anchors(app: Sphinx, failure: Exception | None) -> None:
+    """Hold the built page of errors to what tracebacks say: each error has an anchor of its name there."""
+    if failure is None and app.builder.name == "html":
+        page = (Path(app.outdir) / "errors.html").read_text("utf-8")
+        public = [LostBranchesError, *(getattr(errors, name) for name in errors.__all__)]
+        named = {cls.__name__.lower() for cls in public if issubclass(cls, CrystallizeError)}
+        missing = sorted(named - set(re.findall(r'\bid="([^"]+)"', page)))
+        if missing:
+            logging.getLogger(__name__).warning("errors.html has no section %s", ", ".join(missing))
+
+
 def setup(app: Sphinx) -> None:
     """Draw before Sphinx looks whether the folder of what is copied is there, which it does with 800."""
     app.connect("config-inited", _draw, priority=500)
+    app.connect("build-finished", _check_anchors)
     app.add_directive("picture", Picture)

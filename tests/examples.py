@@ -1,4 +1,4 @@
-"""Runs the examples of README.md and docs: a pytest plugin, loaded by its name in pyproject.toml.
+"""Runs the examples of README.md, docs and docstrings: a pytest plugin, loaded by its name in pyproject.toml.
 
 A ``python`` block must not raise; a block of ``>>>`` lines, in ``python`` or ``pycon``, must print what it
 says. A ``{code-block} python`` with a ``:caption:`` is a piece of the file that the caption names: it is added to that
@@ -13,15 +13,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir
-from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, DocTestParser, DocTestRunner
 from doctest import Example as Shown
+from inspect import getdoc
 from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from sybil import Example, Sybil
+from sybil.evaluators.doctest import DocTestEvaluator, OutputChecker
 from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.abstract import DocTestStringParser
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +38,30 @@ it has, as by its reader from another terminal; one that is to print nothing end
 
 VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d|\b\d+(\.\d+)? m?s\b")
 """Times and durations, which are others in each run."""
+
+_NOTE = re.compile(r"^Explained in \S+#\w+\n", re.MULTILINE)
+
+
+class Checker(OutputChecker):
+    """Lets an example leave out the last line of a traceback, which names the page that explains the error."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        shorter = _NOTE.sub("", got)
+        return any(super(Checker, self).check_output(want, one, optionflags) for one in (got, shorter))
+
+
+def example_of(thing: object) -> str:
+    """Return what stands under `Example:` in a docstring; empty where nothing does."""
+    return (getdoc(thing) or "").partition("Example:\n")[2].partition("\nAttributes:\n")[0]
+
+
+def what_fails(example: str, names: dict[str, Any]) -> str:
+    """Run an example of a docstring, with these names and no others, and return what it does not do as it says."""
+    parsed = DocTestParser().get_doctest(example, {**names, "__name__": "__main__"}, "the example", None, 0)
+    assert parsed.examples
+    said: list[str] = []
+    DocTestRunner(Checker(), optionflags=FLAGS).run(parsed, out=said.append)
+    return "".join(said)
 
 
 class Command(NamedTuple):
@@ -75,7 +102,7 @@ def run_commands(example: Example) -> str | None:
     """Say how what the commands of a block print differs from what stands beneath them."""
     if Path(example.path).relative_to(ROOT).as_posix() not in CHECKED:
         return None
-    checker = OutputChecker()
+    checker = Checker()
     for command in commands(example.parsed):
         expected, found = (VARYING.sub("<time>", text) for text in (command.output, printed(command)))
         if not checker.check_output(expected, found, FLAGS):
@@ -100,12 +127,21 @@ def add_piece(file: Path, piece: str) -> None:
     file.write_text(before + piece, encoding="utf-8")
 
 
+class TracebackEvaluator(DocTestEvaluator):
+    """Runs a block of ``>>>`` lines."""
+
+    def __init__(self) -> None:
+        super().__init__(FLAGS)
+        self.runner._checker = Checker()  # type: ignore[attr-defined]  # Sybil takes none of ours
+
+
 class PythonParser(PythonCodeBlockParser):
     """Finds ``python`` blocks, and in them those of ``>>>`` lines."""
 
-    def __init__(self, doctest_optionflags: int, language: str = "python") -> None:
-        super().__init__(doctest_optionflags=doctest_optionflags)
+    def __init__(self, language: str = "python") -> None:
+        super().__init__()
         self.codeblock_parser = CodeBlockParser(language, PieceEvaluator())
+        self.doctest_parser = DocTestStringParser(TracebackEvaluator())
 
 
 def enter_folder(namespace: dict[str, Any]) -> None:
@@ -133,8 +169,8 @@ def leave_folder(namespace: dict[str, Any]) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[
-        PythonParser(FLAGS),
-        PythonParser(FLAGS, "pycon"),  # the name by which editors and GitHub know what stands at a prompt
+        PythonParser(),
+        PythonParser("pycon"),  # the name by which editors and GitHub know what stands at a prompt
         CodeBlockParser("console", run_commands),
         SkipParser(),
     ],

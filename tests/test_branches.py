@@ -1202,7 +1202,7 @@ def test_a_sink_that_fails_while_a_branch_is_merged() -> None:
     delta = child.delta()
     with pytest.raises(SinkError, match="Failing raised OSError: disk full") as caught:
         merge(ctx, delta)
-    (note,) = caught.value.__notes__
+    _, note = caught.value.__notes__
     assert "FailingToo raised OSError: disk full" in note
     assert (1, (1,), ["f"]) == (ctx["k"], ctx.metrics["m"], [one.name for one in ctx.artifacts])
     assert isinstance(sink.events[-1], BranchMerged)

@@ -65,11 +65,12 @@ def document_of(*arguments: object, status: int = 0) -> Any:
 
 
 def complaint(*arguments: object) -> str:
-    """Return the line by which a call says why it cannot be done."""
+    """Return the line by which a call says why it cannot be done; below it stands where that is explained, if it is."""
     result = call(*arguments)
     assert (2, "") == (result.exit_code, result.stdout)
-    (line,) = result.stderr.splitlines()
+    line, *rest = result.stderr.splitlines()
     assert line.startswith("crystallize: ")
+    assert not rest or re.fullmatch(r"Explained in docs/errors\.md#[a-z]+error", "\n".join(rest))
     return line.removeprefix("crystallize: ")
 
 
@@ -680,8 +681,8 @@ def test_exports_what_is_not_unicode(tmp_path: Path) -> None:
     result = call("export", made(tmp_path, names=np.array(["\ud800"])))
 
     assert 2 == result.exit_code
-    assert "surrogates not allowed" in result.stderr
-    assert 1 == len(result.stderr.splitlines())
+    assert "surrogates not allowed" in result.stderr.splitlines()[0]
+    assert 2 == len(result.stderr.splitlines())
 
 
 # verify
@@ -728,7 +729,9 @@ def test_main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     output = capsys.readouterr()
     assert "verified" in output.out
     assert "Usage: crystallize [OPTIONS]" in output.out
-    assert 1 == len(output.err.splitlines())
+    assert ["crystallize", "Explained in docs/errors.md#runnotfounderror"] == [
+        line.partition(":")[0] for line in output.err.splitlines()
+    ]
 
 
 def test_main_without_a_real_stdout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -759,10 +762,10 @@ def test_main_without_the_extra(
     output = capsys.readouterr()
 
     assert (2, "") == (ended.value.code, output.out)
-    assert (
-        f"crystallize: the command needs {missing}, which is not installed: pip install 'crystallize-context[cli]'\n"
-        == output.err
-    )
+    assert [
+        f"crystallize: this needs {missing}, which is not installed: pip install 'crystallize-context[cli]'",
+        "Explained in docs/errors.md#missingextraerror",
+    ] == output.err.splitlines()
 
 
 def test_imports_no_extra() -> None:
@@ -771,7 +774,56 @@ def test_imports_no_extra() -> None:
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert (2, "") == (process.returncode, process.stdout)
-    assert 1 == len(process.stderr.splitlines())
+    assert process.stderr.splitlines()[0].startswith("crystallize: this needs ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "page"),
+    [
+        (("show", "absent"), "docs/errors.md#runnotfounderror"),
+        (("verify", "notes.db"), None),
+        (("show", "notes.db"), "docs/errors.md#damagedrunerror"),
+        (("report", "notes.db"), "docs/errors.md#damagedrunerror"),
+    ],
+)
+def test_says_where_it_is_explained(
+    arguments: tuple[str, ...], page: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why something cannot be done is said in a line, and where that is explained in another."""
+    monkeypatch.chdir(tmp_path)
+    Path("notes.db").write_text("no run")
+    result = call(*arguments)
+
+    assert (2 if page else 1) == result.exit_code
+    assert ([f"Explained in {page}"] if page else []) == result.stderr.splitlines()[1:]
+
+
+def test_system_errors_have_no_page(tmp_path: Path) -> None:
+    """What the system refuses is told as it tells it, without a page of ours."""
+    result = call("report", made(tmp_path), "-o", tmp_path / "absent" / "run.html")
+
+    assert 2 == result.exit_code
+    assert 1 == len(result.stderr.splitlines())
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("subcommand", ["", *SUBCOMMANDS])
+def test_help(subcommand: str, columns: int) -> None:
+    """Each help says in a line what it does, shows calls that there are, names its page, and fits the terminal."""
+    result = call(*filter(None, [subcommand]), "--help", COLUMNS=str(columns))
+    usage, what, *_ = [line.strip() for line in result.stdout.splitlines() if line]
+    shown = re.findall(r"^    crystallize (\w+)(.*)$", result.stdout, re.MULTILINE)
+
+    assert 0 == result.exit_code
+    assert usage.startswith(f"Usage: root {subcommand}".rstrip())
+    assert re.match(r"[A-Z]", what)
+    assert shown
+    assert {subcommand} == {name for name, _ in shown} or not subcommand
+    assert {option for _, rest in shown for option in re.findall(r"--\w+", rest)} <= {
+        *re.findall(r"--\w+", printed(*filter(None, [subcommand or "show"]), "--help"))
+    }
+    assert result.stdout.endswith("More in docs/command.md.\n")
+    assert max(map(len, result.stdout.splitlines())) <= columns
 
 
 def command(*arguments: object) -> list[str]:

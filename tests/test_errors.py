@@ -1,22 +1,34 @@
-"""The exceptions: one tree, whose every text is a sentence."""
+"""The exceptions: one tree, whose every text is a sentence, and each explained on a page of the documentation."""
 
+import ast
 import copy
+import doctest
+import logging
 import pickle
 import re
+import subprocess
+import sys
+import traceback
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from inspect import getdoc
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import crystallize
 from crystallize import errors
-from crystallize.errors import CrystallizeError, Problem
+from crystallize.errors import EXPLAINED_IN, CrystallizeError, Problem
+from crystallize.workers import LostBranchesError
 
 NEGATIVE = Problem(("lr",), "should be greater than 0", "int", "-1")
 DEEP = Problem(("opt", "betas", 0), "should be a valid number", "str", "'x'")
 SECRET = Problem(("password",), "should be a valid string", "int", None)
 ABSENT = Problem(("epoch",), "is missing", "", None)
 NAMES = tuple("abcdefghij")
+PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 
 CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     (
@@ -288,13 +300,14 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     ),
     (
         errors.UndeliveredWarning("MLflowSink", ((1, "point", "it is NaN"),)),
-        "MLflowSink did not deliver all; the context has it, and so has a journal. 1 point: it is NaN",
+        "MLflowSink did not deliver all; the context has it, and so has a journal. 1 point: it is NaN\n"
+        "Explained in docs/errors.md#undeliveredwarning",
         {"sink": "MLflowSink", "undelivered": ((1, "point", "it is NaN"),)},
     ),
     (
         errors.UndeliveredWarning("MLflowSink", ((1200, "point", "down"), (1, "artifact", "down"))),
         "MLflowSink did not deliver all; the context has it, and so has a journal\n"
-        "  1,200 points: down\n  1 artifact: down",
+        "  1,200 points: down\n  1 artifact: down\nExplained in docs/errors.md#undeliveredwarning",
         {"sink": "MLflowSink"},
     ),
     (
@@ -378,7 +391,7 @@ def test_notes_and_facts_survive() -> None:
     error = errors.AbsentKeyError("lr", "Train")
     error.add_note("in the third fold")
 
-    assert ["in the third fold"] == pickle.loads(pickle.dumps(error)).__notes__
+    assert "in the third fold" == pickle.loads(pickle.dumps(error)).__notes__[-1]
 
 
 def test_every_error_is_tried() -> None:
@@ -448,3 +461,170 @@ def test_braces_in_names() -> None:
     text = str(errors.InvalidValueError("{lr}", (Problem(("{lr}",), "is {bad}", "str", "'{}'"),)))
 
     assert "cannot write '{lr}': is {bad}, got '{}' (str)" == text
+
+
+class MisspeltError(errors.UnknownKeyError):
+    """An error that a user has made of one of ours."""
+
+
+def sections() -> list[str]:
+    """Return the headings of the page's sections on one error each."""
+    return re.findall(r"^### (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def declared_errors() -> set[str]:
+    """Return the names of all public exceptions that the files of the package declare."""
+    folder = Path(crystallize.__file__).parent
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py")]
+    classes = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    return {name for name in classes if name.endswith(("Error", "Warning")) and not name.startswith("_")}
+
+
+def shown(error: BaseException) -> list[str]:
+    """Return the lines that stand below a traceback."""
+    return "".join(traceback.format_exception_only(error)).splitlines()
+
+
+def test_every_error_is_explained() -> None:
+    """The page has one section for each public error of the package, and none without one."""
+    assert sorted(declared_errors()) == sorted(sections())
+
+
+@pytest.mark.parametrize("name", sorted({*public(), "LostBranchesError"}))
+def test_sections_are_whole(name: str) -> None:
+    """Each section says when the error comes, and shows it, but for a class that is only ever a base."""
+    section = PAGE.read_text(encoding="utf-8").partition(f"\n### {name}\n")[2]
+    text, _, example = re.split(r"^##", section, maxsplit=1, flags=re.MULTILINE)[0].partition("```python")
+
+    assert text.strip()
+    assert f".{name}: " in example or name in {"CrystallizeError", "KeyLookupError", "MetricError"}
+
+
+@by_class
+def test_traceback_names_the_section(error: CrystallizeError, text: str, facts: dict[str, Any]) -> None:
+    """The last line of a traceback names the section that explains the error; the error's own text does not change."""
+    expected = f"Explained in docs/errors.md#{type(error).__name__.lower()}"
+
+    assert expected == shown(error)[-1]
+    assert 1 == shown(error).count(expected)
+    assert EXPLAINED_IN == "docs/errors.md"
+
+
+def test_engine_break_names_its_section() -> None:
+    """So does the error that stands in a file of its own."""
+    error = LostBranchesError("fold-1", ("1",), "OSError: gone")
+
+    assert ["Explained in docs/errors.md#lostbrancheserror"] == error.__notes__
+    assert error.__notes__ == pickle.loads(pickle.dumps(error)).__notes__
+
+
+def test_own_errors_are_explained_as_their_base() -> None:
+    """An error that others made of one of ours is explained where that one is."""
+    assert ["Explained in docs/errors.md#unknownkeyerror"] == MisspeltError("lrr", "Train", "lr", ("lr",)).__notes__
+
+
+@by_class
+def test_note_does_not_double(error: CrystallizeError, text: str, facts: dict[str, Any]) -> None:
+    """However often an error is shown, pickled and copied, it has one such line."""
+    expected = shown(error)
+    for _ in range(2):
+        error = copy.deepcopy(copy.copy(pickle.loads(pickle.dumps(error))))
+
+        assert expected == shown(error)
+
+
+def test_note_is_made_when_it_is_shown() -> None:
+    """An error that is caught and never shown has no note yet; one that is pickled so has none too many."""
+    error = errors.AbsentKeyError("lr", "Train")
+    sent = pickle.loads(pickle.dumps(error))
+
+    assert "__notes__" not in vars(error)
+    assert "__notes__" not in vars(sent)
+    assert shown(error) == shown(sent)
+
+
+def test_notes_of_others_follow() -> None:
+    """What is added to an error stands below where it is explained."""
+    error = errors.AbsentKeyError("lr", "Train")
+    error.add_note("in the third fold")
+
+    assert ["Explained in docs/errors.md#absentkeyerror", "in the third fold"] == error.__notes__
+
+
+def test_comes_back_with_one_note() -> None:
+    """An error that comes out of an executor has its line once."""
+
+    def fails() -> None:
+        raise errors.AbsentKeyError("lr", "Train")
+
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(fails).exception()
+
+    assert isinstance(found, errors.AbsentKeyError)
+    assert ["Explained in docs/errors.md#absentkeyerror"] == found.__notes__
+
+
+def test_each_of_a_group_names_its_section() -> None:
+    """In a group of exceptions each error has its line."""
+    group = ExceptionGroup("two failed", [errors.AbsentKeyError("lr"), errors.NoPointsError("loss")])
+    told = "".join(traceback.format_exception(group))
+
+    assert ["absentkeyerror", "nopointserror"] == re.findall(r"Explained in docs/errors\.md#(\w+)", told)
+
+
+def test_logs_name_the_section() -> None:
+    """So has a traceback in a log."""
+    out = StringIO()
+    log = logging.Logger("of this test")
+    log.addHandler(logging.StreamHandler(out))
+    try:
+        raise errors.AbsentKeyError("lr")
+    except errors.AbsentKeyError:
+        log.exception("it failed")
+
+    assert out.getvalue().endswith("\nExplained in docs/errors.md#absentkeyerror\n")
+
+
+def test_interpreter_names_the_section() -> None:
+    """What ends a process says on stderr, at the end, where it is explained."""
+    code = "from crystallize import FrozenContext; FrozenContext()['lr']"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert ["crystallize.errors.AbsentKeyError: 'lr' is not written", "Explained in docs/errors.md#absentkeyerror"] == (
+        ended.stderr.splitlines()[-2:]
+    )
+
+
+def test_patterns_of_pytest_match_the_text() -> None:
+    """`pytest.raises(match=...)` finds the text as before; a `$` is met by the end of a line alone with `(?m)`."""
+    for pattern in ("^'lr' is not written", "not written\n", "(?m)not written$"):
+        with pytest.raises(errors.AbsentKeyError, match=pattern):
+            raise errors.AbsentKeyError("lr")
+
+
+@pytest.mark.parametrize(
+    ("below", "flags"),
+    [
+        ("Explained in docs/errors.md#absentkeyerror\n", 0),
+        ("...\n", doctest.ELLIPSIS),
+        ("", doctest.IGNORE_EXCEPTION_DETAIL),
+    ],
+)
+def test_doctests_take_the_line(below: str, flags: int) -> None:
+    """A doctest expects the line, or anything below the text, or the class alone."""
+    source = ">>> raise errors.AbsentKeyError('lr')\nTraceback (most recent call last):\n"
+    source += f"crystallize.errors.AbsentKeyError: 'lr' is not written\n{below}"
+    example = doctest.DocTestParser().get_doctest(source, {"errors": errors}, "of a user", None, 0)
+
+    assert (0, 1) == doctest.DocTestRunner(optionflags=flags).run(example, out=lambda text: None)
+
+
+def test_warning_prints_its_section() -> None:
+    """A warning, which is printed without notes, has the line in its text, and not as a note besides."""
+    warning = errors.UndeliveredWarning("MLflowSink", ((1, "point", "it is NaN"),))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.warn(warning, stacklevel=1)
+
+    assert str(caught[0].message).endswith("\nExplained in docs/errors.md#undeliveredwarning")
+    assert [] == warning.__notes__

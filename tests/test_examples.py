@@ -36,7 +36,7 @@ def test_right_output() -> None:
         ("$ true\na\n", "Got nothing"),
         ("$ false\n", "exit status 1"),
         ("$ echo a >&2\n", "Got:\n    a\n"),
-        ("$ echo a\na\nKilled\n", "Expected:\n    a\n    Killed\n"),
+        ("$ echo a\na\nb\nKilled\n", "Expected:\n    a\n    b\n    Killed\n"),
     ],
 )
 def test_wrong_output(block: str, expected: str) -> None:

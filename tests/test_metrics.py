@@ -1036,7 +1036,7 @@ def test_the_best_of_nothing() -> None:
     loss = FrozenMetrics(TrainMetrics).series(TrainMetrics.loss)
     looks: list[Callable[[], object]] = [lambda: loss.best, lambda: loss.last]
     for look in looks:
-        with pytest.raises(NoPointsError, match=r"metric 'loss' has no points$"):
+        with pytest.raises(NoPointsError, match=r"(?m)metric 'loss' has no points$"):
             look()
 
 

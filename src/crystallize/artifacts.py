@@ -18,7 +18,14 @@ __all__ = ["Artifact", "ArtifactLog", "unfit_name"]
 
 
 class Artifact(NamedTuple):
-    """A file that a run made."""
+    """A file that a run made.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.artifacts.add("curve.svg", b"<svg/>")
+        >>> ctx.artifacts["curve.svg"]
+        Artifact(name='curve.svg', data=b'<svg/>', step=None)
+    """
 
     name: str
     data: bytes
@@ -27,7 +34,14 @@ class Artifact(NamedTuple):
 
 
 class ArtifactLog:
-    """All the artifacts of a run, in the order in which they were added. A name is given once."""
+    """All the artifacts of a run, in the order in which they were added. A name is given once.
+
+    Example:
+        >>> artifacts = FrozenContext().artifacts
+        >>> artifacts.add("curve.svg", b"<svg/>")
+        >>> "curve.svg" in artifacts, artifacts["curve.svg"].data, [one.name for one in artifacts]
+        (True, b'<svg/>', ['curve.svg'])
+    """
 
     __slots__ = ("__weakref__", "_found", "_outlet", "_parts", "_scope")
 

@@ -159,6 +159,11 @@ class Branch(Generic[T_co]):
 
     Got from `fork`. A pickle holds secrets in clear; it is for engines that one trusts.
 
+    Example:
+        >>> branch = fork(FrozenContext({"lr": 0.1}), "fold-3")
+        >>> branch.name, branch.open()["lr"]
+        ('fold-3', 0.1)
+
     Attributes:
         name: Its full name, after the step that it was forked from: "tune/fold-3".
     """
@@ -228,6 +233,12 @@ class BranchContext(LoggingContext[T_co]):
 
     It holds the keys that the parent held at the fork. Metrics, artifacts and steps are those of the branch alone.
     A key that the parent holds is not written again here. Got from `Branch.open`.
+
+    Example:
+        >>> child = fork(FrozenContext({"lr": 0.1}), "fold-3").open()
+        >>> child["score"] = child["lr"] * 2
+        >>> child.delta()
+        Delta('fold-3')
     """
 
     __slots__ = {
@@ -328,6 +339,14 @@ def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
         InvalidStepError: The name cannot be a step's.
         BranchError: There is a step of that name.
         StepClosedError: `ctx` is a step that has ended.
+
+    Example:
+        >>> ctx = FrozenContext({"lr": 0.1})
+        >>> child = fork(ctx, "fold-3").open()  # on any worker
+        >>> child["score"] = child["lr"] * 2
+        >>> merge(ctx, child.delta())
+        >>> ctx["score"]
+        0.2
     """
     (branch,) = forked(ctx, [step_path(ctx, name)])
     return branch
@@ -397,6 +416,14 @@ def merge(ctx: FrozenContext[Any], delta: Delta) -> None:
         ForeignMetricError: It recorded a metric under a name that stands for another one by now.
         TravelError: It cannot be read in this process.
         SinkError: It is merged, and a sink failed to take note.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> child = fork(ctx, "fold-3").open()
+        >>> child.record("score", 0.9)
+        >>> merge(ctx, child.delta())
+        >>> ctx.metrics["score"], ctx.provenance.finished("fold-3")
+        ((0.9,), True)
     """
     merge_result(ctx, delta, Any)
 

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, TypeAlias
 
-from .errors import CrystallizeError, DamagedRunError, FrameError, JournalError, RunNotFoundError
+from .errors import CrystallizeError, DamagedRunError, FrameError, JournalError, MissingExtraError, RunNotFoundError
 from .export import (
     Overview,
     PointRow,
@@ -41,6 +41,7 @@ _P = ParamSpec("_P")
 _Format: TypeAlias = Literal["jsonl", "csv", "parquet", "arrow"]
 _What: TypeAlias = Literal["values", "points"]
 _FOLDER = Path("runs")
+_PAGE = "docs/command.md"
 
 # What is met on the way is told by the exit status, too.
 _DIFFERS = 1
@@ -59,9 +60,7 @@ def main() -> None:
     try:
         command = commands()
     except ModuleNotFoundError as missing:
-        install = "pip install 'crystallize-context[cli]'"
-        print(f"crystallize: the command needs {missing.name}, which is not installed: {install}", file=sys.stderr)
-        raise SystemExit(_REFUSED) from None
+        raise SystemExit(_refused(MissingExtraError(str(missing.name), "cli"))) from None
     # As other commands do when `head` has seen enough.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(sys.stdout, TextIOWrapper):
@@ -80,11 +79,14 @@ def commands() -> "typer.Typer":
     import rich  # noqa: F401
     import typer
 
-    name = typer.Argument(metavar="RUN", help="Its name, its number or how that begins, or its file.")
-    folder = typer.Option("--dir", envvar="CRYSTALLIZE_RUNS", help="The folder of the runs.")
+    name = typer.Argument(metavar="RUN", help="digits-0001, digits (its newest), 1, or a file.")
+    against = typer.Argument(metavar="OTHER", help="The run to compare it with.")
+    folder = typer.Option("--dir", envvar="CRYSTALLIZE_RUNS", help="The runs' folder.")
     json = typer.Option("--json", help="Print one JSON document.")
     app = typer.Typer(
-        help="Look at runs, compare them, check them.",
+        help="Look at the runs that journals keep in files: list, show, watch, compare, export and check them. No file "
+        "of a run is changed by that.",
+        epilog=_examples("runs", "show digits", "show --watch digits", "diff 1 2", "report digits"),
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -92,52 +94,58 @@ def commands() -> "typer.Typer":
         rich_markup_mode=None,
     )
 
-    @app.command("runs")
+    @app.command("runs", epilog=_examples("runs", "runs --dir sweeps --json"))
     def list_all(dir: Annotated[Path, folder] = _FOLDER, in_json: Annotated[bool, json] = False) -> None:
-        """List the runs, one a line."""
+        """List the runs of a folder, one a line."""
         _end(_runs, dir, in_json)
 
-    @app.command()
+    @app.command(epilog=_examples("show digits", "show 1 --json", "show --watch digits"))
     def show(
         run: Annotated[str, name],
         dir: Annotated[Path, folder] = _FOLDER,
-        watched: Annotated[bool, typer.Option("--watch", help="Follow the run until it ends.")] = False,
+        watched: Annotated[
+            bool, typer.Option("--watch", help="Follow it until it ends; Ctrl-C leaves it alone.")
+        ] = False,
         in_json: Annotated[bool, json] = False,
     ) -> None:
-        """Show what a run was, did and made."""
+        """Show what a run was, did and made, or follow one that is running."""
         if watched and in_json:
             raise typer.BadParameter("--json is one document, and --watch is none")
         if watched:
             _end(_watch, dir, run)
         _end(_show, dir, run, in_json)
 
-    @app.command()
+    @app.command(epilog=_examples("diff 1 2", "diff digits-0001 backup/digits-0001.db --json"))
     def diff(
         one: Annotated[str, name],
-        other: Annotated[str, name],
+        other: Annotated[str, against],
         dir: Annotated[Path, folder] = _FOLDER,
         in_json: Annotated[bool, json] = False,
     ) -> None:
         """Compare two runs, times aside. The exit status is 1 if they differ."""
         _end(_diff, dir, one, other, in_json)
 
-    @app.command()
+    @app.command(
+        epilog=_examples("export 1", "export 1 --format csv --what values", "export 1 --format parquet -o 1.parquet")
+    )
     def export(
         run: Annotated[str, name],
         dir: Annotated[Path, folder] = _FOLDER,
-        format: Annotated[_Format, typer.Option(help="JSON, one row a line; CSV; or a file of columns.")] = "jsonl",
-        what: Annotated[_What | None, typer.Option(help="Of jsonl both, else the points.")] = None,
-        output: Annotated[str | None, typer.Option("--output", "-o", help="A file, in place of stdout.")] = None,
+        format: Annotated[_Format, typer.Option(help="jsonl: an object a line; parquet, arrow: columns.")] = "jsonl",
+        what: Annotated[_What | None, typer.Option(help="By default the points; in jsonl both.")] = None,
+        output: Annotated[
+            str | None, typer.Option("--output", "-o", help="A file, in place of stdout; of columns, a URL too.")
+        ] = None,
         in_json: Annotated[bool, json] = False,
     ) -> None:
-        """Write out the values and points of a run."""
+        """Write out the values and points of a run, for other programs."""
         if in_json and format != "jsonl":
             raise typer.BadParameter(f"--json is one document, and --format {format} is none")
         if what == "values" and format in _TABLES:
             raise typer.BadParameter(f"--format {format} is a table of the points; values are no points")
         _end(_export, dir, run, "json" if in_json else format, what, output)
 
-    @app.command()
+    @app.command(epilog=_examples("report digits", "report 1 2 -o both.html"))
     def report(
         runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The run, and others to compare it with.")],
         dir: Annotated[Path, folder] = _FOLDER,
@@ -147,7 +155,7 @@ def commands() -> "typer.Typer":
         """Write a run as one HTML page, beside others to compare it with."""
         _end(_report, dir, runs, output, in_json)
 
-    @app.command()
+    @app.command(epilog=_examples("verify digits", "verify runs/digits-0001.db"))
     def verify(
         run: Annotated[str, name], dir: Annotated[Path, folder] = _FOLDER, in_json: Annotated[bool, json] = False
     ) -> None:
@@ -157,14 +165,27 @@ def commands() -> "typer.Typer":
     return app
 
 
+def _examples(*arguments: str) -> str:
+    """Return what stands below a help text."""
+    calls = "\n".join(f"  crystallize {one}" for one in arguments)
+    # What follows the mark is not wrapped.
+    return f"\b\nExamples:\n{calls}\n\nMore in {_PAGE}."
+
+
 def _end(command: Callable[_P, int], *args: _P.args, **kwargs: _P.kwargs) -> NoReturn:
-    """Run a subcommand and exit; what stands in its way is told in a line."""
+    """Run a subcommand and exit; what stands in its way is told in a line, and where it is explained in another."""
     try:
         status = command(*args, **kwargs)
     except (CrystallizeError, OSError) as error:
-        print(f"crystallize: {one_line(str(error))}", file=sys.stderr)
-        status = _REFUSED
+        status = _refused(error)
     raise SystemExit(status)
+
+
+def _refused(error: CrystallizeError | OSError) -> int:
+    """Say why something cannot be done, and on which page that is explained, and return the exit status."""
+    for line in (f"crystallize: {error}", *getattr(error, "__notes__", ())):
+        print(one_line(line), file=sys.stderr)
+    return _REFUSED
 
 
 def _runs(folder: Path, in_json: bool) -> int:

@@ -381,6 +381,11 @@ class FrozenContext(Generic[T_co]):
         >>> ctx = FrozenContext({"lr": 0.1})
         >>> ctx["lr"]
         0.1
+        >>> with ctx.step("fit") as step:
+        ...     step["accuracy"] = 1 - step["lr"]
+        ...     step.record("loss", 0.5, {"epoch": 1})
+        >>> dict(ctx), ctx.metrics["loss"]
+        ({'lr': 0.1, 'accuracy': 0.9}, (0.5,))
     """
 
     _default_shape: ClassVar[Any] = _NOTHING
@@ -651,6 +656,13 @@ class FrozenContext(Generic[T_co]):
         Raises:
             IncompleteContextError: Required keys are not written yet.
             InvalidSnapshotError: The shape's model-level validators refuse.
+
+        Example:
+            >>> from pydantic import BaseModel
+            >>> class Train(BaseModel):
+            ...     lr: float
+            >>> FrozenContext[Train]({"lr": 0.1}).snapshot()
+            Train(lr=0.1)
         """
         made: T_co = self._state.schema.snapshot({key: self[key] for key in self})
         return made

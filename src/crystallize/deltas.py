@@ -58,6 +58,12 @@ class Delta:
 
     Got from `BranchContext.delta`. A pickle holds secrets in clear; it is for engines that one trusts.
 
+    Example:
+        >>> ctx = FrozenContext({"lr": 0.1})
+        >>> first, second = (fork(ctx, "fold-3").open().delta() for _ in range(2))
+        >>> first.branch, first.digest == second.digest
+        ('fold-3', True)
+
     Attributes:
         branch: The full name of the branch.
         digest: Of all that it brings, times aside: two attempts that did the same have the same.

@@ -53,7 +53,8 @@ The facts of an error are its attributes, and they are its arguments too, so it 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 __all__ = [
     "AbsentKeyError",
@@ -107,8 +108,20 @@ __all__ = [
 ]
 
 
+EXPLAINED_IN: Final = "docs/errors.md"
+"""The page with a section on each error, by the name of its class in lower case. Of a release it is an address."""
+
+
 class Problem(NamedTuple):
-    """One thing that is wrong with a value."""
+    """One thing that is wrong with a value.
+
+    Example:
+        >>> try:
+        ...     FrozenContext[dict[str, int]]({"epochs": "many"})
+        ... except InvalidInitialError as error:
+        ...     error.problems[0].location, error.problems[0].value
+        (('epochs',), "'many'")
+    """
 
     location: tuple[str | int, ...]
     """The key or tag, then the way down into its value."""
@@ -155,7 +168,28 @@ def _hint(nearest: str | None, declared: Iterable[str], of: str) -> str:
 
 
 class CrystallizeError(Exception):
-    """The base of every error that crystallize raises."""
+    """The base of every error that crystallize raises.
+
+    A traceback ends with where the error is explained. That is a note, and not part of the error's text.
+    """
+
+    if TYPE_CHECKING:
+        __notes__: list[str]
+    else:
+        # Made when a traceback asks for it, as most errors are caught and never shown. From then on it is an attribute
+        # like others: notes are added to it, and a pickle or a copy brings it along.
+        @cached_property
+        def __notes__(self) -> list[str]:
+            return self._first_notes()
+
+    def _first_notes(self) -> list[str]:
+        return [self._explained()]
+
+    def _explained(self) -> str:
+        own = __name__.partition(".")[0]
+        # A class that others made is explained as the nearest of ours that it is made of.
+        name = next(cls.__name__ for cls in type(self).__mro__ if cls.__module__.partition(".")[0] == own)
+        return f"Explained in {EXPLAINED_IN}#{name.lower()}"
 
 
 class SchemaError(CrystallizeError, TypeError):
@@ -799,7 +833,12 @@ class UndeliveredWarning(CrystallizeError, UserWarning):
     def __str__(self) -> str:
         told = [f"{count:,} {what if count == 1 else what + 's'}: {why}" for count, what, why in self.undelivered]
         head, rest = f"{self.sink} did not deliver all; the context has it, and so has a journal", "\n  ".join(told)
-        return f"{head}. {rest}" if len(told) == 1 else f"{head}\n  {rest}"
+        said = f"{head}. {rest}" if len(told) == 1 else f"{head}\n  {rest}"
+        return f"{said}\n{self._explained()}"
+
+    # A warning is printed without its notes.
+    def _first_notes(self) -> list[str]:
+        return []
 
 
 class BranchError(CrystallizeError, RuntimeError):

@@ -19,7 +19,15 @@ __all__ = [
 
 
 class KeyWritten(NamedTuple):
-    """A key was written."""
+    """A key was written.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> sink = MemorySink()
+        >>> FrozenContext(sinks=[sink]).add("lr", 0.1)
+        >>> sink.events
+        [KeyWritten(key='lr', value=0.1, step=None, is_input=False, branch=None)]
+    """
 
     key: str
     value: Any
@@ -32,7 +40,13 @@ class KeyWritten(NamedTuple):
 
 
 class MetricRecorded(NamedTuple):
-    """A point was recorded."""
+    """A point was recorded.
+
+    Example:
+        >>> event = MetricRecorded("loss", 0.5, {"epoch": 1}, step="fit", position=0)
+        >>> event.metric, event.value, event.tags["epoch"]
+        ('loss', 0.5, 1)
+    """
 
     metric: str
     value: Any
@@ -45,7 +59,12 @@ class MetricRecorded(NamedTuple):
 
 
 class ArtifactAdded(NamedTuple):
-    """An artifact was added."""
+    """An artifact was added.
+
+    Example:
+        >>> ArtifactAdded("curve.svg", b"<svg/>", step="fit").name
+        'curve.svg'
+    """
 
     name: str
     data: bytes
@@ -55,7 +74,13 @@ class ArtifactAdded(NamedTuple):
 
 
 class StepStarted(NamedTuple):
-    """A step was opened."""
+    """A step was opened.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> StepStarted("fit", datetime.now(UTC)).step
+        'fit'
+    """
 
     step: str
     started: datetime
@@ -64,7 +89,16 @@ class StepStarted(NamedTuple):
 
 
 class StepFinished(NamedTuple):
-    """A step was closed. What it read, wrote and recorded is here; its points were told one by one."""
+    """A step was closed. What it read, wrote and recorded is here; its points were told one by one.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> sink = MemorySink()
+        >>> with FrozenContext({"lr": 0.1}, sinks=[sink]).step("fit") as step:
+        ...     step["accuracy"] = 1 - step["lr"]
+        >>> sink.events[-1].step, sink.events[-1].reads, sink.events[-1].writes
+        ('fit', ('lr',), ('accuracy',))
+    """
 
     step: str
     reads: tuple[str, ...]
@@ -81,14 +115,27 @@ class StepFinished(NamedTuple):
 
 
 class BranchForked(NamedTuple):
-    """A branch was forked: what it brings is read as if it had been done here, whenever it is merged."""
+    """A branch was forked: what it brings is read as if it had been done here, whenever it is merged.
+
+    Example:
+        >>> BranchForked("tune/fold-3").branch
+        'tune/fold-3'
+    """
 
     branch: str
     """Its full name, as "tune/fold-3" after the step that it was forked from."""
 
 
 class BranchMerged(NamedTuple):
-    """A branch was merged. All that it brought has been told one by one, and this comes last."""
+    """A branch was merged. All that it brought has been told one by one, and this comes last.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> ctx = FrozenContext(sinks=[sink := MemorySink()])
+        >>> merge(ctx, fork(ctx, "fold-3").open().delta())
+        >>> [type(event).__name__ for event in sink.events]
+        ['BranchForked', 'StepStarted', 'StepFinished', 'BranchMerged']
+    """
 
     branch: str
     digest: str

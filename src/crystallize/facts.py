@@ -68,7 +68,16 @@ LONGEST = 4000
 
 
 class Stored(NamedTuple):
-    """A value as a journal keeps it."""
+    """A value as a journal keeps it.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> stored = load_run("runs/digits-0001.db").entries["lr"].stored
+        >>> stored.type, stored.json
+        ('float', b'0.1')
+    """
 
     how: How
     type: str

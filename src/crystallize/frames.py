@@ -54,6 +54,12 @@ def to_arrow(measured: Measured, *, metrics: type[MetricSchema] | None = None) -
         FrameError: There is no table of what was given.
         JournalError: The run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5, {"epoch": 1})
+        >>> to_arrow(ctx).column_names
+        ['run', 'step', 'branch', 'sequence', 'metric', 'value', 'epoch']
     """
     if isinstance(measured, pa.Table):
         return measured
@@ -74,6 +80,12 @@ def to_polars(measured: Measured, *, metrics: type[MetricSchema] | None = None) 
         FrameError: There is no table of what was given.
         JournalError: The run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow or polars is not installed.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5, {"epoch": 1})
+        >>> to_polars(ctx)["value"].to_list()
+        [0.5]
     """
     frame = pl.from_arrow(to_arrow(measured, metrics=metrics))
     assert isinstance(frame, pl.DataFrame)
@@ -95,6 +107,12 @@ def to_pandas(measured: Measured, *, metrics: type[MetricSchema] | None = None) 
         FrameError: There is no table of what was given.
         JournalError: The run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow or pandas is not installed.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5, {"epoch": 1})
+        >>> to_pandas(ctx)[["value", "epoch"]].iloc[0].tolist()
+        [0.5, 1.0]
     """
     table = to_arrow(measured, metrics=metrics)
     names, columns = table.column_names, table.columns
@@ -134,6 +152,12 @@ def to_reader(measured: Measured, *, metrics: type[MetricSchema] | None = None) 
         JournalError: The run cannot be read.
         UnknownMetricError: A metric of the run is not among those that were given.
         MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5)
+        >>> [batch.num_rows for batch in to_reader(ctx)]
+        [1]
     """
     if isinstance(measured, pa.Table):
         return measured.to_reader()
@@ -165,6 +189,13 @@ def runs_frame(
         FrameError: There is no such folder, or something given is no run.
         JournalError: A run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> for lr in (0.1, 0.2):
+        ...     with Journal.start("runs", "digits") as journal:
+        ...         journal.context(FrozenContext, {"lr": lr}).record("loss", 1 - lr)
+        >>> runs_frame("runs").select(["run", "value", "lr"]).to_pylist()
+        [{'run': 'digits-0001', 'value': 0.9, 'lr': 0.1}, {'run': 'digits-0002', 'value': 0.8, 'lr': 0.2}]
     """
     if isinstance(runs, (str, os.PathLike)):
         if not Path(runs).is_dir():
@@ -195,6 +226,11 @@ def write_parquet(
         JournalError: The run cannot be read.
         UnknownMetricError: A metric of the run is not among those that were given.
         MissingExtraError: pyarrow, or fsspec for a URL, is not installed.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5)
+        >>> write_parquet(ctx, "loss.parquet")
     """
     reader = to_reader(measured, metrics=metrics)
     # Texts of which there are few are packed as such, places follow on one another, and larger steps take less time.
@@ -221,6 +257,11 @@ def write_arrow(
         JournalError: The run cannot be read.
         UnknownMetricError: A metric of the run is not among those that were given.
         MissingExtraError: pyarrow, or fsspec for a URL, is not installed.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5)
+        >>> write_arrow(ctx, "loss.arrow")
     """
     reader = to_reader(measured, metrics=metrics)
     with _written(where) as file, pa.ipc.new_file(file, reader.schema) as writer:

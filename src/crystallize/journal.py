@@ -161,6 +161,14 @@ class Journal:
             RunInUseError: Its process lives.
             DamagedRunError: It cannot all be read.
             JournalError: It cannot be opened or written, or is of a later version of crystallize.
+
+        Example:
+            >>> with Journal.start("runs", "digits") as journal:
+            ...     with journal.context(FrozenContext, {"lr": 0.1}).step("load"):
+            ...         pass
+            >>> with Journal.resume("runs/digits-0001.db") as journal:
+            ...     journal.context(FrozenContext).provenance.finished("load")
+            True
         """
         path = real(Path(path))
         row, clock = _session_row(origin()), perf_counter()

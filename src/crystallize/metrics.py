@@ -187,6 +187,13 @@ def _copied_metric(name: str, owner: str, type: Any, tags: Any, *facts: Any) -> 
 class MetricSchema:
     """What a run measures: a class whose attributes are each a `Metric`. A subclass adds its own.
 
+    Example:
+        >>> class TrainMetrics(MetricSchema):
+        ...     loss = Metric(float, unit="nats", goal="minimize")
+        ...     seen = Metric(int, description="Images looked at.")
+        >>> ctx = FrozenContext(metrics=TrainMetrics)
+        >>> ctx.record(TrainMetrics.loss, 0.5)
+
     Attributes:
         metrics: The metrics by name, in the order of declaration, those of base classes first.
     """
@@ -229,7 +236,14 @@ def _is_declared(cls: type, name: str, value: object) -> bool:
 
 
 class Point(NamedTuple, Generic[V, G]):
-    """One measurement."""
+    """One measurement.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5, {"epoch": 1})
+        >>> list(ctx.metrics.series("loss"))
+        [Point(value=0.5, tags={'epoch': 1}, step=None)]
+    """
 
     value: V
     tags: G
@@ -503,6 +517,14 @@ class Series(Generic[V, G]):
     """The points of one metric, in the order in which they were recorded; a live view.
 
     Got from `FrozenMetrics.series`. What it hands out never changes what is kept.
+
+    Example:
+        >>> loss = FrozenContext().metrics.series("loss")
+        >>> loss.add(0.7, {"split": "train"})
+        >>> note = loss.bind({"split": "val"})  # the tags are validated once
+        >>> note(0.5)
+        >>> loss.values, loss.last, loss.where(split="train").values
+        ((0.7, 0.5), 0.5, (0.7,))
     """
 
     def __init__(
@@ -700,6 +722,15 @@ class Series(Generic[V, G]):
         Raises:
             NoGoalError: The metric has no goal.
             NoPointsError: There is no point.
+
+        Example:
+            >>> class TrainMetrics(MetricSchema):
+            ...     loss = Metric(float, goal="minimize")
+            >>> ctx = FrozenContext(metrics=TrainMetrics)
+            >>> for value in (0.7, 0.5, 0.6):
+            ...     ctx.record(TrainMetrics.loss, value)
+            >>> ctx.metrics.series(TrainMetrics.loss).best
+            0.5
         """
         metric = self.metric
         if metric is None or metric.goal is None:
@@ -742,6 +773,12 @@ class FrozenMetrics:
     """All that was measured: points are added, never changed.
 
     Looking never creates: a metric that was never recorded has no values and is not listed.
+
+    Example:
+        >>> metrics = FrozenContext().metrics
+        >>> metrics.add("loss", 0.5, {"epoch": 1})
+        >>> metrics["loss"], metrics.get_tags("loss"), list(metrics)
+        ((0.5,), ({'epoch': 1},), ['loss'])
     """
 
     __slots__ = ("__weakref__", "_adders", "_scope", "_store")

@@ -14,7 +14,16 @@ __all__ = ["Origin", "origin", "packages_in_use"]
 
 
 class Origin(TypedDict):
-    """Where a session of a run came from."""
+    """Where a session of a run came from.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> origin = load_run("runs/digits-0001.db").sessions[0].origin
+        >>> "pydantic" in origin["packages"]
+        True
+    """
 
     arguments: list[str]
     """How the program was called; nothing before it has a context, which knows what in them is secret."""

@@ -41,6 +41,14 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
         FrameError: What was given is no series.
         NoAxisError: There is no such axis.
         MissingExtraError: plotly is not installed.
+
+    Example:
+        >>> loss = FrozenContext().metrics.series("loss")
+        >>> for epoch in range(3):
+        ...     loss.add(1 / (epoch + 1), {"epoch": epoch})
+        >>> figure = plot(loss, x="epoch", log=True)
+        >>> len(figure.data)
+        1
     """
     if not isinstance(series, Series):
         raise FrameError(type_name(type(series)), "what is drawn is a series, as metrics.series(name) gives it")

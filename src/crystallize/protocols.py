@@ -21,6 +21,14 @@ class Context(Protocol[T_co]):
 
     A step names what it needs by a protocol of its own, `def fit(ctx: Context[FitNeeds])`, and a type checker
     proves that each context handed to it declares that. `FrozenContext` and `LoggingContext` conform.
+
+    Example:
+        >>> from typing import Protocol
+        >>> class FitNeeds(Protocol):
+        ...     @property
+        ...     def lr(self) -> float: ...
+        >>> def fit(ctx: Context[FitNeeds]) -> None:
+        ...     ctx.record("step_size", ctx.fields.lr)
     """
 
     @property
@@ -79,6 +87,15 @@ class Sink(Protocol):
     """What is told everything that happens to a context, in the order in which it took effect.
 
     Whoever makes a sink closes it, after the context's last use.
+
+    Example:
+        >>> class Printer:
+        ...     def handle(self, event: Event, /) -> None:
+        ...         print(type(event).__name__)
+        ...     def close(self) -> None:
+        ...         pass
+        >>> ctx = FrozenContext({"lr": 0.1}, sinks=[Printer()])
+        KeyWritten
     """
 
     def handle(self, event: Event, /) -> None:
@@ -91,7 +108,12 @@ class Sink(Protocol):
 
 
 class DeclaredKey(NamedTuple):
-    """A key as a sink gets to know it before the run starts."""
+    """A key as a sink gets to know it before the run starts.
+
+    Example:
+        >>> DeclaredKey(float, is_input=True)
+        DeclaredKey(type=<class 'float'>, is_input=True)
+    """
 
     type: Any
     """The type that it is declared with, without its constraints; `Any` where none is declared."""
@@ -104,6 +126,14 @@ class CheckingSink(Sink, Protocol):
     """A sink that says before the run starts what its backend would refuse.
 
     What all sinks of a context say becomes one `SinkCheckError`. Nothing has been told to any of them then.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> class Short(MemorySink):
+        ...     def check(self, schema, metrics, /):
+        ...         return [f"key {key!r} is too long" for key in schema if len(key) > 20]
+        >>> isinstance(Short(), CheckingSink)
+        True
     """
 
     def check(self, schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, /) -> Iterable[str]:

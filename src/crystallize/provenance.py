@@ -22,7 +22,16 @@ did; and whether it was there when the context was made. A plain tuple, since ea
 
 
 class StepRecord(NamedTuple):
-    """What one step did, without what its inner steps did."""
+    """What one step did, without what its inner steps did.
+
+    Example:
+        >>> ctx = FrozenContext({"lr": 0.1})
+        >>> with ctx.step("fit") as step:
+        ...     step["accuracy"] = 1 - step["lr"]
+        >>> record = ctx.provenance.steps[0]
+        >>> record.name, record.reads, record.writes, record.error
+        ('fit', ('lr',), ('accuracy',), None)
+    """
 
     name: str
     reads: tuple[str, ...]
@@ -65,7 +74,16 @@ def _restored_record(facts: tuple[Any, ...]) -> StepRecord:
 
 
 class EarlyRead(NamedTuple):
-    """A key that a step looked for before it was written."""
+    """A key that a step looked for before it was written.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> with ctx.step("fit") as step:
+        ...     rate = step.get("lr", 0.1)
+        >>> ctx["lr"] = 0.2
+        >>> ctx.provenance.early_reads
+        (EarlyRead(key='lr', reader='fit', writer=None),)
+    """
 
     key: str
     reader: str
@@ -75,7 +93,15 @@ class EarlyRead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Which key went into which step, and which came out: a graph key → step → key."""
+    """Which key went into which step, and which came out: a graph key → step → key.
+
+    Example:
+        >>> ctx = FrozenContext({"lr": 0.1})
+        >>> with ctx.step("fit") as step:
+        ...     step["accuracy"] = 1 - step["lr"]
+        >>> ctx.provenance.lineage.sources("accuracy"), ctx.provenance.lineage.results("lr")
+        (frozenset({'lr'}), frozenset({'accuracy'}))
+    """
 
     reads: tuple[tuple[str, str], ...]
     """Edges from a key to a step that read it."""
@@ -124,7 +150,15 @@ def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
 
 
 class Provenance:
-    """Who read, missed and wrote what in one context, by the steps that have ended."""
+    """Who read, missed and wrote what in one context, by the steps that have ended.
+
+    Example:
+        >>> ctx = FrozenContext({"lr": 0.1, "seed": 7})
+        >>> with ctx.step("fit") as step:
+        ...     step["accuracy"] = 1 - step["lr"]
+        >>> ctx.provenance.finished("fit"), ctx.provenance.writer("accuracy"), ctx.provenance.unread_inputs
+        (True, 'fit', ('seed',))
+    """
 
     __slots__ = ("_cells", "_finished", "_keys", "_parts", "_schema", "_steps")
 

@@ -47,6 +47,12 @@ def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any
         JournalError: It would be written over the file of a run.
         MissingExtraError: Jinja2 or plotly is not installed.
         OSError: The file cannot be written.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> write_report(load_run("runs/digits-0001.db"), "digits.html")
     """
     runs: list[Run[Any]] = [run, beside] if isinstance(beside, Run) else [run, *beside]
     for one in runs:

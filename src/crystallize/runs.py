@@ -61,7 +61,16 @@ Status: TypeAlias = Literal["running", "finished", "failed", "died"]
 
 
 class Session(NamedTuple):
-    """One process that wrote a run: the one that started it, or one that resumed it."""
+    """One process that wrote a run: the one that started it, or one that resumed it.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> session = load_run("runs/digits-0001.db").sessions[0]
+        >>> session.number, session.outcome, session.error
+        (1, 'finished', None)
+    """
 
     number: int
     started: datetime
@@ -77,7 +86,15 @@ class Session(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One opening of a step."""
+    """One opening of a step.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     with journal.context(FrozenContext, {"lr": 0.1}).step("fit"):
+        ...         pass
+        >>> [(one.step, one.finished) for one in load_run("runs/digits-0001.db").attempts]
+        [('fit', True)]
+    """
 
     step: str
     session: int
@@ -96,7 +113,16 @@ class Attempt(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A key that was written, and what the file has of its value."""
+    """A key that was written, and what the file has of its value.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> entry = load_run("runs/digits-0001.db").entries["lr"]
+        >>> entry.key, entry.is_input, entry.step, entry.missing
+        ('lr', True, None, None)
+    """
 
     key: str
     session: int
@@ -134,7 +160,16 @@ class Placed(Protocol):
 
 
 class Declared(NamedTuple):
-    """What was declared of a metric, besides its types."""
+    """What was declared of a metric, besides its types.
+
+    Example:
+        >>> class TrainMetrics(MetricSchema):
+        ...     loss = Metric(float, unit="nats", goal="minimize")
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+        >>> load_run("runs/digits-0001.db").declared["loss"]
+        Declared(unit='nats', goal='minimize', description=None)
+    """
 
     unit: str | None = None
     goal: Literal["minimize", "maximize"] | None = None
@@ -630,6 +665,13 @@ class Run(Generic[T_co]):
     """A run as its file had it when it was loaded. Nothing that is done with it changes the file.
 
     Got from `load_run`.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     journal.context(FrozenContext, {"lr": 0.1}).record("loss", 0.5)
+        >>> run = load_run("runs/digits-0001.db")
+        >>> run.name, run.status, run.inputs["lr"], run.metrics["loss"]
+        ('digits-0001', 'finished', 0.1, (0.5,))
     """
 
     _content: Content = field(repr=False)
@@ -833,6 +875,14 @@ def load_run(
         RunNotFoundError: There is no such file.
         DamagedRunError: It cannot all be read, or is no run.
         JournalError: It cannot be opened, or is of a later version of crystallize.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> run = load_run("runs/digits-0001.db")
+        >>> run.status, run.values["lr"]
+        ('finished', 0.1)
     """
     untyped: Any = FrozenContext
     return Run(read(Path(path)), untyped if shape is None else untyped[shape], metrics)
@@ -845,7 +895,15 @@ _FILE = re.compile(r"(.+)-(\d{4,})\.db")
 
 
 def list_runs(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the files of the runs in a folder, by name and number."""
+    """Return the files of the runs in a folder, by name and number.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> [path.name for path in list_runs("runs")]
+        ['digits-0001.db']
+    """
     found = [(path, _FILE.fullmatch(path.name)) for path in Path(folder).glob("*.db")]
     keyed = [((match[1], int(match[2])), path) for path, match in found if match is not None]
     return tuple(path for _, path in sorted(keyed))
@@ -861,6 +919,13 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
 
     Raises:
         RunNotFoundError: There is none, or there are several.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> find_run("runs", "digits").name, find_run("runs", "1").name
+        ('digits-0001.db', 'digits-0001.db')
     """
     path = Path(name)
     if path.suffix == ".db" and path.is_file():
@@ -890,6 +955,13 @@ def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
     Raises:
         RunNotFoundError: There is no such file.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> verify_run("runs/digits-0001.db")
+        ()
     """
     path = real(Path(path))
     problems: list[str] = []
@@ -916,7 +988,12 @@ def _problems(path: Path) -> Iterator[str]:
 
 
 class Difference(NamedTuple):
-    """What two runs differ in."""
+    """What two runs differ in.
+
+    Example:
+        >>> Difference("input", "lr", one="0.1", other="0.2").what
+        'input'
+    """
 
     what: Literal["input", "value", "metric", "step", "artifact"]
     name: str
@@ -931,6 +1008,14 @@ def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
 
     Returns:
         The differences, first those of inputs, then of values, metrics, steps and artifacts.
+
+    Example:
+        >>> for lr in (0.1, 0.2):
+        ...     with Journal.start("runs", "digits") as journal:
+        ...         ctx = journal.context(FrozenContext, {"lr": lr})
+
+        >>> diff_runs(*map(load_run, ["runs/digits-0001.db", "runs/digits-0002.db"]))
+        (Difference(what='input', name='lr', one='0.1', other='0.2'),)
     """
     found = []
     for what, left, right in zip(_PARTS, _facts(one), _facts(other), strict=True):

@@ -55,6 +55,14 @@ class Output(Mark):
     """Marks a key that a step writes: `best: Annotated[int | None, Output] = None`.
 
     Its default, if it has one, is not an input; it serves a snapshot in which the key was not written.
+
+    Example:
+        >>> from typing import Annotated
+        >>> from pydantic import BaseModel
+        >>> class Train(BaseModel):
+        ...     best: Annotated[int | None, Output] = None
+        >>> "best" in FrozenContext[Train]()  # a step writes it
+        False
     """
 
 

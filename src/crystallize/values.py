@@ -90,6 +90,15 @@ class Shared(Mark):
     """Marks a key whose value is handed over as it is, uncopied: `model: Annotated[Model, Shared]`.
 
     Whoever writes it vouches that nobody changes it: a fitted model, a tokenizer, a connection.
+
+    Example:
+        >>> from typing import Annotated, Any
+        >>> from typing_extensions import TypedDict
+        >>> class Tools(TypedDict):
+        ...     tokenizer: Annotated[Any, Shared]
+        >>> tokenizer = object()
+        >>> FrozenContext[Tools]({"tokenizer": tokenizer})["tokenizer"] is tokenizer
+        True
     """
 
 
@@ -138,6 +147,9 @@ def register(kind: type | str, *, freeze: Callable[[Any], Any], thaw: Callable[[
 
     Raises:
         SchemaError: `kind` is neither a type nor a full name, or its values cannot change anyway.
+
+    Example:
+        >>> register("torch.Tensor", freeze=lambda t: t.detach().clone(), thaw=lambda t: t.clone())
     """
     if not isinstance(kind, type) and not (isinstance(kind, str) and "." in kind):
         raise SchemaError("register", f'it takes a type or its full name, as in "torch.Tensor", not {short(kind)}')

@@ -119,6 +119,14 @@ def fan_out(
         TravelError: Something that the context holds cannot be sent.
         LostBranchesError: Workers died before all branches had ended.
         KeyboardInterrupt: Ctrl-C: what had not started was cancelled, what had was merged.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> def fold(ctx, k):
+        ...     return ctx["size"] * k
+        >>> with ThreadPoolExecutor() as pool:
+        ...     fan_out(FrozenContext({"size": 10}), fold, range(3), executor=pool)
+        [0, 10, 20]
     """
     if errors not in ("raise", "collect"):
         raise ValueError(f'errors is "raise" or "collect", not {short(errors)}')

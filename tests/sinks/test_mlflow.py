@@ -39,6 +39,7 @@ from crystallize.sinks import mlflow as module
 from crystallize.sinks.installed import find_sink
 from crystallize.sinks.mlflow import MLflowSink
 
+from ..examples import example_of, what_fails
 from .servers import MLflowServer
 
 
@@ -636,3 +637,12 @@ def test_in_a_forked_process() -> None:
 def test_by_name() -> None:
     """It is found by the name of its extra."""
     assert find_sink("mlflow") is MLflowSink
+
+
+def test_example_runs(server: MLflowServer) -> None:
+    """The example of the sink's docstring prints what it says."""
+    example = example_of(MLflowSink).replace("http://localhost:5000", server.address)
+    names = {"FrozenContext": FrozenContext, "MLflowSink": MLflowSink, "MlflowClient": MlflowClient}
+
+    assert server.address in example
+    assert "" == what_fails(example, names)

@@ -44,6 +44,7 @@ from crystallize import (
 from crystallize.sinks.installed import find_sink
 from crystallize.sinks.opentelemetry import OpenTelemetrySink
 
+from ..examples import example_of, what_fails
 from .servers import LOOPBACK, Prometheus, Receiver, free_port, running
 
 
@@ -474,3 +475,8 @@ def test_prometheus(tmp_path: Path) -> None:
     own = {"__name__", "instance", "job", "otel_scope_name", "otel_scope_schema_url", "otel_scope_version"}
     assert {"split"} == set(loss[0]["metric"]) - own
     assert ["5"] == [one["value"][1] for one in seconds]
+
+
+def test_example_runs() -> None:
+    """The example of the sink's docstring runs."""
+    assert "" == what_fails(example_of(OpenTelemetrySink), {"OpenTelemetrySink": OpenTelemetrySink})

@@ -15,7 +15,12 @@ GROUP: Final = "crystallize.sinks"
 
 
 def sink_names() -> list[str]:
-    """Return the names of the sinks that are installed, sorted."""
+    """Return the names of the sinks that are installed, sorted.
+
+    Example:
+        >>> "memory" in sink_names()
+        True
+    """
     return sorted(entry_points(group=GROUP).names)
 
 

@@ -8,6 +8,12 @@ __all__ = ["MemorySink"]
 class MemorySink:
     """Keeps every event in memory.
 
+    Example:
+        >>> sink = MemorySink()
+        >>> ctx = FrozenContext({"lr": 0.1}, sinks=[sink])
+        >>> [event.key for event in sink.events]
+        ['lr']
+
     Attributes:
         events: What happened, in the order in which it took effect.
         closed: Whether it was closed.

@@ -34,12 +34,13 @@ class MLflowSink:
     `close` how much there was.
 
     Example:
-        A context whose metrics are tagged by epoch and split, and named "loss/split-train" in MLflow::
-
-            client = MlflowClient("http://localhost:5000")
-            run = client.create_run(experiment_id)
-            with MLflowSink(client, run.info.run_id, step_tag="epoch") as sink:
-                ctx = FrozenContext[Train]({"lr": 0.1}, metrics=TrainMetrics, sinks=[sink])
+        >>> client = MlflowClient("http://localhost:5000")
+        >>> run = client.create_run(client.create_experiment("digits"))
+        >>> with MLflowSink(client, run.info.run_id, step_tag="epoch") as sink:
+        ...     ctx = FrozenContext({"lr": 0.1}, sinks=[sink])
+        ...     ctx.record("loss", 0.5, {"epoch": 1, "split": "train"})
+        >>> client.get_run(run.info.run_id).data.metrics
+        {'loss/split-train': 0.5}
     """
 
     def __init__(

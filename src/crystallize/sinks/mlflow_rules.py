@@ -39,6 +39,10 @@ def named(metric: str, tags: Mapping[str, Any]) -> str:
     Args:
         metric: The metric's name.
         tags: Its tags, without the one that is MLflow's step, and without those that are None.
+
+    Example:
+        >>> named("loss", {"split": "train"})
+        'loss/split-train'
     """
     return "/".join([metric, *(f"{tag}-{tags[tag]}" for tag in sorted(tags))])
 
