@@ -895,7 +895,7 @@ class DivergentRetryError(BranchError):
 
 
 class ForeignDeltaError(BranchError, TypeError):
-    """A delta of another schema, or of a branch of another context. Nothing of it was merged.
+    """A delta of another schema, or of a branch that was forked within another branch. Nothing of it was merged.
 
     Attributes:
         branch: The branch's full name.
