@@ -17,7 +17,7 @@ OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typin
 FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-sinks lint typing bench docs clean
+.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-sinks lint typing bench docs pictures clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -64,6 +64,9 @@ bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench chromium #
 
 docs: .venv/.docs ## build the documentation, warnings as errors
 	.venv/bin/python -m sphinx -n -W --keep-going -q docs docs/_build/html
+
+pictures: .venv/.docs .venv/.bench chromium ## take the pictures of pages that README.md and docs show, anew
+	.venv/bin/python docs/screenshots.py
 
 clean: ## remove all that these tasks make
 	rm -rf .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache

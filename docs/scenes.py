@@ -27,6 +27,7 @@ from crystallize import (
     fan_out,
     load_run,
 )
+from crystallize.report import write_report
 from crystallize.sinks.memory import MemorySink
 
 EXAMPLES: Final = Path(__file__).parent / "examples"
@@ -214,26 +215,38 @@ def killed_run(folder: Path) -> Run[Any]:
     return load_run(folder / "runs/train-0001.db")
 
 
+def first_page(folder: Path) -> Path:
+    """Run `examples/first_run.py`, kill it after its third epoch, have it go on, and return the page of the run."""
+    with _started("first_run.py", folder) as first:
+        for line in first.stdout or ():
+            if line.startswith("epoch 3"):
+                first.kill()
+    _finish("first_run.py", folder, "--resume")
+    page = folder / "line.html"
+    write_report(load_run(folder / "runs/line-0001.db"), page)
+    return page
+
+
 def demo_page(folder: Path) -> Path:
     """Run the demo, and return the page that it wrote."""
     _finish("digits.py", folder)
     return folder / "runs/digits-0001.html"
 
 
-def _finish(script: str, folder: Path) -> None:
-    with _started(script, folder) as process:
+def _finish(script: str, folder: Path, *arguments: str) -> None:
+    with _started(script, folder, *arguments) as process:
         said, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{script} ended with {process.returncode}:\n{said}")
 
 
-def _started(script: str, folder: Path) -> "subprocess.Popen[str]":
+def _started(script: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     """Start a copy of an example, so that nothing of where the documentation is built is on record of its run."""
     shutil.copy(EXAMPLES / script, folder)
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {**os.environ, "PATH": path}
     return subprocess.Popen(
-        ["python", script],
+        ["python", script, *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
