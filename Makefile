@@ -11,13 +11,17 @@ INSTALL := -m pip install $(PIP_FLAGS) --no-compile
 PIP_INSTALL := $(INSTALL) -c constraints.txt
 # A file of tests is kept on one processor, since it shares engines among its tests.
 PYTEST := -m pytest -n auto --dist loadfile
+# Their examples need engines that no other environment has.
+FLOW_PAGES := $(addprefix docs/how-to/,prefect.md dagster.md kedro.md)
 # The floors in pyproject.toml, with the core and the typing-inspection of that pydantic's time.
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 # MLflow needs older ones of these than those that are pinned.
 FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
+# Prefect needs a newer certifi than the one that is pinned, and older ones of the others.
+FOR_PREFECT := certifi==2026.10.19.post1 fastapi==0.150.0 python-dateutil==2.9.0.post0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-sinks lint typing bench docs pictures clean
+.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-flows test-sinks lint typing bench docs pictures clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,6 +45,9 @@ test-page: .venv-page/.page chromium ## run the tests of the page of a run in a 
 
 test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 	.venv-ray/bin/python -m pytest tests/ray
+
+test-flows: .venv-flows/.flows ## run the examples with Prefect, Dagster and Kedro
+	.venv-flows/bin/python -m pytest tests/flows $(FLOW_PAGES)
 
 test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
 	.venv-notebook/bin/python -m pytest tests/notebook
@@ -74,7 +81,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-sinks/.made .venv-notebook/.made .venv-trackers/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-notebook/.made .venv-trackers/.made: constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -105,6 +112,12 @@ chromium prometheus:
 # Ray is large, and nothing else needs it.
 .venv-ray/.ray: .venv-ray/.made $(VERSIONS)
 	.venv-ray/bin/python $(PIP_INSTALL) -e '.[ray]'
+	@touch $@
+
+# Three engines with some 80 packages that nothing else needs.
+.venv-flows/.flows: .venv-flows/.made $(VERSIONS)
+	grep -vE '^(certifi|fastapi|python-dateutil)==' constraints.txt > .venv-flows/constraints.txt
+	.venv-flows/bin/python $(INSTALL) -c .venv-flows/constraints.txt -e '.[flows]' $(FOR_PREFECT)
 	@touch $@
 
 # What runs a notebook nothing else needs.

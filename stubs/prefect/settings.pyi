@@ -1,0 +1,4 @@
+class Setting:
+    def value(self) -> str: ...
+
+PREFECT_API_URL: Setting

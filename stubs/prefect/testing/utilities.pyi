@@ -1,0 +1,3 @@
+from contextlib import AbstractContextManager
+
+def prefect_test_harness(server_startup_timeout: int | None = 30) -> AbstractContextManager[None]: ...
