@@ -4,6 +4,7 @@ import pickle
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -509,3 +510,56 @@ def test_what_cannot_be_copied_tells_no_secret() -> None:
     with pytest.raises(UncopyableValueError, match=r"not with \*+") as caught:
         FrozenContext()["x"] = Refuses()
     assert (None, None) == (caught.value.__cause__, caught.value.__context__)
+
+
+class Door(BaseModel):
+    code: SecretStr = Field(alias="pass")
+    steps: int = 0
+
+
+@dataclass
+class House:
+    rooms: int
+    door: Door
+
+
+class Street(TypedDict):
+    name: str
+    houses: dict[str, House]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"name": 3, "houses": {}}, "'street.name' should be a valid string, got int"),
+        ({"houses": {}}, "'street.name' is missing"),
+        ({"name": "a", "houses": 3}, "'street.houses' should be a valid dictionary, got int"),
+        ({"name": "a", "houses": {CLEAR: {}}}, "'street.houses': something within it is missing"),
+        (
+            {"name": "a", "houses": {CLEAR: {"rooms": "many", "door": {"pass": CLEAR}}}},
+            "'street.houses': something within it should be a valid integer, unable to parse",
+        ),
+    ],
+)
+def test_an_error_names_the_fields_around_a_secret(value: Any, expected: str) -> None:
+    """What is wrong is named as far as the names are the schema's, and no further: a key of a dict may be a secret."""
+    with pytest.raises(InvalidInitialError) as caught:
+        FrozenContext[dict[str, Street]]({"street": value})
+    assert expected in str(caught.value)
+    assert not shows(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"rooms": 1, "door": {}}, "'house.door.pass' is missing"),
+        ({"rooms": 1, "door": {"pass": CLEAR, "steps": CLEAR}}, "'house.door.steps' should be a valid integer"),
+        ({"door": {"pass": CLEAR}}, "'house.rooms' is missing"),
+    ],
+)
+def test_an_error_names_the_fields_of_a_dataclass_and_of_an_alias(value: Any, expected: str) -> None:
+    """As above, within a dataclass, and where a field goes by another name in the input."""
+    with pytest.raises(InvalidInitialError) as caught:
+        FrozenContext[dict[str, House]]({"house": value})
+    assert expected in str(caught.value)
+    assert not shows(str(caught.value))

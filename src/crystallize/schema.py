@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property, lru_cache, partial
-from itertools import chain
+from itertools import chain, takewhile
 from math import isfinite
 from types import UnionType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args, get_origin
@@ -127,6 +127,8 @@ class Key:
     """Whether it is to be left out wherever values are written out."""
     secret: bool
     """Whether its type holds a secret anywhere."""
+    inner: frozenset[str]
+    """If it does, the names of the fields within its type."""
     required: bool
     """Whether a snapshot needs it to be written."""
     beside: Collection[str] | None
@@ -207,7 +209,7 @@ class Key:
         """Return what a validation error says, with no input where there may be a secret in it."""
         # Among others, Pydantic says itself which key it speaks of.
         given = () if self.validate_among is None else (self.name,)
-        return tuple(problems_of(error, (name,), given, secret=self.secret))
+        return tuple(problems_of(error, (name,), given, self.inner if self.secret else None))
 
     def content(self, value: Any) -> bytes | None:
         """Return bytes that are the same for equal values in every process; None where that is not known."""
@@ -322,7 +324,10 @@ def _fixed_message(kind: Any) -> str:
 
 
 def problems_of(
-    error: ValidationError, at: tuple[str, ...], given: tuple[str, ...] = (), *, secret: bool = False
+    error: ValidationError,
+    at: tuple[str, ...],
+    given: tuple[str, ...] = (),
+    harmless: Collection[str] | None = None,
 ) -> Iterator[Problem]:
     """Turn a validation error into problems.
 
@@ -330,18 +335,22 @@ def problems_of(
         error: What Pydantic raised.
         at: The key or tag that was validated.
         given: How the error itself begins each location, if it names the key.
-        secret: Show nothing that comes from the input: no value, no key of a dict, no user's message.
+        harmless: The names that may be shown of a location, where a secret may be in the input. Then nothing is shown
+            that comes from there: no value, no key of a dict, no user's message. None: it may all be shown.
     """
     for detail in error.errors(include_url=False):
         missing = detail["type"] in ("missing", "missing_argument")
         value = detail["input"]
         kind = "" if missing else type(value).__name__
-        if secret:
-            yield Problem(at, _fixed_message(detail["type"]).removeprefix("Input "), kind, None)
+        within = detail["loc"][len(given) :]
+        if harmless is not None:
+            shown = tuple(takewhile(lambda part: part in harmless, within))
+            message = _MISSING if missing else _fixed_message(detail["type"]).removeprefix("Input ")
+            yield Problem((*at, *shown), message if shown == within else f"something within it {message}", kind, None)
             continue
         message = _MISSING if missing else detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        shown = None if missing or detail["type"] == "extra_forbidden" else short(value)
-        yield Problem((*at, *detail["loc"][len(given) :]), message, kind, shown)
+        text = None if missing or detail["type"] == "extra_forbidden" else short(value)
+        yield Problem((*at, *within), message, kind, text)
 
 
 class _Validators(dict[str, Callable[[Any], Any]]):
@@ -838,6 +847,7 @@ class _Core:
             fields = {"type": "model-fields", "fields": {name: {"type": "model-field", "schema": node}}}
             among = SchemaValidator(self.defined(fields), self.config).validate_assignment
         optional = default is not None or field.get("required") is False
+        holds_secret = any(_is_secret(part) for part in parts)
         validator, serializer = SchemaValidator(own, self.config), SchemaSerializer(own, self.config)
         return Key(
             name=name,
@@ -853,7 +863,8 @@ class _Core:
             shared=Shared.__name__ in marks,
             output=Output.__name__ in marks,
             excluded=bool(field.get("serialization_exclude")),
-            secret=any(_is_secret(part) for part in parts),
+            secret=holds_secret,
+            inner=frozenset(chain.from_iterable(map(_names_in, parts))) if holds_secret else frozenset(),
             required=not optional,
             beside=self.fields.keys() if self.others is None else None,
             fingerprint=lambda: digest(repr(_stable(own)).encode()),
@@ -949,6 +960,17 @@ def _parts(node: Any, definitions: dict[str, _Node]) -> Iterator[_Node]:
                 rest.append(definitions[ref])
         elif isinstance(item, list | tuple):
             rest += item
+
+
+def _names_in(part: _Node) -> Iterator[str]:
+    """The names of the fields of a node, and those that they go by in the input."""
+    fields = part.get("fields") or {}
+    if part.get("type") == "dataclass-args":
+        fields = {field["name"]: field for field in fields}
+    # A dataclass itself has a list of names, which are those of its arguments.
+    for name, field in fields.items() if isinstance(fields, dict) else ():
+        yield name
+        yield from (step for way in _ways(field.get("validation_alias")) for step in way if isinstance(step, str))
 
 
 def _allows_more(node: _Node) -> bool:
