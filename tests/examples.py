@@ -37,7 +37,7 @@ KILLED = "Killed\n"
 """What a shell prints of a command that SIGKILL ended. One that is to print something before that is killed as soon as
 it has, as by its reader from another terminal; one that is to print nothing ends itself."""
 
-VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d|\b\d+(\.\d+)? m?s\b")
+VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d|\b\d+(\.\d+)? [mµ]?s\b")
 """Times and durations, which are others in each run."""
 
 _NOTE = re.compile(r"^Explained in \S+#\w+\n", re.MULTILINE)

@@ -1778,6 +1778,130 @@ def test_failures_are_collected_until_there_are_none() -> None:
         fan_out(ctx, task, range(5), executor=ThreadPoolExecutor(1), errors="collect", name="a")
 
 
+def half_done(child: FrozenContext[Any], item: int) -> int:
+    """Do something of each kind; of some items, fail after that."""
+    child.get("momentum")
+    with child.step("fit") as fit:
+        fit[f"half-done-{item}"] = child["lr"]
+    child.record("m", item)
+    child.artifacts.add(f"{item}.txt", b"")
+    if item in BAD:
+        raise ValueError(f"no {item}")
+    return item
+
+
+@pytest.mark.usefixtures("_bad")
+@pytest.mark.parametrize("which", range(3), ids=["now", "late", "threads"])
+@pytest.mark.parametrize("errors", ["raise", "collect"])
+def test_a_branch_that_failed_is_on_record(which: int, errors: Any) -> None:
+    """A branch that failed has a record at its place, with its error and what it read, and nothing of its work."""
+    sink = MemorySink()
+    ctx = FrozenContext({"lr": 0.1}, sinks=[sink])
+    executor = executors()[which]
+    with executor, suppress(ValueError), ctx.step("cv") as cv:
+        fan_out(cv, half_done, range(5), executor=executor, errors=errors)
+    records = {one.name: one for one in ctx.provenance.steps}
+    names = [
+        name for at in range(5) for name in ([] if at in BAD else [f"cv/half_done-{at}/fit"]) + [f"cv/half_done-{at}"]
+    ]
+    assert [*names, "cv"] == list(records)
+    failed = records["cv/half_done-3"]
+    assert ("ValueError: no 3", ("lr",), ("momentum",)) == (failed.error, failed.reads, failed.absent)
+    assert ((), {}, ()) == (failed.writes, dict(failed.points), failed.artifacts)
+    assert failed.started <= failed.ended
+    assert not ctx.provenance.finished(failed.name)
+    assert ["lr", "half-done-0", "half-done-2", "half-done-4"] == list(ctx)
+    told = [one for one in sink.events if getattr(one, "branch", None) == failed.name]
+    kinds = [BranchForked, StepStarted, StepFinished]
+    assert kinds == [type(one) for one in told]
+    assert [False, False, True] == [getattr(one, "is_of_failed_branch", False) for one in told]
+    assert failed.as_event(failed.name) == told[2]
+    again = travelled(ctx)
+    assert seen(ctx) == seen(again)
+
+
+@pytest.mark.usefixtures("_bad")
+def test_the_record_of_a_failure_goes_when_the_branch_is_merged() -> None:
+    """Of a branch that fails again and again the last failure is on record, and once it is merged none."""
+    ctx = FrozenContext({"lr": 0.1})
+    for _ in range(2):
+        fan_out(ctx, half_done, range(5), executor=Now(), errors="collect")
+        assert 2 == sum(one.error is not None for one in ctx.provenance.steps)
+    assert f"Provenance({3 * 2 + 2} steps, 1 input)" == repr(ctx.provenance)
+    BAD.clear()
+    assert [0, 1, 2, 3, 4] == fan_out(ctx, half_done, range(5), executor=Now())
+    whole = FrozenContext({"lr": 0.1})
+    fan_out(whole, half_done, range(5), executor=Now())
+    assert seen(whole) == seen(ctx)
+
+
+@pytest.mark.usefixtures("_bad")
+def test_a_merge_that_is_taken_back_leaves_the_record_of_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a merge does not come about, the branch is on record as it was: failed before."""
+    ctx = FrozenContext({"lr": 0.1})
+    fan_out(ctx, half_done, [1], executor=Now(), errors="collect", name=lambda item: f"a-{item}")
+    BAD.clear()
+    before = seen(ctx)
+    child = fork(ctx, "a-1").open()
+    half_done(child, 1)
+    delta = child.delta()
+    # So that it fails in the middle.
+    monkeypatch.setattr(type(ctx._state.artifacts), "_bring", None)
+    with pytest.raises(TypeError):
+        merge(ctx, delta)
+    monkeypatch.undo()
+    assert before == seen(ctx)
+    merge(ctx, delta)
+    assert ["a-1/fit", "a-1"] == [one.name for one in ctx.provenance.steps if one.error is None]
+
+
+@pytest.mark.usefixtures("_bad")
+def test_a_failed_branch_within_a_branch() -> None:
+    """A branch that failed within one that is merged is on record there, and told of."""
+
+    def outer(child: FrozenContext[Any], item: int) -> int:
+        fan_out(child, half_done, range(3), executor=Now(), errors="collect")
+        return item
+
+    sink = MemorySink()
+    ctx = FrozenContext({"lr": 0.1}, sinks=[sink])
+    fan_out(ctx, outer, [0], executor=Now())
+    records = {one.name: one for one in ctx.provenance.steps}
+    assert "ValueError: no 1" == records["outer-0/half_done-1"].error
+    told = [type(one) for one in sink.events if getattr(one, "step", None) == "outer-0/half_done-1"]
+    assert [StepStarted, StepFinished] == told
+
+
+def test_the_error_of_a_failed_branch_shows_no_secret() -> None:
+    """In the record of a branch that failed secrets are masked, as they are in that of a step."""
+
+    def task(child: FrozenContext[Train], item: int) -> None:
+        raise ValueError(f"{item} with {child.fields.token.get_secret_value()}")
+
+    ctx = FrozenContext[Train]({"lr": 0.1})
+    fan_out(ctx, task, [1], executor=ThreadPoolExecutor(1), errors="collect")
+    assert "ValueError: 1 with **********" == ctx.provenance.steps[0].error
+
+
+def test_a_branch_whose_worker_died_is_on_record() -> None:
+    """Of a branch whose worker died there is on record why it is not merged."""
+    ctx = FrozenContext({"lr": 0.1})
+    fan_out(ctx, half_done, range(3), executor=Dying(1), errors="collect")
+    told = {one.name: (one.error, one.reads) for one in ctx.provenance.steps if one.error}
+    assert dict.fromkeys(("half_done-1", "half_done-2"), ("BrokenExecutor: a worker died", ())) == told
+
+
+def test_a_sink_that_takes_no_failure() -> None:
+    """What a sink raises when it is told of a failed branch is a note on why that failed."""
+    BAD.add(1)
+    ctx = FrozenContext({"lr": 0.1}, sinks=[Failing(StepFinished)])
+    with pytest.raises(ValueError, match="no 1") as caught:
+        fan_out(ctx, half_done, [1], executor=Now(), name=lambda item: f"a-{item}")
+    BAD.clear()
+    assert any(note.startswith("Besides, ") and "StepFinished" in note for note in caught.value.__notes__)
+    assert ["ValueError: no 1"] == [one.error for one in ctx.provenance.steps]
+
+
 def test_an_item_that_is_another_one_the_next_time() -> None:
     """A branch that is merged is not taken for that of another item; items without a digest are taken as they come."""
     ctx = FrozenContext({})
@@ -1878,6 +2002,7 @@ def test_tasks_that_were_cancelled() -> None:
     ctx = FrozenContext({})
     found = fan_out(ctx, fold, range(3), executor=Cancelling(), errors="collect")
     assert "CancelledError" == type(found[1]).__name__
+    assert "fold-1" not in {one.name for one in ctx.provenance.steps}
     assert ["fold-0", "fold-2"] == list(ctx)
 
 

@@ -126,5 +126,8 @@ def test_curve_without_numbers_beside_one_with(tmp_path: Path) -> None:
     train, val = (one.cells[0] for one in chart.outcomes)
 
     assert ("M0.0 0.0L96.0 20.0", "") == (train and train.path, val and val.path)
-    assert (((0.0, 1.0, 1.0, 2.0)), ("M0.0 0.0L300.0 100.0", 0, 0)) == (chart.preview.within, chart.preview.paths[0])
-    assert ("", 1, 0) == chart.preview.paths[1]
+    line, lone = chart.preview.paths
+    assert ("M0.0 0.0L600.0 200.0", "M0.0 0.0h0M600.0 200.0h0", 0, 0) == line
+    assert ("", "", 1, 0) == lone
+    assert ["0", "0.2", "0.4", "0.6", "0.8", "1.0"] == [mark.text for mark in chart.preview.across]
+    assert ["1.0", "1.2", "1.4", "1.6", "1.8", "2.0"] == [mark.text for mark in chart.preview.up]

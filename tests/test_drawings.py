@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crystallize import FrozenMetrics
-from crystallize.curves import curves, points_of
-from crystallize.drawings import Bounds, Weave, bounds, spark, timeline, took, weave
+from crystallize.curves import At, Curve, curves, points_of
+from crystallize.drawings import Bounds, Weave, bounds, dots, marks, spark, timeline, weave
 from crystallize.export import Description, RunProcess, StepAttempt, ValueRow
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -79,6 +80,60 @@ def test_step_without_the_one_around_it() -> None:
     assert ["tune/fold-0"] == [bar.label for bar in span.bars]
 
 
+def test_a_run_that_goes_on() -> None:
+    """The time axis of a run that goes on reaches to the moment at which it was looked at, and so do its open steps."""
+    ended = run(step("load", 0, 5), step("fit", 5, None, outcome="running"), spans=[(0, None)])
+    (session,) = ended.sessions
+    facts = replace(ended, seconds=20.0, sessions=(replace(session, outcome="running"),))
+    (span,) = timeline(facts).spans
+
+    assert [(0, 25), (25, 75)] == [(bar.left, bar.width) for bar in span.bars]
+
+
+def test_a_branch_that_failed_and_was_merged_later() -> None:
+    """What is within a branch stands below the attempt that was merged, once."""
+    merged = [step("fold-0", 4, 6), step("fold-0/inner", 5, 6)]
+    (span,) = timeline(run(*merged, dead=[step("fold-0", 0, 1), step("fold-0", 2, 3)])).spans
+
+    assert [("fold-0", True), ("fold-0", True), ("fold-0", False), ("inner", False)] == [
+        (bar.label, bar.is_dead) for bar in span.bars
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "low", "high"),
+    [
+        ("0 0.2 0.4 0.6 0.8 1.0", 0, 1),
+        ("0.5 1.0", 0.004, 1.29),
+        ("0 10,000 20,000 30,000 40,000", 0, 49999),
+        ("-4 -2 0 2 4", -5, 5),
+        ("0 5e-7", -3e-7, 9e-7),
+        ("1.0e-9 1.5e-9 2.0e-9 2.5e-9 3.0e-9", 1e-9, 3e-9),
+        ("0 5.0e7 1.0e8 1.5e8 2.0e8 2.5e8", 0, 2.5e8),
+        ("3", 3, 3),
+        ("0", 0, 0),
+        ("-1e+308 1e+308", -1e308, 1e308),
+        ("4.94066e-324 9.88131e-324", 5e-324, 1e-323),
+        ("1e+16 1e+16", 1e16, 1e16 + 2),
+    ],
+)
+def test_marks_of_an_axis(expected: str, low: float, high: float) -> None:
+    """An axis has marks at round numbers, or, where these would be too long, at its ends."""
+    found = marks(low, high)
+
+    assert expected == " ".join(mark.text.replace("\N{MINUS SIGN}", "-") for mark in found)
+    assert all(0 <= mark.left <= 100 + 1e-6 for mark in found)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_any_axis_has_marks(one: float, other: float) -> None:
+    """Whatever an axis reaches over, it has up to six marks, within it."""
+    found = marks(min(one, other), max(one, other))
+
+    assert 1 <= len(found) <= 6
+    assert all(-1e-4 <= mark.left <= 100 + 1e-4 for mark in found)
+
+
 def test_no_time_between_processes() -> None:
     """Each process follows on the one before; one that died lived as long as anything is known of it."""
     facts = run(
@@ -136,25 +191,11 @@ def test_marks_of_the_time_axis(expected: list[str], seconds: float) -> None:
     assert all(0 <= tick.left <= 100 + 1e-6 for tick in found)
 
 
-@pytest.mark.parametrize(
-    ("expected", "seconds"),
-    [
-        ("0", 0),
-        ("2.5 µs", 2.5e-6),
-        ("1 ms", 0.0009996),
-        ("17.2 ms", 0.01723),
-        ("1 s", 0.9999),
-        ("59.9 s", 59.9),
-        ("1 min", 59.99),
-        ("2 min 5 s", 125),
-        ("1 h", 3599.9),
-        ("1 h 30 min", 5400),
-        ("2 d 3 h", 2 * 86400 + 3 * 3600),
-    ],
-)
-def test_duration_as_text(expected: str, seconds: float) -> None:
-    """A duration is told in the unit that fits it, and in at most one more."""
-    assert expected == took(seconds)
+def test_points_as_dots() -> None:
+    """Points stand where their curve does; a gap has none."""
+    curve = Curve((), [0, 1, 2], [0, None, 1], 3, 1, At(0, 0), At(2, 1), 1)
+
+    assert "M0.0 10.0h0M30.0 0.0h0" == dots(curve, range(3), Bounds(0, 2, 0, 1), 30, 10)
 
 
 def woven(*steps: StepAttempt, inputs: Iterable[str] = (), values: Iterable[str] = ()) -> Weave:

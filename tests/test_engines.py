@@ -249,6 +249,11 @@ def test_failures(executor: Executor) -> None:
     assert (0, 2) == ctx.metrics["m"]
     collected = fan_out(ctx, leaves, range(4), executor=executor, errors="collect")
     assert [None, "item 1 is odd", None, "item 3 is odd"] == [one and str(one) for one in collected]
+    told = {record.name: record.error for record in ctx.provenance.steps}
+    assert {"leaves-1": "ValueError: item 1 is odd", "leaves-3": "ValueError: item 3 is odd"} == {
+        name: error for name, error in told.items() if error
+    }
+    assert ["leaves-0", "leaves-1", "leaves-2", "leaves-3"] == list(told)
 
 
 @on_sending
@@ -265,7 +270,8 @@ def test_an_exception_that_cannot_be_made_again(executor: Executor) -> None:
     if isinstance(caught.value, TravelError):
         assert "raised a tests.engine_tasks.TwoPartError, which cannot be sent" in caught.value.reason
         assert 'raise TwoPartError(404, "no such fold")' in caught.value.reason
-    assert ["fails_oddly-0", "fails_oddly-2"] == [record.name for record in ctx.provenance.steps]
+    errors = [record.error for record in ctx.provenance.steps]
+    assert [None, "TwoPartError: 404: no such fold", None] == errors
     assert [5] == fan_out(ctx, fails_oddly, [5], executor=executor, name="again")
 
 
@@ -366,7 +372,7 @@ def test_an_item_that_cannot_be_sent(executor: Executor) -> None:
 
     assert [1, 3] == [ended[0], ended[2]]
     assert isinstance(ended[1], Exception)
-    assert ["returns_item-0", "returns_item-2"] == [record.name for record in ctx.provenance.steps]
+    assert [True, False, True] == [record.error is None for record in ctx.provenance.steps]
 
 
 @pytest.mark.parametrize("engine", BY_VALUE, indirect=True, scope="module")
@@ -404,7 +410,10 @@ def test_a_worker_with_another_schema(builder: str) -> None:
     ):
         fan_out(ctx, fills_a_field, ["first"], executor=executor)
 
-    assert before == view(ctx)
+    *steps, failed = ctx.provenance.steps
+    assert "ForeignDeltaError" in str(failed.error)
+    assert before == {**view(ctx), "steps": before["steps"]}
+    assert len(steps) == len(before["steps"])
     with ThreadPoolExecutor(1) as threads:
         assert [3] == fan_out(ctx, fills_a_field, ["first"], executor=threads)
 
@@ -443,7 +452,7 @@ def test_two_branches_of_one_key() -> None:
         fan_out(ctx, returns_nothing, [7, 7], executor=executor)
 
     assert ["k7"] == list(ctx)
-    assert 1 == len(ctx.provenance.steps)
+    assert 1 == sum(record.error is None for record in ctx.provenance.steps)
 
 
 @pytest.fixture(params=[True, False], ids=["processes", "threads"], scope="module")

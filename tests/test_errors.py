@@ -185,12 +185,12 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"metric": "loss", "where": "split='val'"},
     ),
     (
-        errors.NoAxisError("loss", "epok", "epoch", ("epoch", "position")),
-        "cannot plot 'loss' over 'epok', which is no number in all of its points; did you mean 'epoch'?",
-        {"metric": "loss", "axis": "epok", "nearest": "epoch", "axes": ("epoch", "position")},
+        errors.NoAxisError("loss", "epok", "epoch", ("epoch", "position"), "which is no tag of it"),
+        "cannot plot 'loss' over 'epok', which is no tag of it; did you mean 'epoch'?",
+        {"axis": "epok", "nearest": "epoch", "axes": ("epoch", "position"), "reason": "which is no tag of it"},
     ),
     (
-        errors.NoAxisError("loss", "split", None, ("epoch", "position")),
+        errors.NoAxisError("loss", "split", None, ("epoch", "position"), "which is no number in all of its points"),
         "cannot plot 'loss' over 'split', which is no number in all of its points; it can be plotted over: epoch, "
         "position",
         {"nearest": None},

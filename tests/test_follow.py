@@ -1,6 +1,7 @@
 """Followers: each look is at the run as it is, and reads only what is new."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crystallize import FrozenContext, Journal, RunNotFoundError, SinkError, fork, journal, load_run, merge
+from crystallize import FrozenContext, Journal, RunNotFoundError, SinkError, fan_out, fork, journal, load_run, merge
 from crystallize.export import Description, as_json, describe
 from crystallize.follow import Follower
 
@@ -73,6 +74,23 @@ def test_looks_at_a_run(tmp_path: Path, seed: int) -> None:
     run = follower.look().run
     assert describe(load_run(opened.path)) == run
     assert "finished" == run.status
+
+
+def test_looks_at_a_branch_that_fails(tmp_path: Path) -> None:
+    """It sees a branch that failed, and one that is merged after that."""
+    bad = {1, 2}
+
+    def fold(child: FrozenContext[Any], item: int) -> None:
+        if item in bad:
+            raise ValueError(f"no {item}")
+
+    with started(tmp_path) as (opened, ctx, follower), ThreadPoolExecutor(1) as pool:
+        check(follower, opened)
+        for _ in range(3):
+            fan_out(ctx, fold, range(3), executor=pool, errors="collect")
+            check(follower, opened)
+            bad.discard(len(bad))
+    assert 3 == len(follower.look().run.dead_attempts)
 
 
 def test_looks_at_numbers(tmp_path: Path) -> None:

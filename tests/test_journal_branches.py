@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import date
 from itertools import count
 from pathlib import Path
@@ -712,6 +712,103 @@ def branch_with(ctx: FrozenContext[Any], name: str, value: Any) -> Delta:
     with child.step("fit") as fit:
         fit[name] = value
     return child.delta()
+
+
+FAILS: set[int] = set()
+
+
+def failing(child: FrozenContext[Any], item: int) -> int:
+    child[f"k{item}"] = child["lr"]
+    child.record("m", item)
+    if item in FAILS:
+        raise ValueError(f"no {item}")
+    return item
+
+
+def fails(ctx: FrozenContext[Any], *items: int) -> None:
+    """Run branches, of which some fail."""
+    FAILS.update(items)
+    with ThreadPoolExecutor(1) as pool:
+        fan_out(ctx, failing, range(3), executor=pool, errors="collect")
+    FAILS.clear()
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_failed_branch_is_in_the_file(tmp_path: Path, drained: bool) -> None:
+    """A branch that failed is in the file, also if the process dies then: with its error, and nothing of its work."""
+    with suppress(RuntimeError), Journal.start(tmp_path, "run") as opened:
+        ctx = opened.context(FrozenContext, {"lr": 0.1})
+        if not drained:
+            keep_in_the_spool(opened)
+        fails(ctx, 1)
+        if drained:
+            raise RuntimeError("the end")
+        die(opened)
+    run = load_run(opened.path)
+    assert "failed" if drained else "died" == run.status
+    assert picture(ctx) == picture(run)
+    assert ["lr", "k0", "k2"] == list(run.values)
+    (dead,) = run.dead_attempts
+    assert dead.record is not None
+    assert ("failing-1", "ValueError: no 1", ("lr",)) == (dead.step, dead.record.error, dead.record.reads)
+    assert ["failing-0", "failing-1", "failing-2"] == [one.step for one in run.attempts]
+    assert () == verify_run(opened.path)
+    assert "ValueError: no 1" in run._repr_html_()
+
+
+def test_a_failed_branch_is_run_again(tmp_path: Path) -> None:
+    """In a run that is resumed a branch that failed is run again; the failure stays in the file, to look at."""
+    with Journal.start(tmp_path, "run") as opened:
+        fails(opened.context(FrozenContext, {"lr": 0.1}), 1, 2)
+    with Journal.resume(opened.path) as opened:
+        ctx: FrozenContext[Any] = opened.context(FrozenContext)
+        assert ["failing-0"] == [one.name for one in ctx.provenance.steps]
+        fails(ctx, 2)
+        fails(ctx, 2)
+        opened.flush()
+        assert picture(ctx) == picture(load_run(opened.path))
+        fails(ctx)
+        opened.flush()
+        assert picture(ctx) == picture(load_run(opened.path))
+    run = load_run(opened.path)
+    assert ["failing-0", "failing-1", "failing-2"] == [one.name for one in run.provenance.steps]
+    assert [("failing-1", 1), ("failing-2", 1), ("failing-2", 2), ("failing-2", 2)] == [
+        (one.step, one.session) for one in run.dead_attempts
+    ]
+    assert () == verify_run(opened.path)
+    assert 4 == run._repr_html_().count("ValueError: no ")
+    with Journal.start(tmp_path, "whole") as opened:
+        fails(opened.context(FrozenContext, {"lr": 0.1}))
+    assert () == diff_runs(run, load_run(opened.path))
+
+
+def test_a_file_without_failures_of_branches(tmp_path: Path) -> None:
+    """A file of the version before there were failures in it is read, checked and gone on with."""
+    with Journal.start(tmp_path, "run") as opened:
+        fails(opened.context(FrozenContext, {"lr": 0.1}))
+    with closing(sqlite3.connect(opened.path)) as connection:
+        connection.executescript("DROP TABLE failures; PRAGMA user_version = 1")
+    assert ["failing-0", "failing-1", "failing-2"] == [one.step for one in load_run(opened.path).attempts]
+    assert () == verify_run(opened.path)
+    with Journal.resume(opened.path) as opened:
+        ctx: FrozenContext[Any] = opened.context(FrozenContext)
+        FAILS.add(3)
+        with ThreadPoolExecutor(1) as pool:
+            fan_out(ctx, failing, [3], executor=pool, errors="collect", name="more")
+        FAILS.clear()
+    assert ["more-0"] == [one.step for one in load_run(opened.path).dead_attempts]
+    assert () == verify_run(opened.path)
+
+
+def test_a_failure_of_a_branch_that_was_never_forked(tmp_path: Path) -> None:
+    """A file that has a failure of a branch and not the branch is damaged."""
+    with Journal.start(tmp_path, "run") as opened:
+        fails(opened.context(FrozenContext, {"lr": 0.1}), 1)
+    with closing(sqlite3.connect(opened.path)) as connection:
+        connection.isolation_level = None
+        database.update(connection, "failures", "branch = ?", "failing-1", branch="other")
+    with pytest.raises(DamagedRunError, match="branch 'other' failed, and was never forked"):
+        load_run(opened.path)
 
 
 def test_the_same_delta_after_a_resumption(tmp_path: Path) -> None:

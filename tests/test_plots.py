@@ -64,10 +64,13 @@ def test_choices() -> None:
 
 def test_no_axis() -> None:
     """An axis that there is not is an error, which names those that there are."""
-    with pytest.raises(NoAxisError, match="over 'epok', which is no number in all of its points; did you mean 'epoch'"):
+    with pytest.raises(NoAxisError, match="over 'epok', which is no tag of it; did you mean 'epoch'"):
         plot(recorded(), x="epok")
-    with pytest.raises(NoAxisError, match="it can be plotted over: epoch, position"):
+    told = "which is no number in all of its points; it can be plotted over: epoch, position"
+    with pytest.raises(NoAxisError, match=told):
         plot(recorded(), x="split")
+    with pytest.raises(NoAxisError, match="over 'epoch', which is 0 in all of its points; it can be plotted over"):
+        plot(recorded(1), x="epoch")
 
 
 def test_long_series_is_thinned() -> None:
@@ -107,8 +110,30 @@ def test_many_curves() -> None:
 
 
 def test_nothing() -> None:
-    """A series without points is an empty figure."""
-    assert [] == list(figure(FrozenMetrics().series("loss"))["data"])
+    """A figure of a series without points says so, also of a part of one, and over whatever it is asked for."""
+    for empty in (FrozenMetrics(Measured).series("loss"), recorded().where(split="test")):
+        for x in (None, "epoch"):
+            drawn = figure(empty, x=x)
+            assert ([], ["No points"]) == (list(drawn["data"]), [one["text"] for one in drawn["layout"]["annotations"]])
+    assert "annotations" not in figure(recorded())["layout"]
+
+
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [
+        ("did you mean 'loss'", ["loss", "norm"]),
+        ("recorded are 'a', 'b'$", ["a", "b"]),
+        (r"recorded are 'm0', .*'m7', \.\.\.$", [f"m{at}" for at in range(9)]),
+        ("recorded are no metrics at all", []),
+    ],
+)
+def test_no_such_metric(told: str, names: list[str]) -> None:
+    """A series of a name under which nothing is declared or recorded is an error, which names what there is."""
+    metrics = FrozenMetrics()
+    for name in names:
+        metrics.add(name, 1.0)
+    with pytest.raises(FrameError, match=f"'lss': no metric of this name is declared or recorded; {told}"):
+        plot(metrics.series("lss"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -23,6 +24,7 @@ from crystallize import (
     Metric,
     MetricSchema,
     MissingExtraError,
+    fan_out,
     load_run,
     report,
 )
@@ -465,9 +467,61 @@ def test_is_of_a_run(tmp_path: Path, wrong: Any) -> None:
     for runs, beside in ((wrong, ()), (run, [wrong])):
         with pytest.raises(FrameError, match=r"a page is of a run, as load_run\(path\) gives it"):
             write_report(runs, tmp_path / "page.html", beside=beside)
-    write_report(run, tmp_path / "one.html", beside=run)
-    write_report(run, tmp_path / "list.html", beside=[run])
+    other = load_run(made(tmp_path, lr=0.2))
+    write_report(run, tmp_path / "one.html", beside=other)
+    write_report(run, tmp_path / "list.html", beside=[other])
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "list.html").read_bytes()
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    """A run that is given twice, also by a link, is an error, and nothing is written."""
+    path = made(tmp_path)
+    link = tmp_path / "link-0001.db"
+    link.symlink_to(path)
+    for again in (path, link):
+        with pytest.raises(FrameError, match="this run is given twice, and would be compared with itself"):
+            write_report(load_run(path), tmp_path / "page.html", beside=load_run(again))
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_what_a_step_had_done_that_did_not_end(tmp_path: Path) -> None:
+    """Of a step that runs, or died, there stands what it had done, and that what it read is not known."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        with ctx.step("fit") as fit:
+            fit["seed"] = fit["lr"]
+            fit.record("loss", 0.5)
+            fit.artifacts.add("a.txt", b"x")
+            journal.flush()
+            running = page_of(journal.path).text
+        ended = page_of(journal.path).text
+    assert "fit so far told when it ends seed loss 1 a.txt" in running
+    assert "fit lr seed loss 1 a.txt" in ended
+    assert "fit before it died not known loss 1" in page_of(died_in_a_step(tmp_path)).text
+
+
+def test_a_branch_that_failed(tmp_path: Path) -> None:
+    """A branch that failed stands among the steps with its error, also if it was merged later."""
+
+    def fold(child: FrozenContext[Any], item: int) -> None:
+        with child.step("inner"):
+            child["lr"]
+        if item in bad:
+            raise ValueError(f"no rows in {item}")
+
+    bad = {1}
+    with Journal.start(tmp_path, "run") as journal, ThreadPoolExecutor(1) as pool:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        fan_out(ctx, fold, range(3), executor=pool, errors="collect")
+        journal.flush()
+        before = page_of(journal.path).text
+        bad.clear()
+        fan_out(ctx, fold, range(3), executor=pool)
+    after = page_of(journal.path).text
+    for text in (before, after):
+        assert "fold-1 X failed dead attempt" in text.replace("\N{BALLOT X}", "X").replace("\N{MULTIPLICATION X}", "X")
+        assert "ValueError: no rows in 1" in text
+    assert (2, 3) == (before.count("inner \N{CHECK MARK} finished"), after.count("inner \N{CHECK MARK} finished"))
 
 
 def test_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

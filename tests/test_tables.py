@@ -306,7 +306,7 @@ def test_provenance() -> None:
         *fit_row[4:],
     ]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", fit_row[2])
-    assert fit_row[3].endswith(" s")
+    assert re.fullmatch(r"[\d.]+ [mµ]?s", fit_row[3])
     assert (
         Seen(
             "Worth a look",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from crystallize import FrozenContext, LoggingContext
-from crystallize.text import MASK, nearest, printable, short, type_name
+from crystallize.text import MASK, nearest, printable, short, took, type_name
 
 MANY = 50_000_000
 
@@ -199,3 +199,26 @@ def test_mask_shows_nothing() -> None:
 def test_visible(expected: str, text: str) -> None:
     """What moves a cursor, changes a colour or turns the direction of reading is shown by its code."""
     assert expected == printable(text)
+
+
+@pytest.mark.parametrize(
+    ("expected", "seconds"),
+    [
+        ("0", 0),
+        ("0", -1.5),
+        (None, None),
+        ("2.5 µs", 2.5e-6),
+        ("1 ms", 0.0009996),
+        ("17.2 ms", 0.01723),
+        ("1 s", 0.9999),
+        ("59.9 s", 59.9),
+        ("1 min", 59.99),
+        ("2 min 5 s", 125),
+        ("1 h", 3599.9),
+        ("1 h 30 min", 5400),
+        ("2 d 3 h", 2 * 86400 + 3 * 3600),
+    ],
+)
+def test_duration_as_text(expected: str | None, seconds: float | None) -> None:
+    """A duration is told in the unit that fits it, and in at most one more."""
+    assert expected == took(seconds)

@@ -173,7 +173,8 @@ class ArtifactLog:
         return self._find(name) is not None
 
     def __repr__(self) -> str:
-        return f"ArtifactLog({', '.join(f'{one.name}: {len(one.data)} bytes' for one in self) or 'nothing'})"
+        files = (f"{one.name}: {counted(len(one.data), 'byte')}" for one in self)
+        return f"ArtifactLog({', '.join(files) or 'nothing'})"
 
     def _repr_html_(self) -> str:
         """Return a table of the artifacts, without what is in them, for notebooks."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from itertools import chain
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from weakref import ref
 
@@ -34,16 +35,16 @@ from .events import (
     StepStarted,
 )
 from .facts import fingerprints
-from .logging_context import LoggingContext, Opening, closed, step_path
+from .logging_context import LoggingContext, Opening, closed, step_path, told_of
 from .metrics import Metric, MetricSchema, as_number, fetched
 from .parts import Fork, Merged, Place
 from .points import Scope, Scopes, fetch
-from .provenance import Cell
+from .provenance import Cell, StepRecord
 from .schema import Schema, digest
 from .text import MASK, short, type_name
 from .values import secrets_in
 
-__all__ = ["Branch", "BranchContext", "checked", "fork", "forked", "merge", "merge_result"]
+__all__ = ["Branch", "BranchContext", "checked", "file_failure", "fork", "forked", "merge", "merge_result"]
 
 _T = TypeVar("_T")
 
@@ -296,6 +297,20 @@ class BranchContext(LoggingContext[T_co]):
         assert self._made is not None
         return self._made
 
+    def _failure(self, raised: BaseException) -> StepRecord:
+        """End the branch as one that failed.
+
+        Args:
+            raised: What its task raised.
+
+        Returns:
+            Its record. Nothing of its work will be in the parent, so nothing that it wrote or recorded is named.
+        """
+        error = told_of(raised, self._state.held())
+        with self._state.outlet.lock:
+            record = closed(self, self._since, error)
+        return record._replace(writes=(), points=MappingProxyType({}), artifacts=())
+
     def _work(self, result: Any, item: str | None) -> Work:
         state, store = self._state, self._state.metrics._store
         ended = {record.name for record in state.provenance.steps}
@@ -538,6 +553,7 @@ def _apply(state: State, fork: Fork, work: Work, cells: dict[str, Cell], merged:
     """Put what a branch did into a state: all of it, or nothing."""
     number, place, store, branch = fork.number, fork.place, state.metrics._store, work.names[0]
     is_known, offset = branch in state.forks, len(store.scopes.names) - 1
+    failed = state.provenance._parts.of(number) or ()
     new = [name for name in work.points if name not in store.channels]
     try:
         for key, cell in cells.items():
@@ -559,23 +575,33 @@ def _apply(state: State, fork: Fork, work: Work, cells: dict[str, Cell], merged:
         fork.merged = merged
         state.forks[branch] = fork
     except BaseException:  # also Ctrl-C
-        _take_back(state, number, work, cells, new, offset)
+        _take_back(state, fork, work, cells, new, offset, failed)
         if not is_known:
             store.scopes.release(branch)
         raise
 
 
-def _take_back(state: State, number: int, work: Work, cells: dict[str, Cell], new: list[str], offset: int) -> None:
+def _take_back(
+    state: State,
+    fork: Fork,
+    work: Work,
+    cells: dict[str, Cell],
+    new: list[str],
+    offset: int,
+    failed: tuple[StepRecord, ...],
+) -> None:
     """Undo what `_apply` has done so far.
 
     Args:
         state: The state.
-        number: The number of the branch.
+        fork: The branch.
         work: What it did.
         cells: What it would have written.
         new: The metrics that nobody had recorded before.
         offset: Where the names of its steps begin, less one.
+        failed: The record of an attempt at it that failed before, if one did.
     """
+    number = fork.number
     for key, cell in cells.items():
         if state.cells.get(key) is cell:
             state.shared.pop(key, None)
@@ -589,7 +615,7 @@ def _take_back(state: State, number: int, work: Work, cells: dict[str, Cell], ne
         if name in channels and not len(channels[name].log):
             del channels[name]
     state.artifacts._give_back(number, work.artifacts)
-    state.provenance._give_back(number, work.steps)
+    state.provenance._give_back(number, fork.place.steps, work.steps, failed)
     del state.metrics._store.scopes.names[offset + 1 :]
 
 
@@ -597,7 +623,8 @@ def _events(state: State, branch: str, work: Work) -> Iterator[Event]:
     """Return what sinks are told of all that a branch brought, one by one: there may be much."""
     names = work.names
     starts = {record.name: record.started for record in work.steps}
-    for name in names:
+    # A branch of this one that failed has a record, and opened no step.
+    for name in dict.fromkeys((*names, *starts)):
         yield StepStarted(name, starts[name], branch)
     for key in work.cells:
         yield state.written(key, branch)
@@ -609,6 +636,26 @@ def _events(state: State, branch: str, work: Work) -> Iterator[Event]:
         yield ArtifactAdded(*artifact, branch)
     for record in work.steps:
         yield record.as_event(branch)
+
+
+def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
+    """File that an attempt at a branch has failed, until the branch is merged or fails again.
+
+    Args:
+        ctx: The context from which the branch was forked, or a step of it.
+        record: The record of the attempt, under the name of the branch.
+
+    Raises:
+        SinkError: It is filed, and a sink failed to take note.
+    """
+    state, branch = ctx._state, record.name
+    with state.outlet.lock:
+        fork = state.forks[branch]
+        if fork.merged is not None:
+            return
+        state.provenance._bring(fork.number, fork.place.steps, (record,))
+        if state.outlet.sinks:
+            state.outlet.tell(StepStarted(branch, record.started, branch), record.as_event(branch))
 
 
 def checked(ctx: Any) -> FrozenContext[Any]:

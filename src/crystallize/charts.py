@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .curves import At, Curve, Points, alone, curves, notes, parted_by, points_of
-from .drawings import Bounds, bounds, spark
+from .drawings import Tick, bounds, dots, marks, spark
 from .plots import escaped, mode
 from .runs import Declared, Run
 from .text import printable, short
 
-__all__ = ["Axis", "Cell", "Chart", "Line", "Outcome", "Preview", "charts"]
+__all__ = ["Axis", "Cell", "Chart", "Line", "Outcome", "Path", "Preview", "charts"]
 
 _OUTCOMES: Final = 8
 """Curves of one metric in the table of outcomes, at the most."""
 _SPARK: Final = (96, 20)
 """Width and height of a curve in a line of text."""
-_PREVIEW: Final = (300, 100)
+_PREVIEW: Final = (600, 200)
 """Width and height of the box in which curves stand until plotly draws them."""
 
 
@@ -43,12 +43,24 @@ class Axis(NamedTuple):
         return tuple(dict.fromkeys(line.curve.label for line in self.lines))
 
 
+class Path(NamedTuple):
+    """A curve as the path of an SVG."""
+
+    line: str
+    dots: str
+    """Its points, where they are few or alone."""
+    colour: int
+    dash: int
+    """The numbers of its colour and of its dash."""
+
+
 class Preview(NamedTuple):
     """What stands in place of a plot until plotly has drawn it, and where there are no scripts."""
 
-    within: Bounds
-    paths: tuple[tuple[str, int, int], ...]
-    """Each curve as the path of an SVG, with the number of its colour and of its dash."""
+    across: tuple[Tick, ...]
+    """The marks of its horizontal axis."""
+    up: tuple[Tick, ...]
+    paths: tuple[Path, ...]
 
 
 class Cell(NamedTuple):
@@ -118,9 +130,14 @@ class Chart:
         axis = self.axes[0]
         within = bounds(line.curve for line in axis.lines)
         assert within is not None  # since some value is a number
-        return Preview(
-            within, tuple((spark(line.curve, within, *_PREVIEW), *self._look(axis, line)) for line in axis.lines)
-        )
+        paths = []
+        for line in axis.lines:
+            curve = line.curve
+            # As plotly draws it.
+            marked = range(len(curve.y)) if mode(curve.y) == "lines+markers" else alone(curve.y)
+            drawn = spark(curve, within, *_PREVIEW), dots(curve, marked, within, *_PREVIEW)
+            paths.append(Path(*drawn, *self._look(axis, line)))
+        return Preview(marks(within.left, within.right), marks(within.low, within.high), tuple(paths))
 
     def _look(self, axis: Axis, line: Line) -> tuple[int, int]:
         """Return the number of the colour and of the dash of a line: what there is more of gets the colours."""

@@ -12,12 +12,12 @@ from typing import Any, Final, Literal, NamedTuple
 
 from .metrics import Series
 from .points import fetch
-from .text import printable, short
+from .text import counted, printable, short
 from .values import PLAIN
 
 __all__ = [
     *("COLUMNS", "MOST", "POSITION", "At", "Curve", "Curves", "Points"),
-    *("alone", "curves", "notes", "parted_by", "points_of", "thin"),
+    *("alone", "are_numbers", "curves", "notes", "parted_by", "points_of", "thin"),
 ]
 
 COLUMNS: Final = 1000
@@ -42,7 +42,7 @@ class Points:
     @cached_property
     def changing(self) -> tuple[str, ...]:
         """The tags that are numbers and not always the same one; the one of most numbers first."""
-        counts = {tag: len(set(column)) for tag, column in self.tags.items() if _are_numbers(column)}
+        counts = {tag: len(set(column)) for tag, column in self.tags.items() if are_numbers(column)}
         return tuple(sorted((tag for tag in counts if counts[tag] > 1), key=lambda tag: -counts[tag]))
 
     @property
@@ -111,9 +111,11 @@ def notes(shown: Sequence[Curve], left_out: int) -> tuple[str, ...]:
     if drawn < count:
         found.append(f"Drawn are {drawn:,} of {count:,} points: first, last, least and most of each column of pixels.")
     if gaps:
-        found.append(f"{gaps:,} of {count:,} points {'is' if gaps == 1 else 'are'} no finite number, and a gap.")
+        found.append(
+            f"{gaps:,} of {counted(count, 'point')} {'is' if gaps == 1 else 'are'} no finite number, and a gap."
+        )
     if left_out:
-        found.append(f"Left out: {left_out:,} more {'curve' if left_out == 1 else 'curves'}.")
+        found.append(f"Left out: {counted(left_out, 'more curve')}.")
     return tuple(found)
 
 
@@ -184,7 +186,8 @@ def _keyed(column: list[Any]) -> Sequence[Hashable]:
     return column if len(types) == 1 else list(zip(map(type, column), column, strict=True))
 
 
-def _are_numbers(column: list[Any]) -> bool:
+def are_numbers(column: list[Any]) -> bool:
+    """Whether all of a column are finite numbers."""
     try:
         return set(map(type, column)) <= _NUMBERS and all(map(isfinite, column))
     except OverflowError:
@@ -197,7 +200,7 @@ _NUMBERS = {float, int}
 
 def _finite(value: Any) -> float | None:
     """Return a finite number; None for anything else."""
-    return float(value) if _are_numbers([value]) else None
+    return float(value) if are_numbers([value]) else None
 
 
 def _curve(

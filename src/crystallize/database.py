@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import accumulate, chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -22,6 +23,7 @@ from .errors import CrystallizeError, DamagedRunError, JournalError, RunNotFound
 from .facts import (
     ARTIFACT,
     END,
+    FAILED,
     FORK,
     JOIN,
     KEY,
@@ -141,6 +143,15 @@ _MIGRATIONS: Final = (
         FOREIGN KEY (session, branch) REFERENCES steps (session, name)
     ) STRICT;
     """,
+    """
+    CREATE TABLE failures (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        branch TEXT NOT NULL,
+        record TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 """What makes the tables, and what brings those of each older version to the next; `user_version` counts them.
 
@@ -148,7 +159,8 @@ Points are packed, up to a thousand in a row that begins at `sequence`: zlib ove
 [metric, value, tags, step] each, with a fifth item where JSON alone does not give value and tags back.
 
 What a branch brought is of its steps, whose names begin with its own; the last of the facts of a merge makes its row
-in `merges`.
+in `merges`. A branch that failed makes a row in `failures`, each time, and none in `steps`, since it may be run again
+and merged.
 """
 
 _ORDERS: Final = {
@@ -162,8 +174,12 @@ _ORDERS: Final = {
     "artifacts": "sequence",
     "forks": "sequence",
     "merges": "sequence",
+    "failures": "sequence",
 }
 """The tables, and what their rows are ordered by."""
+
+_LATER: Final = {"failures": 2}
+"""The tables that the files of older versions do not have, each with the version that brought it."""
 
 _NEWER: Final = {
     "run": "TRUE",
@@ -191,7 +207,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         JournalError: It is of a later version of crystallize, or cannot be opened.
     """
     if not path.is_file() or path.suffix == ".spool":
-        raise RunNotFoundError(str(path), "there is no such run", _meant(path))
+        raise RunNotFoundError(str(path), "this is a folder" if path.is_dir() else "there is no such run", _meant(path))
     with told(path):
         connection = _connection(path, "mode=rw") if write else _for_reading(path)
         try:
@@ -216,7 +232,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
 def _meant(path: Path) -> str:
     """Say what was probably meant by a path at which there is no file."""
     if path.is_dir():
-        return "this is a folder; name the file of a run in it, which ends in .db"
+        return "name the file of a run in it, which ends in .db"
     beside = path.with_name(f"{path.name}.db") if path.suffix != ".spool" else path.with_suffix(".db")
     return f"did you mean {beside.name!r}?" if beside.is_file() else ""
 
@@ -385,6 +401,8 @@ def rows(path: Path, connection: sqlite3.Connection, table: str, since: int = 0)
     Raises:
         DamagedRunError: A row is not what was written.
     """
+    if not _has(connection, table):
+        return
     salt = salt_of(connection, table)
     where = f"WHERE {_NEWER.get(table, 'sequence > :since')}" if since else ""
     found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {_ORDERS[table]}', {"since": since})
@@ -392,6 +410,10 @@ def rows(path: Path, connection: sqlite3.Connection, table: str, since: int = 0)
         if check_of(row[:-1], salt) != row[-1]:
             raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", _VERIFY)
         yield row[:-1]
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return _pragma(connection, "user_version") >= _LATER.get(table, 1)
 
 
 def points_of(path: Path, content: bytes) -> list[Any]:
@@ -468,6 +490,8 @@ def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact
         update(
             connection, "sessions", "session = ?", session, origin=came_from, fingerprints=fingerprints, joined=sequence
         )
+    elif kind == FAILED:
+        insert(connection, "failures", sequence, session, head["step"], to_json(head).decode())
     elif kind == END:
         update(connection, "sessions", "session = ?", session, **head, finished=sequence)
     elif (
@@ -488,7 +512,7 @@ def problems_in(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
         yield from () if found == ["ok"] else found
         for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
             yield f"row {row} of {table} refers to what {parent} has not"
-        for table in _ORDERS:
+        for table in filter(partial(_has, connection), _ORDERS):
             salt = salt_of(connection, table)
             for row in connection.execute(f'SELECT * FROM "{table}"'):
                 if check_of(row[:-1], salt) != row[-1]:
@@ -502,14 +526,15 @@ def problems_in(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
 def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
     """Return which facts are missing, or there twice."""
     (drained,) = connection.execute("SELECT drained FROM run").fetchone()
+    failures = "UNION ALL SELECT sequence, 1 FROM failures" if _has(connection, "failures") else ""
     spans = connection.execute(
-        """
+        f"""
         SELECT sequence, 1 FROM steps UNION ALL SELECT finished, 1 FROM steps WHERE finished IS NOT NULL
         UNION ALL SELECT joined, 1 FROM sessions WHERE joined IS NOT NULL
         UNION ALL SELECT finished, 1 FROM sessions WHERE finished IS NOT NULL
         UNION ALL SELECT sequence, 1 FROM entries UNION ALL SELECT sequence, 1 FROM artifacts
         UNION ALL SELECT sequence, 1 FROM forks UNION ALL SELECT sequence, 1 FROM merges
-        UNION ALL SELECT sequence, count FROM points ORDER BY 1
+        {failures} UNION ALL SELECT sequence, count FROM points ORDER BY 1
         """
     )
     next_ = 1

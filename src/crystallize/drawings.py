@@ -1,16 +1,17 @@
 """Where things stand in the drawings of a page: steps on a time axis, a lineage, a curve in a line of text."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate, groupby
-from math import ceil
+from math import ceil, floor, log10
 from typing import Final, NamedTuple
 
 from .curves import Curve, thin
 from .export import Description, StepAttempt
 from .provenance import Lineage
+from .text import lasted
 
 __all__ = [
     "Bar",
@@ -22,9 +23,10 @@ __all__ = [
     "Timeline",
     "Weave",
     "bounds",
+    "dots",
+    "marks",
     "spark",
     "timeline",
-    "took",
     "weave",
 ]
 
@@ -84,6 +86,9 @@ def timeline(run: Description) -> Timeline:
     lengths = []
     for session in run.sessions:
         ends = [one.ended or one.started for one, _ in attempts if one.session == session.number]
+        if session.outcome == "running" and run.seconds is not None:
+            # Until it was looked at.
+            ends.append(run.started + timedelta(seconds=run.seconds))
         lengths.append((max([session.ended or session.started, *ends]) - session.started).total_seconds())
     whole = max(sum(lengths), 1e-6)
     starts = [0.0, *accumulate(lengths)]
@@ -107,14 +112,19 @@ def _nested(attempts: Sequence[_Attempt]) -> Iterator[tuple[StepAttempt, bool, i
     """Return the attempts of a process, each followed by those within it, with how deep each is and its own name."""
     names = {one.name for one, _ in attempts}
     within: dict[str, list[_Attempt]] = {}
-    for attempt in sorted(attempts, key=lambda one: one[0].started):
+    ordered = sorted(attempts, key=lambda one: one[0].started)
+    # A branch that failed may have been merged later; what is within it is of that attempt.
+    last = {one.name: at for at, (one, _) in enumerate(ordered)}
+    for attempt in ordered:
         around = attempt[0].name.rpartition("/")[0]
         within.setdefault(around if around in names else "", []).append(attempt)
     rest = [(one, 0) for one in reversed(within.get("", []))]
     while rest:
-        (one, is_dead), depth = rest.pop()
+        attempt, depth = rest.pop()
+        one, is_dead = attempt
         yield one, is_dead, depth, one.name.rpartition("/")[2] if depth else one.name
-        rest += [(inner, depth + 1) for inner in reversed(within.get(one.name, []))]
+        if attempt is ordered[last[one.name]]:
+            rest += [(inner, depth + 1) for inner in reversed(within.get(one.name, []))]
 
 
 def _bar(
@@ -143,27 +153,7 @@ _STEPS: Final = (
 def _ticks(whole: float) -> Iterator[Tick]:
     step = next((step for step in _STEPS if whole / step <= 5), 86400 * ceil(whole / 5 / 86400))
     for count in range(int(whole / step * (1 + 1e-9)) + 1):
-        yield Tick(100 * count * step / whole, took(count * step))
-
-
-def took(seconds: float) -> str:
-    """Return a duration as text."""
-    if seconds == 0:
-        return "0"
-    for unit, size in _UNITS:
-        # What would be rounded up to a unit is one.
-        if seconds < size * 0.9995:
-            continue
-        if unit not in _SMALLER:
-            return f"{seconds / size:.3g} {unit}"
-        smaller, part = _SMALLER[unit]
-        large, small = divmod(round(seconds / part), round(size / part))
-        return f"{large} {unit}" + (f" {small} {smaller}" if small else "")
-    return f"{seconds * 1e6:.3g} µs"
-
-
-_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3))
-_SMALLER: Final[Mapping[str, tuple[str, float]]] = {"d": ("h", 3600.0), "h": ("min", 60.0), "min": ("s", 1.0)}
+        yield Tick(100 * count * step / whole, lasted(count * step))
 
 
 class Column(NamedTuple):
@@ -302,6 +292,50 @@ def bounds(curves: Iterable[Curve]) -> Bounds | None:
     return Bounds(min(left), max(right), min(low), max(high))
 
 
+def marks(low: float, high: float) -> tuple[Tick, ...]:
+    """Return the marks of an axis: at round numbers, or, where there are none that differ in a few digits, at its ends.
+
+    Args:
+        low: Where the axis begins.
+        high: Where it ends.
+    """
+    width, largest = high - low, max(abs(low), abs(high))
+    if not largest * 1e-7 < width < _LARGE or width < _SMALL:
+        ends = (low, high) if low < high else (low,)
+        return tuple(Tick(100 * _share(one, low, high), f"{one:.6g}".replace("-", _MINUS)) for one in ends)
+    power = floor(log10(width / _MARKS))
+    step = next(step for factor in (1, 2, 5, 10) if (step := factor * 10.0**power) * _MARKS >= width * (1 - 1e-9))
+    first, last = ceil(low / step - 1e-6), floor(high / step + 1e-6)
+    decimals = -floor(log10(step) + 1e-9)
+    values = [at * step for at in range(first, last + 1)]
+    return tuple(Tick(100 * _share(one, low, high), _marked(one, decimals, largest)) for one in values)
+
+
+_MINUS: Final = "\N{MINUS SIGN}"
+_MARKS: Final = 5
+"""How many steps an axis has, at the most."""
+_LARGE: Final = 1e300
+_SMALL: Final = 1e-300
+
+
+def _marked(value: float, decimals: int, largest: float) -> str:
+    """Return a number as a mark of an axis has it.
+
+    Args:
+        value: The number.
+        decimals: How many decimals tell it from its neighbours.
+        largest: The largest number on the axis, by which all are written in the same way.
+    """
+    if value == 0:
+        return "0"
+    if 1e-4 <= largest < 1e6:
+        text = f"{value:,.{max(0, decimals)}f}"
+    else:
+        digits, power = f"{value:.{max(0, min(6, floor(log10(largest)) + decimals))}e}".split("e")
+        text = f"{digits}e{int(power)}"
+    return text.replace("-", _MINUS)
+
+
 def spark(curve: Curve, within: Bounds, width: int, height: int) -> str:
     """Return a curve as the path of an SVG, thinned to the columns of a box.
 
@@ -313,13 +347,35 @@ def spark(curve: Curve, within: Bounds, width: int, height: int) -> str:
     """
     parts = []
     is_open = False
-    for x, y in ((curve.x[at], curve.y[at]) for at in thin(curve.x, curve.y, width)):
-        if y is not None:
-            across = _share(x, within.left, within.right) * width
-            up = height - _share(y, within.low, within.high) * height
-            parts.append(f"{'L' if is_open else 'M'}{across:.1f} {up:.1f}")
-        is_open = y is not None
+    for at in thin(curve.x, curve.y, width):
+        found = _place(curve, at, within, width, height)
+        if found is not None:
+            parts.append(f"{'L' if is_open else 'M'}{found}")
+        is_open = found is not None
     return "".join(parts)
+
+
+def dots(curve: Curve, places: Iterable[int], within: Bounds, width: int, height: int) -> str:
+    """Return points of a curve as the path of an SVG, of which each part is as large as the stroke.
+
+    Args:
+        curve: The curve.
+        places: Which of its points.
+        within: What the box stands for, from left to right and from bottom to top.
+        width: Of the box.
+        height: Of the box.
+    """
+    found = (_place(curve, at, within, width, height) for at in places)
+    return "".join(f"M{one}h0" for one in found if one is not None)
+
+
+def _place(curve: Curve, at: int, within: Bounds, width: int, height: int) -> str | None:
+    """Return where in a box a point stands; None for a gap."""
+    x, y = curve.x[at], curve.y[at]
+    if y is None:
+        return None
+    across = _share(x, within.left, within.right) * width
+    return f"{across:.1f} {height - _share(y, within.low, within.high) * height:.1f}"
 
 
 def _share(value: float, low: float, high: float) -> float:

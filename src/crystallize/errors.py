@@ -627,18 +627,20 @@ class NoAxisError(MetricError, ValueError):
         axis: What was asked for.
         nearest: The axis nearest to it, if one is near.
         axes: What it can be plotted over.
+        reason: Why it cannot be plotted over that.
     """
 
-    def __init__(self, metric: str, axis: str, nearest: str | None, axes: tuple[str, ...]) -> None:
-        super().__init__(metric, axis, nearest, axes)
+    def __init__(self, metric: str, axis: str, nearest: str | None, axes: tuple[str, ...], reason: str) -> None:
+        super().__init__(metric, axis, nearest, axes, reason)
         self.metric = metric
         self.axis = axis
         self.nearest = nearest
         self.axes = axes
+        self.reason = reason
 
     def __str__(self) -> str:
         hint = _hint(self.nearest, self.axes, "it can be plotted over")
-        return f"cannot plot {self.metric!r} over {self.axis!r}, which is no number in all of its points{hint}"
+        return f"cannot plot {self.metric!r} over {self.axis!r}, {self.reason}{hint}"
 
 
 class InvalidArtifactError(CrystallizeError, ValueError):

@@ -15,7 +15,8 @@ __all__ = [
     "StepStarted",
 ]
 
-# Each has `branch`: the branch that brought it, told when that was merged; None for what the context itself did.
+# Each has `branch`: the branch that brought it, told when that was merged or had failed; None for what the context
+# itself did.
 
 
 class KeyWritten(NamedTuple):
@@ -112,6 +113,11 @@ class StepFinished(NamedTuple):
     error: str | None
     """What ended it, if an exception did."""
     branch: str | None = None
+
+    @property
+    def is_of_failed_branch(self) -> bool:
+        """Whether a whole branch failed, of which nothing that was done is in the context."""
+        return self.error is not None and self.step == self.branch
 
 
 class BranchForked(NamedTuple):

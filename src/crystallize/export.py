@@ -17,7 +17,7 @@ from .artifacts import Artifact
 from .errors import DamagedRunError, JournalError
 from .metrics import Series
 from .origin import Origin
-from .runs import Attempt, Entry, Run, Session, Status
+from .runs import Attempt, Entry, Run, Session, SoFar, Status
 
 __all__ = [
     *("Description", "MadeArtifact", "MetricSummary", "Overview", "PointRow", "RunProcess", "StepAttempt", "ValueRow"),
@@ -70,6 +70,7 @@ class StepAttempt:
     ended: datetime | None
     seconds: float | None
     reads: tuple[str, ...]
+    """Of one that has not ended these are not known, nor is what it looked for; the rest is what it had done so far."""
     absent: tuple[str, ...]
     writes: tuple[str, ...]
     points: dict[str, int]
@@ -194,11 +195,16 @@ def describe(run: Run[Any]) -> Description:
         tuple(value_rows(run)),
         tuple(_summary(run.metrics.series(name)) for name in run.metrics),
         tuple(_made(one) for one in run.artifacts),
+        run.so_far,
     )
 
 
 def outline(
-    run: Run[Any], rows: Iterable[ValueRow], metrics: tuple[MetricSummary, ...], artifacts: tuple[MadeArtifact, ...]
+    run: Run[Any],
+    rows: Iterable[ValueRow],
+    metrics: tuple[MetricSummary, ...],
+    artifacts: tuple[MadeArtifact, ...],
+    so_far: Mapping[tuple[int, str], SoFar],
 ) -> Description:
     """Return all there is to say of a run whose values, points and artifacts are not looked at.
 
@@ -207,6 +213,7 @@ def outline(
         rows: Its keys and values.
         metrics: Its series.
         artifacts: Its artifacts.
+        so_far: What the attempts at steps that have not ended had done, by session and step.
     """
     values = tuple(rows)
     return Description(
@@ -221,8 +228,8 @@ def outline(
         sessions=tuple(_process(run, session) for session in run.sessions),
         inputs=tuple(row for row in values if row.input),
         values=tuple(row for row in values if not row.input),
-        steps=tuple(_attempt(one, dead=False) for one in _living(run)),
-        dead_attempts=tuple(_attempt(one, dead=True) for one in run.dead_attempts),
+        steps=tuple(_attempt(one, so_far, dead=False) for one in _living(run)),
+        dead_attempts=tuple(_attempt(one, so_far, dead=True) for one in run.dead_attempts),
         metrics=metrics,
         artifacts=artifacts,
     )
@@ -348,8 +355,9 @@ def _simpler(value: Any) -> Any:
 
 
 def _living(run: Run[Any]) -> list[Attempt]:
-    dead = {(one.session, one.step) for one in run.dead_attempts}
-    return [one for one in run.attempts if (one.session, one.step) not in dead]
+    # By their places, as a branch that failed and was merged later has two attempts of one name.
+    dead = {one.sequence for one in run.dead_attempts}
+    return [one for one in run.attempts if one.sequence not in dead]
 
 
 def _run_seconds(run: Run[Any]) -> float | None:
@@ -363,11 +371,13 @@ def _process(run: Run[Any], session: Session) -> RunProcess:
     return RunProcess(session.number, session.started, session.ended, outcome, session.error, session.origin)
 
 
-def _attempt(one: Attempt, *, dead: bool) -> StepAttempt:
+def _attempt(one: Attempt, so_far: Mapping[tuple[int, str], SoFar], *, dead: bool) -> StepAttempt:
     record = one.record
     if record is None:
         outcome: Outcome = "died" if dead else "running"
-        return StepAttempt(one.step, one.session, outcome, one.started, None, None, (), (), (), {}, (), None)
+        writes, points, artifacts = so_far[one.session, one.step]
+        done = (tuple(writes), points, tuple(artifacts))
+        return StepAttempt(one.step, one.session, outcome, one.started, None, None, (), (), *done, None)
     return StepAttempt(
         name=one.step,
         session=one.session,

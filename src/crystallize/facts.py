@@ -32,7 +32,21 @@ from .text import MASK, legible, type_name
 from .values import PLAIN, same
 
 __all__ = [
-    *("ARTIFACT", "END", "FINISH", "FORK", "JOIN", "KEY", "LONGEST", "MERGED", "PIECE", "POINT", "POINTS", "START"),
+    *(
+        "ARTIFACT",
+        "END",
+        "FAILED",
+        "FINISH",
+        "FORK",
+        "JOIN",
+        "KEY",
+        "LONGEST",
+        "MERGED",
+        "PIECE",
+        "POINT",
+        "POINTS",
+        "START",
+    ),
     *("Encoder", "How", "Stored", "any_key", "declarations", "decoded_point", "fingerprints", "gathered", "joined"),
     *("key_of", "look_at", "members", "parted", "points_in", "restore", "span"),
 ]
@@ -42,6 +56,7 @@ KEY: Final = b"K"
 ARTIFACT: Final = b"A"
 START: Final = b"S"
 FINISH: Final = b"F"
+FAILED: Final = b"X"
 JOIN: Final = b"J"
 END: Final = b"E"
 FORK: Final = b"B"
@@ -198,7 +213,8 @@ class Encoder:
         if isinstance(event, StepStarted):
             return joined(START, [event.step, event.started])
         if isinstance(event, StepFinished):
-            return joined(FINISH, {name: fact for name, fact in event._asdict().items() if name != "branch"})
+            kind = FAILED if event.is_of_failed_branch else FINISH
+            return joined(kind, {name: fact for name, fact in event._asdict().items() if name != "branch"})
         if isinstance(event, BranchForked):
             return joined(FORK, [event.branch])
         if isinstance(event, BranchMerged):

@@ -25,7 +25,7 @@ from .export import (
     value_row,
 )
 from .facts import look_at
-from .runs import Attempt, Content, Entry, MergedBranch, Run, content_of, load_run, real
+from .runs import Attempt, Content, Entry, MergedBranch, Run, SoFar, content_of, load_run, real
 from .spool import is_locked
 
 __all__ = ["Follower", "Look"]
@@ -97,6 +97,7 @@ class Follower:
         self._tallies: dict[tuple[int, str | None, str], _Tally] = {}
         self._artifacts: list[_Made] = []
         self._merges: list[MergedBranch] = []
+        self._failures: list[Attempt] = []
         self._run: Description | None = None
         self._came: dict[str, float] = {}
         self._began = monotonic()
@@ -130,6 +131,7 @@ class Follower:
             points=(),
             artifacts=(),
             merges=tuple(self._merges),
+            failures=tuple(self._failures),
         )
         # Its context, which would be made of all values and points, is not asked for.
         run: Run[Any] = Run(content, FrozenContext, None)
@@ -141,7 +143,22 @@ class Follower:
             rows,
             tuple(self._summaries(content, dropped)),
             tuple(one.made for one in sorted(made, key=content.place)),
+            self._so_far(),
         )
+
+    def _so_far(self) -> dict[tuple[int, str], SoFar]:
+        """Return what the steps had done that have not ended, as a run that is loaded has it."""
+        found = {at: SoFar([], {}, []) for at, one in self._attempts.items() if one.record is None}
+        for entry in self._values:
+            if done := found.get((entry.session, entry.step or "")):
+                done.writes.append(entry.key)
+        for made in self._artifacts:
+            if done := found.get((made.session, made.step or "")):
+                done.artifacts.append(made.made.name)
+        for tally in self._tallies.values():
+            if done := found.get((tally.session, tally.step or "")):
+                done.points[tally.metric] = tally.count
+        return found
 
     def _take(self, new: Content) -> None:
         for attempt in new.attempts:
@@ -154,6 +171,7 @@ class Follower:
             made = MadeArtifact(artifact.name, len(artifact.data), artifact.step)
             self._artifacts.append(_Made(session, artifact.step, sequence, made))
         self._merges += new.merges
+        self._failures += new.failures
         for sequence, session, packed in new.points:
             self._take_points(sequence, session, points_of(self._path, packed))
         self._seen = new.drained

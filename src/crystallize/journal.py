@@ -302,8 +302,10 @@ class Journal:
         try:
             if type(event) is BranchMerged:
                 fact = self._merge(event)
+            elif type(event) is StepFinished and event.is_of_failed_branch:
+                fact = self._encoder.fact(event)
             elif type(event) is not BranchForked and getattr(event, "branch", None) is not None:
-                return  # the last event of a merge is told of all of it
+                return  # the last event of a merge, or of a branch that failed, tells all of it
             else:
                 fact = self._encoder.fact(event)
             if not self._spool.append(fact, span(fact)):
@@ -314,7 +316,7 @@ class Journal:
             raise
         if len(self._spool.pending) == BATCH:
             self._wake.set()
-        if type(event) is StepFinished:
+        if type(event) is StepFinished and event.branch is None:
             self.flush()
 
     def _merge(self, event: BranchMerged) -> bytes:

@@ -628,7 +628,7 @@ class Series(Generic[V, G]):
         return sum(1 for _ in self._rows())
 
     def __repr__(self) -> str:
-        return f"Series({self.name!r}{self._told_where()}; {len(self)} points)"
+        return f"Series({self.name!r}{self._told_where()}; {counted(len(self), 'point')})"
 
     def _told_where(self) -> str:
         return "".join(f", {name}={short(value)}" for name, value in self._where.items())

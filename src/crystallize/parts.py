@@ -71,7 +71,7 @@ class Parts(Generic[_P]):
     # Whoever changes it has the lock over effect and event.
 
     def add(self, number: int, place: int, part: _P, count: int) -> None:
-        """Take a part in.
+        """Take a part in, in place of what the branch had before.
 
         Args:
             number: The number of its branch.
@@ -80,8 +80,9 @@ class Parts(Generic[_P]):
             count: How much it has; of nothing, nothing is kept.
         """
         if count:
+            before = self._found.get(number)
             self._found[number] = place, part, count
-            self.count += count
+            self.count += count - (before[2] if before is not None else 0)
 
     def drop(self, number: int) -> None:
         """Give the part of a branch back, if it was taken in, also if that was interrupted."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from .curves import Curves, alone, curves, notes, points_of
+from .curves import Curves, Points, alone, are_numbers, curves, notes, points_of
 from .errors import FrameError, NoAxisError
 from .extras import Extra
 from .metrics import Series
-from .text import nearest, printable, type_name
+from .text import nearest, printable, short, type_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects
@@ -38,7 +38,7 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
         A figure, which a notebook shows.
 
     Raises:
-        FrameError: What was given is no series.
+        FrameError: What was given is no series, or one of a metric that is neither declared nor recorded.
         NoAxisError: There is no such axis.
         MissingExtraError: plotly is not installed.
 
@@ -53,12 +53,41 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
     if not isinstance(series, Series):
         raise FrameError(type_name(type(series)), "what is drawn is a series, as metrics.series(name) gives it")
     points = points_of(series)
-    if x is not None and x not in points.axes:
-        raise NoAxisError(series.name, x, nearest(x, points.axes), points.axes)
+    if not points.values:
+        _check_known(series)
+    elif x is not None and x not in points.axes:
+        raise NoAxisError(series.name, x, nearest(x, points.axes), points.axes, _no_axis(points, x))
     drawn = curves(points, x)
     metric = series.metric
     title, unit = (series.name, metric.unit) if metric is not None else (series.name, None)
     return plotly.graph_objects.Figure(list(_traces(drawn)), _layout(title, unit, drawn, log=log))
+
+
+def _check_known(series: Series[Any, Any]) -> None:
+    """Check that a series without points is of a metric that there is.
+
+    Raises:
+        FrameError: It is neither declared nor recorded.
+    """
+    names = tuple(series._store.channels)
+    if series.metric is None and series.name not in names:
+        near = nearest(series.name, names)
+        recorded = ", ".join(map(repr, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+        advice = f"did you mean {near!r}?" if near else f"recorded are {recorded or 'no metrics at all'}"
+        raise FrameError(repr(series.name), f"no metric of this name is declared or recorded; {advice}")
+
+
+_NAMED: Final = 8
+
+
+def _no_axis(points: Points, tag: str) -> str:
+    """Return why a series cannot be plotted over something."""
+    if tag not in points.tags:
+        return "which is no tag of it"
+    values = points.tags[tag]
+    if are_numbers(values):
+        return f"which is {short(values[0])} in all of its points"
+    return "which is no number in all of its points"
 
 
 def _traces(drawn: Curves) -> Iterator[dict[str, Any]]:
@@ -103,6 +132,7 @@ def _layout(title: str, unit: str | None, drawn: Curves, *, log: bool) -> dict[s
         escaped(title) + (f" ({escaped(unit)})" if unit else "") + "".join(f"<br><sup>{note}</sup>" for note in said)
     )
     return {
+        "annotations": [] if drawn.shown else [_NOTHING],
         "title": {"text": named, "font": {"size": 15}, "x": 0, "xref": "paper", "xanchor": "left"},
         "font": font,
         "paper_bgcolor": "#ffffff",
@@ -122,6 +152,9 @@ def _layout(title: str, unit: str | None, drawn: Curves, *, log: bool) -> dict[s
         "yaxis": {**axis, "type": "log" if log else "linear", "exponentformat": "power"},
     }
 
+
+_NOTHING: Final = {"text": "No points", "showarrow": False, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+"""What a figure says in which there is no curve."""
 
 FONT: Final = 'Inter, "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif'
 

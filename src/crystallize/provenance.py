@@ -187,14 +187,17 @@ class Provenance:
         return len(self._steps)
 
     def _bring(self, number: int, place: int, records: tuple[StepRecord, ...]) -> None:
-        """Take in the records of a branch."""
+        """Take in the records of a branch, in place of that of an attempt that failed."""
         self._parts.add(number, place, records, len(records))
         self._finished.update(record.name for record in records if record.error is None)
 
-    def _give_back(self, number: int, records: tuple[StepRecord, ...]) -> None:
-        """Undo what `_bring` has done."""
+    def _give_back(
+        self, number: int, place: int, records: tuple[StepRecord, ...], before: tuple[StepRecord, ...]
+    ) -> None:
+        """Undo what `_bring` has done, of a branch that had other records before: that it had failed."""
         self._parts.drop(number)
         self._finished.difference_update(record.name for record in records)
+        self._parts.add(number, place, before, len(before))
 
     @property
     def steps(self) -> tuple[StepRecord, ...]:
@@ -275,7 +278,8 @@ class Provenance:
         return [(key, cells[key]) for key in ordered_keys(cells, self._keys)]
 
     def __repr__(self) -> str:
-        return f"Provenance({len(self._steps) + self._parts.count} steps, {len(self.inputs)} inputs)"
+        steps = counted(len(self._steps) + self._parts.count, "step")
+        return f"Provenance({steps}, {counted(len(self.inputs), 'input')})"
 
     def _repr_html_(self) -> str:
         """Return a table of the steps, and one of what is worth a look, for notebooks."""

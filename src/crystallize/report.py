@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .artifacts import Artifact, ArtifactLog
 from .charts import charts
-from .drawings import Timeline, Weave, timeline, took, weave
+from .drawings import Timeline, Weave, timeline, weave
 from .errors import FrameError
 from .export import Description, ValueRow, as_json, describe
 from .extras import Extra
 from .plots import FONT
 from .provenance import EarlyRead
 from .runs import Run, diff_runs, writable
-from .text import MASK, printable, short
+from .text import MASK, counted, lasted, printable, short
 
 if TYPE_CHECKING:
     import jinja2
@@ -43,7 +43,7 @@ def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any
         beside: Another run, or others, to compare it with.
 
     Raises:
-        FrameError: What was given is no run.
+        FrameError: What was given is no run, or a run was given twice.
         JournalError: It would be written over the file of a run.
         MissingExtraError: Jinja2 or plotly is not installed.
         OSError: The file cannot be written.
@@ -58,6 +58,10 @@ def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any
     for one in runs:
         if not isinstance(one, Run):
             raise FrameError(short(one), "a page is of a run, as load_run(path) gives it")
+    files = [one.path.resolve() for one in runs]
+    for at, one in enumerate(runs):
+        if files[at] in files[:at]:
+            raise FrameError(str(one.path), "this run is given twice, and would be compared with itself")
     writable(path).write_bytes(_page(runs).encode())
 
 
@@ -92,7 +96,7 @@ def _environment() -> "jinja2.Environment":
         finalize=_printed,
     )
     filters: dict[str, Any] = environment.filters
-    filters |= {"took": took, "number": _number, "size": _size, "lines": lines}
+    filters |= {"counted": counted, "took": lasted, "number": _number, "size": _size, "lines": lines}
     filters |= {"told": _told, "type": _last_name, "matrix": _matrix}
     return environment
 
@@ -287,4 +291,4 @@ def _size(size: int) -> str:
     for unit, one in (("MB", 1e6), ("kB", 1e3)):
         if size >= one:
             return f"{size / one:.3g} {unit}"
-    return f"{size} bytes"
+    return counted(size, "byte")

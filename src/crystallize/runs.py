@@ -22,7 +22,7 @@ from typing_extensions import TypeVar
 
 from .artifacts import Artifact, ArtifactLog
 from .context import FrozenContext, State, unmade
-from .database import apply, connect, missing_in, points_of, problems_in, rows, state_of, transaction
+from .database import ROW, apply, connect, missing_in, points_of, problems_in, rows, state_of, transaction
 from .errors import DamagedRunError, JournalError, KeyLookupError, MetricError, RunNotFoundError
 from .facts import Stored, decoded_point, look_at, parted, restore
 from .metrics import FrozenMetrics, MetricSchema
@@ -33,7 +33,7 @@ from .provenance import Provenance, StepRecord
 from .schema import Schema
 from .spool import is_locked, spooled
 from .tables import Row, Table, as_html
-from .text import MASK, moment, nearest, one_line, short, took
+from .text import MASK, counted, moment, nearest, one_line, short, took
 from .values import PLAIN, same
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
         "MergedBranch",
         "Run",
         "Session",
+        "SoFar",
         "content_of",
         "diff_runs",
         "fill",
@@ -110,6 +111,26 @@ class Attempt(NamedTuple):
     def finished(self) -> bool:
         """Whether it ended, and not by an exception."""
         return self.record is not None and self.record.error is None
+
+
+class SoFar(NamedTuple):
+    """What a step had done that has not ended, as far as a file has it. What it read is told when it ends.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+        ...     with ctx.step("fit") as fit:
+        ...         fit["weight"] = 3.5
+        ...         journal.flush()
+        ...         load_run(journal.path).so_far[1, "fit"].writes
+        ['weight']
+    """
+
+    writes: list[str]
+    """The keys that it wrote, in order."""
+    points: dict[str, int]
+    """How many points it recorded, by metric."""
+    artifacts: list[str]
 
 
 class Entry(NamedTuple):
@@ -213,6 +234,9 @@ class Content:
     """The branches in the order in which they were forked, each with the sequence of that."""
     merges: tuple[MergedBranch, ...]
     """The branches in the order in which they were merged."""
+    failures: tuple[Attempt, ...]
+    """The attempts at branches that failed, in that order. They are none of `attempts`: nothing of their work is here,
+    and the same branch may be merged later."""
 
     @property
     def last(self) -> Session:
@@ -236,7 +260,16 @@ class Content:
     def place(self, one: "Placed") -> tuple[int, int]:
         """Return by what the steps and keys of a run are ordered: those of a branch stand where it was forked."""
         branch = self.branch_of(one.session, one.step)
+        if branch is None and one.step in self._forked:
+            branch = one.step  # it has failed
         return (one.sequence if branch is None else self._forked[branch], one.sequence)
+
+    @property
+    def standing(self) -> tuple[Attempt, ...]:
+        """The failures of branches that nothing has come after: neither a merge, nor another failure, nor a process."""
+        newest = {one.step: one for one in self.failures if one.session == self.last.number}
+        merged = {one.branch for one in self.merges}
+        return tuple(one for one in newest.values() if one.step not in merged)
 
     @property
     def superseded(self) -> frozenset[tuple[int, str | None]]:
@@ -421,6 +454,7 @@ def outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, sin
         artifacts=(),
         forks=forks,
         merges=tuple(_merge(row, known) for row in rows(path, connection, "merges", since)),
+        failures=tuple(_failure(row, known) for row in rows(path, connection, "failures", since)),
     )
 
 
@@ -475,17 +509,28 @@ def _merge(row: tuple[Any, ...], forks: Collection[str]) -> MergedBranch:
     return MergedBranch(branch, session, digest, item, stored)
 
 
+def _failure(row: tuple[Any, ...], forks: Collection[str]) -> Attempt:
+    sequence, session, branch, text = row
+    if branch not in forks:
+        raise ValueError(f"branch {branch!r} failed, and was never forked")
+    record = _record(from_json(text))
+    return Attempt(branch, session, record.started, record, sequence, sequence)
+
+
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | None]]) -> None:
+def fill(
+    state: State, content: Content, dropped: frozenset[tuple[int, str | None]], failures: Iterable[Attempt] = ()
+) -> None:
     """Put what a run holds into the state of a new context, that of a resumed run or of one to look at.
 
     Args:
         state: The state.
         content: The run.
         dropped: The attempts of steps that are not to be in it, by session and step.
+        failures: The failures of branches that are to be in it.
 
     Raises:
         JournalError: The schema or the metrics are not those of the run.
@@ -531,6 +576,10 @@ def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | Non
         for name, log in points.brought[branch].items():
             own = state.metrics._store.open(name).log
             own.bring(number, place.points.get(name, 0), log.packed(), 0, branch)
+    for failure in failures:
+        assert failure.record is not None  # as it has ended
+        failed = state.forks[failure.step]
+        state.provenance._bring(failed.number, failed.place.steps, (failure.record,))
 
 
 _P = TypeVar("_P")
@@ -722,8 +771,8 @@ class Run(Generic[T_co]):
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Every opening of a step, in order, those too that never ended."""
-        return tuple(sorted(self._content.attempts, key=self._content.place))
+        """Every opening of a step, in order, those too that never ended, and every branch that was merged or failed."""
+        return tuple(sorted((*self._content.attempts, *self._content.failures), key=self._content.place))
 
     @property
     def dead_attempts(self) -> tuple[Attempt, ...]:
@@ -771,7 +820,7 @@ class Run(Generic[T_co]):
         return made
 
     def _fill(self, state: State) -> None:
-        fill(state, self._content, self._content.superseded)
+        fill(state, self._content, self._content.superseded, self._content.standing)
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -811,6 +860,26 @@ class Run(Generic[T_co]):
         """Who read, missed and wrote what."""
         return self.context.provenance
 
+    @cached_property
+    def so_far(self) -> Mapping[tuple[int, str], SoFar]:
+        """What each attempt at a step that has not ended had done, by session and step."""
+        content = self._content
+        found = {(one.session, one.step): SoFar([], {}, []) for one in content.attempts if one.record is None}
+        for entry in content.values:
+            if done := found.get((entry.session, entry.step or "")):
+                done.writes.append(entry.key)
+        for _, session, artifact in content.artifacts:
+            if done := found.get((session, artifact.step or "")):
+                done.artifacts.append(artifact.name)
+        first = min((one.sequence for one in content.attempts if one.record is None), default=None)
+        for sequence, session, packed in content.points:
+            # What is in rows that end before is of other steps.
+            is_needed = first is not None and sequence + ROW > first
+            for name, _, _, step, *_ in points_of(content.path, packed) if is_needed else ():
+                if done := found.get((session, step or "")):
+                    done.points[name] = done.points.get(name, 0) + 1
+        return found
+
     def __repr__(self) -> str:
         return f"Run({self.name}, {self.status})"
 
@@ -834,7 +903,13 @@ class Run(Generic[T_co]):
     def _tables(self) -> tuple[Table, ...]:
         steps, findings = self.provenance._tables()
         superseded = self._content.superseded
-        unfinished = [one for one in self.attempts if one.record is None or (one.session, one.step) in superseded]
+        standing = {one.sequence for one in self._content.standing}
+        lost = {one.sequence for one in self._content.failures} - standing
+        unfinished = [
+            one
+            for one in self.attempts
+            if one.record is None or one.sequence in lost or (one.session, one.step) in superseded
+        ]
 
         def key_row(one: Entry) -> Row:
             shown = self.context._shown(one.key) if one.missing is None else _IN_PLACE[one.missing]
@@ -843,12 +918,15 @@ class Run(Generic[T_co]):
         def attempt_row(one: Attempt) -> Row:
             is_running = one.record is None and one.session == self.sessions[-1].number and self.status == "running"
             became = "running" if is_running else "died" if one.record is None else one.record.error or "done again"
-            return one.step, str(one.session), moment(one.started), one_line(became)
+            done = self.so_far[one.session, one.step] if one.record is None else one.record
+            points = ", ".join(f"{name}: {count:,}" for name, count in done.points.items())
+            cells = (", ".join(done.writes), points, ", ".join(done.artifacts))
+            return one.step, str(one.session), moment(one.started), one_line(became), *cells
 
         return (
             Table.of("Keys", ("key", "value", "type", "written by"), [*self.entries.values()], key_row),
             steps._replace(title="Steps"),
-            Table.of("Not finished", ("step", "process", "started (UTC)", "outcome"), unfinished, attempt_row),
+            Table.of("Not finished", _UNFINISHED, unfinished, attempt_row),
             findings,
             self.metrics._table()._replace(title="Metrics"),
             self.artifacts._table()._replace(title="Artifacts"),
@@ -888,6 +966,7 @@ def load_run(
     return Run(read(Path(path)), untyped if shape is None else untyped[shape], metrics)
 
 
+_UNFINISHED = ("step", "process", "started (UTC)", "outcome", "wrote", "points", "artifacts")
 _IN_PLACE = {"secret": MASK, "not restorable": "not in the file"}
 """What is shown of a value that the file does not have."""
 
@@ -928,7 +1007,8 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
         ('digits-0001.db', 'digits-0001.db')
     """
     path = Path(name)
-    if path.suffix == ".db" and path.is_file():
+    if path.suffix == ".db" and path.exists():
+        # Also a folder, of which whoever reads it says what it is.
         return path
     runs = list_runs(folder)
     parts = {run: (run.stem.rpartition("-")[0], run.stem.rpartition("-")[2]) for run in runs}
@@ -1044,7 +1124,7 @@ def _facts(run: Run[Any]) -> tuple[_Facts, ...]:
     points: _Facts = {name: (_digest_of(run, name), _summary(run, name)) for name in run.metrics}
     attempts = {one.step: "finished" if one.finished else "did not finish" for one in run.attempts}
     steps = {name: (outcome, outcome) for name, outcome in attempts.items()}
-    artifacts = {one.name: (one.data, f"{len(one.data)} bytes") for one in run.artifacts}
+    artifacts = {one.name: (one.data, counted(len(one.data), "byte")) for one in run.artifacts}
     return inputs, values, points, steps, artifacts
 
 
@@ -1059,4 +1139,4 @@ def _digest_of(run: Run[Any], name: str) -> str:
 
 def _summary(run: Run[Any], name: str) -> str:
     series = run.metrics.series(name)
-    return f"{len(series)} points, the last {short(series.last)}"
+    return f"{counted(len(series), 'point')}, the last {short(series.last)}"

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from .export import Description, RunProcess, StepAttempt, ValueRow
 from .tables import Row, Table
-from .text import MASK, moment, one_line, printable, short, took
+from .text import MASK, counted, moment, one_line, printable, short, took
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["drawn", "facts_table", "print_table", "shown_value", "tables_of"]
+__all__ = ["drawn", "facts_table", "made_by", "print_table", "shown_value", "tables_of"]
 
 
 def tables_of(run: Description) -> Iterator[Table]:
@@ -38,11 +38,11 @@ def tables_of(run: Description) -> Iterator[Table]:
     yield Table("steps", _STEP, [_step_row(one, resumed) for one in run.steps])
     yield Table("dead attempts", _STEP, [_step_row(one, resumed) for one in run.dead_attempts])
     summaries = [
-        (one.metric, str(one.count), short(one.first), short(one.last), _number(one.min), _number(one.max))
+        (one.metric, f"{one.count:,}", short(one.first), short(one.last), _number(one.min), _number(one.max))
         for one in run.metrics
     ]
     yield Table("metrics", ("metric", "points", "first", "last", "min", "max"), summaries)
-    files = [(one.name, f"{one.size} bytes", one.step) for one in run.artifacts]
+    files = [(one.name, counted(one.size, "byte"), one.step) for one in run.artifacts]
     yield Table("artifacts", ("artifact", "size", "step"), files)
 
 
@@ -93,11 +93,20 @@ _STEP = ("step", "session", "outcome", "started", "took", "read", "not found", "
 
 
 def _step_row(one: StepAttempt, resumed: bool) -> Row:
-    points = ", ".join(f"{name}: {count}" for name, count in one.points.items())
-    lists = (", ".join(names) for names in (one.reads, one.absent, one.writes))
     session = str(one.session) if resumed else None
     facts = (one.name, session, one.outcome, f"{one.started:%H:%M:%S}", took(one.seconds))
-    return *facts, *lists, points, ", ".join(one.artifacts), one.error and one_line(one.error)
+    reads = _UNTOLD.get(one.outcome, ", ".join(one.reads))
+    return *facts, reads, ", ".join(one.absent), *made_by(one), one.error and one_line(one.error)
+
+
+_UNTOLD = {"running": "(told when it ends)", "died": "(not known)"}
+"""What stands in place of what a step has read that has not ended."""
+
+
+def made_by(one: StepAttempt) -> Row:
+    """Return what a step wrote, recorded and added, as cells of a table."""
+    points = ", ".join(f"{name}: {count:,}" for name, count in one.points.items())
+    return ", ".join(one.writes), points, ", ".join(one.artifacts)
 
 
 def _number(number: float | None) -> str | None:

@@ -2,10 +2,23 @@
 
 import reprlib
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 __all__ = [
-    *("MASK", "counted", "cut", "legible", "moment", "nearest", "one_line", "printable", "short", "took", "type_name"),
+    *(
+        "MASK",
+        "counted",
+        "cut",
+        "lasted",
+        "legible",
+        "moment",
+        "nearest",
+        "one_line",
+        "printable",
+        "short",
+        "took",
+        "type_name",
+    ),
 ]
 
 MASK = "**********"
@@ -84,9 +97,27 @@ def moment(when: datetime | None) -> str | None:
 
 def took(seconds: float | None) -> str | None:
     """Return how long something took; of None, None."""
-    if seconds is None:
-        return None
-    return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+    return None if seconds is None else lasted(seconds)
+
+
+def lasted(seconds: float) -> str:
+    """Return a duration as text: "20 ms", "41.7 s", "2 h 5 min"."""
+    if seconds <= 0:  # by a clock that was turned back
+        return "0"
+    for unit, size in _UNITS:
+        # What would be rounded up to a unit is one.
+        if seconds < size * 0.9995:
+            continue
+        if unit not in _SMALLER:
+            return f"{seconds / size:.3g} {unit}"
+        smaller, part = _SMALLER[unit]
+        large, small = divmod(round(seconds / part), round(size / part))
+        return f"{large} {unit}" + (f" {small} {smaller}" if small else "")
+    return f"{seconds * 1e6:.3g} µs"
+
+
+_UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3))
+_SMALLER = {"d": ("h", 3600.0), "h": ("min", 60.0), "min": ("s", 1.0)}
 
 
 def counted(count: int, what: str) -> str:

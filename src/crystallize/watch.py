@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 from .export import Description, StepAttempt
 from .follow import Follower, Look
 from .tables import Row, Table
-from .terminal import drawn, facts_table, print_table, shown_value, tables_of
-from .text import moment, one_line, short, took
+from .terminal import drawn, facts_table, made_by, print_table, shown_value, tables_of
+from .text import counted, moment, one_line, short, took
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,12 +97,13 @@ def _moving(look: Look) -> Iterator[Table]:
     metrics = tables.pop("metrics")
 
     def step_row(one: StepAttempt) -> Row:
-        return one.name, f"{one.started:%H:%M:%S}", _elapsed((now - one.started).total_seconds())
+        return one.name, f"{one.started:%H:%M:%S}", _elapsed((now - one.started).total_seconds()), *made_by(one)
 
     yield facts_table(
         run.name, {"status": run.status, "started": moment(run.started), "took": _elapsed(run.seconds or 0)}
     )
-    yield Table("running", ("step", "started", "for"), [*map(step_row, running)]).shortened(_ENDS)
+    headings = ("step", "started", "for", "wrote", "points", "artifacts")
+    yield Table("running", headings, [*map(step_row, running)]).shortened(_ENDS)
     rows = [(*row, _ago(look, one.metric)) for row, one in zip(metrics.rows, run.metrics, strict=True)]
     yield Table("metrics", (*metrics.headings, "newest"), rows)
     for title in ("steps", "dead attempts", "values", "artifacts", "inputs"):
@@ -152,12 +153,13 @@ def _lines(run: Description) -> Iterator[tuple[_Key, str]]:
         what = "input" if row.input else "value"
         yield (what, row.key, 0), f"{what} {row.key}: {shown_value(row)}"
     for one in sorted((*run.steps, *run.dead_attempts), key=lambda one: one.started):
-        yield ("step", one.name, one.session), _step_line(one)
+        # A branch may fail again and again under one name.
+        yield ("step", f"{one.name} {one.started}", one.session), _step_line(one)
     for metric in run.metrics:
-        points = f"{metric.count:,} point{'' if metric.count == 1 else 's'}, the last {short(metric.last)}"
+        points = f"{counted(metric.count, 'point')}, the last {short(metric.last)}"
         yield ("metric", metric.metric, 0), f"metric {metric.metric}: {points}"
     for file in run.artifacts:
-        yield ("artifact", file.name, 0), f"artifact {file.name}: {file.size:,} bytes"
+        yield ("artifact", file.name, 0), f"artifact {file.name}: {counted(file.size, 'byte')}"
     if run.status != "running":
         lasted = f", took {took(run.seconds)}" if run.seconds is not None else ""
         yield whole[0], f"{whole[1]}{lasted}{error}"

@@ -13,20 +13,23 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from queue import SimpleQueue
 from traceback import format_exception
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints, overload
 
-from .branches import Branch, checked, forked, merge_result
+from .branches import Branch, checked, file_failure, forked, merge_result
 from .context import FrozenContext
 from .deltas import Delta, bytes_of, dumped
-from .errors import BranchError, TravelError
+from .errors import BranchError, SinkError, TravelError
 from .facts import Stored, any_key, key_of, look_at, restore
-from .logging_context import step_path
+from .logging_context import step_path, told_of
 from .parts import Merged
+from .provenance import StepRecord
 from .schema import digest
 from .text import short, type_name
 
@@ -97,7 +100,8 @@ def fan_out(
     """Run a task for each item on workers, each in a branch of its own, and merge what they did.
 
     The context is then as if the task had been run here for one item after another. Each branch is merged as soon as
-    it ends. If not all can be, the same call again runs only the others; so it is in a run that is resumed.
+    it ends. If not all can be, the same call again runs only the others; so it is in a run that is resumed. Of a branch
+    that failed there is a record with its error, and nothing that was done in it, until it is run again.
 
     Args:
         ctx: The parent; or a step of it, which the branches are named after.
@@ -156,6 +160,7 @@ class _FanOut:
         self._lost: dict[int, BaseException] = {}
         self._futures: dict[int, Future[Delta]] = {}
         """Of those that have not ended. One that has is dropped, as Dask would do its task again if a worker dies."""
+        self._submitted: dict[int, datetime] = {}
         self._is_over = threading.Event()
         """Set when all that was submitted has ended and is merged, or nobody waits for that."""
         self._is_abandoned = False
@@ -253,12 +258,11 @@ class _FanOut:
             future.add_done_callback(partial(_put, done, at))
 
     def _submit(self, at: int, branch: Branch[Any], home: object, done: _Done) -> None:
+        self._submitted[at] = datetime.now(UTC)
         try:
             future = self._executor.submit(_run, branch, self._task, self._items[at], home)
-        except BrokenExecutor as error:
-            self._lost[at] = error
         except Exception as error:  # whatever an engine raises where something cannot be sent
-            self._failures[at] = error
+            self._fail(at, error, None, is_lost=isinstance(error, BrokenExecutor))
         else:
             self._futures[at] = future
             future.add_done_callback(partial(_put, done, at))
@@ -281,12 +285,38 @@ class _FanOut:
     def _take(self, at: int, future: "Future[Delta]") -> None:
         try:
             merge_result(self._ctx, future.result(), self._returns)
-        except BaseException as caught:  # whatever a task raises is its item's, also what would end this process
+        except _RaisedError as caught:
             # Ray wraps it into one of a class that is also of its own.
-            error = getattr(caught, "cause", caught).error() if isinstance(caught, _RaisedError) else caught
-            (self._lost if _tells_of_death(caught) else self._failures)[at] = error
+            raised: _RaisedError = getattr(caught, "cause", caught)
+            self._fail(at, raised.error(), raised.record)
+        except BaseException as error:  # whatever is raised is the item's, also what would end this process
+            self._fail(at, error, None, is_lost=_tells_of_death(error))
         if (merged := self._merged(at)) is not None:
             self._results[at] = merged.result
+
+    def _fail(self, at: int, error: BaseException, record: StepRecord | None, *, is_lost: bool = False) -> None:
+        """Note that a branch has failed.
+
+        Args:
+            at: The place of its item.
+            error: Why.
+            record: The record of the branch, if its task has raised the error.
+            is_lost: Whether its worker died.
+        """
+        (self._lost if is_lost else self._failures)[at] = error
+        if record is None and _is_cancelled(error):
+            return
+        try:
+            file_failure(self._ctx, record or self._record_of(at, error))
+        except SinkError as untold:
+            # In place of why the branch failed it would hide that.
+            error.add_note(f"Besides, {untold}")
+
+    def _record_of(self, at: int, error: BaseException) -> StepRecord:
+        """Return the record of a branch of which it is only known when it was submitted, and why it is not merged."""
+        now = datetime.now(UTC)
+        told = told_of(error, self._ctx._state.held())
+        return StepRecord(self._paths[at], (), (), (), MappingProxyType({}), (), self._submitted[at], now, told)
 
     def _outcome(self, errors: str) -> list[Any]:
         failures = self._failures
@@ -326,36 +356,53 @@ def _run(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
         home: The process that asked for it, if it runs in threads: there a delta need not be sent.
     """
     child = branch.open()
-    if home == _here():
-        return child._delta(task(child, item), _item_digest(item))
     try:
         result = task(child, item)
     except BaseException as error:  # also what would end the worker
-        raised = _RaisedError.of(branch.name, error)
+        record = child._failure(error)
+        raised = _RaisedError.here(error, record) if home == _here() else _RaisedError.of(error, record)
     else:
         # Bytes, since what cannot be sent has to be an error here: some engines would hang, others break.
-        return child._delta(result, _item_digest(item))._sent()
+        delta = child._delta(result, _item_digest(item))
+        return delta if home == _here() else delta._sent()
     # Not within `except`, since some engines send what an exception was raised in as well.
-    raise raised
+    try:
+        raise raised
+    finally:
+        del raised  # which holds on to this frame
 
 
 class _RaisedError(Exception):
-    """What a task raised, on its way: in bytes, since what cannot be read breaks one engine, and hangs another."""
+    """What a task raised, on its way, with the record of its branch."""
 
     @classmethod
-    def of(cls, branch: str, error: BaseException) -> "_RaisedError":
-        """Take an exception along, if it can be read again."""
+    def here(cls, error: BaseException, record: StepRecord) -> "_RaisedError":
+        """Take an exception along that stays in this process."""
+        return cls("", record, "", error, "")
+
+    @classmethod
+    def of(cls, error: BaseException, record: StepRecord) -> "_RaisedError":
+        """Take an exception along in bytes, as one that cannot be read breaks one engine, and hangs another."""
+        branch = record.name
         try:
             content, reason = dumped(error, branch, lambda: [("its exception", error)]), ""
             pickle.loads(content)
         except Exception as failure:  # whatever its own way to be pickled raises
             content, reason = b"", str(failure)
         # Its text is for the log of an engine, and for where it cannot be read.
-        return cls("".join(format_exception(error)).rstrip(), branch, type_name(type(error)), content, reason)
+        return cls("".join(format_exception(error)).rstrip(), record, type_name(type(error)), content, reason)
+
+    @property
+    def record(self) -> StepRecord:
+        """The record of the branch, as one that failed."""
+        record: StepRecord = self.args[1]
+        return record
 
     def error(self) -> BaseException:
         """Return what the task raised; where that cannot be read, what tells of it."""
-        told, branch, name, content, reason = self.args  # as `of` gave them
+        told, record, name, content, reason = self.args  # as `here` or `of` gave them
+        if isinstance(content, BaseException):
+            return content
         if content:
             try:
                 error: BaseException = pickle.loads(content)
@@ -364,7 +411,9 @@ class _RaisedError(Exception):
             else:
                 error.__cause__ = error.__cause__ or _FarTraceback(told)
                 return error
-        return TravelError(branch, f"its task raised a {name}, which cannot be sent ({reason}); what it said:\n{told}")
+        return TravelError(
+            record.name, f"its task raised a {name}, which cannot be sent ({reason}); what it said:\n{told}"
+        )
 
 
 class _FarTraceback(Exception):
@@ -395,6 +444,11 @@ _DEATHS = {
     ("ray", "WorkerCrashedError"),
 }
 """What engines raise that know no `BrokenExecutor`."""
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether an executor says by this that a task never began: each has an exception of its own for that."""
+    return any(cls.__name__.endswith("CancelledError") for cls in type(error).__mro__)
 
 
 def _is_sending(executor: Executor) -> bool:

@@ -67,8 +67,8 @@ def page_of(path: Path, *beside: Path) -> Path:
 
 
 def drawn(page: Page) -> None:
-    """Wait until the first curves are there."""
-    page.locator(".canvas").first.scroll_into_view_if_needed()
+    """Have plotly draw the first curves."""
+    page.locator(".still").first.click()
     page.wait_for_selector(DRAWN, state="attached")
 
 
@@ -99,6 +99,75 @@ def hover(page: Page) -> str:
         if labels.count():
             break
     return "\n".join(labels.all_text_contents())
+
+
+def point_at(page: Page, share: float) -> None:
+    """Point at some share of the axis of the first plot, which plotly has not drawn."""
+    page.locator(".still").first.scroll_into_view_if_needed()
+    box = page.locator(".still .box").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+
+
+def test_still_curve_is_hovered(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Before plotly draws it, and without starting it, a plot tells the values under the pointer."""
+    page = opened(page_of(made(tmp_path)))
+    told, spike = page.locator(".told"), page.locator(".still s")
+    for share, epoch in ((0, 0), (0.49, 9), (1, 19)):
+        point_at(page, share)
+        rows = [" ".join(row.split()) for row in told.locator("p").all_inner_texts()]
+        value = f"{0.1 / (epoch + 1):.6g}"
+        assert [f"epoch {epoch}", f"train {value}", f"val {value}"] == rows
+        assert spike.evaluate("(one) => !one.hidden")
+    page.mouse.move(0, 0)
+    assert (0, 0) == (page.locator(".told:visible").count(), page.locator(".still s:visible").count())
+    assert page.evaluate("window.Plotly === undefined")
+
+
+def test_many_curves_under_the_pointer(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Of more curves than there is room for, those nearest to the pointer are told, in the order of the legend."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        for seed in range(12):
+            for n in range(5):
+                ctx.record("loss", seed, tags={"n": n, "seed": f"s{seed}"})
+    page = opened(page_of(journal.path))
+    point_at(page, 0.1)
+    told = [row.split() for row in page.locator(".told p").all_inner_texts()]
+    assert [["n", "0"], *([f"s{at}", str(at)] for at in range(2, 10))] == told
+
+
+def test_part_of_a_still_curve(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Dragging over a part of a plot that plotly has not drawn yet has it draw that part."""
+    page = opened(page_of(made(tmp_path)))
+    point_at(page, 0.75)
+    page.mouse.down()
+    point_at(page, 0.25)
+    width = page.evaluate(
+        "document.querySelector('.still s').offsetWidth / document.querySelector('.still .box').offsetWidth"
+    )
+    assert width == pytest.approx(0.5, abs=0.01)
+    page.mouse.up()
+    page.wait_for_selector(DRAWN, state="attached")
+
+    left, right = page.evaluate("document.querySelector('.canvas')._fullLayout.xaxis.range")
+    assert (left, right) == (pytest.approx(19 / 4, abs=0.1), pytest.approx(19 * 3 / 4, abs=0.1))
+
+
+def test_gap_under_the_pointer(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """Where a curve has a gap the nearest value is told; of a single point that is told everywhere."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        for n in range(101):
+            ctx.record("loss", float("nan") if 40 < n < 60 else -n / 10)
+        ctx.record("once", 2.5)
+    page = opened(page_of(journal.path))
+    point_at(page, 0.45)
+    assert ["position 40", "\u22124"] == [row.strip() for row in page.locator(".told p").all_inner_texts()]
+    once = page.locator(".still").nth(1)
+    once.hover()
+    assert ["position 0", "2.5"] == [row.strip() for row in once.locator(".told p").all_inner_texts()]
+    assert 1 == once.locator(".dots").count()
 
 
 def test_curve_is_hovered(tmp_path: Path, opened: Callable[..., Page]) -> None:
@@ -135,8 +204,9 @@ def test_without_scripts(tmp_path: Path, browser: Browser) -> None:
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(page_of(made(tmp_path)).as_uri())
 
-    assert 2 == page.locator("svg.preview path").count()
-    assert page.locator("svg.preview").is_visible()
+    assert 2 == page.locator(".still path:not(.dots)").count()
+    assert page.locator(".still svg").first.is_visible()
+    assert ["0", "5", "10", "15"] == page.locator(".still .across").all_inner_texts()
     page.context.close()
 
 
@@ -203,8 +273,11 @@ def test_key_of_the_lineage_by_enter(tmp_path: Path, opened: Callable[..., Page]
 def test_hostile_names_are_inert(tmp_path: Path, opened: Callable[..., Page]) -> None:
     """Names that are markup, script, templates or formulas are shown as they are, and do nothing."""
     page = opened(page_of(hostile(tmp_path)))
+    still = page.locator(".still").first
+    still.hover()
+    assert "n " in still.locator(".told").inner_text()
     for canvas in page.locator(".canvas").all():
-        canvas.scroll_into_view_if_needed()
+        canvas.click()
         canvas.locator(".main-svg .trace").first.wait_for(state="attached")
     told = hover(page)
 
@@ -225,6 +298,9 @@ def test_names_in_a_plot(tmp_path: Path, opened: Callable[..., Page]) -> None:
             for n in range(9):
                 ctx.record("loss", n, tags={"<i>n</i>": n, "name": name})
     page = opened(page_of(journal.path))
+    page.locator(".still").hover()
+    told = page.locator(".told").inner_text()
+    assert [] == [name for name in ("<i>n</i> 4", *names) if name not in told]
     drawn(page)
     told = hover(page)
 
@@ -264,6 +340,9 @@ def test_print(tmp_path: Path, opened: Callable[..., Page]) -> None:
     page = opened(page_of(made(tmp_path)), color_scheme="dark", viewport={"width": 1400, "height": 300})
 
     assert page.pdf(format="A4").startswith(b"%PDF")
+    assert page.evaluate("window.Plotly === undefined")
+    drawn(page)
+    assert page.pdf(format="A4").startswith(b"%PDF")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert 0 == page.locator("details:not([open])").count()
     assert page.locator(DRAWN).count() > 0
@@ -291,13 +370,15 @@ def test_accessible(
         color_scheme=scheme,
         viewport={"width": width, "height": 900},
     )
-    drawn(page)
+    page.locator(".still").first.hover()
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    for _ in range(2):
+    for at in range(3):
         found = page.evaluate("axe.run().then((found) => found.violations)")
         assert [] == [
             (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
         ]
+        if at == 0:
+            drawn(page)
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert width == page.evaluate("document.documentElement.scrollWidth")
 

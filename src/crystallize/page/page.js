@@ -9,7 +9,7 @@
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  /* It takes longer to start than all the rest, so it waits, as text, until the page can be used. */
+  /* It takes longer to start than all the rest, so it waits, as text, until a plot is to do more than to tell values. */
   const startPlotly = () => {
     if (window.Plotly) return;
     const script = document.createElement("script");
@@ -19,10 +19,39 @@
 
   const paper = () => document.documentElement.classList.contains("paper");
 
-  /* Curves. Each is drawn when it is about to be seen. */
+  /* Curves. */
 
   const colour = (line) => style(`--c${line.colour % 6}`);
   const dash = (line) => (Math.floor(line.colour / 6) + line.dash) % 5;
+
+  const sign = (line) => {
+    const drawn = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    drawn.setAttribute("viewBox", "0 0 26 10");
+    drawn.setAttribute("aria-hidden", "true");
+    const stroke = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    for (const [name, value] of Object.entries({
+      d: "M0 5H26", stroke: `var(--c${line.colour % 6})`, "stroke-width": 2.25,
+      "stroke-dasharray": STROKES[dash(line)],
+    })) stroke.setAttribute(name, value);
+    drawn.append(stroke);
+    return drawn;
+  };
+
+  const number = (value) => String(Number(value.toPrecision(6))).replaceAll("-", "\u2212");
+
+  /* The point of a line that is nearest to some place on the axis. */
+  const nearest = (line, x) => {
+    let found = -1;
+    line.x.forEach((one, at) => {
+      if (line.y[at] !== null && !(Math.abs(one - x) >= Math.abs(line.x[found] - x))) found = at;
+    });
+    return { line, x: line.x[found], y: line.y[found] };
+  };
+
+  const ends = (numbers) => numbers.reduce(
+    ([least, most], one) => [Math.min(least, one), Math.max(most, one)], [Infinity, -Infinity],
+  );
+  const between = ([low, high], share) => low * (1 - share) + high * share;
 
   class Chart {
     constructor(figure) {
@@ -36,6 +65,7 @@
         figure.querySelector(name).addEventListener("change", () => this.draw());
       }
       this.fill();
+      this.stand();
     }
 
     get axis() { return this.data.axes[this.over.selectedIndex]; }
@@ -53,18 +83,9 @@
         const button = document.createElement("button");
         button.type = "button";
         button.setAttribute("aria-pressed", "true");
-        const sign = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-        sign.setAttribute("viewBox", "0 0 26 10");
-        sign.setAttribute("aria-hidden", "true");
-        const stroke = document.createElementNS("http://www.w3.org/2000/svg", "path");
-        for (const [name, value] of Object.entries({
-          d: "M0 5H26", stroke: `var(--c${line.colour % 6})`, "stroke-width": 2.25,
-          "stroke-dasharray": STROKES[dash(line)],
-        })) stroke.setAttribute(name, value);
-        sign.append(stroke);
         const text = document.createElement("bdi");
         text.textContent = line.name;
-        button.append(sign, text);
+        button.append(sign(line), text);
         button.addEventListener("click", () => {
           const shown = this.hidden.delete(at) || !this.hidden.add(at);
           button.setAttribute("aria-pressed", String(shown));
@@ -73,6 +94,67 @@
         legend.append(button);
       });
     }
+
+    /* Until plotly draws it, a plot stands still: it tells what is under the pointer, and which part is to be enlarged. */
+    stand() {
+      this.still = this.canvas.querySelector(".still");
+      this.spike = this.still.querySelector("s");
+      this.told = this.still.querySelector(".told");
+      this.still.addEventListener("pointermove", (event) => this.tell(event));
+      this.still.addEventListener("pointerleave", () => this.hush());
+      this.still.addEventListener("pointerdown", (event) => { this.from = this.place(event); });
+      this.still.addEventListener("click", (event) => {
+        const part = [this.from ?? 0, this.place(event)].sort((one, other) => one - other);
+        this.draw(part[1] - part[0] > 0.02 ? part.map((share) => this.along(share)) : undefined);
+      });
+    }
+
+    get box() { return this.still.querySelector(".box").getBoundingClientRect(); }
+
+    /* Where the pointer is, as a share of the axis. */
+    place(event) { return Math.min(1, Math.max(0, (event.clientX - this.box.left) / this.box.width)); }
+
+    along(share) {
+      this.ends ??= ends(this.axis.lines.filter((line) => line.y.some((one) => one !== null)).flatMap((line) => line.x));
+      return between(this.ends, share);
+    }
+
+    /* How high the pointer is, as a value. */
+    up(event) {
+      this.heights ??= ends(this.axis.lines.flatMap((line) => line.y.filter((one) => one !== null)));
+      return between(this.heights, (this.box.bottom - event.clientY) / this.box.height);
+    }
+
+    tell(event) {
+      const share = this.place(event);
+      const at = this.along(share);
+      const reach = (this.ends[1] / 2 - this.ends[0] / 2) / 20;
+      const points = this.axis.lines.map((line) => nearest(line, at)).filter((one) => one.x !== undefined)
+        .sort((one, other) => Math.abs(one.x - at) - Math.abs(other.x - at));
+      const up = this.up(event);
+      const near = points.filter((one) => Math.abs(one.x - points[0].x) <= reach)
+        .sort((one, other) => Math.abs(one.y - up) - Math.abs(other.y - up)).slice(0, TOGETHER);
+      const shown = this.axis.lines.map((line) => near.find((one) => one.line === line)).filter((one) => one);
+      const over = document.createElement("p");
+      over.textContent = `${this.over.selectedOptions[0].text} ${number(points[0].x)}`;
+      this.told.replaceChildren(over, ...shown.map((one) => {
+        const row = document.createElement("p");
+        const name = document.createElement("bdi");
+        name.textContent = this.axis.lines.length > 1 ? one.line.name : "";
+        const value = document.createElement("span");
+        value.textContent = number(one.y);
+        row.append(sign(one.line), name, value);
+        return row;
+      }));
+      const from = event.buttons && this.from !== undefined ? Math.min(this.from, share) : share;
+      this.spike.style.left = `${100 * from}%`;
+      this.spike.style.width = event.buttons && this.from !== undefined ? `${100 * Math.abs(share - this.from)}%` : "0";
+      this.told.style.left = share < 0.5 ? `calc(${100 * share}% + ${60 - 58 * share}px)` : "";
+      this.told.style.right = share < 0.5 ? "" : `calc(${100 * (1 - share)}% + ${22 - 58 * (1 - share)}px)`;
+      this.spike.hidden = this.told.hidden = false;
+    }
+
+    hush() { this.spike.hidden = this.told.hidden = true; }
 
     traces() {
       return this.axis.lines.flatMap((line, at) => {
@@ -91,7 +173,7 @@
       });
     }
 
-    layout() {
+    layout(part) {
       const text = { family: style("--sans"), size: 12, color: style("--soft") };
       const common = {
         gridcolor: style("--line"), linecolor: style("--strong"), tickcolor: style("--strong"), showline: true,
@@ -106,7 +188,7 @@
           bgcolor: style("--raised"), bordercolor: style("--strong"), font: { ...text, color: style("--text") }, namelength: 40,
         },
         xaxis: {
-          ...common, type: log(".log-x"), showgrid: false, nticks: 8, exponentformat: "none", separatethousands: true,
+          ...common, ...(part ? { range: part } : {}), type: log(".log-x"), showgrid: false, nticks: 8, exponentformat: "none", separatethousands: true,
           title: { text: this.axis.title, font: text, standoff: 8 }, unifiedhovertitle: { text: `${this.axis.title} %{x}` },
           spikecolor: style("--strong"), spikethickness: -1, spikedash: "solid",
         },
@@ -114,28 +196,16 @@
       };
     }
 
-    draw() {
+    /* With plotly, of which a part of the axis may be asked for. */
+    draw(part) {
       startPlotly();
-      for (const one of this.canvas.querySelectorAll(".preview")) one.remove();
+      this.still.remove();
       this.drawn = true;
-      return Plotly.react(this.canvas, this.traces(), this.layout(), { displayModeBar: false, responsive: true });
+      return Plotly.react(this.canvas, this.traces(), this.layout(part), { displayModeBar: false, responsive: true });
     }
   }
 
   const all = [...document.querySelectorAll(".chart")].map((figure) => new Chart(figure));
-  const byCanvas = new Map(all.map((chart) => [chart.canvas, chart]));
-  const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      seen.unobserve(entry.target);
-      byCanvas.get(entry.target).draw();
-    }
-  }, { rootMargin: "400px" });
-  // Not before what there is to read can be read.
-  const whenIdle = window.requestIdleCallback ?? ((act) => setTimeout(act, 50));
-  requestAnimationFrame(() => whenIdle(() => {
-    for (const chart of all) seen.observe(chart.canvas);
-  }));
   dark.addEventListener("change", () => all.filter((chart) => chart.drawn).forEach((chart) => chart.draw()));
 
   /* On paper all is drawn, open, and light. */
@@ -146,12 +216,12 @@
       closed.push(one);
       one.open = true;
     }
-    for (const chart of all) chart.draw();
+    for (const chart of all.filter((one) => one.drawn)) chart.draw();
   });
   addEventListener("afterprint", () => {
     document.documentElement.classList.remove("paper");
     for (const one of closed.splice(0)) one.open = false;
-    for (const chart of all) chart.draw();
+    for (const chart of all.filter((one) => one.drawn)) chart.draw();
   });
 
   /* Lineage: a key that is pointed at or focused shows its card, and what has nothing to do with it fades. */
