@@ -13,8 +13,9 @@ from typing import Final
 
 from scenes import Cost, Deeds, Folds, costs, deeds, demo_page, folds_run, killed_run, lineage_run
 
-from crystallize.drawings import Bar, Timeline, timeline, took, weave
+from crystallize.drawings import Bar, Timeline, timeline, weave
 from crystallize.export import Description, describe
+from crystallize.text import lasted
 
 WIDTH: Final = 720
 MADE: Final = Path(__file__).parent / "_made"
@@ -137,7 +138,7 @@ def draw_costs(found: Sequence[Cost]) -> str:
 
 def _scale(power: float) -> str:
     """Return a power of ten of a second as text; what is less than a microsecond in nanoseconds."""
-    return took(10**power) if power >= -6 else f"{10 ** (power + 9):.0f} ns"
+    return lasted(10**power) if power >= -6 else f"{10 ** (power + 9):.0f} ns"
 
 
 def draw_lineage(run: Description) -> str:

@@ -490,7 +490,8 @@ def test_shows_as_json(tmp_path: Path) -> None:
 
     assert ("digits-0001", "finished") == (run["name"], run["status"])
     assert [0.1, [1.0, "Infinity"]] == [row["value"] for row in run["inputs"]]
-    assert [{"metric": "loss", "count": 2, "first": 0.5, "last": "NaN", "min": 0.5, "max": 0.5}] == run["metrics"]
+    ends = {"first": 0.5, "last": "NaN", "min": 0.5, "max": 0.5}
+    assert [{"metric": "loss", "count": 2, **ends, "missing": 0}] == run["metrics"]
     assert sys.version.split()[0] == run["sessions"][0]["origin"]["python"]
 
 
@@ -562,6 +563,20 @@ def test_difference(tmp_path: Path) -> None:
     assert {"what": "value", "name": "accuracy", "one": "0.9", "other": None} == found["differences"][1]
 
 
+def test_what_is_not_compared(tmp_path: Path) -> None:
+    """What the files do not give back is named, as nobody knows whether it differs."""
+    for _ in range(2):
+        with Journal.start(tmp_path, "digits") as journal:
+            journal.context(FrozenContext, {"model": object()}).record("odd", (1, 2))
+    found = document_of("diff", "1", "2", "--dir", tmp_path)
+
+    assert "no difference\nnot compared, as the files do not give it back: input model, metric odd\n" == printed(
+        "diff", "1", "2", "--dir", tmp_path
+    )
+    assert [{"what": "input", "name": "model"}, {"what": "metric", "name": "odd"}] == found["not_compared"]
+    assert ["not", "restorable"] == printed("show", "1", "--dir", tmp_path).split("metrics\n")[1].split()[4:6]
+
+
 def test_difference_of_runs_of_one_name(tmp_path: Path) -> None:
     """Runs of one name, in two folders, are told apart by their paths."""
     one, other = made(tmp_path / "a", seed=1), made(tmp_path / "b", seed=2)
@@ -577,7 +592,8 @@ def test_exports_lines(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in printed("export", made(tmp_path)).splitlines()]
 
     assert ["lr", "accuracy"] == [line["key"] for line in lines[:2]]
-    assert {"metric": "loss", "sequence": 1, "step": "fit", "value": "NaN", "tags": {"epoch": 1}} == lines[3]
+    own = {"metric": "loss", "sequence": 1, "step": "fit", "missing": None}
+    assert {**own, "value": "NaN", "tags": {"epoch": 1}} == lines[3]
     assert 4 == len(lines)
 
 

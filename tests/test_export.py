@@ -112,23 +112,24 @@ def test_point_rows(run: Run[Any]) -> None:
 
     assert ["loss", "loss", "loss", "note"] == [row.metric for row in rows]
     assert [0, 1, 2, 0] == [row.sequence for row in rows]
-    assert PointRow("loss", 0, "fit", 0.5, {"epoch": 0}) == rows[0]
-    assert PointRow("note", 0, None, "fine", {}) == rows[-1]
+    assert PointRow("loss", 0, "fit", None, 0.5, {"epoch": 0}) == rows[0]
+    assert PointRow("note", 0, None, None, "fine", {}) == rows[-1]
 
 
 def test_rows_come_one_by_one(run: Run[Any]) -> None:
     """Rows and what is made of them are made when they are asked for."""
-    assert b'{"metric":"loss","sequence":0,"step":"fit","value":0.5,"tags":{"epoch":0}}\n' == next(
+    assert b'{"metric":"loss","sequence":0,"step":"fit","missing":null,"value":0.5,"tags":{"epoch":0}}\n' == next(
         json_lines(point_rows(run))
     )
-    assert b"metric,sequence,step,value,tag.epoch\r\n" == next(csv_of_points(run))
+    assert b"metric,sequence,step,missing,value,tag.epoch\r\n" == next(csv_of_points(run))
 
 
 def test_json_lines(run: Run[Any]) -> None:
     """Each row is an object on a line, with numbers that are not finite by their names."""
     points, values = lines_of(json_lines(point_rows(run))), lines_of(json_lines(value_rows(run)))
 
-    assert {"metric": "loss", "sequence": 1, "step": "fit", "value": "NaN", "tags": {"epoch": 1}} == points[1]
+    own = {"metric": "loss", "sequence": 1, "step": "fit", "missing": None}
+    assert {**own, "value": "NaN", "tags": {"epoch": 1}} == points[1]
     assert ["key", "type", "input", "step", "missing", "value"] == list(values[0])
     assert [1.0, "Infinity"] == values[-1]["value"]
 
@@ -171,12 +172,39 @@ def test_json_of_array(array: Any, expected: object) -> None:
 def test_csv_of_points(run: Run[Any]) -> None:
     """Points are a table with a column for each tag, empty where a point has none."""
     assert [
-        ["metric", "sequence", "step", "value", "tag.epoch"],
-        ["loss", "0", "fit", "0.5", "0"],
-        ["loss", "1", "fit", "NaN", "1"],
-        ["loss", "2", "fit", "-0.25", "2"],
-        ["note", "0", "", "fine", ""],
+        ["metric", "sequence", "step", "missing", "value", "tag.epoch"],
+        ["loss", "0", "fit", "", "0.5", "0"],
+        ["loss", "1", "fit", "", "NaN", "1"],
+        ["loss", "2", "fit", "", "-0.25", "2"],
+        ["note", "0", "", "", "fine", ""],
     ] == table_of(csv_of_points(run))
+
+
+@pytest.fixture
+def lossy(tmp_path: Path) -> Run[Any]:
+    """A run with what no file gives back."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext, {"text": "\ud800"})
+        ctx.record("loss", (1, 2), {"when": (1,), "epoch": 0})
+        ctx.record("loss", 1, {"when": "\ud800"})
+        ctx.record("loss", "\ud800")
+        ctx.record("loss", [math.nan, np.array([1.5, math.inf])])
+    return load_run(journal.path)
+
+
+def test_what_is_not_restorable_is_told(lossy: Run[Any]) -> None:
+    """Of what the file cannot give back there is what JSON makes of it, and beside it that this is not what it was."""
+    assert [
+        *[("value, tag.when", [1, 2], {"when": [1], "epoch": 0}), ("tag.when", 1, {"when": None})],
+        *[("value", None, {}), (None, ["NaN", [1.5, "Infinity"]], {})],
+    ] == [(row["missing"], row["value"], row["tags"]) for row in lines_of(json_lines(point_rows(lossy)))]
+    assert [
+        ["loss", "0", "", "value, tag.when", "[1,2]", "[1]", "0"],
+        ["loss", "1", "", "tag.when", "1", "", ""],
+    ] == table_of(csv_of_points(lossy))[1:3]
+    assert [("text", "not restorable", None)] == [(row.key, row.missing, row.value) for row in value_rows(lossy)]
+    (loss,) = describe(lossy).metrics
+    assert ([1, 2], 1, 1, 3) == (loss.first, loss.min, loss.max, loss.missing)
 
 
 def test_csv_of_values(run: Run[Any]) -> None:
@@ -193,15 +221,15 @@ def test_csv_of_values(run: Run[Any]) -> None:
 
 def test_csv_of_nothing(tmp_path: Path) -> None:
     """A run without points is a table without rows."""
-    assert [["metric", "sequence", "step", "value"]] == table_of(csv_of_points(written(tmp_path)))
+    assert [["metric", "sequence", "step", "missing", "value"]] == table_of(csv_of_points(written(tmp_path)))
 
 
 def test_tags_named_as_columns(tmp_path: Path) -> None:
     """A tag may have the name of a column."""
     header, row = table_of(csv_of_points(recorded(tmp_path, 1, value="v", step=3, metric=None)))
 
-    assert ["metric", "sequence", "step", "value", "tag.value", "tag.step", "tag.metric"] == header
-    assert ["seen", "0", "", "1", "v", "3", ""] == row
+    assert ["metric", "sequence", "step", "missing", "value", "tag.value", "tag.step", "tag.metric"] == header
+    assert ["seen", "0", "", "", "1", "v", "3", ""] == row
 
 
 @pytest.mark.parametrize("text", ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"], ids=ascii)
@@ -210,8 +238,8 @@ def test_text_is_no_formula(tmp_path: Path, text: str) -> None:
     _, *points = table_of(csv_of_points(recorded(tmp_path, text, -1.5, tag=text)))
     _, *values = table_of(csv_of_values(written(tmp_path, key=text, less=-1, listed=[text])))
 
-    assert [f"'{text}", "-1.5"] == [row[3] for row in points]
-    assert f"'{text}" == points[0][4]
+    assert [f"'{text}", "-1.5"] == [row[4] for row in points]
+    assert f"'{text}" == points[0][5]
     assert [f"'{text}", "-1", json.dumps([text])] == [row[5] for row in values]
 
 
@@ -227,7 +255,7 @@ def test_csv_gives_text_back(tmp_path: Path, text: str) -> None:
     """Whatever else a text holds, a reader of CSV has it again."""
     given = table_of(csv_of_points(recorded(tmp_path, f"a{text}")))
 
-    assert f"a{text}" == given[1][3]
+    assert f"a{text}" == given[1][4]
 
 
 def test_overview(run: Run[Any]) -> None:
@@ -317,7 +345,8 @@ def test_description_is_json(run: Run[Any]) -> None:
         *("name", "number", "path", "status", "started", "ended", "seconds", "error", "sessions", "inputs", "values"),
         *("steps", "dead_attempts", "metrics", "artifacts"),
     ] == list(found)
-    assert {"metric": "loss", "count": 3, "first": 0.5, "last": -0.25, "min": -0.25, "max": 0.5} == found["metrics"][0]
+    ends = {"first": 0.5, "last": -0.25, "min": -0.25, "max": 0.5}
+    assert {"metric": "loss", "count": 3, **ends, "missing": 0} == found["metrics"][0]
 
 
 @pytest.mark.parametrize(

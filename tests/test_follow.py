@@ -104,6 +104,16 @@ def test_looks_at_numbers(tmp_path: Path) -> None:
             check(follower, opened)
 
 
+def test_looks_at_what_is_not_restorable(tmp_path: Path) -> None:
+    """Of points that a file cannot give back there is what JSON makes of them, and how many they are."""
+    with started(tmp_path) as (opened, ctx, follower):
+        for value, tags in (((1, 2), {}), (b"\xff", {}), (1.5, {"t": (1,)}), ([1], {"t": [float("nan")]})):
+            ctx.record("odd", value, tags)
+            check(follower, opened)
+        (odd,) = follower.look().run.metrics
+        assert ([1, 2], [1], 3) == (odd.first, odd.last, odd.missing)
+
+
 def test_looks_at_values(tmp_path: Path) -> None:
     """A value that the file does not have is told as such; one that is written is there once."""
     with started(tmp_path) as (opened, ctx, follower):

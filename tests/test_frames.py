@@ -37,7 +37,6 @@ from crystallize import (
     MetricSchema,
     MissingExtraError,
     RunNotFoundError,
-    UnknownMetricError,
     batches,
     fan_out,
     fork,
@@ -672,6 +671,7 @@ def test_folder_of_runs(runs: Path) -> None:
     assert {"[1,2]"} == set(table["layers"].to_pylist())
     assert {"input": "layers", "encoding": "json"} == facts_in(table, "layers")
     assert "nats" == facts_in(table)["metrics"]["loss"]["unit"]
+    assert facts_in(table) == facts_in(runs_frame(runs))
     assert {0.1: 0.1, 1.0: 1.0} == to_pandas(table).groupby("lr")["value"].max().to_dict()
     assert same(table, read_back(write_parquet, table))
 
@@ -690,6 +690,69 @@ def test_some_runs(runs: Path) -> None:
     assert ["epoch", "split", "lr"] == table.column_names[6:]
     assert [1.0, 0.1] == list(dict.fromkeys(table["lr"].to_pylist()))
     assert OWN[:-1] == tuple(runs_frame([]).column_names)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        (["lrr"], "inputs=.*no run began with 'lrr'; did you mean 'lr'"),
+        (["lr", "qqqqqqqqq"], "no run began with 'qqqqqqqqq'; they began with 'lr', 'token', 'layers'"),
+        (["accuracy"], "no run began with 'accuracy', which was written later"),
+        ("lr", r"inputs='lr': write inputs=\['lr'\]"),
+    ],
+)
+def test_inputs_that_there_are_not(runs: Path, inputs: Any, says: str) -> None:
+    """An input that no run began with is named, with the nearest one."""
+    with pytest.raises(FrameError, match=says):
+        runs_frame(runs, inputs=inputs)
+
+
+def test_inputs_of_runs_without_any(tmp_path: Path) -> None:
+    """Where no run began with anything, that is said; of no runs nothing is asked."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext)
+    with pytest.raises(FrameError, match="no run began with 'lr'; they began with nothing"):
+        runs_frame(tmp_path, inputs=["lr"])
+    assert 0 == len(runs_frame([], inputs=["lr"]))
+
+
+def test_input_that_another_run_wrote_later(tmp_path: Path) -> None:
+    """What one run began with and another one wrote later is an input of the first."""
+    for initial in ({}, {"lr": 1}, {}):
+        with Journal.start(tmp_path, "run") as journal:
+            ctx = journal.context(FrozenContext, initial)
+            ctx.record("seen", 1)
+            if not initial:
+                ctx["lr"] = 2
+    assert [None, 1, None] == runs_frame(tmp_path, inputs=["lr"])["lr"].to_pylist()
+
+
+def test_folder_with_a_damaged_run(runs: Path) -> None:
+    """A file that cannot be read is named, with how to leave it out; left out, it is named in a warning."""
+    damaged = runs / "sweep-0002.db"
+    damaged.write_bytes(b"none")
+
+    with pytest.raises(DamagedRunError, match=r'sweep-0002.db: .*verify.*; errors="skip" leaves it out'):
+        runs_frame(runs)
+    with pytest.warns(UserWarning, match=r"left out: .*sweep-0002.db: "):
+        table = runs_frame(runs, errors="skip")
+    assert {"sweep-0001"} == set(table["run"].to_pylist())
+    assert 3 == len(runs_frame([path for path in runs.glob("*.db") if path != damaged]))
+    with pytest.raises(RunNotFoundError, match=r'no.db: there is no such run; errors="skip" leaves it out'):
+        runs_frame([runs / "no.db"])
+    wrong: Any = "ignore"
+    with pytest.raises(FrameError, match='errors=\'ignore\': it is "raise" or "skip"'):
+        runs_frame(runs, errors=wrong)
+
+
+def test_runs_of_two_schemas(runs: Path) -> None:
+    """Where the metrics are not those of all runs, the error says what helps."""
+    with Journal.start(runs, "other") as journal:
+        journal.context(FrozenContext, metrics=OtherMetrics).record("los", 1)
+
+    with pytest.raises(JournalError, match=r'other-0001.db: .*without metrics=.* can be read.*; errors="skip"'):
+        runs_frame(runs, metrics=RunMetrics)
+    assert 7 == len(runs_frame(runs))
 
 
 def test_runs_with_other_inputs(tmp_path: Path) -> None:
@@ -714,7 +777,44 @@ def test_runs_are_typed_by_their_metrics(runs: Path) -> None:
     assert TEXT == to_arrow(path).schema.field("split").type
     assert same(table, to_arrow(load_run(path, Sweep, metrics=RunMetrics)))
     assert same(table, to_reader(path, metrics=RunMetrics).read_all())
+    for told in (to_arrow(path), to_reader(path).read_all(), to_arrow(load_run(path))):
+        assert facts_in(table) == facts_in(told)
+        assert "Of a batch." == facts_in(told)["metrics"]["loss"]["description"]
     assert same(to_arrow(path), to_reader(path).read_all())
+
+
+class OddTags(TypedDict):
+    day: date
+    shade: Shade
+    at: tuple[int, int]
+
+
+class OddMetrics(MetricSchema):
+    weights = Metric(Any, tags=OddTags)
+
+
+class OlderMetrics(MetricSchema):
+    weights = Metric(Any)
+
+
+def test_stream_is_typed_by_its_metrics(tmp_path: Path) -> None:
+    """A stream has the types that whoever loads the run has, also where the metrics were declared otherwise."""
+    tags: Any = {"day": date(2026, 1, 2), "shade": Shade.DARK, "at": (1, 2)}
+    paths = []
+    for schema in (OddMetrics, None):
+        with Journal.start(tmp_path, "run") as journal:
+            ctx = journal.context(FrozenContext, metrics=schema)
+            ctx.record("weights", np.zeros(3), tags)
+        paths.append(journal.path)
+    for path in paths:
+        table = to_arrow(path, metrics=OddMetrics)
+        assert same(table, to_reader(path, metrics=OddMetrics).read_all())
+        assert [date(2026, 1, 2)] == table["day"].to_pylist()
+        assert ["dark"] == table["shade"].to_pylist()
+        assert "missing" not in table.column_names
+        for make in (to_arrow, to_reader):
+            with pytest.raises(JournalError, match="'weights' was declared otherwise"):
+                make(path, metrics=OlderMetrics)
 
 
 def test_run_that_died(tmp_path: Path) -> None:
@@ -812,6 +912,86 @@ def test_a_damaged_run_is_said_to_be(tmp_path: Path) -> None:
         to_reader(journal.path)
 
 
+def test_table_of_a_reader(runs: Path) -> None:
+    """A reader is taken wherever a table is."""
+    path = runs / "sweep-0001.db"
+    table = to_arrow(path)
+
+    assert same(table, to_arrow(to_reader(path)))
+    assert to_pandas(table).equals(to_pandas(to_reader(path)))
+    assert to_polars(table).equals(to_polars(to_reader(path)))
+    assert same(table, to_reader(to_reader(path)).read_all())
+    assert same(table, read_back(write_parquet, to_reader(path)))
+
+
+def test_table_of_a_series() -> None:
+    """A series is a table of its points alone, and a part of one of that part, each in its place."""
+    points = [("loss", at / 2, {"epoch": at, "split": ("train", "val")[at % 2]}) for at in range(2 * BLOCK)]
+    ctx = recorded(*points, ("rows", 7, {}), schema=RunMetrics)
+    loss = ctx.metrics.series(RunMetrics.loss)
+
+    whole, part = to_arrow(loss), to_arrow(loss.where(split="val"))
+    assert ["epoch", "split"] == whole.column_names[6:]
+    assert {"loss"} == facts_in(whole)["metrics"].keys()
+    assert [at / 2 for at in range(2 * BLOCK)] == whole["value"].to_pylist()
+    assert [*range(1, 2 * BLOCK, 2)] == part["sequence"].to_pylist() == part["epoch"].to_pylist()
+    assert whole.schema.equals(part.schema, check_metadata=True)
+    assert same(part, to_reader(loss.where(split="val")).read_all())
+    assert same(part, read_back(write_parquet, loss.where(split="val")))
+    assert BLOCK == len(to_pandas(loss.where(split="val")))
+    assert [7] == to_polars(ctx.metrics.series("rows"))["value"].to_list()
+    assert 0 == len(to_arrow(FrozenContext().metrics.series("none")))
+    assert 0 == len(to_arrow(FrozenContext(metrics=RunMetrics).metrics.series("loss")))
+
+
+# What a file cannot give back
+
+
+def test_what_a_file_cannot_give_back(tmp_path: Path) -> None:
+    """What a file cannot give back stands there as JSON has it, and which columns that is of is told beside it."""
+    day = datetime(2026, 1, 2, tzinfo=UTC)
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx.record("a", 1.5, {"when": day, "step": b"\xff"})
+        ctx.record("a", (1, 2), {"when": day})
+        ctx.record("a", 2.5, {"step": 1})
+    table = to_arrow(journal.path)
+
+    assert [*OWN, "missing", "when", "tag.step"] == table.column_names
+    assert ["when, tag.step", "value, when", None] == table["missing"].to_pylist()
+    assert [1.5, None, 2.5] == table["value"].to_pylist()
+    assert [None, "[1,2]", None] == table["value_json"].to_pylist()
+    assert ["2026-01-02T00:00:00Z"] * 2 + [None] == table["when"].to_pylist()
+    assert [None, None, 1] == table["tag.step"].to_pylist()
+    assert same(table, to_reader(journal.path).read_all())
+    assert same(table, read_back(write_parquet, journal.path))
+
+
+def test_texts_that_were_lost(tmp_path: Path) -> None:
+    """A column of texts stays one where a text was lost, and a point from a bound recorder is no exception."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx.record("a", "\ud800", {"t": "x"})
+        ctx.record("a", "y", {"t": "\ud800"})
+    table = to_arrow(journal.path)
+
+    assert [None, "y"] == table["value"].to_pylist()
+    assert ["x", None] == table["t"].to_pylist()
+    assert ["value", "t"] == table["missing"].to_pylist()
+    with Journal.resume(journal.path) as resumed:
+        again = resumed.context(FrozenContext)
+        lost = again.metrics["a"][0]
+        note = again.metrics.series("b").bind({"lost": lost})
+        for at in range(3):
+            note(at)
+        assert [*["value", "t"], *["lost"] * 3] == to_arrow(again)["missing"].to_pylist()
+
+
+def test_a_tag_called_missing() -> None:
+    """A tag that is called as a column of ours has another one."""
+    assert "tag.missing" in to_arrow(tagged({"missing": 1})).column_names
+
+
 # Files
 
 
@@ -905,6 +1085,13 @@ def test_url_that_nobody_knows(url: str, says: str) -> None:
     assert "secret" not in str(told.value)
 
 
+def test_written_to_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """A folder that is not there is named, and not made."""
+    with pytest.raises(FrameError, match=r"run.parquet: there is no folder '.*none'; make it first"):
+        write_parquet(valued(1), tmp_path / "none" / "run.parquet")
+    assert [] == [*tmp_path.iterdir()]
+
+
 def test_written_to_what_is_no_place() -> None:
     """What is no path and no file is named by its type, with what was allowed."""
     nowhere: Any = 3
@@ -937,14 +1124,16 @@ def test_stream_in_parquet(runs: Path, tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_what_there_is_no_table_of(measured: Any, kind: str) -> None:
     """What holds no points is named by its type, with what was allowed."""
-    with pytest.raises(FrameError, match=f"{kind}: there is no table of it; give metrics, a context, a run"):
+    with pytest.raises(FrameError, match=f"{kind}: there is no table of it; give metrics, a series, a context, a run"):
         to_arrow(measured)
 
 
-def test_metrics_of_what_has_its_own() -> None:
+@pytest.mark.parametrize("measured", [FrozenContext(), pa.table({"a": [1]}), pa.table({"a": [1]}).to_reader()])
+@pytest.mark.parametrize("make", [to_arrow, to_reader, to_pandas])
+def test_metrics_of_what_has_its_own(measured: Any, make: Any) -> None:
     """What has its own metrics takes no others."""
     with pytest.raises(FrameError, match="has its own metrics"):
-        to_arrow(FrozenContext(), metrics=RunMetrics)
+        make(measured, metrics=RunMetrics)
 
 
 def test_runs_that_are_not_there(tmp_path: Path, runs: Path) -> None:
@@ -966,7 +1155,7 @@ def test_runs_of_other_metrics(runs: Path) -> None:
     path = runs / "sweep-0001.db"
     with pytest.raises(JournalError, match=r"measured what the schema does not declare.*did you mean 'los'"):
         to_arrow(path, metrics=OtherMetrics)
-    with pytest.raises(UnknownMetricError, match="did you mean 'los'"):
+    with pytest.raises(JournalError, match=r"measured what the schema does not declare.*did you mean 'los'"):
         to_reader(path, metrics=OtherMetrics)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, NamedTuple
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 import crystallize
@@ -32,6 +34,7 @@ from crystallize import (
     KeyWritten,
     Metric,
     MetricSchema,
+    NotRestorable,
     ResumeError,
     Run,
     RunNotFoundError,
@@ -43,7 +46,8 @@ from crystallize import (
     load_run,
     spool,
 )
-from crystallize.runs import Declared, diff_runs, find_run, list_runs, verify_run
+from crystallize.runs import Declared, diff_runs, find_run, list_runs, not_compared, verify_run
+from crystallize.values import same
 
 
 class Train(BaseModel):
@@ -382,9 +386,40 @@ def test_values_come_back(tmp_path: Path) -> None:
     assert np.array_equal(pair.many[0], plain.values["pair"][1][0])
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(np.float64(0.5), np.float32(np.nan), np.int8(3), np.bool_(True), np.str_("é"), np.datetime64("2026-01-02")),
+        *(np.array(7), {"crystallize.scalar": 0}, [{"crystallize.scalar": 0}, np.zeros(1)]),
+    ],
+    ids=repr,
+)
+def test_numpys_scalars_come_back(tmp_path: Path, value: Any) -> None:
+    """A scalar of numpy comes back as one, and an array of no dimension as that; nothing is taken for a scalar."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"a": value})
+    run = load_run(journal.path)
+    is_mistakable = isinstance(value, list)
+    assert ({"a": "list"} if is_mistakable else {}) == run.unrestorable
+    assert is_mistakable or same(value, run.values["a"])
+
+
 class When(TypedDict):
     at: datetime
     note: str
+
+
+class Shade(StrEnum):
+    DARK = "dark"
+    LIGHT = "light"
+
+
+class Shaded(TypedDict):
+    shade: Any
+
+
+class Scores(MetricSchema):
+    score = Metric(Any, tags=Shaded, goal="maximize")
 
 
 class OddMetrics(MetricSchema):
@@ -394,7 +429,7 @@ class OddMetrics(MetricSchema):
 
 
 def test_points_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Values and tags of any type come back by their schema; those that do not are named once, and left out."""
+    """Values and tags of any type come back by their schema; of those that do not something says so in their place."""
     at = datetime(2024, 2, 29, tzinfo=UTC)
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext, metrics=OddMetrics)
@@ -408,10 +443,143 @@ def test_points_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert (Decimal("1.50"),) == run.metrics["price"]
     assert ({"at": at, "note": "a"},) == run.metrics.get_tags("price")
     assert ([1, 2],) == run.metrics["items"]
-    assert ([3],) == run.metrics["anything"]
+    lost = NotRestorable("tuple", "[1, 2]")
+    assert (lost, lost, [3]) == run.metrics["anything"] == load_run(journal.path).metrics["anything"]
+    assert [1, 2] == run.metrics["anything"][0].seen
+    assert {"anything": 2} == run.unrestorable_points
     assert ["1.50"] == list(load_run(journal.path).metrics["price"])
-    assert ([1, 2], [1, 2], [3]) == load_run(journal.path).metrics["anything"]
     assert 1 == caplog.text.count("metric 'anything' holds a tuple, which a file cannot give back")
+
+
+HELD: tuple[Any, ...] = (
+    np.arange(3),
+    {"a": [np.eye(2), {"b": np.array([np.nan])}]},
+    [1.0, float("nan"), [float("inf")]],
+    {"x": float("-inf")},
+    {"crystallize.npy": 0},
+    "x" * 5000,
+    10**30,
+)
+
+
+@pytest.mark.parametrize("value", HELD, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize("typed", [False, True])
+def test_arrays_and_nan_within_points(tmp_path: Path, value: Any, typed: bool) -> None:
+    """What JSON does not have by itself comes back as it was, as a key, as a value, as a tag, and from a branch."""
+
+    class AnyTags(TypedDict):
+        held: Any
+
+    class AnyMetrics(MetricSchema):
+        seen = Metric(Any, tags=AnyTags)
+
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=AnyMetrics if typed else None)
+        ctx["key"] = value
+        ctx.record("seen", value, {"held": value})
+        child = crystallize.fork(ctx, "branch").open()
+        child.record("seen", value, {"held": 1})
+        crystallize.merge(ctx, child.delta())
+    for run in (load_run(journal.path), load_run(journal.path, metrics=AnyMetrics)):
+        assert same(value, run.values["key"])
+        points = [(point.value, point.tags) for point in run.metrics.series("seen")]
+        assert same([(value, {"held": value}), (value, {"held": 1})], points)
+        assert {} == run.unrestorable_points
+    with Journal.resume(journal.path) as resumed:
+        again = resumed.context(FrozenContext, metrics=AnyMetrics if typed else None)
+        assert same((value, value), again.metrics["seen"])
+    assert () == verify_run(journal.path)
+
+
+def test_points_that_do_not_come_back(tmp_path: Path) -> None:
+    """In place of what a file cannot give back stands its type, and what JSON makes of it; nothing is left out."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx.record("a", b"\xff", {"t": (np.zeros(2), 1 + 2j)})
+        ctx.record("a", {1: 2})
+        ctx.record("b", 1, {"\ud800": 1})
+        ctx.record("c", 1, {"t": "train"})
+    run = load_run(journal.path)
+
+    assert (NotRestorable("bytes"), NotRestorable("dict", '{"1": 2}')) == run.metrics["a"]
+    assert None is run.metrics["a"][0].seen
+    assert ({"t": NotRestorable("tuple", '[[0.0, 0.0], "1+2j"]')}, {}) == run.metrics.get_tags("a")
+    assert ({"\\ud800": NotRestorable("str")},) == run.metrics.get_tags("b")
+    assert {"a": 2, "b": 1} == run.unrestorable_points
+    with Journal.resume(journal.path) as resumed:
+        assert run.metrics["a"] == resumed.context(FrozenContext).metrics["a"]
+    assert {"a": 2, "b": 1} == load_run(journal.path).unrestorable_points
+
+
+def test_points_that_were_lost_under_another_schema(tmp_path: Path) -> None:
+    """What was lost comes back by a schema that takes its JSON, stays lost where it has none, and else is an error."""
+
+    class NewMetrics(MetricSchema):
+        seen = Metric(tuple[int, int], tags=When)
+        odd = Metric(bytes)
+
+    class OtherMetrics(NewMetrics):
+        other = Metric(int)
+
+    at = datetime(2024, 2, 29, tzinfo=UTC)
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx.record("seen", (1, 2), {"at": at, "note": "a"})
+        ctx.record("odd", b"\xff")
+        journal.flush()
+        run = load_run(journal.path, metrics=NewMetrics)
+        ctx.record("other", (1, 2))
+    with pytest.raises(JournalError, match="metric 'other' was declared otherwise"):
+        load_run(journal.path, metrics=OtherMetrics).context
+
+    assert ((1, 2),) == run.metrics["seen"]
+    assert ({"at": at, "note": "a"},) == run.metrics.get_tags("seen")
+    assert (NotRestorable("bytes"),) == run.metrics["odd"]
+
+
+def test_best_of_what_was_lost(tmp_path: Path) -> None:
+    """What a file cannot give back is the best value only where there is no other, and has tags as JSON shows them."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=Scores)
+        ctx.record("score", (1, 2), {"shade": Shade.DARK})
+        journal.flush()
+        assert NotRestorable("tuple", "[1, 2]") == load_run(journal.path, metrics=Scores).metrics.series("score").best
+        ctx.record("score", 3, {"shade": Shade.DARK})
+        ctx.record("score", 2, {"shade": Shade.LIGHT})
+    assert 3 == load_run(journal.path, metrics=Scores).metrics.series("score").best
+    assert 2 == len(load_run(journal.path).metrics.series("score").where(shade="dark"))
+
+
+def test_old_points(tmp_path: Path) -> None:
+    """Of a run from before arrays were kept with points nothing is made up: what is not there is told."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext).record("a", 1)
+    old = [
+        [
+            "a",
+            {"crystallize.npy": 0},
+            {"t": [{"crystallize.npy": 1}], "n": 1},
+            None,
+            ["json", {"t": "json", "n": "json"}],
+        ],
+        ["a", [1, None], {}, None, ["none", {}]],
+        ["a", [1, 2], {"t": {"x": [1]}}, None, ["json", {"t": "json"}]],
+    ]
+    connection = sqlite3.connect(journal.path, isolation_level=None)
+    database.update(connection, "points", "sequence > ?", 0, count=3, content=zlib.compress(to_json(old)))
+    database.update(connection, "sessions", "session = ?", 1, finished=5)
+    database.update(connection, "run", "id = ?", 1, drained=5)
+    connection.close()
+    run = load_run(journal.path)
+
+    assert () == verify_run(journal.path)
+    lost = NotRestorable("", '{"crystallize.npy": 0}'), NotRestorable("", "[1, null]")
+    assert (*lost, [1, 2]) == run.metrics["a"]
+    assert (
+        {"t": NotRestorable("", '[{"crystallize.npy": 1}]'), "n": 1},
+        {},
+        {"t": {"x": [1]}},
+    ) == run.metrics.get_tags("a")
 
 
 def test_text_that_is_not_unicode(tmp_path: Path) -> None:
@@ -498,6 +666,29 @@ def test_array_without_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         load_run(path).context
 
 
+def test_point_with_an_array_without_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where numpy is not installed, a run with an array in a point says so."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext).record("a", np.zeros(2))
+    monkeypatch.setitem(__import__("sys").modules, "numpy", None)
+    with pytest.raises(JournalError, match="metric 'a' holds an array, and numpy is not installed"):
+        load_run(journal.path).context
+
+
+def test_large_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points that are large come in rows of fewer."""
+    monkeypatch.setattr(database, "_LARGE", 10_000)
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        for at in range(9):
+            ctx.record("a", np.full(500, at))
+    with contextlib.closing(sqlite3.connect(journal.path)) as connection:
+        rows = connection.execute("SELECT sequence, count FROM points").fetchall()
+    assert len(rows) > 4
+    assert [float(at) for at in range(9)] == [value[0] for value in load_run(journal.path).metrics["a"]]
+    assert () == verify_run(journal.path)
+
+
 def test_series_of_a_step_that_ended(tmp_path: Path) -> None:
     """With a journal too, what a step handed out takes no more points when the step has ended."""
     with Journal.start(tmp_path, "run") as journal:
@@ -557,7 +748,30 @@ def test_comparing_runs(tmp_path: Path) -> None:
     assert [("input", "lr"), ("value", "accuracy"), ("metric", "loss"), ("artifact", "a.txt")] == [
         (found.what, found.name) for found in diff_runs(one, other)
     ]
+    assert (("input", "token"),) == not_compared(one, same)
     assert "Run(run-0001, finished)" == repr(one)
+
+
+def test_comparing_arrays(tmp_path: Path) -> None:
+    """Points with arrays differ where these do, anywhere; what no file gives back is told as not compared."""
+    runs: list[Run[Any]] = []
+    for last in (1, 2, 1):
+        with Journal.start(tmp_path, "run") as journal:
+            ctx = journal.context(FrozenContext, {"b": object()} if len(runs) < 2 else {})
+            many = np.zeros(5000)
+            many[2500] = last
+            ctx.record("seen", many, {"at": {"x": np.array([last])}})
+            ctx.record("lost", b"\xff")
+            ctx.record("both", (last,))
+            if not runs:
+                ctx.record("alone", b"\xff")
+            ctx["a"] = object()
+        runs.append(load_run(journal.path))
+
+    assert ["seen", "both", "alone"] == [found.name for found in diff_runs(runs[0], runs[1])]
+    assert ["b", "alone"] == [found.name for found in diff_runs(runs[0], runs[2])]
+    assert (("input", "b"), ("value", "a"), ("metric", "lost")) == not_compared(runs[0], runs[1])
+    assert (("value", "a"), ("metric", "both"), ("metric", "lost")) == not_compared(runs[0], runs[2])
 
 
 def test_file_without_a_log_where_nobody_can_write(open_folder: Path) -> None:

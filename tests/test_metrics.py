@@ -659,6 +659,36 @@ def test_numpy_scalars_become_python_numbers(
     assert type(expected) is type(metrics["any"][0])
 
 
+class StrictTags(TypedDict):
+    epoch: StrictInt
+
+
+class StrictlyTagged(MetricSchema):
+    loss = Metric(float, tags=StrictTags)
+
+
+@every_way
+@pytest.mark.parametrize("schema", [StrictlyTagged, None])
+def test_numpy_scalars_become_python_numbers_in_tags(way: Way, schema: type[MetricSchema] | None) -> None:
+    """numpy's scalars are Python numbers as tags too."""
+    metrics = FrozenMetrics(schema)
+    way(metrics, "loss", 0.5, {"epoch": np.int64(3)})
+    way(metrics, "loss", 0.5, {"epoch": np.array(3)})
+    assert ({"epoch": 3},) * 2 == metrics.get_tags("loss")
+    assert {int} == {type(tags["epoch"]) for tags in metrics.get_tags("loss")}
+
+
+def test_arrays_as_tags_are_told_apart() -> None:
+    """A part of a series is found by arrays, by what holds them, and by numpy's numbers; an array is no number."""
+    metrics = FrozenMetrics()
+    one, other = np.zeros(2), np.array([0.0, 1.0])
+    for at, tag in enumerate((one, other, {"a": one}, {"a": other}, 0, "x")):
+        metrics.add("loss", at, {"tag": tag})
+    loss = metrics.series("loss")
+    found = [loss.where(tag=tag).values for tag in (one, other, {"a": one}, {"a": other}, np.int64(0), "x")]
+    assert [(0,), (1,), (2,), (3,), (4,), (5,)] == found
+
+
 class StrictMetrics(MetricSchema):
     count = Metric(StrictInt)
     share = Metric(StrictFloat)

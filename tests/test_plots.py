@@ -132,7 +132,7 @@ def test_no_such_metric(told: str, names: list[str]) -> None:
     metrics = FrozenMetrics()
     for name in names:
         metrics.add(name, 1.0)
-    with pytest.raises(FrameError, match=f"'lss': no metric of this name is declared or recorded; {told}"):
+    with pytest.raises(FrameError, match=f"(?m)'lss': no metric of this name is declared or recorded; {told}"):
         plot(metrics.series("lss"))
 
 

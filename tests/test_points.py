@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crystallize import FrozenContext, FrozenMetrics, Metric, MetricSchema, Point, StepClosedError
+from crystallize import FrozenContext, FrozenMetrics, Metric, MetricSchema, NotRestorable, Point, StepClosedError
+from crystallize.points import Block, lacking
 
 SEALED = 4096
 """Points after which a part of a series is packed."""
@@ -177,6 +178,17 @@ def test_where_looks_into_packed_points() -> None:
     val = metrics.series("m").where(split="val")
     assert tuple(range(0, SEALED + 100, 2)) == val.values
     assert (SEALED // 2 + 50, SEALED + 98) == (len(val), val.last)
+
+
+@pytest.mark.parametrize(("kind", "items"), [(int, (1, 2)), (float, (0.5, -0.0)), (str, ("a", "b"))])
+def test_what_was_lost_is_packed(kind: type, items: tuple[Any, ...]) -> None:
+    """What a file could not give back stands among values and tags that are else of one type, and can be found."""
+    lost = NotRestorable(kind.__name__)
+    values = [items[0], lost, items[1], items[1]]
+    tags = [{"t": items[0]}, {"t": items[1]}, {"t": lost}, {"t": items[0]}]
+    block = Block.of([one for row in zip(values, tags, [0] * 4, strict=True) for one in row], (kind, {"t": kind}))
+    assert list(zip(values, tags, [0] * 4, strict=True)) == list(block.rows())
+    assert [(), (None,), ("t",), ()] == list(lacking(block))
 
 
 def test_points_keep_their_step_when_packed() -> None:

@@ -66,6 +66,7 @@ from .events import (
 )
 from .logging_context import LoggingContext
 from .metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
+from .points import NotRestorable
 from .protocols import CheckingSink, Context, DeclaredKey, Sink
 from .provenance import EarlyRead, Lineage, Provenance, StepRecord
 from .schema import Output
@@ -133,6 +134,7 @@ __all__ = [
     "NoAxisError",
     "NoGoalError",
     "NoPointsError",
+    "NotRestorable",
     "Output",
     "Point",
     "Problem",

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeAlias
 
 from .database import points_of
 from .errors import DamagedRunError
-from .facts import decoded_point
+from .metrics import Channel, FrozenMetrics, MetricSchema
 from .points import FULL, Block, Piece, PointLog
-from .runs import Content
+from .runs import Content, PointReader
 
 __all__ = ["BATCH", "Series", "StoredPoints"]
 
@@ -20,6 +20,8 @@ BATCH: Final = 1 << 18
 
 _Logs: TypeAlias = dict[tuple[str, str | None], PointLog]
 """Points by their metric and the branch that brought them."""
+_Way: TypeAlias = tuple[Callable[[tuple[Any, ...]], None], int, Channel, bool]
+"""What takes points in, the number of their step, what is said of their metric, and whether that has changed since."""
 Series: TypeAlias = dict[str, list[Piece]]
 """Points by their metric."""
 
@@ -28,7 +30,7 @@ _PLACE = attrgetter("first")
 
 
 class StoredPoints:
-    """The points of a run, of JSON's types, as often as they are asked for.
+    """The points of a run, as often as they are asked for.
 
     They come in the order in which they were written, and not one series after the other.
 
@@ -36,13 +38,20 @@ class StoredPoints:
         steps: The steps by the numbers of their scopes, after None for no step.
     """
 
-    def __init__(self, content: Content, rows: Callable[[], Iterator[tuple[Any, ...]]]) -> None:
+    def __init__(
+        self,
+        content: Content,
+        rows: Callable[[], Iterator[tuple[Any, ...]]],
+        metrics: type[MetricSchema] | None = None,
+    ) -> None:
         """Take a run that is open.
 
         Args:
             content: What it holds besides its points.
             rows: Returns the rows of its points.
+            metrics: What they are measured by; None: they are of JSON's types.
         """
+        self._reader = PointReader(content, FrozenMetrics(metrics))
         self._content = content
         self._rows = rows
         self._dropped = content.superseded
@@ -102,7 +111,7 @@ class StoredPoints:
     def _take(self, logs: _Logs, session: int, packed: bytes) -> Counter[tuple[str, str | None]]:
         """Put the points of a row where they belong; return how many there were for each."""
         before: dict[tuple[str, str | None], int] = {}
-        ways: dict[tuple[str, str | None], tuple[Callable[[tuple[Any, ...]], None], int] | None] = {}
+        ways: dict[tuple[str, str | None], _Way | None] = {}
         for point in points_of(self._content.path, packed):
             name, value, tags, step = point[:4]
             if (name, step) not in ways:
@@ -110,11 +119,14 @@ class StoredPoints:
                 if (session, step) not in self._dropped:
                     where = name, self._branch(session, step)
                     before.setdefault(where, logs[where].length())
-                    ways[name, step] = logs[where].extend, self._numbers[step]
+                    channel = self._reader.channel(name)
+                    is_changed = self._reader.is_changed(session, channel)
+                    ways[name, step] = logs[where].extend, self._numbers[step], channel, is_changed
             way = ways[name, step]
             if way is not None:
-                extend, number = way
-                value, tags = (decoded_point(point, None) if len(point) > 4 else None) or (value, tags)
+                extend, number, channel, is_changed = way
+                if is_changed or len(point) > 4:
+                    value, tags = self._reader.read(channel, point, is_changed=is_changed)
                 extend((value, tags, number))
         found = Counter({where: logs[where].length() - count for where, count in before.items()})
         for where in found:

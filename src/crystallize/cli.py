@@ -26,7 +26,7 @@ from .export import (
 )
 from .frames import write_arrow, write_parquet
 from .report import write_report
-from .runs import Run, diff_runs, find_run, list_runs, load_run, verify_run, writable
+from .runs import Run, diff_runs, find_run, list_runs, load_run, not_compared, verify_run, writable
 from .tables import Table
 from .terminal import print_table, tables_of
 from .text import moment, one_line, took
@@ -243,16 +243,20 @@ def _diff(folder: Path, name: str, other_name: str, in_json: bool) -> int:
     path, other_path = _find(folder, name), _find(folder, other_name)
     one, other = _load(path), _load(other_path)
     with _reading(path):
-        found = diff_runs(one, other)
+        found, unknown = diff_runs(one, other), not_compared(one, other)
     if in_json:
         facts = {"one": one.name, "other": other.name, "differences": [one._asdict() for one in found]}
-        _put([as_json(facts), b"\n"])
+        left = [{"what": what, "name": name} for what, name in unknown]
+        _put([as_json({**facts, "not_compared": left}), b"\n"])
     elif found:
         headings = (one.name, other.name) if one.name != other.name else (str(one.path), str(other.path))
         rows = [(*row[:2], row.one or "-", row.other or "-") for row in found]
         print_table(Table("", ("what", "name", *headings), rows))
     else:
         print("no difference")
+    if unknown and not in_json:
+        names = ", ".join(f"{what} {one_line(name)}" for what, name in unknown)
+        print(f"not compared, as the files do not give it back: {names}")
     return _DIFFERS if found else 0
 
 

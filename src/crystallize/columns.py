@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from .export import as_json
 from .extras import Extra
-from .points import ABSENT, Coded, Column, fetch
+from .points import ABSENT, Coded, Column, NotRestorable, fetch, seen
 from .schema import Outcome
 from .text import legible, short
 from .values import PLAIN
@@ -53,6 +53,8 @@ class Kind(Flag):
     """Times that do not."""
     DATE = auto()
     OTHER = auto()
+    LOST = auto()
+    """What a file cannot give back; beside it what JSON makes of that."""
 
     @property
     def is_number(self) -> bool:
@@ -83,6 +85,8 @@ def _kind_of(item: Any) -> Kind:
         return Kind.INT if -_EXACT <= item <= _EXACT else Kind.BIG if -_LONG <= item < _LONG else Kind.HUGE
     if type(item) is datetime:
         return Kind.CLOCK if item.utcoffset() is None else Kind.MOMENT
+    if type(item) is NotRestorable:
+        return Kind.LOST | _kind_of(item.seen)
     simpler = _plain(item)
     return Kind.OTHER if isinstance(simpler, (list, dict)) else _kind_of(simpler)
 
@@ -107,16 +111,16 @@ def _plain(item: Any) -> Any:
     if item is ABSENT:
         return None
     try:
-        return from_json(as_json(fetch(item)))
+        return from_json(as_json(seen(fetch(item))))
     except Exception:  # whatever a user's type raises of itself, there has to be something in its place
         return short(fetch(item))
 
 
 def _json(item: Any) -> str | None:
     """Return a value as JSON; None where there is none."""
-    if item is None or item is ABSENT:
+    if item is None or item is ABSENT or (type(item) is NotRestorable and item.json == "null"):
         return None
-    given = legible(item) if type(item) is str else fetch(item)
+    given = legible(item) if type(item) is str else seen(fetch(item))
     try:
         return as_json(given).decode()
     except (PydanticSerializationError, ValueError, RecursionError):
@@ -144,10 +148,12 @@ class Seen:
 
     Attributes:
         kinds: What there is in it.
+        is_lacking: Whether there is in it what a file cannot give back.
     """
 
     def __init__(self) -> None:
         self.kinds = Kind.NOTHING
+        self.is_lacking = False
         self._choices: dict[Any, Any] | None = {}
 
     def declare(self, outcome: Outcome | None) -> None:
@@ -163,6 +169,8 @@ class Seen:
     def see(self, column: Column) -> Kind:
         """Note what is in a part of it, and return that."""
         found = _kinds_in(column)
+        self.is_lacking |= Kind.LOST in found
+        found &= ~Kind.LOST
         self.kinds |= found
         if self._choices is not None:
             items = column.table if isinstance(column, Coded) else column

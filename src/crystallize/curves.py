@@ -11,7 +11,7 @@ from operator import le
 from typing import Any, Final, Literal, NamedTuple
 
 from .metrics import Series
-from .points import fetch
+from .points import fetch, seen
 from .text import counted, printable, short
 from .values import PLAIN
 
@@ -128,8 +128,8 @@ def points_of(series: Series[Any, Any]) -> Points:
     rows = list(series._rows())
     tags = [tags for _, tags, _ in rows]
     return Points(
-        [value if type(value) is float and isfinite(value) else _finite(fetch(value)) for value, _, _ in rows],
-        {name: [fetch(one.get(name)) for one in tags] for name in dict.fromkeys(chain.from_iterable(tags))},
+        [value if type(value) is float and isfinite(value) else _finite(seen(fetch(value))) for value, _, _ in rows],
+        {name: [seen(fetch(one.get(name))) for one in tags] for name in dict.fromkeys(chain.from_iterable(tags))},
     )
 
 

@@ -47,6 +47,9 @@ __all__ = [
 ROW: Final = PIECE
 """Points in a row, at the most."""
 
+_LARGE: Final = 1 << 26
+"""Bytes in a row of points, as JSON: SQLite takes no more than a billion. Arrays may be large."""
+
 _APPLICATION: Final = 0x63727973
 """SQLite's mark of whose file it is: "crys"."""
 
@@ -156,7 +159,8 @@ _MIGRATIONS: Final = (
 """What makes the tables, and what brings those of each older version to the next; `user_version` counts them.
 
 Points are packed, up to a thousand in a row that begins at `sequence`: zlib over a JSON array of
-[metric, value, tags, step] each, with a fifth item where JSON alone does not give value and tags back.
+[metric, value, tags, step] each, with a fifth item where JSON alone does not give value and tags back: of each of them
+what does, with its type and with its arrays, as `.npy` in base64, where there are any.
 
 What a branch brought is of its steps, whose names begin with its own; the last of the facts of a merge makes its row
 in `merges`. A branch that failed makes a row in `failures`, each time, and none in `steps`, since it may be run again
@@ -450,15 +454,25 @@ def apply(connection: sqlite3.Connection, session: int, first: int, facts: list[
                 sequence += span(fact)
             continue
         if kind == POINT[0]:
-            for at in range(0, len(same), ROW):
-                part = same[at : at + ROW]
+            for part in chain.from_iterable(_narrow(same[at : at + ROW]) for at in range(0, len(same), ROW)):
                 content = compress(b"[" + b",".join(part) + b"]", 1)
-                insert(connection, "points", sequence + at, session, len(part), content)
-        else:
-            for at, fact in enumerate(same, sequence):
-                _apply_one(connection, session, at, fact)
-        sequence += len(same)
+                insert(connection, "points", sequence, session, len(part), content)
+                sequence += len(part)
+            continue
+        for fact in same:
+            _apply_one(connection, session, sequence, fact)
+            sequence += 1
     update(connection, "run", "id = 1", drained=sequence - 1)
+
+
+def _narrow(points: list[bytes]) -> Iterator[list[bytes]]:
+    """Part points so that no row is larger than it should be, if it has not one large point alone."""
+    half = len(points) // 2
+    if not half or sum(map(len, points)) <= _LARGE:
+        yield points
+        return
+    yield from _narrow(points[:half])
+    yield from _narrow(points[half:])
 
 
 def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact: bytes) -> None:

@@ -17,6 +17,7 @@ from .artifacts import Artifact
 from .errors import DamagedRunError, JournalError
 from .metrics import Series
 from .origin import Origin
+from .points import NotRestorable, seen
 from .runs import Attempt, Entry, Run, Session, SoFar, Status
 
 __all__ = [
@@ -89,6 +90,8 @@ class MetricSummary:
     min: float | None
     """The least of its finite numbers; None where it has none."""
     max: float | None
+    missing: int = 0
+    """Of how many points the file cannot give all back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,9 @@ class PointRow:
     """Its place in the series, from 0."""
     step: str | None
     """The step that recorded it; None outside any step."""
+    missing: str | None
+    """What the file cannot give back as it was recorded, "value" or a tag as "tag.epoch", with ", " between them. In
+    its place stands what JSON makes of it."""
     value: Any
     tags: dict[str, Any]
 
@@ -190,10 +196,11 @@ def describe(run: Run[Any]) -> Description:
     Args:
         run: The run, loaded without a schema: values are as JSON has them.
     """
+    lacking = run.unrestorable_points
     return outline(
         run,
         tuple(value_rows(run)),
-        tuple(_summary(run.metrics.series(name)) for name in run.metrics),
+        tuple(_summary(run.metrics.series(name), lacking.get(name, 0)) for name in run.metrics),
         tuple(_made(one) for one in run.artifacts),
         run.so_far,
     )
@@ -264,7 +271,16 @@ def point_rows(run: Run[Any]) -> Iterator[PointRow]:
     """
     for name in run.metrics:
         for sequence, point in enumerate(run.metrics.series(name)):
-            yield PointRow(name, sequence, point.step, point.value, point.tags)
+            yield _point_row(name, sequence, *point)
+
+
+def _point_row(name: str, sequence: int, value: Any, tags: Any, step: str | None) -> PointRow:
+    held = dict(tags or ())
+    if NotRestorable not in (type(value), *map(type, held.values())):
+        return PointRow(name, sequence, step, None, value, held)
+    parts = {"value": value, **{f"tag.{tag}": item for tag, item in held.items()}}
+    missing = ", ".join(part for part, item in parts.items() if type(item) is NotRestorable)
+    return PointRow(name, sequence, step, missing, seen(value), {tag: seen(held[tag]) for tag in held})
 
 
 def as_json(value: object) -> bytes:
@@ -312,15 +328,18 @@ def csv_of_values(run: Run[Any]) -> Iterator[bytes]:
 
 
 def csv_of_points(run: Run[Any]) -> Iterator[bytes]:
-    """Return the points of a run as CSV: metric, sequence, step, value, and a column for each tag, as "tag.epoch".
+    """Return the points of a run as CSV: the fields of `PointRow`, with a column for each tag, as "tag.epoch".
 
     Args:
         run: The run.
     """
     # By a prefix, as a tag may be called "step" or "value" too.
     tags = tuple(dict.fromkeys(tag for row in point_rows(run) for tag in row.tags))
-    rows = ((row.metric, row.sequence, row.step, row.value, *map(row.tags.get, tags)) for row in point_rows(run))
-    return _csv(("metric", "sequence", "step", "value", *(f"tag.{tag}" for tag in tags)), rows)
+    rows = (
+        (row.metric, row.sequence, row.step, row.missing, row.value, *map(row.tags.get, tags))
+        for row in point_rows(run)
+    )
+    return _csv(("metric", "sequence", "step", "missing", "value", *(f"tag.{tag}" for tag in tags)), rows)
 
 
 def _csv(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
@@ -400,11 +419,11 @@ def is_finite(value: Any) -> bool:
     return type(value) is int or (type(value) is float and isfinite(value))
 
 
-def _summary(series: Series[Any, Any]) -> MetricSummary:
-    values = series.values
+def _summary(series: Series[Any, Any], lacking: int) -> MetricSummary:
+    values = [*map(seen, series.values)] if lacking else series.values
     numbers = [value for value in values if is_finite(value)]
     least, most = min(numbers, default=None), max(numbers, default=None)
-    return MetricSummary(series.name, len(values), values[0], values[-1], least, most)
+    return MetricSummary(series.name, len(values), values[0], values[-1], least, most, lacking)
 
 
 def _made(artifact: Artifact) -> MadeArtifact:

@@ -4,6 +4,7 @@ Everything is JSON, with NaN and the infinities by their names, and arrays as `.
 and nothing that is read runs code. What JSON does not give back as it was is named as not restorable.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -26,7 +27,7 @@ from .events import (
     StepStarted,
 )
 from .metrics import MetricSchema, fetched
-from .points import Part, fetch
+from .points import NotRestorable, Part, fetch
 from .schema import Key, Schema, digest
 from .text import MASK, legible, type_name
 from .values import PLAIN, same
@@ -73,7 +74,8 @@ How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
 user, since it is secret; nothing."""
 
 _ARRAY = "crystallize.npy"
-"""The name under which JSON has the number of an array."""
+_SCALAR = "crystallize.scalar"
+"""The names under which JSON has the number of an array, and of one that is there for the scalar in it."""
 
 PIECE: Final = 1000
 """Points in one, at the most."""
@@ -242,14 +244,14 @@ class Encoder:
             for tag in tags
         }
         stored_tags = {legible(tag): one for tag, one in stored_tags.items()}
-        how = {tag: one.how for tag, one in stored_tags.items()}
+        notes = {tag: _note(one) for tag, one in stored_tags.items()}
         texts = [f"{to_json(tag).decode()}:{one.json.decode()}" for tag, one in stored_tags.items()]
         parts = [
             to_json(name),
             stored.json,
             f"{{{','.join(texts)}}}".encode(),
             to_json(step),
-            to_json([stored.how, how]),
+            to_json([_note(stored), notes]),
         ]
         return b"[" + b",".join(parts) + b"]"
 
@@ -338,7 +340,7 @@ def store(key: Key, value: Any) -> Stored:
 
     kind = type_name(type(value))
     try:
-        dumped = value if type(value) in PLAIN else key.dump(value, apart)
+        dumped = value if type(value) in PLAIN else _scalar(value, arrays) or key.dump(value, apart)
         # A set has no order, and what is equal should look the same.
         text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
         if type(value) in PLAIN and len(text) < LONGEST:
@@ -394,7 +396,20 @@ def _with_arrays(parsed: Any, arrays: list[Any]) -> Any:
         return parsed
     if parsed.keys() == {_ARRAY}:
         return arrays[parsed[_ARRAY]]
+    if parsed.keys() == {_SCALAR}:
+        return arrays[parsed[_SCALAR]][()]
     return {name: _with_arrays(item, arrays) for name, item in parsed.items()}
+
+
+def _scalar(value: Any, arrays: list[Any]) -> dict[str, int] | None:
+    """Put a scalar of numpy among the arrays; return what JSON has in its place, and None of anything else."""
+    is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 and not _is_array(value)
+    if not is_scalar or value.dtype.hasobject:
+        return None
+    import numpy as np  # as below
+
+    arrays.append(np.asarray(value))
+    return {_SCALAR: 0}
 
 
 def _is_array(value: Any) -> bool:
@@ -416,20 +431,54 @@ def _array(content: bytes) -> Any:
     return np.load(BytesIO(content), allow_pickle=False)
 
 
-def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]] | None:
-    """Return the value and tags of a point that needs more than its JSON; None where it cannot be restored.
+_Note: TypeAlias = str | list[str]
+"""What gives a part of a point back; where that is not all that is to be said of it, in a list with its type and the
+arrays in it, as `.npy` in base64."""
+
+
+def _note(stored: Stored) -> _Note:
+    how, kind, json, arrays, _ = stored
+    if how != "none" and not arrays and _ARRAY.encode() not in json:
+        return how
+    return [how, kind, *(b64encode(part).decode() for part in arrays)]
+
+
+def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the value and tags of a point that needs more than its JSON.
 
     Args:
         row: The point as it was parsed: metric, value, tags, step, and what gives back the value and each tag.
         checks: What the metric allows; None where that is not known, and JSON has to do.
+
+    Returns:
+        Each as it was, or a `NotRestorable` in its place.
     """
-    _, value, tags, _, (how, how_tags) = row
-    if checks is None:
-        return value, tags
-    if "none" in (how, *how_tags.values()):
-        return None
-    keys = checks.tag_keys
-    given = restore(Stored(how, "", to_json(value)), checks.value_key)
-    return given, {
-        tag: restore(Stored(how_tags[tag], "", to_json(tags[tag])), keys.get(tag, any_key())) for tag in tags
-    }
+    _, value, tags, _, (note, notes) = row
+    keys = {} if checks is None else {tag: checks.tag_keys.get(tag) or any_key() for tag in tags}
+    given = _of_note(note, value, None if checks is None else checks.value_key)
+    return given, {tag: _of_note(notes[tag], tags[tag], keys.get(tag)) for tag in tags}
+
+
+def _of_note(note: _Note, parsed: Any, key: Key | None) -> Any:
+    """Return a part of a point; where no key says more, of JSON's types, with its arrays in place."""
+    facts: list[Any] = [note, ""] if isinstance(note, str) else note
+    how, kind, *encoded = facts
+    arrays = tuple(map(b64decode, encoded))
+    # What was written before arrays were kept with points has their numbers, and not them.
+    if how == "none" or (isinstance(note, str) and _has_marks(parsed)):
+        import json  # here, since importing the package is to cost little; it takes texts that are no Unicode
+
+        return NotRestorable(kind, json.dumps(_with_arrays(parsed, [*map(_array, arrays)]), default=_listed))
+    stored = Stored(how, kind, to_json(parsed), arrays)
+    return look_at(stored) if key is None else restore(stored, key)
+
+
+def _has_marks(parsed: Any) -> bool:
+    """Whether there is the number of an array in what was parsed."""
+    if isinstance(parsed, dict):
+        return parsed.keys() == {_ARRAY} or any(map(_has_marks, parsed.values()))
+    return isinstance(parsed, list) and any(map(_has_marks, parsed))
+
+
+def _listed(item: Any) -> Any:
+    return item.tolist() if _is_array(item) else str(item)

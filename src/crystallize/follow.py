@@ -25,7 +25,8 @@ from .export import (
     value_row,
 )
 from .facts import look_at
-from .runs import Attempt, Content, Entry, MergedBranch, Run, SoFar, content_of, load_run, real
+from .points import NotRestorable, seen
+from .runs import Attempt, Content, Entry, MergedBranch, Run, SoFar, content_of, given_back, load_run, real
 from .spool import is_locked
 
 __all__ = ["Follower", "Look"]
@@ -60,15 +61,19 @@ class _Tally:
     step: str | None
     sequence: int
     """The place of the first one among the facts of the run."""
-    first: Any
+    first: Any = None
     last: Any = None
     last_sequence: int = 0
     count: int = 0
     least: float | None = None
     most: float | None = None
+    lacking: int = 0
 
-    def add(self, sequence: int, value: Any) -> None:
+    def add(self, sequence: int, value: Any, tags: list[Any]) -> None:
         """Take a point in."""
+        self.lacking += NotRestorable in map(type, (value, *tags))
+        value = seen(value)
+        self.first = value if self.count == 0 else self.first
         self.count += 1
         self.last, self.last_sequence = value, sequence
         if is_finite(value):
@@ -178,11 +183,14 @@ class Follower:
 
     def _take_points(self, first: int, session: int, points: list[Any]) -> None:
         now = monotonic()
-        for sequence, (metric, value, _, step, *_) in enumerate(points, first):
+        for sequence, point in enumerate(points, first):
+            metric, value, tags, step = point[:4]
+            if len(point) > 4:
+                value, tags = given_back(self._path, point, None)
             tally = self._tallies.get((session, step, metric))
             if tally is None:
-                tally = self._tallies[session, step, metric] = _Tally(metric, session, step, sequence, value)
-            tally.add(sequence, value)
+                tally = self._tallies[session, step, metric] = _Tally(metric, session, step, sequence)
+            tally.add(sequence, value, [*tags.values()])
             if self._seen is not None:
                 self._came[metric] = now
 
@@ -199,4 +207,5 @@ class Follower:
             least = min((one.least for one in tallies if one.least is not None), default=None)
             most = max((one.most for one in tallies if one.most is not None), default=None)
             count = sum(one.count for one in tallies)
-            yield MetricSummary(metric, count, ends[0][1], ends[-1][1], least, most)
+            lacking = sum(one.lacking for one in tallies)
+            yield MetricSummary(metric, count, ends[0][1], ends[-1][1], least, most, lacking)

@@ -4,21 +4,22 @@ The columns are built out of the blocks in which points are packed, and not poin
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .batches import StoredPoints
 from .context import FrozenContext
-from .errors import FrameError, UnknownMetricError
+from .errors import FrameError, JournalError, MetricError
 from .extras import Extra
 from .journal import Journal
 from .layouts import Layout, Source
-from .metrics import FrozenMetrics, MetricSchema
+from .metrics import FrozenMetrics, MetricSchema, Series
 from .points import Piece
 from .runs import Run, list_runs, load_run, opened, real
-from .text import nearest, type_name
+from .text import nearest, short, type_name
 
 if TYPE_CHECKING:
     import fsspec
@@ -33,8 +34,11 @@ else:
 
 __all__ = ["Measured", "runs_frame", "to_arrow", "to_pandas", "to_polars", "to_reader", "write_arrow", "write_parquet"]
 
-Measured: TypeAlias = "FrozenMetrics | FrozenContext[Any] | Run[Any] | Journal | str | os.PathLike[str] | pa.Table"
-"""What there is a table of, in memory or in a file; and a table itself."""
+Measured: TypeAlias = """(
+    FrozenMetrics | Series[Any, Any] | FrozenContext[Any] | Run[Any] | Journal | str | os.PathLike[str]
+    | pa.Table | pa.RecordBatchReader
+)"""
+"""What there is a table of, in memory or in a file; and a table itself, or a reader of one."""
 
 _Filled: TypeAlias = tuple[Source, dict[str, list[Piece]]]
 """Points by their metric, and whose they are."""
@@ -44,7 +48,7 @@ def to_arrow(measured: Measured, *, metrics: type[MetricSchema] | None = None) -
     """Return what was measured as an Arrow table, one series after the other.
 
     Args:
-        measured: Metrics, a context, a run, a journal, or the file of a run.
+        measured: Metrics, a series, a context, a run, a journal, the file of a run, or an Arrow table or reader.
         metrics: What a run in a file measures; without it, columns are typed by what was recorded.
 
     Returns:
@@ -61,16 +65,22 @@ def to_arrow(measured: Measured, *, metrics: type[MetricSchema] | None = None) -
         >>> to_arrow(ctx).column_names
         ['run', 'step', 'branch', 'sequence', 'metric', 'value', 'epoch']
     """
-    if isinstance(measured, pa.Table):
-        return measured
-    return _table([_filled(measured, metrics)])
+    if isinstance(measured, (pa.Table, pa.RecordBatchReader)):
+        _check_own(measured, metrics)
+        return measured if isinstance(measured, pa.Table) else measured.read_all()
+    filled = _filled(measured, metrics)
+    table = _table([filled])
+    if not isinstance(measured, Series) or not measured._where:
+        return table
+    rows = (tags for pieces in filled[1].values() for piece in pieces for _, tags, _ in piece.block.rows())
+    return table.filter(pa.array(map(measured._matches, rows), pa.bool_()))
 
 
 def to_polars(measured: Measured, *, metrics: type[MetricSchema] | None = None) -> "pl.DataFrame":
     """Return what was measured as a polars frame; see `to_arrow`.
 
     Args:
-        measured: Metrics, a context, a run, a journal, the file of a run, or an Arrow table.
+        measured: Metrics, a series, a context, a run, a journal, the file of a run, or an Arrow table or reader.
         metrics: What a run in a file measures; without it, columns are typed by what was recorded.
 
     Returns:
@@ -96,7 +106,7 @@ def to_pandas(measured: Measured, *, metrics: type[MetricSchema] | None = None) 
     """Return what was measured as a pandas frame; see `to_arrow`.
 
     Args:
-        measured: Metrics, a context, a run, a journal, the file of a run, or an Arrow table.
+        measured: Metrics, a series, a context, a run, a journal, the file of a run, or an Arrow table or reader.
         metrics: What a run in a file measures; without it, columns are typed by what was recorded.
 
     Returns:
@@ -141,7 +151,7 @@ def to_reader(measured: Measured, *, metrics: type[MetricSchema] | None = None) 
     the run stays as it was when this was called.
 
     Args:
-        measured: Metrics, a context, a run, a journal, the file of a run, or an Arrow table.
+        measured: Metrics, a series, a context, a run, a journal, the file of a run, or an Arrow table or reader.
         metrics: What a run in a file measures; without it, columns are typed by what was recorded.
 
     Returns:
@@ -149,8 +159,7 @@ def to_reader(measured: Measured, *, metrics: type[MetricSchema] | None = None) 
 
     Raises:
         FrameError: There is no table of what was given.
-        JournalError: The run cannot be read.
-        UnknownMetricError: A metric of the run is not among those that were given.
+        JournalError: The run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow is not installed.
 
     Example:
@@ -159,11 +168,14 @@ def to_reader(measured: Measured, *, metrics: type[MetricSchema] | None = None) 
         >>> [batch.num_rows for batch in to_reader(ctx)]
         [1]
     """
-    if isinstance(measured, pa.Table):
-        return measured.to_reader()
+    if isinstance(measured, pa.RecordBatchReader):
+        _check_own(measured, metrics)
+        return measured
     if isinstance(measured, (str, os.PathLike, Journal)):
         batches = _stored(_file(measured), metrics)
         return pa.RecordBatchReader.from_batches(next(batches), batches)
+    if isinstance(measured, (pa.Table, Series)):
+        return to_arrow(measured, metrics=metrics).to_reader()
     return _reader([_filled(measured, metrics)])
 
 
@@ -172,6 +184,7 @@ def runs_frame(
     *,
     metrics: type[MetricSchema] | None = None,
     inputs: Collection[str] | None = None,
+    errors: Literal["raise", "skip"] = "raise",
 ) -> "pa.Table":
     """Return the points of many runs as one Arrow table, with what each began with beside each of its points.
 
@@ -181,12 +194,14 @@ def runs_frame(
         runs: A folder of runs, or runs, or their files.
         metrics: What runs in files measure; without it, columns are typed by what was recorded.
         inputs: The inputs that are to be columns; None: all, but for secrets and what a file cannot give back.
+        errors: What becomes of a run that cannot be read, or not with these metrics: "raise" tells which it is, "skip"
+            leaves it out, with a warning that names it.
 
     Returns:
         The columns that `to_arrow` has, then one for each input.
 
     Raises:
-        FrameError: There is no such folder, or something given is no run.
+        FrameError: There is no such folder, something given is no run, or no run began with an input.
         JournalError: A run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow is not installed.
 
@@ -197,16 +212,63 @@ def runs_frame(
         >>> runs_frame("runs").select(["run", "value", "lr"]).to_pylist()
         [{'run': 'digits-0001', 'value': 0.9, 'lr': 0.1}, {'run': 'digits-0002', 'value': 0.8, 'lr': 0.2}]
     """
+    if isinstance(inputs, str):
+        raise FrameError(f"inputs={inputs!r}", f"write inputs=[{inputs!r}]")
+    if errors not in ("raise", "skip"):
+        raise FrameError(f"errors={errors!r}", 'it is "raise" or "skip"')
     if isinstance(runs, (str, os.PathLike)):
         if not Path(runs).is_dir():
             raise FrameError(str(runs), "this is no folder of runs; `to_arrow` takes a single run")
         runs = list_runs(runs)
     found = []
+    entries: dict[str, bool] = {}
     for one in runs:
-        run = one if isinstance(one, Run) else _loaded(one, metrics)
-        held = {key: value for key, value in run.inputs.items() if inputs is None or key in inputs}
+        try:
+            run = one if isinstance(one, Run) else _loaded(one, metrics)
+            held = {key: value for key, value in run.inputs.items() if inputs is None or key in inputs}
+        except JournalError as error:
+            if errors == "raise":
+                raise _with_ways_out(error) from error
+            warnings.warn(f"left out: {error}", stacklevel=2)
+            continue
+        # What is an input of one run may be a value that a step of another one wrote.
+        entries |= {key: entry.is_input or entries.get(key, False) for key, entry in run.entries.items()}
         found.append(_filled(run, None, held))
+    if found:
+        _check_inputs(inputs or (), entries)
     return _table(found)
+
+
+def _with_ways_out(error: JournalError) -> JournalError:
+    """Return an error of one of many runs, with what to do about it."""
+    ways = ['errors="skip" leaves it out']
+    if isinstance(error.__cause__, MetricError):
+        ways.insert(0, "without metrics=... all can be read, as they were recorded")
+    elif error.advice:
+        ways.insert(0, error.advice)
+    return type(error)(error.path, error.reason, "; ".join(ways))
+
+
+def _check_inputs(asked: Iterable[str], entries: Mapping[str, bool]) -> None:
+    """Check that there are inputs of these names.
+
+    Args:
+        asked: The names.
+        entries: The keys of all runs, each with whether a run began with it.
+
+    Raises:
+        FrameError: There is none of such a name.
+    """
+    inputs = [key for key, is_input in entries.items() if is_input]
+    for key in asked:
+        if key not in entries:
+            near = nearest(key, inputs)
+            known = ", ".join(map(repr, inputs)) or "nothing"
+            hint = f"did you mean {near!r}?" if near else f"they began with {known}"
+            raise FrameError(f"inputs={short([*asked])}", f"no run began with {key!r}; {hint}")
+        if not entries[key]:
+            reason = f"no run began with {key!r}, which was written later; inputs are what a run began with"
+            raise FrameError(f"inputs={short([*asked])}", reason)
 
 
 def write_parquet(
@@ -217,14 +279,13 @@ def write_parquet(
     A journal, and the file of a run, are never all in memory; see `to_reader`.
 
     Args:
-        measured: Metrics, a context, a run, a journal, the file of a run, or an Arrow table.
+        measured: Metrics, a series, a context, a run, a journal, the file of a run, or an Arrow table or reader.
         where: A path, a URL that fsspec knows ("s3://bucket/run.parquet"), or a binary file that is open.
         metrics: What a run in a file measures; without it, columns are typed by what was recorded.
 
     Raises:
         FrameError: There is no table of what was given, or no way to write there.
-        JournalError: The run cannot be read.
-        UnknownMetricError: A metric of the run is not among those that were given.
+        JournalError: The run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow, or fsspec for a URL, is not installed.
 
     Example:
@@ -232,14 +293,15 @@ def write_parquet(
         >>> ctx.record("loss", 0.5)
         >>> write_parquet(ctx, "loss.parquet")
     """
-    reader = to_reader(measured, metrics=metrics)
-    # Texts of which there are few are packed as such, places follow on one another, and larger steps take less time.
-    few = [one.name for one in reader.schema if pa.types.is_dictionary(one.type)]
-    places = {"sequence": "DELTA_BINARY_PACKED"} if "sequence" in reader.schema.names else None
-    how: dict[str, Any] = {"use_dictionary": few or False, "column_encoding": places, "write_batch_size": 1 << 14}
-    with _written(where) as file, pq.ParquetWriter(file, reader.schema, **how) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
+
+    def writer(file: Any, schema: "pa.Schema") -> Any:
+        # Few texts are packed as such, places follow on one another, and larger steps take less time.
+        few = [one.name for one in schema if pa.types.is_dictionary(one.type)]
+        places = {"sequence": "DELTA_BINARY_PACKED"} if "sequence" in schema.names else None
+        how: dict[str, Any] = {"use_dictionary": few or False, "column_encoding": places, "write_batch_size": 1 << 14}
+        return pq.ParquetWriter(file, schema, **how)
+
+    _write(to_reader(measured, metrics=metrics), where, writer)
 
 
 def write_arrow(
@@ -248,14 +310,13 @@ def write_arrow(
     """Write what was measured to an Arrow IPC file, also known as Feather; else as `write_parquet`.
 
     Args:
-        measured: Metrics, a context, a run, a journal, the file of a run, or an Arrow table.
+        measured: Metrics, a series, a context, a run, a journal, the file of a run, or an Arrow table or reader.
         where: A path, a URL that fsspec knows, or a binary file that is open.
         metrics: What a run in a file measures; without it, columns are typed by what was recorded.
 
     Raises:
         FrameError: There is no table of what was given, or no way to write there.
-        JournalError: The run cannot be read.
-        UnknownMetricError: A metric of the run is not among those that were given.
+        JournalError: The run cannot be read, or its metrics are not those that were given.
         MissingExtraError: pyarrow, or fsspec for a URL, is not installed.
 
     Example:
@@ -263,10 +324,24 @@ def write_arrow(
         >>> ctx.record("loss", 0.5)
         >>> write_arrow(ctx, "loss.arrow")
     """
-    reader = to_reader(measured, metrics=metrics)
-    with _written(where) as file, pa.ipc.new_file(file, reader.schema) as writer:
+    _write(to_reader(measured, metrics=metrics), where, pa.ipc.new_file)
+
+
+def _write(reader: "pa.RecordBatchReader", where: str | os.PathLike[str] | IO[bytes], writer: Any) -> None:
+    with _written(where) as file, writer(file, reader.schema) as opened:
         for batch in reader:
-            writer.write_batch(batch)
+            opened.write_batch(batch)
+
+
+def _check_own(measured: Any, metrics: type[MetricSchema] | None) -> None:
+    """Check that nobody says what was measured of what knows it by itself.
+
+    Raises:
+        FrameError: Somebody does.
+    """
+    if metrics is not None:
+        reason = "it has its own metrics; metrics=... says what is measured by a run in a file"
+        raise FrameError(type_name(type(measured)), reason)
 
 
 def _filled(measured: Any, metrics: type[MetricSchema] | None, inputs: dict[str, Any] | None = None) -> _Filled:
@@ -274,24 +349,28 @@ def _filled(measured: Any, metrics: type[MetricSchema] | None, inputs: dict[str,
     name = None
     if isinstance(measured, (str, os.PathLike, Journal)):
         measured = _loaded(_file(measured), metrics)
-    elif metrics is not None:
-        reason = "it has its own metrics; metrics=... says what is measured by a run in a file"
-        raise FrameError(type_name(type(measured)), reason)
+    else:
+        _check_own(measured, metrics)
+    facts: Mapping[str, Any] = {}
     if isinstance(measured, Run):
-        name, measured = measured.path.stem, measured.metrics
+        name, facts, measured = measured.path.stem, measured.declared, measured.metrics
     if isinstance(measured, FrozenContext):
         measured = measured.metrics
-    if not isinstance(measured, FrozenMetrics):
-        reason = "there is no table of it; give metrics, a context, a run, a journal, or the file of a run"
+    if not isinstance(measured, (FrozenMetrics, Series)):
+        reason = "there is no table of it; give metrics, a series, a context, a run, a journal, or the file of a run"
         raise FrameError(type_name(type(measured)), reason)
     store = measured._store
     journals = [sink.path.stem for sink in store.outlet.sinks if isinstance(sink, Journal)]
     channels = store.channels.copy()
+    if isinstance(measured, Series):
+        # It is looked up as whoever reads it would, and may be of another schema.
+        found = store.find(measured._metric) or store.new(measured._metric)
+        channels = {found.name: found}
     series = {name: [*channel.log.pieces()] for name, channel in channels.items()}
     declared = {name: channel.metric for name, channel in channels.items()}
     # After the points, which others may record meanwhile: the steps that they have been recorded in are among them.
     run = name if name is not None else next(iter(journals), None)
-    return Source(run, [*store.scopes.names], declared, inputs or {}), series
+    return Source(run, [*store.scopes.names], declared, inputs or {}, facts), series
 
 
 def _file(of: str | os.PathLike[str] | Journal) -> Path:
@@ -331,13 +410,11 @@ def _stored(path: Path, metrics: type[MetricSchema] | None) -> Iterator[Any]:
     """Return the schema of a run in a file, and then its points, a batch at a time."""
     declared = metrics.metrics if metrics is not None else {}
     with opened(path) as (content, rows):
-        points, layout = StoredPoints(content, rows), Layout()
-        source = Source(real(path).stem, points.steps, dict(declared))
+        points, layout = StoredPoints(content, rows, metrics), Layout()
+        source = Source(real(path).stem, points.steps, dict(declared), {}, content.declared)
         layout.declare(source)
         for series in points.first_look():
             for name, pieces in series.items():
-                if metrics is not None and name not in declared:
-                    raise UnknownMetricError(name, metrics.__qualname__, nearest(name, declared), tuple(declared))
                 layout.see(name, pieces)
         yield layout.schema
         for series in points.batches():
@@ -371,6 +448,8 @@ def _at_path(path: Path) -> Iterator[Any]:
         with path.open("wb") as file:
             yield file
         return
+    if not path.parent.is_dir():
+        raise FrameError(str(path), f"there is no folder {str(path.parent)!r}; make it first")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:

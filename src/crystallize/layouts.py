@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pydantic_core import to_json
@@ -12,7 +12,8 @@ from pydantic_core import to_json
 from .columns import Form, Kind, Seen, beside, constant, encoded, form_of, gathered, number, text_dictionary
 from .extras import Extra
 from .metrics import Metric
-from .points import Coded, Column, Piece
+from .points import Coded, Column, Piece, lacking
+from .runs import Declared
 from .text import legible
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ __all__ = ["Layout", "Source"]
 _Array: TypeAlias = "pa.Array[Any]"
 _Field: TypeAlias = "pa.Field[Any]"
 
-_OWN: Final = ("run", "step", "branch", "sequence", "metric", "value", "value_json")
+_OWN: Final = ("run", "step", "branch", "sequence", "metric", "value", "value_json", "missing")
 """The names of columns that no tag and no input has."""
 _LONGEST: Final = 1 << 22
 """Points in a batch, or up to a block more."""
@@ -42,6 +43,8 @@ class Source:
     """By name; None where it was not declared."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """The values that the run began with, where they are to be columns."""
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    """What the file of a run says of its metrics besides their types."""
 
 
 class Layout:
@@ -50,6 +53,7 @@ class Layout:
     def __init__(self) -> None:
         self._places: dict[str, dict[str, int]] = {name: {} for name in ("run", "step", "branch", "metric")}
         self._metrics: dict[str, Metric[Any, Any] | None] = {}
+        self._declared: dict[str, Declared] = {}
         self._kinds: dict[str, Kind] = {}
         self._value = Seen()
         self._tags: dict[str, Seen] = {}
@@ -62,6 +66,8 @@ class Layout:
         self._place("run", source.run)
         for name, metric in source.metrics.items():
             self._declare(name, metric)
+        for name, one in source.declared.items():
+            self._declared.setdefault(name, one)
         for key, value in source.inputs.items():
             self._inputs.setdefault(key, Seen()).see((value,))
 
@@ -121,6 +127,17 @@ class Layout:
         return {key: form_of(seen) for key, seen in self._inputs.items()}
 
     @cached_property
+    def _tag_columns(self) -> dict[str, str]:
+        """The names of the columns of tags."""
+        taken = {*_OWN}
+        return {tag: _column_of(tag, "tag", taken) for tag in self._tags}
+
+    @cached_property
+    def _is_lacking(self) -> bool:
+        """Whether there is something that the file of a run could not give back."""
+        return any(seen.is_lacking for seen in (self._value, *self._tags.values()))
+
+    @cached_property
     def schema(self) -> "pa.Schema":
         """The names and types of the columns; its metadata says what is known of the metrics."""
         text, _ = text_dictionary(())
@@ -131,11 +148,16 @@ class Layout:
             pa.field("metric", text),
             pa.field("value", pa.float64() if value is None else value.type),
             *([pa.field("value_json", pa.large_string())] if value is None else []),
+            *([pa.field("missing", pa.large_string())] if self._is_lacking else []),
         ]
-        taken = {*_OWN}
-        fields += [_field(tag, "tag", form, taken) for tag, form in self._tag_forms.items()]
-        fields += [_field(key, "input", form, taken) for key, form in self._input_forms.items()]
-        facts = {legible(name): _facts(metric) for name, metric in self._metrics.items()}
+        fields += [_field(self._tag_columns[tag], "tag", tag, form) for tag, form in self._tag_forms.items()]
+        taken = {*_OWN, *self._tag_columns.values()}
+        for key, form in self._input_forms.items():
+            column = _column_of(key, "input", taken)
+            fields.append(_field(column, "input", key, form))
+        known: dict[str, Metric[Any, Any] | Declared] = {**self._declared}
+        known |= {name: one for name, one in self._metrics.items() if one is not None}
+        facts = {legible(name): _facts(known.get(name)) for name in {**known, **self._metrics}}
         return pa.schema(fields, metadata={"crystallize": to_json({"metrics": facts})})
 
     def batches(self, source: Source, name: str, pieces: Iterable[Piece]) -> "Iterator[pa.RecordBatch]":
@@ -167,6 +189,7 @@ class Layout:
             _sequence(pieces),
             self._constant("metric", name, size),
             *self._values(name, [piece.block.packed for piece in pieces], size),
+            *([self._missing(pieces)] if self._is_lacking else []),
         ]
         for tag, form in self._tag_forms.items():
             columns.append(gathered((piece.block.tag(tag) for piece in pieces), form))
@@ -207,19 +230,33 @@ class Layout:
             return [numbers, pa.nulls(size, pa.large_string())]
         return [numbers, gathered(packed, Form(pa.large_string(), beside))]
 
+    def _missing(self, pieces: Sequence[Piece]) -> _Array:
+        """Return, for each point, the columns in which there is not what was recorded."""
 
-def _field(name: str, what: str, form: Form, taken: set[str]) -> _Field:
-    """Return the field of a tag or an input, with its name in front of which there is what it is where it is taken."""
+        def told(parts: tuple[str | None, ...]) -> str | None:
+            return ", ".join("value" if part is None else self._tag_columns[part] for part in parts) or None
+
+        rows = chain.from_iterable(lacking(piece.block) for piece in pieces)
+        return pa.array(map(told, rows), pa.large_string())
+
+
+def _column_of(name: str, what: str, taken: set[str]) -> str:
+    """Return the name of the column of a tag or an input, with what it is in front where another one has its name."""
     column = legible(name)
     # Without a name polars would give it one.
     while not column or column in taken:
         column = f"{what}.{column}"
     taken.add(column)
+    return column
+
+
+def _field(column: str, what: str, name: str, form: Form) -> _Field:
+    """Return the field of a tag or an input."""
     facts = {what: legible(name), **({"encoding": "json"} if form.is_json else {})}
     return pa.field(column, form.type, metadata={"crystallize": to_json(facts)})
 
 
-def _facts(metric: Metric[Any, Any] | None) -> dict[str, str]:
+def _facts(metric: Metric[Any, Any] | Declared | None) -> dict[str, str]:
     """Return what is told of a metric."""
     if metric is None:
         return {}

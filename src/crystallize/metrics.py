@@ -24,11 +24,11 @@ from .errors import (
 )
 from .events import MetricRecorded
 from .outlet import Outlet
-from .points import BLOCK, FULL, PointLog, Row, Scope, Scopes, fetch, store
+from .points import BLOCK, FULL, NotRestorable, PointLog, Row, Scope, Scopes, fetch, seen, store
 from .schema import MetricChecks, plain_key
 from .tables import Table, as_html
 from .text import counted, nearest, short
-from .values import PLAIN, secrets_in
+from .values import PLAIN, same, secrets_in
 
 __all__ = ["Channel", "FrozenMetrics", "Metric", "MetricSchema", "Point", "Series", "as_number", "fetched"]
 
@@ -275,10 +275,12 @@ class Channel:
 
     def prepare_tags(self, tags: Any) -> dict[str, Any]:
         """Validate and freeze tags."""
-        valid = _free_tags(self.name, tags) if self.metric is None else self.metric.checks.check_tags(self.name, tags)
+        checks = None if self.metric is None else self.metric.checks
+        valid = _free_tags(self.name, tags) if checks is None else checks.check_tags(self.name, _with_numbers(tags))
         return {name: tag if type(tag) in PLAIN else self._kept_tag(name, tag) for name, tag in valid.items()}
 
     def _kept_tag(self, name: str, tag: Any) -> Any:
+        tag = as_number(tag)
         if secrets_in(tag):
             raise InvalidTagError(self.name, (Problem((name,), "should be no secret", type(tag).__name__, None),))
         return store(tag, f"a tag of metric {self.name!r}")
@@ -306,6 +308,13 @@ def as_number(value: Any) -> Any:
     if package in ("numpy", "torch") and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
     return value
+
+
+def _with_numbers(tags: Any) -> Any:
+    """Return tags with Python's numbers in place of those of numpy and torch."""
+    if not isinstance(tags, Mapping) or PLAIN.issuperset(map(type, tags.values())):
+        return tags
+    return {name: as_number(value) for name, value in tags.items()}
 
 
 def _free_tags(metric: str, tags: Any) -> dict[str, Any]:
@@ -602,7 +611,7 @@ class Series(Generic[V, G]):
         Raises:
             InvalidTagError: The metric has no such tag, or does not allow the value.
         """
-        metric = self.metric
+        metric, tags = self.metric, _with_numbers(tags)
         if metric is not None:
             tags = {tag: metric.checks.check_tag(metric.name, tag, value) for tag, value in tags.items()}
         return type(self)(self._store, self._metric, self._scope, {**self._where, **tags})
@@ -613,7 +622,7 @@ class Series(Generic[V, G]):
         return (row for row in rows if self._matches(row[1])) if self._where else rows
 
     def _matches(self, tags: dict[str, Any]) -> bool:
-        return all(name in tags and _equal(fetch(tags[name]), value) for name, value in self._where.items())
+        return all(name in tags and _equal(seen(fetch(tags[name])), value) for name, value in self._where.items())
 
     def __iter__(self) -> Iterator[Point[V, G]]:
         channel = self._store.find(self._metric)
@@ -717,7 +726,7 @@ class Series(Generic[V, G]):
 
     @property
     def best(self) -> V:
-        """The best value by the metric's goal, the first of equals. Any is better than NaN or None.
+        """The best value by the metric's goal, the first of equals. Any is better than NaN, None, or what is lost.
 
         Raises:
             NoGoalError: The metric has no goal.
@@ -738,6 +747,7 @@ class Series(Generic[V, G]):
         values: tuple[Any, ...] = self.values
         if not values:
             raise self._no_points()
+        values = tuple(value for value in values if type(value) is not NotRestorable) or values
         numbers = [value for value in values if value is not None and not (isinstance(value, float) and isnan(value))]
         best: Any = (min if metric.goal == "minimize" else max)(numbers) if numbers else values[0]
         return best  # type: ignore[no-any-return]  # one of the values, which are V
@@ -766,7 +776,12 @@ def _told_best(series: Series[Any, Any]) -> str | None:
 
 def _equal(one: Any, other: Any) -> bool:
     """Whether two tags are the same; a bool is no number here."""
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+    if hasattr(one, "dtype") or hasattr(other, "dtype"):
+        return same(one, other)
+    try:
+        return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+    except ValueError:  # arrays inside, which compare item by item
+        return same(one, other)
 
 
 class FrozenMetrics:

@@ -7,6 +7,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from itertools import chain, islice, repeat
@@ -18,8 +19,8 @@ from .parts import Parts
 from .values import PLAIN, Thaw, freeze
 
 __all__ = [
-    *("ABSENT", "BLOCK", "FULL", "Block", "Coded", "Column", "Copied", "Part", "Piece", "PointLog", "Row", "Scope"),
-    *("Scopes", "fetch", "store"),
+    *("ABSENT", "BLOCK", "FULL", "Block", "Coded", "Column", "Copied", "NotRestorable", "Part", "Piece", "PointLog"),
+    *("Row", "Scope", "Scopes", "fetch", "lacking", "seen", "store"),
 ]
 
 Row: TypeAlias = tuple[Any, dict[str, Any], int]
@@ -163,6 +164,35 @@ def store(value: Any, subject: str) -> Any:
 def fetch(kept: Any) -> Any:
     """Return what a reader gets of what `store` returned."""
     return kept.thaw() if type(kept) is Copied else kept
+
+
+@dataclass(frozen=True, slots=True)
+class NotRestorable:
+    """In place of a value or a tag of a point that a file cannot give back, in a run that is loaded or resumed.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     journal.context(FrozenContext).record("span", (1, 2))
+        >>> load_run("runs/digits-0001.db").metrics.series("span").last.seen
+        [1, 2]
+    """
+
+    type: str
+    """The full name of the type that it had; empty where the file does not say."""
+    json: str = "null"
+    """What JSON makes of it; `null` where that is nothing."""
+
+    @property
+    def seen(self) -> Any:
+        """What JSON makes of it, of JSON's types."""
+        import json  # here, since importing the package is to cost little
+
+        return json.loads(self.json)
+
+
+def seen(value: Any) -> Any:
+    """Return a value; of one that a file cannot give back, what JSON makes of it."""
+    return value.seen if type(value) is NotRestorable else value
 
 
 Layout: TypeAlias = tuple[type | None, dict[str, type | None]]
@@ -321,6 +351,10 @@ class PointLog:
         last = chain(blocks[-1].rows() if blocks else (), newest)
         return len(blocks) * BLOCK + len(newest), [*islice(own, most)], [*deque(last, maxlen=most)]
 
+    def lacking(self) -> int:
+        """Count the points of which a file cannot give all back."""
+        return sum(sum(map(bool, lacking(piece.block))) for piece in self.pieces())
+
     def values(self) -> Iterator[Any]:
         """Return the values alone, oldest first."""
         blocks, tail, parts = self._snapshot()
@@ -436,7 +470,16 @@ def _pack(items: Sequence[Any], kind: type | None = None) -> Column:
         items: The values.
         kind: The type of all of them, where it is known to be float, int or str.
     """
-    types = {kind} if kind is not None else set(map(type, items))
+    if kind is None:
+        return _packed(items, set(map(type, items)))
+    try:
+        return _packed(items, {kind})
+    except TypeError:  # in place of what a file could not give back stands something of another type
+        return _pack(items)
+
+
+def _packed(items: Sequence[Any], types: set[type]) -> Column:
+    """Pack values of these types."""
     if types == {float}:
         return array("d", items)
     if not types <= {str, bool, NoneType, int, _Absent}:
@@ -616,3 +659,16 @@ class Block(NamedTuple):
             found = ((name, _item(column, at)) for name, column in zip(self.names, self.tags, strict=True))
             tags = {name: tag for name, tag in found if tag is not ABSENT}
         return _item(self.packed, at), tags, _item(self.scopes, at)
+
+
+def lacking(block: Block) -> Iterator[tuple[str | None, ...]]:
+    """Return, for each point of a block, what of it a file cannot give back: None for the value, the names of tags."""
+    columns = [(None, block.packed), *((name, block.tag(name)) for name in block.tag_names)]
+    held = [(name, [*_items(column)]) for name, column in columns if _may_lack(column)]
+    for at in range(block.size):
+        yield tuple(name for name, items in held if type(items[at]) is NotRestorable)
+
+
+def _may_lack(column: Column) -> bool:
+    items = column.table if isinstance(column, Coded) else column
+    return not isinstance(items, array) and NotRestorable in set(map(type, items))

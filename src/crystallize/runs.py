@@ -6,7 +6,7 @@ import sqlite3
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -25,16 +25,16 @@ from .context import FrozenContext, State, unmade
 from .database import ROW, apply, connect, missing_in, points_of, problems_in, rows, state_of, transaction
 from .errors import DamagedRunError, JournalError, KeyLookupError, MetricError, RunNotFoundError
 from .facts import Stored, decoded_point, look_at, parted, restore
-from .metrics import FrozenMetrics, MetricSchema
+from .metrics import Channel, FrozenMetrics, MetricSchema
 from .origin import Origin
 from .parts import Fork, Merged, Parts, Place
-from .points import FULL, PointLog, Scope, Scopes, store
+from .points import FULL, NotRestorable, PointLog, Scope, Scopes, seen, store
 from .provenance import Provenance, StepRecord
-from .schema import Schema
+from .schema import Schema, digest
 from .spool import is_locked, spooled
 from .tables import Row, Table, as_html
 from .text import MASK, counted, moment, nearest, one_line, short, took
-from .values import PLAIN, same
+from .values import same
 
 __all__ = [
     *(
@@ -44,6 +44,7 @@ __all__ = [
         "Difference",
         "Entry",
         "MergedBranch",
+        "PointReader",
         "Run",
         "Session",
         "SoFar",
@@ -51,7 +52,9 @@ __all__ = [
         "diff_runs",
         "fill",
         "find_run",
+        "given_back",
         "list_runs",
+        "not_compared",
     ),
     *("load_run", "opened", "read", "real", "verify_run"),
 ]
@@ -239,6 +242,12 @@ class Content:
     and the same branch may be merged later."""
 
     @property
+    def declared(self) -> dict[str, Declared]:
+        """What was declared of each metric, as the run was written last."""
+        known = [one.fingerprints.get("declared", {}) for one in self.sessions]
+        return {name: Declared(**facts) for one in known for name, facts in one.items()}
+
+    @property
     def last(self) -> Session:
         """The newest of the processes that wrote it."""
         return self.sessions[-1]
@@ -313,20 +322,8 @@ def read(path: Path) -> Content:
         DamagedRunError: It cannot all be read.
         JournalError: It cannot be opened.
     """
-    path = real(path)
-    spool = path.with_suffix(".spool")
-    while True:
-        running, was_there = is_locked(spool), spool.exists()
-        try:
-            with closing(connect(path)) as connection:
-                content = _read(path, spool, connection, running=running)
-        except DamagedRunError:
-            # It may have been resumed just now, which empties the spool.
-            if running or not is_locked(spool):
-                raise
-        else:
-            if running or (not is_locked(spool) and spool.exists() == was_there):
-                return content
+    with _held(real(path)) as (whole, running):
+        return content_of(real(path), whole, running=running)
 
 
 def real(path: Path) -> Path:
@@ -360,36 +357,52 @@ def opened(path: Path) -> Iterator[tuple[Content, Callable[[], Iterator[tuple[An
         JournalError: It cannot be opened.
     """
     path = real(path)
-    spool = path.with_suffix(".spool")
-    while True:
-        running, was_there = is_locked(spool), spool.exists()
-        with closing(connect(path)) as connection, _whole(path, spool, connection, running=running) as whole:
-            # It may have been resumed just now, which empties the spool.
-            if running or (not is_locked(spool) and spool.exists() == was_there):
-                yield outline_of(path, whole, running=running), lambda: rows(path, whole, "points")
-                return
-
-
-def _read(path: Path, spool: Path, connection: sqlite3.Connection, *, running: bool) -> Content:
-    with _whole(path, spool, connection, running=running) as whole:
-        return content_of(path, whole, running=running)
+    with _held(path) as (whole, running):
+        yield outline_of(path, whole, running=running), lambda: rows(path, whole, "points")
 
 
 @contextmanager
-def _whole(path: Path, spool: Path, connection: sqlite3.Connection, *, running: bool) -> Iterator[sqlite3.Connection]:
-    """Open a transaction in which there is all that a run holds, also what its spool still has."""
-    with transaction(path, connection):
-        identity, drained, session = state_of(path, connection)
-        left: list[bytes] = [] if running else [*spooled(spool, identity, session, drained)]
-        if not left:
-            yield connection
-            return
-        # A reader writes nothing: the facts are put into a copy, which is in a file if it is large.
-        with closing(sqlite3.connect("", isolation_level=None)) as copied:
-            connection.backup(copied)
-            with transaction(path, copied):
-                apply(copied, session, drained + 1, left)
-                yield copied
+def _held(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    """Open a transaction in which there is all that a run holds, also what its spool still has.
+
+    Returns:
+        The database, and whether the run has a living writer.
+    """
+    spool = path.with_suffix(".spool")
+    while True:
+        running, was_there = is_locked(spool), spool.exists()
+        is_given = False
+        try:
+            # No ExitStack: what it raises is in a cycle, and keeps what is open here open.
+            with (
+                closing(connect(path)) as connection,
+                transaction(path, connection),
+                nullcontext(connection) if running else _with_spool(path, spool, connection) as whole,
+            ):
+                if running or (not is_locked(spool) and spool.exists() == was_there):
+                    is_given = True
+                    yield whole, running
+                    return
+        except DamagedRunError:
+            # It may have been resumed just now, which empties the spool.
+            if is_given or running or not is_locked(spool):
+                raise
+
+
+@contextmanager
+def _with_spool(path: Path, spool: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Open a database that has what a spool still holds, too: the one that is given if that is nothing, else a copy."""
+    identity, drained, session = state_of(path, connection)
+    left = [*spooled(spool, identity, session, drained)]
+    if not left:
+        yield connection
+        return
+    # A reader writes nothing: the facts are put into a copy, which is in a file if it is large.
+    with closing(sqlite3.connect("", isolation_level=None)) as copied:
+        connection.backup(copied)
+        with transaction(path, copied):
+            apply(copied, session, drained + 1, left)
+            yield copied
 
 
 def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> Content:
@@ -632,20 +645,99 @@ class _Points(NamedTuple):
     """How many points there were when a branch was forked, by branch and metric."""
 
 
+def given_back(path: Path, point: list[Any], checks: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the value and tags of a point in a file that needs more than its JSON.
+
+    Args:
+        path: The file.
+        point: The point as it was parsed.
+        checks: What the metric allows; None where that is not known.
+
+    Raises:
+        JournalError: It holds an array, and numpy is not installed.
+    """
+    try:
+        return decoded_point(point, checks)
+    except ImportError as error:
+        reason = f"metric {point[0]!r} holds an array, and {error.name} is not installed"
+        raise JournalError(str(path), reason) from error
+
+
+def _kept(metric: str, value: Any, tags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Freeze what was read of a point."""
+    return store(value, f"a value of {metric!r}"), {tag: store(tags[tag], f"a tag of {metric!r}") for tag in tags}
+
+
+class PointReader:
+    """Gives the points of a run back, by what a schema says of their metrics."""
+
+    def __init__(self, content: Content, metrics: FrozenMetrics) -> None:
+        """Take a run.
+
+        Args:
+            content: What it holds, also without its points.
+            metrics: What they are measured by.
+        """
+        self._path = content.path
+        self._store = metrics._store
+        self._known = {one.number: one.fingerprints.get("metrics", {}) for one in content.sessions}
+
+    def channel(self, name: str) -> Channel:
+        """Return what is said of a metric.
+
+        Raises:
+            JournalError: The schema does not declare it.
+        """
+        try:
+            return self._store.open(name)
+        except MetricError as error:
+            reason = f"the run measured what the schema does not declare: {error}"
+            raise JournalError(str(self._path), reason, "use the metrics that the run was written with") from error
+
+    def is_changed(self, session: int, channel: Channel) -> bool:
+        """Whether a metric was declared otherwise when a session recorded it."""
+        metric = channel.metric
+        return metric is not None and self._known.get(session, {}).get(channel.name) != metric.checks.fingerprint
+
+    def read(self, channel: Channel, point: list[Any], *, is_changed: bool) -> tuple[Any, dict[str, Any]]:
+        """Return the value and the tags of a point, as they are to be kept.
+
+        Args:
+            channel: What is said of its metric.
+            point: The point as it was parsed.
+            is_changed: Whether that was declared otherwise when it was recorded.
+
+        Raises:
+            JournalError: The metric does not allow it, or it holds an array, and numpy is not installed.
+        """
+        checks = None if channel.metric is None or is_changed else channel.metric.checks
+        value, tags = given_back(self._path, point, checks) if len(point) > 4 else point[1:3]
+        return self._validated(channel, value, tags) if is_changed else _kept(channel.name, value, tags)
+
+    def _validated(self, channel: Channel, value: Any, tags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Validate a point anew, of what was lost what JSON makes of it; where that is nothing it stays lost."""
+        if any(type(one) is NotRestorable and one.json == "null" for one in (value, *tags.values())):
+            return _kept(channel.name, value, tags)
+        try:
+            return channel.prepare(seen(value), {tag: seen(tags[tag]) for tag in tags})
+        except MetricError as error:
+            reason = f"metric {channel.name!r} was declared otherwise when the run measured it: {error}"
+            raise JournalError(str(self._path), reason, "use the metrics that the run was written with") from error
+
+
 def _fill_metrics(
     metrics: FrozenMetrics,
     content: Content,
     dropped: frozenset[tuple[int, str | None]],
     numbers: Mapping[str | None, int],
 ) -> _Points:
-    known = {one.number: one.fingerprints.get("metrics", {}) for one in content.sessions}
-    changed: set[tuple[int, str]] = set()
+    reader = PointReader(content, metrics)
     found = _Points(defaultdict(dict), {})
     forks = deque(content.forks)
     for sequence, session, packed in content.points:
         while forks and forks[0][1] < sequence:
             found.lengths[forks.popleft()[0]] = metrics._lengths()
-        channels: dict[str, Any] = {}
+        channels: dict[str, tuple[Channel, bool]] = {}
         logs: dict[tuple[str | None, str], PointLog] = {}
         branches: dict[str | None, str | None] = {}
         for point in points_of(content.path, packed):
@@ -655,26 +747,18 @@ def _fill_metrics(
             if step not in numbers:
                 raise DamagedRunError(str(content.path), f"points were recorded by step {step!r}, which is not there")
             if name not in channels:
-                channels[name] = _channel(metrics, content, name)
-                checks = channels[name].metric and channels[name].metric.checks
-                if checks is not None and known.get(session, {}).get(name) != checks.fingerprint:
-                    changed.add((session, name))
-            channel = channels[name]
-            if (session, name) in changed:
-                value, tags = _under_other_metrics(content, channel, value, tags)
-            elif more:
-                decoded = decoded_point(point, channel.metric and channel.metric.checks)
-                if decoded is None:
-                    continue
-                value, tags = decoded[0], {tag: store(item, f"a tag of {name!r}") for tag, item in decoded[1].items()}
+                channel = reader.channel(name)
+                channels[name] = channel, reader.is_changed(session, channel)
+            channel, is_changed = channels[name]
+            if more or is_changed:
+                value, tags = reader.read(channel, point, is_changed=is_changed)
             if step not in branches:
                 branches[step] = content.branch_of(session, step)
             branch = branches[step]
             if (branch, name) not in logs:
                 own = channel.log if branch is None else found.brought[branch].setdefault(name, channel.log.empty())
                 logs[branch, name] = own
-            kept = value if type(value) in PLAIN else store(value, f"a value of {name!r}")
-            logs[branch, name].extend((kept, tags, numbers[step]))
+            logs[branch, name].extend((value, tags, numbers[step]))
         for log in logs.values():
             while len(log.tail) >= FULL:
                 log.seal()
@@ -682,31 +766,11 @@ def _fill_metrics(
     return found
 
 
-def _under_other_metrics(
-    content: Content, channel: Any, value: Any, tags: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
-    """Validate a point that was recorded when its metric was declared otherwise."""
-    try:
-        kept: tuple[Any, dict[str, Any]] = channel.prepare(value, tags)
-    except MetricError as error:
-        reason = f"metric {channel.name!r} was declared otherwise when the run measured it: {error}"
-        raise JournalError(str(content.path), reason, "use the metrics that the run was written with") from error
-    return kept
-
-
 def _key_fingerprint(content: Content, value: Entry) -> str | None:
     """Return what tells of which type a key was when it was written."""
     (known,) = (one.fingerprints for one in content.sessions if one.number == value.session)
     found: str | None = known.get("keys", {}).get(value.key, known.get("others"))
     return found
-
-
-def _channel(metrics: FrozenMetrics, content: Content, name: str) -> Any:
-    try:
-        return metrics._store.open(name)
-    except MetricError as error:
-        reason = f"the run measured what the schema does not declare: {error}"
-        raise JournalError(str(content.path), reason, "use the metrics that the run was written with") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -805,6 +869,12 @@ class Run(Generic[T_co]):
         return {key: one.stored.type for key, one in self.entries.items() if one.missing == "not restorable"}
 
     @property
+    def unrestorable_points(self) -> Mapping[str, int]:
+        """The metrics of which the file cannot give all back, with how many points; see `NotRestorable`."""
+        counts = {name: channel.log.lacking() for name, channel in self.metrics._store.channels.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    @property
     def context(self) -> FrozenContext[T_co]:
         """A context of its own with all that the run holds, for reading as one reads any other.
 
@@ -840,8 +910,7 @@ class Run(Generic[T_co]):
     @property
     def declared(self) -> Mapping[str, Declared]:
         """What was declared of each metric, as the run was written last; of undeclared metrics nothing is here."""
-        known = [one.fingerprints.get("declared", {}) for one in self.sessions]
-        return {name: Declared(**facts) for one in known for name, facts in one.items()}
+        return self._content.declared
 
     @property
     def unwritten(self) -> tuple[str, ...]:
@@ -1067,6 +1136,9 @@ def _problems(path: Path) -> Iterator[str]:
             yield f"points were recorded by step {step!r}, which is not there"
 
 
+What: TypeAlias = Literal["input", "value", "metric", "step", "artifact"]
+
+
 class Difference(NamedTuple):
     """What two runs differ in.
 
@@ -1075,7 +1147,7 @@ class Difference(NamedTuple):
         'input'
     """
 
-    what: Literal["input", "value", "metric", "step", "artifact"]
+    what: What
     name: str
     one: str | None
     """What the first run has, in short; None where it has nothing."""
@@ -1106,9 +1178,34 @@ def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-_PARTS: tuple[Literal["input", "value", "metric", "step", "artifact"], ...] = (
-    *("input", "value", "metric", "step", "artifact"),
-)
+def not_compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[What, str], ...]:
+    """Return what two runs both have and may differ in, as their files cannot give it back: values, and series.
+
+    Returns:
+        Of each what it is and its name; inputs first, then values and metrics. Where it is known that they differ,
+        `diff_runs` tells.
+
+    Example:
+        >>> for lr in (0.1, 0.2):
+        ...     with Journal.start("runs", "digits") as journal:
+        ...         ctx = journal.context(FrozenContext, {"lr": lr, "span": (1, 2)})
+
+        >>> not_compared(load_run("runs/digits-0001.db"), load_run("runs/digits-0002.db"))
+        (('input', 'span'),)
+    """
+    found: dict[tuple[What, str], None] = {}
+    for run, beside in ((one, other), (other, one)):
+        for key, entry in run.entries.items():
+            if entry.missing is not None and key in beside.entries:
+                found["input" if entry.is_input else "value", key] = None
+        for name in run.unrestorable_points:
+            if name in beside.metrics:
+                found["metric", name] = None
+    known = {(difference.what, difference.name) for difference in diff_runs(one, other)}
+    return tuple(sorted(found.keys() - known, key=lambda part: (_PARTS.index(part[0]), part[1])))
+
+
+_PARTS: tuple[What, ...] = ("input", "value", "metric", "step", "artifact")
 _NONE: tuple[None, None] = (None, None)
 _Facts: TypeAlias = dict[str, tuple[Any, str]]
 """By name, what two runs are compared by, and how it is shown."""
@@ -1132,9 +1229,15 @@ def _digest_of(run: Run[Any], name: str) -> str:
     """Return a digest of a series, a piece at a time: it may be long."""
     points = ((point.value, point.tags) for point in run.metrics.series(name))
     content = sha256()
-    while piece := to_json([*islice(points, 4096)], fallback=repr).removeprefix(b"[]"):
+    while piece := to_json([*islice(points, 4096)], fallback=_told).removeprefix(b"[]"):
         content.update(piece)
     return content.hexdigest()
+
+
+def _told(value: Any) -> Any:
+    """Return what tells a value that JSON has not from others: of an array all of it, else its repr."""
+    is_array = hasattr(value, "dtype") and hasattr(value, "tobytes")
+    return [str(value.dtype), value.shape, digest(value.tobytes())] if is_array else repr(value)
 
 
 def _summary(run: Run[Any], name: str) -> str:

@@ -848,7 +848,10 @@ class _Core:
             among = SchemaValidator(self.defined(fields), self.config).validate_assignment
         optional = default is not None or field.get("required") is False
         holds_secret = any(_is_secret(part) for part in parts)
-        validator, serializer = SchemaValidator(own, self.config), SchemaSerializer(own, self.config)
+        validator = SchemaValidator(own, self.config)
+        # Without that NaN and the infinities within what is typed `Any` would be null.
+        config: Any = {**(self.config or {}), "ser_json_inf_nan": "constants"}
+        serializer = SchemaSerializer(own, config)
         return Key(
             name=name,
             validate=validator.validate_python,

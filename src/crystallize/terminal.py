@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from .export import Description, RunProcess, StepAttempt, ValueRow
+from .export import Description, MetricSummary, RunProcess, StepAttempt, ValueRow
 from .tables import Row, Table
 from .text import MASK, counted, moment, one_line, printable, short, took
 
@@ -38,10 +38,10 @@ def tables_of(run: Description) -> Iterator[Table]:
     yield Table("steps", _STEP, [_step_row(one, resumed) for one in run.steps])
     yield Table("dead attempts", _STEP, [_step_row(one, resumed) for one in run.dead_attempts])
     summaries = [
-        (one.metric, f"{one.count:,}", short(one.first), short(one.last), _number(one.min), _number(one.max))
+        (*(one.metric, f"{one.count:,}", short(one.first), short(one.last)), *_ends(one), str(one.missing or ""))
         for one in run.metrics
     ]
-    yield Table("metrics", ("metric", "points", "first", "last", "min", "max"), summaries)
+    yield Table("metrics", ("metric", "points", "first", "last", "min", "max", "not restorable"), summaries)
     files = [(one.name, counted(one.size, "byte"), one.step) for one in run.artifacts]
     yield Table("artifacts", ("artifact", "size", "step"), files)
 
@@ -109,8 +109,8 @@ def made_by(one: StepAttempt) -> Row:
     return ", ".join(one.writes), points, ", ".join(one.artifacts)
 
 
-def _number(number: float | None) -> str | None:
-    return None if number is None else short(number)
+def _ends(metric: MetricSummary) -> tuple[str | None, ...]:
+    return tuple(None if number is None else short(number) for number in (metric.min, metric.max))
 
 
 def print_table(table: Table, *, cut: bool = False) -> None:
