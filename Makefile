@@ -13,6 +13,8 @@ PIP_INSTALL := $(INSTALL) -c constraints.txt
 PYTEST := -m pytest -n auto --dist loadfile
 # Their examples need engines that no other environment has.
 FLOW_PAGES := $(addprefix docs/how-to/,prefect.md dagster.md kedro.md)
+# Whose keys are known in stubs, and where these are.
+STUBS := digits pipeline.schemas pipeline.tuning -o stubs/examples
 # The floors in pyproject.toml, with the core and the typing-inspection of that pydantic's time.
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 # MLflow needs older ones of these than those that are pinned.
@@ -21,7 +23,7 @@ FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
 FOR_PREFECT := certifi==2026.10.19.post1 fastapi==0.150.0 python-dateutil==2.9.0.post0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-flows test-sinks lint typing bench docs pictures clean
+.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -59,10 +61,17 @@ lint: .venv/.lint ## check style and format
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 
-typing: .venv/.typing ## check types: mypy over all code, four checkers over what users see
+typing: .venv/.typing ## check types: mypy over all code, four checkers and two language servers over what users see
 	.venv/bin/mypy
 	.venv/bin/nbqa mypy docs/examples/tour.ipynb
+	@# Before what goes by them: `make stubs` writes them anew.
+	PYTHONPATH=docs/examples .venv/bin/crystallize stubs $(STUBS) --check
+	cd tests/typing/keys && ../../../.venv/bin/stubtest crystallize --concise --mypy-config-file pyproject.toml --allowlist ../stubtest.txt
 	.venv/bin/python tests/typing/check.py
+	.venv/bin/python -m pytest tests/typing
+
+stubs: .venv/.test ## write the stubs that know the keys of the examples anew
+	PYTHONPATH=docs/examples .venv/bin/crystallize stubs $(STUBS)
 
 bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench chromium ## run the benchmarks: a table of the hot paths, each beside what one would use instead
 	@# Compiled as an installed package is, or the import would be timed with its compilation.
@@ -76,7 +85,7 @@ pictures: .venv/.docs .venv/.bench chromium ## take the pictures of pages that R
 	.venv/bin/python docs/screenshots.py
 
 clean: ## remove all that these tasks make
-	rm -rf .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache
+	rm -rf .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache tests/typing/keys/.*_cache
 	find src tests docs -name __pycache__ -prune -exec rm -rf {} +
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.

@@ -52,6 +52,11 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"subject": "dict", "reason": "there is no table of it"},
     ),
     (
+        errors.StubsError("pipeline.schemas", "it declares no schema"),
+        "pipeline.schemas: it declares no schema",
+        {"subject": "pipeline.schemas", "reason": "it declares no schema"},
+    ),
+    (
         errors.MissingExtraError("pyarrow", "arrow"),
         "this needs pyarrow, which is not installed: pip install 'crystallize-context[arrow]'",
         {"library": "pyarrow", "extra": "arrow"},

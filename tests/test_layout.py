@@ -23,7 +23,8 @@ SINKS = ("sinks/undelivered", "sinks/delivery", "sinks/installed", "sinks/mlflow
 """What stands below the sinks themselves, and needs no extra."""
 ORDER = (
     *(*CORE, "export", "extras", "columns", "layouts", "batches", "frames", *SINKS, "sinks/mlflow_requests", "sinks"),
-    *("curves", "plots", "drawings", "charts", "report", "stubs", "terminal", "follow", "watch", "cli", "__main__"),
+    *("curves", "plots", "drawings", "charts", "report", "printer", "outlines", "spelling", "listings"),
+    *("overloads", "stubs", "terminal", "follow", "watch", "cli", "__main__"),
     "utils",
 )
 """From the bottom up: files and folders, as one would import them."""

@@ -27,9 +27,10 @@ from .export import (
 from .frames import write_arrow, write_parquet
 from .report import write_report
 from .runs import Run, diff_runs, find_run, list_runs, load_run, not_compared, verify_run, writable
+from .stubs import make_stubs
 from .tables import Table
 from .terminal import print_table, tables_of
-from .text import moment, one_line, took
+from .text import counted, moment, one_line, took
 from .watch import watch
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _Format: TypeAlias = Literal["jsonl", "csv", "parquet", "arrow"]
 _What: TypeAlias = Literal["values", "points"]
 _FOLDER = Path("runs")
 _PAGE = "docs/command.md"
+_STUBS = Path("stubs")
 
 # What is met on the way is told by the exit status, too.
 _DIFFERS = 1
@@ -54,8 +56,8 @@ def main() -> None:
     """Run the command, with the arguments that the process was given.
 
     Raises:
-        SystemExit: Always: 0; 1 where runs differ or one does not verify; 2 where it cannot be done; 130 where Ctrl-C
-            ended it.
+        SystemExit: Always: 0; 1 where runs differ, one does not verify or stubs are stale; 2 where it cannot be done;
+            130 where Ctrl-C ended it.
     """
     try:
         command = commands()
@@ -84,8 +86,8 @@ def commands() -> "typer.Typer":
     folder = typer.Option("--dir", envvar="CRYSTALLIZE_RUNS", help="The runs' folder.")
     json = typer.Option("--json", help="Print one JSON document.")
     app = typer.Typer(
-        help="Look at the runs that journals keep in files: list, show, watch, compare, export and check them. No file "
-        "of a run is changed by that.",
+        help="Look at the runs that journals keep in files: list, show, watch, compare, export and check them; no file "
+        "of a run is changed by that. And write stubs.",
         epilog=_examples("runs", "show digits", "show --watch digits", "diff 1 2", "report digits"),
         add_completion=False,
         no_args_is_help=True,
@@ -161,6 +163,18 @@ def commands() -> "typer.Typer":
     ) -> None:
         """Check the file of a run. The exit status is 1 if something is wrong with it."""
         _end(_verify, dir, run, in_json)
+
+    @app.command(epilog=_examples("stubs pipeline.schemas", "stubs pipeline.schemas -o stubs --check"))
+    def stubs(
+        modules: Annotated[list[str], typer.Argument(metavar="MODULE", help="Where the schemas are declared.")],
+        output: Annotated[Path, typer.Option("--output", "-o", help="A folder of stubs.")] = _STUBS,
+        check: Annotated[
+            bool, typer.Option("--check", help="Write nothing; the exit status is 1 if any is stale.")
+        ] = False,
+        in_json: Annotated[bool, json] = False,
+    ) -> None:
+        """Write stubs by which type checkers and editors know each key."""
+        _end(_stubs, modules, output, check, in_json)
 
     return app
 
@@ -311,6 +325,26 @@ def _verify(folder: Path, name: str, in_json: bool) -> int:
     else:
         print("\n".join(map(one_line, problems)) or "verified")
     return _DIFFERS if problems else 0
+
+
+def _stubs(modules: Sequence[str], folder: Path, check: bool, in_json: bool) -> int:
+    # As `python -m` has it: the modules of the project that one is in.
+    sys.path.insert(0, str(Path.cwd()))
+    made = make_stubs(modules)
+    changed = made.changed(folder) if check else made.write(folder)
+    for schema, reason in made.refused:
+        print(f"crystallize: {schema} is left out: {one_line(reason)}", file=sys.stderr)
+    if in_json:
+        files = [{"path": str(path), "how": how} for path, how in changed]
+        refused = [one._asdict() for one in made.refused]
+        facts = {"folder": str(folder), "schemas": made.schemas, "metrics": made.metrics, "changed": files}
+        _put([as_json({**facts, "refused": refused}), b"\n"])
+    elif check:
+        print("\n".join(f"{how}: {one_line(str(path))}" for path, how in changed) or "up to date")
+    else:
+        known = f"{counted(len(made.schemas), 'schema')} and {counted(len(made.metrics), 'metric')}"
+        print(f"{len(changed)} of {len(made.files)} files written in {one_line(str(folder))}, which know {known}")
+    return _DIFFERS if check and changed else 0
 
 
 def _find(folder: Path, name: str) -> Path:

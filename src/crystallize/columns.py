@@ -152,8 +152,8 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self.kinds = Kind.NOTHING
-        self.is_lacking = False
+        self.kinds: Kind = Kind.NOTHING
+        self.is_lacking: bool = False
         self._choices: dict[Any, Any] | None = {}
 
     def declare(self, outcome: Outcome | None) -> None:

@@ -40,6 +40,7 @@
     │   ├── DamagedRunError                   what was written cannot all be read
     │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
     ├── FrameError (ValueError)               what there is no table or picture of, or no place for one
+    ├── StubsError (ValueError)               stubs that cannot be written, or no place for them
     ├── MissingExtraError (ModuleNotFoundError)  a library that is not installed
     ├── SinkError (RuntimeError)              sinks failed; the context itself holds
     ├── SinkCheckError (ValueError)           what a sink's backend would refuse, said before anything is told
@@ -98,6 +99,7 @@ __all__ = [
     "SinkError",
     "SinkLoadError",
     "StepClosedError",
+    "StubsError",
     "TravelError",
     "UncopyableValueError",
     "UndeliveredWarning",
@@ -987,6 +989,23 @@ class FrameError(CrystallizeError, ValueError):
     Attributes:
         subject: What was given, in short.
         reason: Why not, and what to do about it.
+    """
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(subject, reason)
+        self.subject = subject
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}"
+
+
+class StubsError(CrystallizeError, ValueError):
+    """Stubs that cannot be written.
+
+    Attributes:
+        subject: The module or the place that stands in the way.
+        reason: What is wrong, and what to do.
     """
 
     def __init__(self, subject: str, reason: str) -> None:

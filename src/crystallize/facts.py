@@ -200,7 +200,7 @@ class Encoder:
         """
         self._schema = schema
         self._metrics = metrics.metrics if metrics is not None else {}
-        self.plain = frozenset(name for name, metric in self._metrics.items() if metric.checks.is_plain)
+        self.plain: frozenset[str] = frozenset(name for name, metric in self._metrics.items() if metric.checks.is_plain)
         self._warn = warn
         self.unrestorable: dict[tuple[str, str], str] = {}
 

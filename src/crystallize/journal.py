@@ -80,7 +80,7 @@ class Journal:
     ) -> None:
         """Take over what `start` or `resume` has opened."""
         self.path = path
-        self.name = path.stem
+        self.name: str = path.stem
         self._file = path.stat()
         self._drained = content.drained
         self._connection = connection

@@ -26,7 +26,7 @@ class Outlet:
     __slots__ = ("_pending", "_telling", "lock", "sinks")
 
     def __init__(self, sinks: Iterable[_Handler] = ()) -> None:
-        self.sinks = tuple(sinks)
+        self.sinks: tuple[_Handler, ...] = tuple(sinks)
         # Reentrant: a sink may write to the context that it listens to.
         self.lock = threading.RLock()
         self._pending: deque[Event] = deque()

@@ -6,7 +6,7 @@ A point is whole or absent, whichever threads record at once: it enters by one c
 import threading
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -93,7 +93,7 @@ class Scopes:
             names: The steps opened so far, after None for no step.
             finished: Those that ended before the run was resumed, and are not to be done again.
         """
-        self.names = list(names)
+        self.names: list[str | None] = list(names)
         self._finished = frozenset(finished)
         self._uses: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -256,7 +256,7 @@ class PointLog:
         self._parts: Parts[Part] = Parts()
         self.blocks: list[Block] = []
         self.tail: list[Any] = []
-        self.extend = self.tail.extend
+        self.extend: Callable[[Iterable[Any]], None] = self.tail.extend
 
     def __len__(self) -> int:
         with self._lock:

@@ -385,14 +385,18 @@ class Schema:
 
     def __init__(self, shape: Any) -> None:
         self.shape = shape
-        self.name = shape_name(shape)
+        self.name: str = shape_name(shape)
         self._core = _Core.of(shape)
-        self.by_items = self._core.kind in ("typed-dict", "dict")
-        self.frozen = _is_frozen(get_origin(shape) or shape)
-        self.keys = {name: self._core.key(name, field) for name, field in self._core.fields.items()}
-        self.others = None if self._core.others is None else self._core.key("", {"schema": self._core.others})
+        self.by_items: bool = self._core.kind in ("typed-dict", "dict")
+        self.frozen: bool = _is_frozen(get_origin(shape) or shape)
+        self.keys: dict[str, Key] = {name: self._core.key(name, field) for name, field in self._core.fields.items()}
+        self.others: Key | None = (
+            None if self._core.others is None else self._core.key("", {"schema": self._core.others})
+        )
         alone = {name: key.validate for name, key in self.keys.items() if key.validate_among is None}
-        self.validators = alone if self.others is None else _Validators(alone, self.keys, self.others)
+        self.validators: dict[str, Callable[[Any], Any]] = (
+            alone if self.others is None else _Validators(alone, self.keys, self.others)
+        )
 
     @classmethod
     def of(cls, shape: Any) -> "Schema":
@@ -529,7 +533,7 @@ class MetricChecks:
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
         node = _core_schema(type, f"metric {metric!r}")
         self.type = type
-        self.validate = self._validator(metric, node, None)
+        self.validate: Callable[[Any], Any] = self._validator(metric, node, None)
         self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if node["type"] in _NUMBERS else None
         self.tag_count: int | None = None
         self.validate_tags: Callable[[Any], Any] | None = None
@@ -539,7 +543,7 @@ class MetricChecks:
         self.layout: _Layout = (_EXACT.get(node["type"]), {})
         if tags is not None:
             self._take_tags(metric, tags)
-        self.tag_names = tuple(self.tag_keys)
+        self.tag_names: tuple[str, ...] = tuple(self.tag_keys)
 
     @property
     def is_plain(self) -> bool:

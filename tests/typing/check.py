@@ -2,7 +2,8 @@
 
 In `acceptance.py` each must report an error on every line that ends in an E comment. On any other line there,
 and in the package and the examples of the docs, none may report one. What they are told beyond the command
-lines below stands in `mypy.ini` and `pyproject.toml`.
+lines below stands in `mypy.ini` and `pyproject.toml`. The same goes for `keys/string_keys.py`, which they read with
+the stubs of the examples, as `keys/pyproject.toml` has it; and they say the same of `acceptance.py` with them.
 """
 
 import re
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 ACCEPTANCE = ROOT / "tests/typing/acceptance.py"
-CHECKED = [ACCEPTANCE, ROOT / "src", ROOT / "docs/examples"]
+STRING_KEYS = ROOT / "tests/typing/keys/string_keys.py"
 
 
 class Place(NamedTuple):
@@ -23,6 +24,27 @@ class Place(NamedTuple):
     line: int
 
 
+class Suite(NamedTuple):
+    """What the checkers are asked about."""
+
+    acceptance: Path
+    """The file with the E comments."""
+    folder: Path
+    """Where they are run, and find how they are to check."""
+    told: str
+    """With or without the stubs of the examples."""
+    others: tuple[Path, ...] = ()
+    """Where there may be no error."""
+
+
+SUITES = [
+    Suite(ACCEPTANCE, ROOT, "without stubs", (ROOT / "src", ROOT / "docs/examples")),
+    Suite(STRING_KEYS, STRING_KEYS.parent, "with stubs"),
+    # The stubs take nothing from what there is without them.
+    Suite(ACCEPTANCE, STRING_KEYS.parent, "with stubs"),
+]
+
+
 class Checker(NamedTuple):
     """How to ask a checker, and how an error looks in its answer: a `file`, a `line` and a `text`."""
 
@@ -30,7 +52,7 @@ class Checker(NamedTuple):
     arguments: list[str]
     error: str
 
-    def errors(self) -> dict[Place, str]:
+    def errors(self, suite: Suite) -> dict[Place, str]:
         """Run the checker.
 
         Returns:
@@ -40,19 +62,27 @@ class Checker(NamedTuple):
             RuntimeError: The checker failed and named no error.
         """
         # Run as modules of this interpreter, they are the pinned versions and read its packages.
-        command = [sys.executable, "-m", self.name, *self.arguments, *map(str, CHECKED)]
-        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        checked = map(str, (suite.acceptance, *suite.others))
+        command = [sys.executable, "-m", self.name, *self.arguments, *checked]
+        answer = subprocess.run(command, cwd=suite.folder, capture_output=True, text=True, check=False)
         errors: dict[Place, str] = {}
         for found in re.finditer(self.error, answer.stdout, re.MULTILINE):
-            # Some checkers give the path from the root, others the whole.
-            errors.setdefault(Place(ROOT / found["file"], int(found["line"])), found["text"])
+            # Some checkers give the path from the folder that they run in, others the whole.
+            file = (suite.folder / found["file"]).resolve()
+            # One follows imports out of what it was asked about.
+            if any(file.is_relative_to(one) for one in (suite.acceptance, *suite.others)):
+                errors.setdefault(Place(file, int(found["line"])), found["text"])
         if answer.returncode and not errors:
             raise RuntimeError(f"{self.name} failed:\n{answer.stdout}{answer.stderr}")
         return errors
 
 
 CHECKERS = [
-    Checker("mypy", ["--strict"], r"^(?P<file>.+?):(?P<line>\d+): error: (?P<text>.+)"),
+    Checker(
+        "mypy",
+        ["--strict"],
+        r"^(?P<file>.+?):(?P<line>\d+): error: (?P<text>.+)",
+    ),
     Checker(
         "pyright",
         [f"--pythonpath={sys.executable}"],
@@ -62,6 +92,8 @@ CHECKERS = [
         "pyrefly",
         [
             "check",
+            # For what is imported too, which is in folders with a configuration of their own.
+            "--config=pyproject.toml",
             "--preset=strict",
             "--output-format=min-text",
             f"--python-interpreter-path={sys.executable}",
@@ -76,13 +108,13 @@ CHECKERS = [
 ]
 
 
-def differences(checker: Checker, expected: set[Place]) -> list[str]:
+def differences(checker: Checker, suite: Suite, expected: set[Place]) -> list[str]:
     """Compare what a checker reports with what it should.
 
     Returns:
         A sentence for each line on which they differ, in the order of the lines.
     """
-    errors = checker.errors()
+    errors = checker.errors(suite)
     return [
         f"{checker.name}: {place.file.relative_to(ROOT)} line {place.line}: "
         + (f"unexpected: {errors[place]}" if place in errors else "expected error, got none")
@@ -91,19 +123,21 @@ def differences(checker: Checker, expected: set[Place]) -> list[str]:
 
 
 def main() -> int:
-    """Ask every checker and print where it differs.
+    """Ask every checker about every suite and print where it differs.
 
     Returns:
         The exit code.
     """
-    lines = ACCEPTANCE.read_text(encoding="utf-8").splitlines()
-    expected = {Place(ACCEPTANCE, n) for n, line in enumerate(lines, start=1) if line.endswith("# E")}
     failed = False
-    for checker in CHECKERS:
-        found = differences(checker, expected)
-        print(*found, sep="\n", end="\n" if found else "")
-        print(f"{checker.name}: {len(found)} differences, {len(expected)} errors expected")
-        failed = failed or bool(found)
+    for suite in SUITES:
+        lines = suite.acceptance.read_text(encoding="utf-8").splitlines()
+        expected = {Place(suite.acceptance, n) for n, line in enumerate(lines, start=1) if line.endswith("# E")}
+        for checker in CHECKERS:
+            found = differences(checker, suite, expected)
+            print(*found, sep="\n", end="\n" if found else "")
+            told = f"{len(expected)} errors expected in {suite.acceptance.name}, {suite.told}"
+            print(f"{checker.name}: {len(found)} differences, {told}")
+            failed = failed or bool(found)
     return int(failed)
 
 

@@ -1,0 +1,58 @@
+# Written by `crystallize stubs`: run it again in place of a change by hand.
+# Of digits, pipeline.schemas, pipeline.tuning.
+# crystallize 0.1.0, schemas and version: b891f3c347bb2326
+# mypy: ignore-errors
+# pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
+# pyright: reportInvalidTypeVarUse=false
+# pyrefly: ignore-errors
+# ty: ignore[unused-ignore-comment, incompatible-mutable-override, incompatible-method-override, import-not-found]
+# ty: ignore[unused-ignore-comment, deprecated]
+"""How a type is written in a stub: as an expression, with the imports that it needs."""
+
+import ast
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+__all__ = ["Place", "Spelling"]
+
+class Place(NamedTuple):
+    """Where something can be imported from."""
+
+    module: str
+    name: str
+    """Its name in the module, with dots where it is within a class."""
+
+class Spelling:
+    """Writes types, and keeps which modules what it has written needs.
+
+    Example:
+        >>> ast.unparse(Spelling().of(dict[str, int | None]))
+        'dict[str, int | None]'
+    """
+
+    def __init__(self) -> None: ...
+    def imports(self) -> dict[str, str]:
+        """Return the modules that were needed so far, each with the name that stands for it."""
+
+    def name(self, place: Place) -> ast.expr:
+        """Return how something at a place is written."""
+
+    def of(self, shape: Any, modules: Iterable[ModuleType] = (), names: Mapping[Any, str] | None = None) -> ast.expr:
+        """Return how a type is written.
+
+        Args:
+            shape: The type.
+            modules: Those in which it was written: what they import by a name is imported by that one.
+            names: What to call type variables.
+
+        Raises:
+            SchemaError: It cannot be written, since nothing can import it.
+        """
+
+    def place(self, found: Any, modules: Iterable[ModuleType] = ()) -> Place:
+        """Return where a class, or anything else that has a name, can be imported from.
+
+        Raises:
+            SchemaError: Nowhere.
+        """

@@ -1,0 +1,26 @@
+# Written by `crystallize stubs`: run it again in place of a change by hand.
+# Of digits, pipeline.schemas, pipeline.tuning.
+# crystallize 0.1.0, schemas and version: b891f3c347bb2326
+# mypy: ignore-errors
+# pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
+# pyright: reportInvalidTypeVarUse=false
+# pyrefly: ignore-errors
+# ty: ignore[unused-ignore-comment, incompatible-mutable-override, incompatible-method-override, import-not-found]
+# ty: ignore[unused-ignore-comment, deprecated]
+"""A run that is watched: on a terminal drawn anew as it goes on, elsewhere told in lines."""
+
+from pathlib import Path
+
+__all__ = ["watch"]
+INTERVAL: float
+"""Seconds between two looks, at the least."""
+
+def watch(path: Path) -> None:
+    """Show a run until it ends, or has died.
+
+    Args:
+        path: The file of the run.
+
+    Raises:
+        JournalError: It cannot be read, or not any more.
+    """
