@@ -1,10 +1,13 @@
 """The example of the docs: it says the same of a run as its own facts, and goes on after its process is killed."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -275,7 +278,11 @@ def measured(folder: Path, metric: str) -> int:
 def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any], step: str, metric: str) -> None:
     """Killed in the middle of a step and resumed, the run goes on, and ends with what an unbroken run ends with."""
     killed = subprocess.Popen(
-        [sys.executable, EXAMPLE], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, EXAMPLE],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     while measured(tmp_path, metric) < 4:
         assert killed.poll() is None
@@ -285,6 +292,9 @@ def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any], step: str
     path = find_run(tmp_path / "runs", "digits")
     died = load_run(path)
     subprocess.run([sys.executable, EXAMPLE, "--resume"], cwd=tmp_path, check=True, capture_output=True)
+    # The workers of the one that was killed would wait for ever.
+    with suppress(ProcessLookupError):
+        os.killpg(killed.pid, signal.SIGKILL)
 
     run: Run[Any] = load_run(path)
     assert ("died", "finished") == (died.status, run.status)

@@ -235,7 +235,7 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     (
         errors.MergeConflictError("fold-3", "key", "best", ("step 'fold-1'", "step 'fold-3/fit'")),
         "branch 'fold-3': nothing of it was merged: key 'best' is written by step 'fold-1' and by step 'fold-3/fit', "
-        "and is written once",
+        "and is written once; have the task return it, and write it in the parent",
         {"branch": "fold-3", "name": "best", "writers": ("step 'fold-1'", "step 'fold-3/fit'")},
     ),
     (

@@ -159,7 +159,9 @@ def test_resume_compares_initial_values(tmp_path: Path) -> None:
     with Journal.resume(path) as journal:
         with pytest.raises(InvalidInitialError) as caught:
             journal.context(FrozenContext[Train], {"lr": 0.2, "token": "hunter2"})
-        assert "'lr' is 0.1 in the run that is resumed, got 0.2 (float)" in str(caught.value)
+        assert "'lr' is 0.1 in the run that is resumed (leave it out, or start another), got 0.2 (float)" in str(
+            caught.value
+        )
         ctx = journal.context(FrozenContext[Train], Train(lr=0.1, accuracy=0.5, token=SecretStr("hunter2")))
         assert (0.1, 0.5) == (ctx["lr"], ctx["accuracy"])
         assert "hunter2" == ctx["token"].get_secret_value()
@@ -999,6 +1001,23 @@ def test_resumed_and_left_alone(tmp_path: Path) -> None:
     with Journal.resume(path):
         pass
     assert "died" == load_run(path).status
+
+
+def test_finished_and_resumed(tmp_path: Path) -> None:
+    """A run that finished stays finished, whoever resumes it and makes no context, or fails to make one."""
+    with Journal.start(tmp_path, "run") as journal, journal.context(FrozenContext, {"lr": 0.1}).step("fit"):
+        pass
+    with Journal.resume(journal.path):
+        pass
+    with pytest.raises(InvalidInitialError), Journal.resume(journal.path) as resumed:
+        resumed.context(FrozenContext, {"lr": 0.2})
+    run = load_run(journal.path)
+    assert ("finished", None, run.sessions[0].ended) == (run.status, run.error, run.ended)
+    assert ["finished", "finished", "failed"] == [one.outcome for one in run.sessions]
+    assert "InvalidInitialError" in str(run.sessions[2].error)
+    with pytest.raises(ZeroDivisionError), Journal.resume(journal.path) as resumed:
+        resumed.context(FrozenContext)["lr"] / 0
+    assert "failed" == load_run(journal.path).status
 
 
 def test_users_own_error_is_not_hidden(tmp_path: Path) -> None:

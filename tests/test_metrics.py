@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
 from textwrap import dedent
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, ClassVar, Literal, NotRequired
 
 import cloudpickle
 import numpy as np
@@ -1308,6 +1308,24 @@ def test_a_metric_stays_as_declared() -> None:
     with pytest.raises(ContextMutationError, match="what a metric is stays as declared"):
         TrainMetrics.loss.goal = "maximize"
     assert "minimize" == TrainMetrics.loss.goal
+
+
+@pytest.mark.parametrize("annotation", [float, Metric[float, Any], "NotDefined"])
+def test_what_is_only_annotated_in_a_schema(annotation: Any) -> None:
+    """A name that is only annotated, as in a model, is refused: it would be no metric."""
+    with pytest.raises(SchemaError, match="'loss' is annotated alone; declare it as loss = Metric"):
+        type(MetricSchema)("Fit", (MetricSchema,), {"__annotations__": {"loss": annotation}})
+
+
+def test_what_may_be_annotated_in_a_schema() -> None:
+    """A metric may be annotated, and what is private or of the class may be so alone."""
+
+    class Fit(MetricSchema):
+        loss: Metric[float, Any] = Metric(float)
+        _note: str
+        labels: ClassVar[list[str]]
+
+    assert ["loss"] == [*Fit.metrics]
 
 
 @pytest.mark.parametrize("value", [3, "loss", float])

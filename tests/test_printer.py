@@ -102,10 +102,17 @@ def test_long_lines_are_taken_apart() -> None:
 
 
 def test_long_alternatives() -> None:
-    """A long type without brackets is put in some."""
-    types = " | ".join(f"{LONG}_{n}" for n in range(5))
+    """A type that is too long beside its name is put in brackets."""
+    for types in (" | ".join([LONG, "int", "a" * (116 - len(LONG) - 9)]), "a" * 116):
+        assert f"NAME = (\n    {types}\n)\n" == printed(ast.parse(f"NAME = {types}"))
 
-    assert f"X = (\n    {types}\n)\n" == printed(ast.parse(f"X = {types}"))
+
+def test_longer_alternatives() -> None:
+    """Of a type that is too long also so each alternative has a line, whatever brackets there are in it."""
+    types = [f"{LONG}_{n}[int, str]" for n in range(5)]
+
+    lines = "\n    | ".join(types)
+    assert f"X = (\n    {lines}\n)\n" == printed(ast.parse(f"X = {' | '.join(types)}"))
 
 
 def test_is_formatted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def test_log_line_is_short(value: object, caplog: pytest.LogCaptureFixture) -> N
         ("lr", "lrr", ["lr", "epochs"]),
         ("accuracy", "acuracy", ["lr", "accuracy"]),
         ("lr", "lr", ["lr"]),
+        ("lr", "LR", ["lrr", "lr"]),
+        ("learning_rate", "learningRate", ["learning_ratio", "learning_rate"]),
         (None, "zzz", ["lr", "epochs"]),
         (None, "lr", []),
         (None, "a" * 255, ["lr"]),

@@ -296,7 +296,12 @@ class State:
         if not same(valid, held):
             began = "another value" if declared.secret else short(held)
             shown = None if declared.secret else short(value)
-            problem = Problem((name,), f"is {began} in the run that is resumed", type(value).__name__, shown)
+            problem = Problem(
+                (name,),
+                f"is {began} in the run that is resumed (leave it out, or start another)",
+                type(value).__name__,
+                shown,
+            )
             raise InvalidValueError(name, (problem,))
 
     def _of_instance(self, initial: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from hashlib import blake2b, sha256
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
+from types import FunctionType
 from typing import Any, NamedTuple, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -207,8 +208,11 @@ def dumped(whole: Any, branch: str, parts: Callable[[], Iterable[tuple[str, Any]
             _pickled(part)
         except Exception as error:  # as above
             what = f"a {type_name(type(part))} does not pickle ({error})"
-            if "<locals>" in (label := getattr(part, "__qualname__", "")):
-                what = f"{label} is declared in a function; declare it at the top of a module"
+            is_declared = isinstance(part, type | FunctionType)
+            if is_declared and "<locals>" in part.__qualname__:
+                what = f"{part.__qualname__} is declared in a function; declare it at the top of a module"
+            elif isinstance(part, Iterator):
+                what += "; make a list of it"
             raise TravelError(branch, f"{name} cannot be sent to another process: {what}") from failure
     raise TravelError(branch, f"it cannot be sent to another process ({failure})") from failure
 

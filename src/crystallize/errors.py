@@ -874,8 +874,11 @@ class MergeConflictError(BranchError):
 
     def __init__(self, branch: str, what: str, name: str, writers: tuple[str, str]) -> None:
         first, second = writers
-        reason = f"nothing of it was merged: {what} {name!r} is written by {first} and by {second}, and is written once"
-        super().__init__(branch, reason)
+        super().__init__(
+            branch,
+            f"nothing of it was merged: {what} {name!r} is written by {first} and by {second}, and is written once; "
+            "have the task return it, and write it in the parent",
+        )
         self.args = (branch, what, name, writers)
         self.name = name
         self.writers = writers

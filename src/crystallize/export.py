@@ -164,7 +164,7 @@ def overview(run: Run[Any]) -> Overview:
     Args:
         run: The run.
     """
-    last = run.sessions[-1].number
+    last = run._content.final.number
     failed = [one.record.error for one in run.attempts if one.session == last and one.record and one.record.error]
     return Overview(
         name=run.path.stem,

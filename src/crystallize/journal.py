@@ -463,9 +463,7 @@ class Journal:
         is_drained = False
         try:
             ended = self._started + timedelta(seconds=perf_counter() - self._clock)
-            # Whoever resumes a run and makes no context has not ended it.
-            came_to = None if self._state is None and self._resumed is not None else outcome
-            fact = joined(END, {"ended": ended.isoformat(), "outcome": came_to, "error": error})
+            fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
             # What other threads do meanwhile comes before the end, and is drained, or after it, and is refused.
             with nullcontext() if self._state is None else self._state.outlet.lock:
                 if self._failure is None and not self._spool.append(fact):

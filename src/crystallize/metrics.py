@@ -8,7 +8,7 @@ from math import isnan
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, NoReturn, Self, TypeAlias, overload
 
-from typing_extensions import TypeForm, TypeVar
+from typing_extensions import Format, TypeForm, TypeVar, get_annotations
 
 from .errors import (
     ContextMutationError,
@@ -205,11 +205,15 @@ class MetricSchema:
 
         Raises:
             MetricClashError: Two classes declare one name.
-            SchemaError: An attribute takes the place of something that every schema has.
+            SchemaError: An attribute takes the place of something that every schema has, or is no metric and was
+                probably meant to be.
         """
         super().__init_subclass__(**kwargs)
         if "metrics" in vars(cls):
             raise SchemaError(cls.__qualname__, "'metrics' is the list of its metrics; give that metric another name")
+        for name, annotation in get_annotations(cls, format=Format.FORWARDREF).items():
+            if name not in vars(cls) and not name.startswith("_") and "ClassVar" not in str(annotation):
+                raise SchemaError(cls.__qualname__, f"{name!r} is annotated alone; declare it as {name} = Metric(...)")
         found: dict[str, Metric[Any, Any]] = {}
         bases = [base.metrics for base in cls.__bases__ if issubclass(base, MetricSchema)]
         own = {name: value for name, value in vars(cls).items() if _is_declared(cls, name, value)}

@@ -70,11 +70,36 @@ def _statement(statement: ast.stmt, indent: str) -> Iterator[str]:
         if isinstance(statement, ast.ImportFrom) and len(indent) + len(line) > _WIDTH:
             source, _, names = line.partition(" import ")
             line = f"{source} import ({names})"
-        if isinstance(statement, _ASSIGNMENTS) and len(_apart(line)[1]) < 2 and len(indent) + len(line) > _WIDTH:
-            target, _, value = line.partition(" = ")
-            yield from (f"{indent}{target} = (", f"{indent}{_INDENT}{value}", f"{indent})")
-            return
+        value = statement.value if isinstance(statement, _ASSIGNMENTS) else None
+        if value is None or len(indent) + len(line) <= _WIDTH:
+            yield from _fitted(line, indent)
+        else:
+            yield from _assigned(value, line, indent)
+
+
+def _assigned(value: ast.expr, line: str, indent: str) -> Iterator[str]:
+    """Lay out an assignment that is too long: by the brackets in it, or in some, with a line for each alternative."""
+    alternatives = [_quoted(ast.unparse(one)) for one in _alternatives(value)]
+    if len(alternatives) < 2 and len(_apart(line)[1]) > 1:
         yield from _fitted(line, indent)
+        return
+    target, _, whole = line.partition(" = ")
+    inner = indent + _INDENT
+    fits = len(inner) + len(whole) <= _WIDTH
+    yield f"{indent}{target} = ("
+    yield from (
+        [f"{inner}{whole}"] if fits else [f"{inner}{'| ' * (at > 0)}{one}" for at, one in enumerate(alternatives)]
+    )
+    yield f"{indent})"
+
+
+def _alternatives(value: ast.expr) -> Iterator[ast.expr]:
+    """Return what stands between the bars of a value; else the value itself."""
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr):
+        yield from _alternatives(value.left)
+        yield value.right
+    else:
+        yield value
 
 
 def _with_body(block: _Block, indent: str) -> Iterator[str]:

@@ -252,6 +252,11 @@ class Content:
         """The newest of the processes that wrote it."""
         return self.sessions[-1]
 
+    @property
+    def final(self) -> Session:
+        """The process that says what became of it: the newest that made a context, as others have done nothing."""
+        return next((one for one in reversed(self.sessions) if one.fingerprints), self.sessions[0])
+
     @cached_property
     def _branches(self) -> frozenset[tuple[int, str]]:
         return frozenset((one.session, one.branch) for one in self.merges)
@@ -811,7 +816,7 @@ class Run(Generic[T_co]):
         """Whether it is running, finished, failed by an exception, or died with its process."""
         if self._content.running:
             return "running"
-        return self.sessions[-1].outcome or "died"
+        return self._content.final.outcome or "died"
 
     @property
     def started(self) -> datetime:
@@ -821,12 +826,12 @@ class Run(Generic[T_co]):
     @property
     def ended(self) -> datetime | None:
         """When it ended, in UTC; None if it is running, or died."""
-        return self.sessions[-1].ended
+        return None if self._content.running else self._content.final.ended
 
     @property
     def error(self) -> str | None:
         """What ended it, if an exception did."""
-        return self.sessions[-1].error
+        return None if self._content.running else self._content.final.error
 
     @property
     def sessions(self) -> tuple[Session, ...]:

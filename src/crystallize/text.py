@@ -134,6 +134,13 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that `name` was probably meant to be, if there is one."""
     from difflib import get_close_matches  # here, since importing the package is to cost little
 
-    near = [other for other in names if abs(len(other) - len(name)) <= 4][:_CANDIDATES]
-    matches = get_close_matches(name, near, n=1)
+    near = [other for other in names if abs(len(other) - len(name)) <= 4]
+    plain = _plain(name)
+    alike = [other for other in near if _plain(other) == plain]
+    matches = alike or get_close_matches(name, near[:_CANDIDATES], n=1)
     return matches[0] if matches else None
+
+
+def _plain(name: str) -> str:
+    """Return a name without what is easily taken for another: case, and what stands between its words."""
+    return name.casefold().replace("_", "").replace("-", "")

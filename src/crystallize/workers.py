@@ -22,7 +22,7 @@ from traceback import format_exception
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints, overload
 
-from .branches import Branch, checked, file_failure, forked, merge_result
+from .branches import Branch, BranchContext, checked, file_failure, forked, merge_result
 from .context import FrozenContext
 from .deltas import Delta, bytes_of, dumped
 from .errors import BranchError, SinkError, TravelError
@@ -68,7 +68,7 @@ class LostBranchesError(BranchError, BrokenExecutor):
 @overload
 def fan_out(
     ctx: FrozenContext[_T],
-    task: Callable[[FrozenContext[_T], _I], _R],
+    task: Callable[[BranchContext[_T], _I], _R],
     items: Iterable[_I],
     *,
     executor: Executor,
@@ -79,7 +79,7 @@ def fan_out(
 @overload
 def fan_out(
     ctx: FrozenContext[_T],
-    task: Callable[[FrozenContext[_T], _I], _R],
+    task: Callable[[BranchContext[_T], _I], _R],
     items: Iterable[_I],
     *,
     executor: Executor,
@@ -89,7 +89,7 @@ def fan_out(
 ) -> list[_R | BaseException]: ...
 def fan_out(
     ctx: FrozenContext[_T],
-    task: Callable[[FrozenContext[_T], _I], _R],
+    task: Callable[[BranchContext[_T], _I], _R],
     items: Iterable[_I],
     *,
     executor: Executor,
@@ -177,6 +177,7 @@ class _FanOut:
         if branches and _is_sending(self._executor):
             # What cannot be sent says so now and by its key; an engine would say it in its own way, or hang.
             pickle.dumps(branches[0])
+            self._check_task(branches[0].name)
         with _bar(progress, len(self._items), len(self._results)) as advance:
             self._work(zip(rest, branches, strict=True), home, advance)
         return self._outcome(errors)
@@ -199,6 +200,18 @@ class _FanOut:
                 raise BranchError(path, f"two items have this name, {both}; pass a name= that tells them apart")
             if (merged := self._merged(at)) is not None and merged.is_taken:
                 raise BranchError(path, "an earlier call has merged it; give the branches of this one another name=")
+
+    def _check_task(self, branch: str) -> None:
+        """Check that the task can be sent.
+
+        Raises:
+            TravelError: It cannot.
+        """
+        try:
+            self._pickle(self._task)
+        except Exception as error:  # whatever a callable's own way to be pickled raises
+            advice = "define it by def at the top of a module"
+            raise TravelError(branch, f"its task cannot be sent to another process ({error}); {advice}") from error
 
     def _take_merged(self) -> None:
         """Take the results of what is merged already: by a call that could not merge all, or before a resumption.
@@ -262,7 +275,7 @@ class _FanOut:
         try:
             future = self._executor.submit(_run, branch, self._task, self._items[at], home)
         except Exception as error:  # whatever an engine raises where something cannot be sent
-            self._fail(at, error, None, is_lost=isinstance(error, BrokenExecutor))
+            self._fail(at, self._explained(at, error), None, is_lost=isinstance(error, BrokenExecutor))
         else:
             self._futures[at] = future
             future.add_done_callback(partial(_put, done, at))
@@ -290,7 +303,7 @@ class _FanOut:
             raised: _RaisedError = getattr(caught, "cause", caught)
             self._fail(at, raised.error(), raised.record)
         except BaseException as error:  # whatever is raised is the item's, also what would end this process
-            self._fail(at, error, None, is_lost=_tells_of_death(error))
+            self._fail(at, self._explained(at, error), None, is_lost=_tells_of_death(error))
         if (merged := self._merged(at)) is not None:
             self._results[at] = merged.result
 
@@ -317,6 +330,27 @@ class _FanOut:
         now = datetime.now(UTC)
         told = told_of(error, self._ctx._state.held())
         return StepRecord(self._paths[at], (), (), (), MappingProxyType({}), (), self._submitted[at], now, told)
+
+    def _explained(self, at: int, error: BaseException) -> BaseException:
+        """Return what an engine raised; where the reason is that an item cannot be sent, what says so."""
+        if isinstance(error, BranchError) or not _is_sending(self._executor):
+            return error
+        item = self._items[at]
+        try:
+            self._pickle(item)
+        except Exception as failure:  # whatever its own way to be pickled raises
+            reason = f"its item {short(item)} cannot be sent to another process ({failure})"
+            explained = TravelError(self._paths[at], reason)
+            explained.__cause__ = error
+            return explained
+        return error
+
+    def _pickle(self, value: Any) -> None:
+        """Pickle something as the executor does: by its name what has one, or as a whole."""
+        if isinstance(self._executor, ProcessPoolExecutor):
+            pickle.dumps(value)
+        else:
+            dumped(value, "", lambda: ())
 
     def _outcome(self, errors: str) -> list[Any]:
         failures = self._failures

@@ -24,10 +24,17 @@ import polars as pl
 import pyarrow as pa
 
 __all__ = ["Measured", "runs_frame", "to_arrow", "to_pandas", "to_polars", "to_reader", "write_arrow", "write_parquet"]
-Measured: TypeAlias = FrozenMetrics | Series[
-    Any,
-    Any,
-] | FrozenContext[Any] | Run[Any] | Journal | str | os.PathLike[str] | pa.Table | pa.RecordBatchReader
+Measured: TypeAlias = (
+    FrozenMetrics
+    | Series[Any, Any]
+    | FrozenContext[Any]
+    | Run[Any]
+    | Journal
+    | str
+    | os.PathLike[str]
+    | pa.Table
+    | pa.RecordBatchReader
+)
 """What there is a table of, in memory or in a file; and a table itself, or a reader of one."""
 
 def to_arrow(measured: Measured, *, metrics: type[MetricSchema] | None = None) -> pa.Table:

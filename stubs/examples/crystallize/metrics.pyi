@@ -128,7 +128,8 @@ class MetricSchema:
 
         Raises:
             MetricClashError: Two classes declare one name.
-            SchemaError: An attribute takes the place of something that every schema has.
+            SchemaError: An attribute takes the place of something that every schema has, or is no metric and was
+                probably meant to be.
         """
 
 class Point(NamedTuple, Generic[V, G]):

@@ -240,6 +240,10 @@ class Content:
     def last(self) -> Session:
         """The newest of the processes that wrote it."""
 
+    @property
+    def final(self) -> Session:
+        """The process that says what became of it: the newest that made a context, as others have done nothing."""
+
     def branch_of(self, session: int, step: str | None) -> str | None:
         """Return the branch that brought what a step did; None if none did."""
 

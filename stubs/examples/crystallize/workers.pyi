@@ -12,6 +12,7 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor
 from typing import Literal, TypeVar, overload
+from .branches import BranchContext
 from .context import FrozenContext
 from .errors import BranchError
 
@@ -36,7 +37,7 @@ class LostBranchesError(BranchError, BrokenExecutor):
 @overload
 def fan_out(
     ctx: FrozenContext[_T],
-    task: Callable[[FrozenContext[_T], _I], _R],
+    task: Callable[[BranchContext[_T], _I], _R],
     items: Iterable[_I],
     *,
     executor: Executor,
@@ -83,7 +84,7 @@ def fan_out(
 @overload
 def fan_out(
     ctx: FrozenContext[_T],
-    task: Callable[[FrozenContext[_T], _I], _R],
+    task: Callable[[BranchContext[_T], _I], _R],
     items: Iterable[_I],
     *,
     executor: Executor,
