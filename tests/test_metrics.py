@@ -7,6 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
 from textwrap import dedent
+from types import new_class
 from typing import Annotated, Any, ClassVar, Literal, NotRequired
 
 import cloudpickle
@@ -1314,7 +1315,7 @@ def test_a_metric_stays_as_declared() -> None:
 def test_what_is_only_annotated_in_a_schema(annotation: Any) -> None:
     """A name that is only annotated, as in a model, is refused: it would be no metric."""
     with pytest.raises(SchemaError, match="'loss' is annotated alone; declare it as loss = Metric"):
-        type(MetricSchema)("Fit", (MetricSchema,), {"__annotations__": {"loss": annotation}})
+        new_class("Fit", (MetricSchema,), exec_body=lambda body: body.update(__annotations__={"loss": annotation}))
 
 
 def test_what_may_be_annotated_in_a_schema() -> None:
