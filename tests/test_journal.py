@@ -5,6 +5,8 @@ import copy
 import gc
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import weakref
 import zlib
@@ -1077,6 +1079,23 @@ def test_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Journal.start(tmp_path, "run").close()
 
     assert "" == load_run(tmp_path / "run-0001.db").sessions[0].origin["folder"]
+
+
+def test_journal_that_nobody_closes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """When a program ends without closing a journal it is told that the run is as if it had died."""
+    program = f"""
+from crystallize import FrozenContext, Journal
+journal = Journal.start({str(tmp_path)!r}, "left")
+journal.context(FrozenContext).add("lr", 0.1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    told = "-0001: its journal was not closed, so the run is as if it had died; use with, or close"
+    assert f"left{told}\n" == done.stderr
+    assert "died" == load_run(tmp_path / "left-0001.db").status
+    with Journal.start(tmp_path, "open"):
+        crystallize.journal._at_exit()
+    crystallize.journal._at_exit()
+    assert [message for message in caplog.messages if message.startswith("open")] == [f"open{told}"]
 
 
 def test_journal_that_nobody_has(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Each fact goes through a spool, which survives the process at once, and from the
 survives the machine. A journal that has failed once takes nothing more, so that it never has a hole.
 """
 
+import atexit
 import logging
 import os
 import re
@@ -284,7 +285,10 @@ class Journal:
 
     def _warn(self, what: str, name: str, kind: str) -> None:
         if what == "branch":
-            text = "%s: the task of branch %r returned a %s, which a file cannot give back; on resuming it is run again"
+            text = (
+                "%s: the task of branch %r returned a %s, which a file cannot give back as its return annotation "
+                "stands; on resuming it is run again"
+            )
             _log.warning(text, self.name, name, kind)
             return
         _log.warning(
@@ -551,6 +555,14 @@ def _abandon(lock: threading.Lock, ends: threading.Event, connection: sqlite3.Co
 _open_here: "weakref.WeakSet[Journal]" = weakref.WeakSet()
 
 
+def _at_exit() -> None:
+    """Say which runs are left as if they had died, since nobody has closed them."""
+    for journal in list(_open_here):
+        _log.warning(
+            "%s: its journal was not closed, so the run is as if it had died; use with, or close", journal.name
+        )
+
+
 def _after_fork() -> None:
     """In a forked process: its parent has the run, and the lock on it."""
     for journal in list(_open_here):
@@ -561,6 +573,7 @@ def _after_fork() -> None:
     _open_here.clear()
 
 
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)
 
 
