@@ -71,35 +71,27 @@ def _statement(statement: ast.stmt, indent: str) -> Iterator[str]:
             source, _, names = line.partition(" import ")
             line = f"{source} import ({names})"
         value = statement.value if isinstance(statement, _ASSIGNMENTS) else None
-        if value is None or len(indent) + len(line) <= _WIDTH:
-            yield from _fitted(line, indent)
+        is_long = len(indent) + len(line) > _WIDTH
+        if is_long and value is not None and (isinstance(value, ast.BinOp) or len(_apart(line)[1]) < 2):
+            yield f"{indent}{line.partition(' = ')[0]} = ("
+            yield from _in_brackets(value, indent + _INDENT)
+            yield f"{indent})"
         else:
-            yield from _assigned(value, line, indent)
+            yield from _fitted(line, indent)
 
 
-def _assigned(value: ast.expr, line: str, indent: str) -> Iterator[str]:
-    """Lay out an assignment that is too long: by the brackets in it, or in some, with a line for each alternative."""
-    alternatives = [_quoted(ast.unparse(one)) for one in _alternatives(value)]
-    if len(alternatives) < 2 and len(_apart(line)[1]) > 1:
-        yield from _fitted(line, indent)
+def _in_brackets(value: ast.expr, indent: str) -> Iterator[str]:
+    """Lay a value out that has brackets around it: in one line or, if it is too long, each alternative in its own."""
+    line = _quoted(ast.unparse(value))
+    if len(indent) + len(line) <= _WIDTH:
+        yield indent + line
         return
-    target, _, whole = line.partition(" = ")
-    inner = indent + _INDENT
-    fits = len(inner) + len(whole) <= _WIDTH
-    yield f"{indent}{target} = ("
-    yield from (
-        [f"{inner}{whole}"] if fits else [f"{inner}{'| ' * (at > 0)}{one}" for at, one in enumerate(alternatives)]
-    )
-    yield f"{indent})"
-
-
-def _alternatives(value: ast.expr) -> Iterator[ast.expr]:
-    """Return what stands between the bars of a value; else the value itself."""
-    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr):
-        yield from _alternatives(value.left)
-        yield value.right
-    else:
-        yield value
+    rest: list[ast.expr] = []
+    while isinstance(value, ast.BinOp):
+        rest.append(value.right)
+        value = value.left
+    yield indent + _quoted(ast.unparse(value))
+    yield from (f"{indent}| {_quoted(ast.unparse(one))}" for one in reversed(rest))
 
 
 def _with_body(block: _Block, indent: str) -> Iterator[str]:
