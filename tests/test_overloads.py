@@ -1,6 +1,7 @@
 """The overloads by which stubs type keys and metrics. What checkers make of them tests/typing asks."""
 
 import ast
+import builtins
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,4 +164,4 @@ def test_every_name_is_bound(texts: dict[str, str]) -> None:
                 bound.add((part.asname or part.name).partition(".")[0])
             elif isinstance(part, ast.ClassDef | ast.FunctionDef):
                 bound.add(part.name)
-        assert set() == used - bound - set(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
+        assert set() == used - bound - set(dir(builtins))

@@ -74,8 +74,8 @@ def _typed(cls: ast.ClassDef, listing: Listing) -> ast.ClassDef:
         body = [one for one in body if not (isinstance(one, ast.FunctionDef) and one.name in _METHODS)]
     if listing.schemas and cls.name == "FrozenContext":
         bases = [_of("Context", ast.Name("T_co")), *bases]
-    for metric in listing.metrics if cls.name in _OF_METRICS else ():
-        body = _with_metric(cls.name, body, metric)
+    if listing.metrics and cls.name in _OF_METRICS:
+        body = _with_metrics(cls.name, body, listing.metrics)
     is_typed = bases is not cls.bases or body is not cls.body
     return ast.ClassDef(cls.name, bases, cls.keywords, body, cls.decorator_list) if is_typed else cls
 
@@ -104,7 +104,7 @@ def _either(types: Sequence[ast.expr]) -> ast.expr:
 
 
 def _function(
-    name: str, arguments: Iterable[_Argument], returns: ast.expr, me: ast.expr | None = None
+    name: str, arguments: Sequence[_Argument], returns: ast.expr, me: ast.expr | None = None
 ) -> ast.FunctionDef:
     """Return the signature of a method, with the type of its first parameter where that is said."""
     args = [ast.arg("self", me), *(ast.arg(one[0], one[1]) for one in arguments)]
@@ -258,14 +258,14 @@ _OF_METRICS = {
 """The methods that take a metric's name, by their classes."""
 
 
-def _with_metric(cls: str, body: list[ast.stmt], metric: ListedMetric) -> list[ast.stmt]:
-    """Add the overloads of one metric's name to the methods of a class that take such a name."""
+def _with_metrics(cls: str, body: Iterable[ast.stmt], metrics: Iterable[ListedMetric]) -> list[ast.stmt]:
+    """Add the overloads of the metrics' names to the methods of a class that take such a name."""
     made: list[ast.stmt] = []
     for statement in body:
         # The one that takes any name is the last.
-        is_last = isinstance(statement, ast.FunctionDef) and _takes_text(statement)
-        if isinstance(statement, ast.FunctionDef) and statement.name in _OF_METRICS[cls] and is_last:
-            made += _overloaded([*_named(statement.name, metric), statement])
+        if isinstance(statement, ast.FunctionDef) and statement.name in _OF_METRICS[cls] and _takes_text(statement):
+            named = (one for metric in metrics for one in _named(statement.name, metric))
+            made += _overloaded([*named, statement])
         else:
             made.append(statement)
     return made
