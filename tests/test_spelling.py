@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Generic, List, Literal, NewType, Optio
 
 import numpy as np
 import pytest
+import typing_extensions
 from numpy.typing import NDArray
 from pydantic import BaseModel, PositiveFloat, SecretStr
 from sklearn.linear_model import SGDClassifier
@@ -30,6 +31,10 @@ ME = "_tests_test_spelling"
 
 class Color(enum.Enum):
     RED = 1
+
+
+class ReadOnly(Generic[T]):
+    """Called as what only says something about a type."""
 
 
 class Box(BaseModel, Generic[T]):
@@ -86,6 +91,8 @@ def written(shape: Any, **options: Any) -> str:
         (Box[int], f"{ME}.Box[int]"),
         (Box[list[str]], f"{ME}.Box[list[str]]"),
         (Box, f"{ME}.Box"),
+        (ReadOnly[int], f"{ME}.ReadOnly[int]"),
+        (typing_extensions.ReadOnly[int], "int"),
         (Box.Lid, f"{ME}.Box.Lid"),
         (UserId, f"{ME}.UserId"),
         (Names, f"{ME}.Names"),

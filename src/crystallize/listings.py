@@ -15,7 +15,7 @@ from typing_extensions import get_type_hints, is_typeddict
 from .errors import SchemaError, StubsError
 from .metrics import Metric, MetricSchema
 from .schema import Schema, shape_name
-from .spelling import Place, Spelling
+from .spelling import Place, Spelling, free
 from .text import nearest, one_line
 
 __all__ = ["ListedMetric", "ListedSchema", "Listing", "Refused", "listed"]
@@ -152,9 +152,9 @@ def _is_shape(cls: type) -> bool:
     return is_typeddict(cls) or is_dataclass(cls) or issubclass(cls, MetricSchema)
 
 
-def _rank(cls: type) -> tuple[int, int, str, str]:
+def _rank(cls: Any) -> tuple[int, int, str, str]:
     """Sort subclasses before their bases, since the first that fits is taken, and larger TypedDicts before smaller."""
-    keys = len(getattr(cls, "__annotations__", ())) if is_typeddict(cls) else 0
+    keys = len(cls.__required_keys__ | cls.__optional_keys__) if is_typeddict(cls) else 0
     return -len(cls.__mro__), -keys, cls.__module__, cls.__qualname__
 
 
@@ -174,7 +174,7 @@ class _Lister:
                 return None
             modules = _modules_of(cls)
             place = self.spelling.place(cls)
-            name = self._free(place.name.replace(".", "_"))
+            name = free(place.name.replace(".", "_"), self._names)
             names = {variable: f"_{name}_{variable.__name__}" for variable in _parameters(cls)}
             types = _types_of(cls)
             keys = {key: self._type(types[key], key, modules, names) for key in schema.keys}
@@ -228,11 +228,6 @@ class _Lister:
         return ast.Call(
             self.spelling.name(Place("typing_extensions", "TypeVar")), [ast.Constant(name), *choices], words
         )
-
-    def _free(self, name: str) -> str:
-        """Return a name that no schema has yet."""
-        names = (name, *(f"{name}_{count}" for count in range(2, len(self._names) + 3)))
-        return next(one for one in names if one not in self._names)
 
     def _refuse(self, shape: Any, error: SchemaError) -> None:
         self.refused.append(Refused(f"{shape.__module__}.{shape.__qualname__}", error.reason))

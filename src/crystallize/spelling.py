@@ -4,9 +4,10 @@ import ast
 import enum
 import sys
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.util import resolve_name
 from inspect import getsource
+from itertools import chain, count
 from types import ModuleType, NoneType, UnionType
 from typing import Any, ForwardRef, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -16,10 +17,15 @@ from typing_extensions import TypeAliasType
 from .errors import SchemaError
 from .text import short, type_name
 
-__all__ = ["Place", "Spelling"]
+__all__ = ["Place", "Spelling", "free"]
 
 _ANY_TUPLE: Any = typing.Tuple  # noqa: UP006  # as older code has it
-_WRAPPERS = ("Annotated", "ClassVar", "Final", "NotRequired", "ReadOnly", "Required")
+_WRAPPERS = frozenset(
+    getattr(owner, name)
+    for owner in (typing, typing_extensions)
+    for name in ("Annotated", "ClassVar", "Final", "NotRequired", "ReadOnly", "Required")
+    if hasattr(owner, name)
+)
 """What says something about a type, and is no part of it."""
 
 
@@ -29,6 +35,11 @@ class Place(NamedTuple):
     module: str
     name: str
     """Its name in the module, with dots where it is within a class."""
+
+
+def free(name: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken: this one, or it with a number."""
+    return next(one for one in chain([name], (f"{name}_{number}" for number in count(2))) if one not in taken)
 
 
 class Spelling:
@@ -52,9 +63,7 @@ class Spelling:
         if place.module == "builtins":
             return ast.Name(place.name)
         if place.module not in self._modules:
-            plain, taken = f"_{place.module.replace('.', '_')}", set(self._modules.values())
-            names = (plain, *(f"{plain}_{count}" for count in range(2, len(taken) + 3)))
-            self._modules[place.module] = next(name for name in names if name not in taken)
+            self._modules[place.module] = free(f"_{place.module.replace('.', '_')}", self._modules.values())
         written: ast.expr = ast.Name(self._modules[place.module])
         for part in place.name.split("."):
             written = ast.Attribute(written, part)
@@ -161,7 +170,7 @@ class _Writer:
             return ast.Subscript(ast.Name("Literal"), _within([self._choice(arg) for arg in args]))
         if origin in (Union, UnionType):
             return self._union(args)
-        if _special_name(origin) in _WRAPPERS:
+        if origin in _WRAPPERS:
             return self.write(args[0])
         if args:
             return ast.Subscript(self._single(origin), _within([self.write(arg) for arg in args]))

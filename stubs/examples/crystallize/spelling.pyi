@@ -10,11 +10,11 @@
 """How a type is written in a stub: as an expression, with the imports that it needs."""
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["Place", "Spelling"]
+__all__ = ["Place", "Spelling", "free"]
 
 class Place(NamedTuple):
     """Where something can be imported from."""
@@ -22,6 +22,9 @@ class Place(NamedTuple):
     module: str
     name: str
     """Its name in the module, with dots where it is within a class."""
+
+def free(name: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken: this one, or it with a number."""
 
 class Spelling:
     """Writes types, and keeps which modules what it has written needs.
