@@ -1,10 +1,10 @@
 """The outline of a module: what type checkers and editors need of its source."""
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from inspect import cleandoc
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from .printer import doc_of
 
@@ -15,6 +15,8 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _Group: TypeAlias = list[ast.stmt]
 """A statement, with the text below it that says what it is, if there is one."""
+_OfAssignment: TypeAlias = Callable[[ast.Assign | ast.AnnAssign], ast.stmt | None]
+"""Returns what is left of an assignment, if anything is."""
 
 _FIELDED = {"Enum", "Flag", "IntEnum", "IntFlag", "NamedTuple", "StrEnum", "TypedDict"}
 """Bases of classes whose attributes all count, private ones too, with what they are set to."""
@@ -103,15 +105,15 @@ def _unfolded(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             yield statement
 
 
-def _outlined(body: Iterable[ast.stmt], assignment: Any) -> Iterator[_Group]:
+def _outlined(body: Iterable[ast.stmt], assignment: _OfAssignment) -> Iterator[_Group]:
     """Return the outline of each statement that has one.
 
     Args:
         body: The statements of a module or class.
-        assignment: Returns what is left of an assignment, if anything is.
+        assignment: Returns what is left of an assignment there.
     """
     group: _Group = []
-    overloads: dict[str, ast.FunctionDef] = {}
+    overloads: dict[str, _Function] = {}
     for statement in _unfolded(body):
         if doc_of(statement) is not None:
             if group and isinstance(group[0], ast.Assign | ast.AnnAssign) and not _is_private(_name_of(group[0])):
@@ -125,18 +127,17 @@ def _outlined(body: Iterable[ast.stmt], assignment: Any) -> Iterator[_Group]:
         yield group
 
 
-def _statement(statement: ast.stmt, assignment: Any, overloads: dict[str, ast.FunctionDef]) -> ast.stmt | None:
+def _statement(statement: ast.stmt, assignment: _OfAssignment, overloads: dict[str, _Function]) -> ast.stmt | None:
     if isinstance(statement, _FUNCTIONS):
         return _of_function(statement, overloads)
     if isinstance(statement, ast.ClassDef):
         return _of_class(statement)
     if isinstance(statement, ast.Assign | ast.AnnAssign) and _name_of(statement):
-        left: ast.stmt | None = assignment(statement)
-        return left
+        return assignment(statement)
     return statement if isinstance(statement, _IMPORTS) else None
 
 
-def _of_function(function: _Function, overloads: dict[str, ast.FunctionDef]) -> ast.stmt | None:
+def _of_function(function: _Function, overloads: dict[str, _Function]) -> ast.stmt | None:
     """Return a signature; None for an implementation, whose text goes to the first of its overloads."""
     if "overload" not in map(ast.unparse, function.decorator_list):
         if function.name in overloads:
@@ -144,7 +145,6 @@ def _of_function(function: _Function, overloads: dict[str, ast.FunctionDef]) -> 
             return None
         return _signature(function)
     made = _signature(function)
-    assert isinstance(made, ast.FunctionDef)
     overloads.setdefault(function.name, made)
     return made
 
