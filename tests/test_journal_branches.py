@@ -746,7 +746,7 @@ def test_a_failed_branch_is_in_the_file(tmp_path: Path, drained: bool) -> None:
             raise RuntimeError("the end")
         die(opened)
     run = load_run(opened.path)
-    assert "failed" if drained else "died" == run.status
+    assert ("failed" if drained else "died") == run.status
     assert picture(ctx) == picture(run)
     assert ["lr", "k0", "k2"] == list(run.values)
     (dead,) = run.dead_attempts
