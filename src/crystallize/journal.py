@@ -304,14 +304,9 @@ class Journal:
         if not self._takes:
             raise self._refusal()
         try:
-            if type(event) is BranchMerged:
-                fact = self._merge(event)
-            elif type(event) is StepFinished and event.is_of_failed_branch:
-                fact = self._encoder.fact(event)
-            elif type(event) is not BranchForked and getattr(event, "branch", None) is not None:
-                return  # the last event of a merge, or of a branch that failed, tells all of it
-            else:
-                fact = self._encoder.fact(event)
+            if _is_told_later(event):
+                return
+            fact = self._merge(event) if type(event) is BranchMerged else self._encoder.fact(event)
             if not self._spool.append(fact, span(fact)):
                 self._make_room(fact)
         except BaseException as error:
@@ -520,6 +515,13 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"Journal({self.name})"
+
+
+def _is_told_later(event: Event) -> bool:
+    """Whether an event is of what a branch did: the last event of its merge, or of its failure, tells all of it."""
+    if type(event) in (BranchForked, BranchMerged) or (type(event) is StepFinished and event.is_of_failed_branch):
+        return False
+    return getattr(event, "branch", None) is not None
 
 
 _started = attrgetter("started")
