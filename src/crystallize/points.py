@@ -665,6 +665,10 @@ def lacking(block: Block) -> Iterator[tuple[str | None, ...]]:
     """Return, for each point of a block, what of it a file cannot give back: None for the value, the names of tags."""
     columns = [(None, block.packed), *((name, block.tag(name)) for name in block.tag_names)]
     held = [(name, [*_items(column)]) for name, column in columns if _may_lack(column)]
+    if not held:
+        # So it is of nearly all blocks.
+        yield from repeat((), block.size)
+        return
     for at in range(block.size):
         yield tuple(name for name, items in held if type(items[at]) is NotRestorable)
 
