@@ -26,7 +26,7 @@ from .export import (
 )
 from .frames import write_arrow, write_parquet
 from .report import write_report
-from .runs import Run, diff_runs, find_run, list_runs, load_run, not_compared, verify_run, writable
+from .runs import Run, compared, find_run, list_runs, load_run, verify_run, writable
 from .stubs import make_stubs
 from .tables import Table
 from .terminal import print_table, tables_of
@@ -257,7 +257,7 @@ def _diff(folder: Path, name: str, other_name: str, in_json: bool) -> int:
     path, other_path = _find(folder, name), _find(folder, other_name)
     one, other = _load(path), _load(other_path)
     with _reading(path):
-        found, unknown = diff_runs(one, other), not_compared(one, other)
+        found, unknown = compared(one, other)
     if in_json:
         facts = {"one": one.name, "other": other.name, "differences": [one._asdict() for one in found]}
         left = [{"what": what, "name": name} for what, name in unknown]

@@ -26,7 +26,7 @@ from .export import (
 )
 from .facts import look_at
 from .points import NotRestorable, seen
-from .runs import Attempt, Content, Entry, MergedBranch, Run, SoFar, content_of, given_back, load_run, real
+from .runs import Attempt, Content, Entry, MergedBranch, Run, SoFar, content_of, done_so_far, given_back, load_run, real
 from .spool import is_locked
 
 __all__ = ["Follower", "Look"]
@@ -152,18 +152,9 @@ class Follower:
         )
 
     def _so_far(self) -> dict[tuple[int, str], SoFar]:
-        """Return what the steps had done that have not ended, as a run that is loaded has it."""
-        found = {at: SoFar([], {}, []) for at, one in self._attempts.items() if one.record is None}
-        for entry in self._values:
-            if done := found.get((entry.session, entry.step or "")):
-                done.writes.append(entry.key)
-        for made in self._artifacts:
-            if done := found.get((made.session, made.step or "")):
-                done.artifacts.append(made.made.name)
-        for tally in self._tallies.values():
-            if done := found.get((tally.session, tally.step or "")):
-                done.points[tally.metric] = tally.count
-        return found
+        artifacts = ((one.session, one.step, one.made.name) for one in self._artifacts)
+        points = ((one.session, one.step, one.metric, one.count) for one in self._tallies.values())
+        return done_so_far(self._attempts.values(), self._values, artifacts, points)
 
     def _take(self, new: Content) -> None:
         for attempt in new.attempts:

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
+from math import inf
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -48,8 +49,10 @@ __all__ = [
         "Run",
         "Session",
         "SoFar",
+        "compared",
         "content_of",
         "diff_runs",
+        "done_so_far",
         "fill",
         "find_run",
         "given_back",
@@ -162,6 +165,33 @@ class Entry(NamedTuple):
     def missing(self) -> Literal["secret", "not restorable"] | None:
         """Why the file cannot give the value back; None where it can."""
         return _MISSING.get(self.stored.how)
+
+
+def done_so_far(
+    attempts: Iterable[Attempt],
+    entries: Iterable[Entry],
+    artifacts: Iterable[tuple[int, str | None, str]],
+    points: Iterable[tuple[int, str | None, str, int]],
+) -> dict[tuple[int, str], SoFar]:
+    """Return what the attempts at steps that have not ended had done, by session and step.
+
+    Args:
+        attempts: All that there were.
+        entries: The keys that were written.
+        artifacts: The session and the step of each artifact, and its name.
+        points: Of points the session, the step and the metric, and how many they are.
+    """
+    found = {(one.session, one.step): SoFar([], {}, []) for one in attempts if one.record is None}
+    for entry in entries:
+        if done := found.get((entry.session, entry.step or "")):
+            done.writes.append(entry.key)
+    for session, step, name in artifacts:
+        if done := found.get((session, step or "")):
+            done.artifacts.append(name)
+    for session, step, metric, count in points:
+        if done := found.get((session, step or "")):
+            done.points[metric] = done.points.get(metric, 0) + count
+    return found
 
 
 class Placed(Protocol):
@@ -327,8 +357,9 @@ def read(path: Path) -> Content:
         DamagedRunError: It cannot all be read.
         JournalError: It cannot be opened.
     """
-    with _held(real(path)) as (whole, running):
-        return content_of(real(path), whole, running=running)
+    path = real(path)
+    with _held(path) as (whole, running):
+        return content_of(path, whole, running=running)
 
 
 def real(path: Path) -> Path:
@@ -539,16 +570,13 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def fill(
-    state: State, content: Content, dropped: frozenset[tuple[int, str | None]], failures: Iterable[Attempt] = ()
-) -> None:
+def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | None]]) -> None:
     """Put what a run holds into the state of a new context, that of a resumed run or of one to look at.
 
     Args:
         state: The state.
         content: The run.
         dropped: The attempts of steps that are not to be in it, by session and step.
-        failures: The failures of branches that are to be in it.
 
     Raises:
         JournalError: The schema or the metrics are not those of the run.
@@ -557,7 +585,7 @@ def fill(
     names = [None, *dict.fromkeys(one.step for one in done)]
     kept_steps = {one.step for one in done if one.finished}
     numbers = {name: number for number, name in enumerate(names)}
-    state.metrics._store.scopes = Scopes(names, [one.step for one in done if one.finished])
+    state.metrics._store.scopes = Scopes(names, kept_steps)
     kept = [one for one in content.values if (one.session, one.step) not in dropped and not one.missing]
     for value in kept:
         _restore_key(state, content, value)
@@ -582,10 +610,9 @@ def fill(
         )
         around = branch.rpartition("/")[0]
         fork = state.forks[branch] = Fork(number, place, is_adrift=around != "" and around not in kept_steps)
-        if branch not in merged:
+        if (one := merged.get(branch)) is None:
             state.metrics._store.scopes.reserve(branch)
             continue
-        one = merged[branch]
         fork.merged = Merged(one.digest, one.result, one.item, False)
         brought = tuple(key for _, key in keys[branch])
         state.brought.add(number, place.keys, brought, len(brought))
@@ -594,10 +621,6 @@ def fill(
         for name, log in points.brought[branch].items():
             own = state.metrics._store.open(name).log
             own.bring(number, place.points.get(name, 0), log.packed(), 0, branch)
-    for failure in failures:
-        assert failure.record is not None  # as it has ended
-        failed = state.forks[failure.step]
-        state.provenance._bring(failed.number, failed.place.steps, (failure.record,))
 
 
 _P = TypeVar("_P")
@@ -895,7 +918,11 @@ class Run(Generic[T_co]):
         return made
 
     def _fill(self, state: State) -> None:
-        fill(state, self._content, self._content.superseded, self._content.standing)
+        fill(state, self._content, self._content.superseded)
+        for failure in self._content.standing:
+            assert failure.record is not None  # as it has ended
+            fork = state.forks[failure.step]
+            state.provenance._bring(fork.number, fork.place.steps, (failure.record,))
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -938,21 +965,16 @@ class Run(Generic[T_co]):
     def so_far(self) -> Mapping[tuple[int, str], SoFar]:
         """What each attempt at a step that has not ended had done, by session and step."""
         content = self._content
-        found = {(one.session, one.step): SoFar([], {}, []) for one in content.attempts if one.record is None}
-        for entry in content.values:
-            if done := found.get((entry.session, entry.step or "")):
-                done.writes.append(entry.key)
-        for _, session, artifact in content.artifacts:
-            if done := found.get((session, artifact.step or "")):
-                done.artifacts.append(artifact.name)
-        first = min((one.sequence for one in content.attempts if one.record is None), default=None)
-        for sequence, session, packed in content.points:
-            # What is in rows that end before is of other steps.
-            is_needed = first is not None and sequence + ROW > first
-            for name, _, _, step, *_ in points_of(content.path, packed) if is_needed else ():
-                if done := found.get((session, step or "")):
-                    done.points[name] = done.points.get(name, 0) + 1
-        return found
+        first = min((one.sequence for one in content.attempts if one.record is None), default=inf)
+        # What is in rows that end before is of other steps.
+        rows = [(session, packed) for sequence, session, packed in content.points if sequence + ROW > first]
+        points = (
+            (session, step, metric, 1)
+            for session, packed in rows
+            for metric, _, _, step, *_ in points_of(content.path, packed)
+        )
+        artifacts = ((session, one.step, one.name) for _, session, one in content.artifacts)
+        return done_so_far(content.attempts, content.values, artifacts, points)
 
     def __repr__(self) -> str:
         return f"Run({self.name}, {self.status})"
@@ -1198,16 +1220,21 @@ def not_compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[What, str], ...]
         >>> not_compared(load_run("runs/digits-0001.db"), load_run("runs/digits-0002.db"))
         (('input', 'span'),)
     """
-    found: dict[tuple[What, str], None] = {}
+    return compared(one, other)[1]
+
+
+def compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Difference, ...], tuple[tuple[What, str], ...]]:
+    """Return what `diff_runs` and `not_compared` return: each series, which may be long, is gone through once."""
+    found: set[tuple[What, str]] = set()
+    entries = one.entries, other.entries
+    for own, others in (entries, entries[::-1]):
+        missing = [entry for key, entry in own.items() if entry.missing is not None and key in others]
+        found |= {("input" if entry.is_input else "value", entry.key) for entry in missing}
     for run, beside in ((one, other), (other, one)):
-        for key, entry in run.entries.items():
-            if entry.missing is not None and key in beside.entries:
-                found["input" if entry.is_input else "value", key] = None
-        for name in run.unrestorable_points:
-            if name in beside.metrics:
-                found["metric", name] = None
-    known = {(difference.what, difference.name) for difference in diff_runs(one, other)}
-    return tuple(sorted(found.keys() - known, key=lambda part: (_PARTS.index(part[0]), part[1])))
+        found |= {("metric", name) for name in run.unrestorable_points if name in beside.metrics}
+    differences = diff_runs(one, other)
+    unknown = found - {(difference.what, difference.name) for difference in differences}
+    return differences, tuple(sorted(unknown, key=lambda part: (_PARTS.index(part[0]), part[1])))
 
 
 _PARTS: tuple[What, ...] = ("input", "value", "metric", "step", "artifact")

@@ -38,8 +38,10 @@ __all__ = [
     "Run",
     "Session",
     "SoFar",
+    "compared",
     "content_of",
     "diff_runs",
+    "done_so_far",
     "fill",
     "find_run",
     "given_back",
@@ -156,6 +158,21 @@ class Entry(NamedTuple):
     @property
     def missing(self) -> Literal["secret", "not restorable"] | None:
         """Why the file cannot give the value back; None where it can."""
+
+def done_so_far(
+    attempts: Iterable[Attempt],
+    entries: Iterable[Entry],
+    artifacts: Iterable[tuple[int, str | None, str]],
+    points: Iterable[tuple[int, str | None, str, int]],
+) -> dict[tuple[int, str], SoFar]:
+    """Return what the attempts at steps that have not ended had done, by session and step.
+
+    Args:
+        attempts: All that there were.
+        entries: The keys that were written.
+        artifacts: The session and the step of each artifact, and its name.
+        points: Of points the session, the step and the metric, and how many they are.
+    """
 
 class Placed(Protocol):
     """What has a place in a run."""
@@ -321,19 +338,13 @@ def outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, sin
         DamagedRunError: It cannot all be read.
     """
 
-def fill(
-    state: State,
-    content: Content,
-    dropped: frozenset[tuple[int, str | None]],
-    failures: Iterable[Attempt] = (),
-) -> None:
+def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | None]]) -> None:
     """Put what a run holds into the state of a new context, that of a resumed run or of one to look at.
 
     Args:
         state: The state.
         content: The run.
         dropped: The attempts of steps that are not to be in it, by session and step.
-        failures: The failures of branches that are to be in it.
 
     Raises:
         JournalError: The schema or the metrics are not those of the run.
@@ -625,3 +636,6 @@ def not_compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[What, str], ...]
         >>> not_compared(load_run("runs/digits-0001.db"), load_run("runs/digits-0002.db"))
         (('input', 'span'),)
     """
+
+def compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Difference, ...], tuple[tuple[What, str], ...]]:
+    """Return what `diff_runs` and `not_compared` return: each series, which may be long, is gone through once."""
