@@ -1,4 +1,4 @@
-"""The pictures of the documentation: what `scenes` ran, drawn as SVG, and the directive that puts one on a page.
+"""The pictures of the documentation: what `scenes` ran, drawn as SVG.
 
 They have the colours of the page that they stand on, light or dark.
 """

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 from statistics import median
 from time import perf_counter, sleep
 from timeit import Timer
@@ -206,21 +207,14 @@ def folds_run(folder: Path) -> Folds:
 
 def killed_run(folder: Path) -> Run[Any]:
     """Run `examples/survive.py`, kill it when it is in its fourth epoch, and run it again."""
-    with _started("survive.py", folder) as first:
-        for line in first.stdout or ():
-            if line.startswith("epoch 3"):
-                sleep(0.05)
-                first.kill()
+    _kill("survive.py", folder, 0.05)
     _finish("survive.py", folder)
     return load_run(folder / "runs/train-0001.db")
 
 
 def first_page(folder: Path) -> Path:
     """Run `examples/first_run.py`, kill it after its third epoch, have it go on, and return the page of the run."""
-    with _started("first_run.py", folder) as first:
-        for line in first.stdout or ():
-            if line.startswith("epoch 3"):
-                first.kill()
+    _kill("first_run.py", folder, 0)
     _finish("first_run.py", folder, "--resume")
     page = folder / "line.html"
     write_report(load_run(folder / "runs/line-0001.db"), page)
@@ -231,6 +225,21 @@ def demo_page(folder: Path) -> Path:
     """Run the demo, and return the page that it wrote."""
     _finish("digits.py", folder)
     return folder / "runs/digits-0001.html"
+
+
+def _kill(script: str, folder: Path, seconds: float) -> None:
+    """Run an example, and kill it some seconds after its third epoch.
+
+    Raises:
+        RuntimeError: It has ended before that, and there is nothing to be shown.
+    """
+    with _started(script, folder) as process:
+        for line in process.stdout or ():
+            if line.startswith("epoch 3"):
+                sleep(seconds)
+                process.kill()
+    if process.returncode != -SIGKILL:
+        raise RuntimeError(f"{script} ended with {process.returncode} before it was killed")
 
 
 def _finish(script: str, folder: Path, *arguments: str) -> None:
