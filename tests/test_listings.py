@@ -96,6 +96,8 @@ def test_what_is_no_schema(write: Write) -> None:
             class Within(BaseModel):
                 x: int
         Numbers = list[int]
+        class Homeless:
+            __module__ = None
         """
     )
     write("class Other(BaseModel):\n    x: int", "of_others")

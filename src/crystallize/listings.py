@@ -131,14 +131,14 @@ def _not_found(name: str, missing: str) -> str:
 
 def _shapes_in(module: ModuleType) -> Iterator[type]:
     """Return the schemas that a module declares; a package's those of its modules too, where it hands them on."""
-    within = (module.__name__, f"{module.__name__}.")
     rest = list(vars(module).values())
     met: set[int] = set()
     for held in rest:
         if not isinstance(held, type) or id(held) in met:
             continue
         met.add(id(held))
-        if held.__module__ == within[0] or held.__module__.startswith(within[1]):
+        # A class that was made by hand may have None for a module.
+        if f"{held.__module__}.".startswith(f"{module.__name__}."):
             if _is_shape(held):
                 yield held
             rest += [inner for inner in vars(held).values() if isinstance(inner, type)]
