@@ -1,7 +1,6 @@
 """What the pictures of the documentation show: small runs, made when it is built, and what they took."""
 
 import os
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -207,8 +206,9 @@ def folds_run(folder: Path) -> Folds:
 
 def killed_run(folder: Path) -> Run[Any]:
     """Run `examples/survive.py`, kill it when it is in its fourth epoch, and run it again."""
-    _kill("survive.py", folder, 0.05)
-    _finish("survive.py", folder)
+    # Slow enough that whoever kills it may come a second late.
+    _kill("survive.py", folder, 0.2, pace=4)
+    _finish("survive.py", folder, pace=4)
     return load_run(folder / "runs/train-0001.db")
 
 
@@ -227,13 +227,13 @@ def demo_page(folder: Path) -> Path:
     return folder / "runs/digits-0001.html"
 
 
-def _kill(script: str, folder: Path, seconds: float) -> None:
+def _kill(script: str, folder: Path, seconds: float, pace: int = 1) -> None:
     """Run an example, and kill it some seconds after its third epoch.
 
     Raises:
         RuntimeError: It has ended before that, and there is nothing to be shown.
     """
-    with _started(script, folder) as process:
+    with _started(script, folder, pace=pace) as process:
         for line in process.stdout or ():
             if line.startswith("epoch 3"):
                 sleep(seconds)
@@ -242,16 +242,24 @@ def _kill(script: str, folder: Path, seconds: float) -> None:
         raise RuntimeError(f"{script} ended with {process.returncode} before it was killed")
 
 
-def _finish(script: str, folder: Path, *arguments: str) -> None:
-    with _started(script, folder, *arguments) as process:
+def _finish(script: str, folder: Path, *arguments: str, pace: int = 1) -> None:
+    with _started(script, folder, *arguments, pace=pace) as process:
         said, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{script} ended with {process.returncode}:\n{said}")
 
 
-def _started(script: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a copy of an example, so that nothing of where the documentation is built is on record of its run."""
-    shutil.copy(EXAMPLES / script, folder)
+def _started(script: str, folder: Path, *arguments: str, pace: int = 1) -> "subprocess.Popen[str]":
+    """Start a copy of an example, so that nothing of where the documentation is built is on record of its run.
+
+    Args:
+        script: The example.
+        folder: Where to run it.
+        *arguments: What to call it with.
+        pace: How many times as long it is to sleep.
+    """
+    text = (EXAMPLES / script).read_text(encoding="utf-8")
+    (folder / script).write_text(text.replace(" sleep(", f" sleep({pace} * "), encoding="utf-8")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {**os.environ, "PATH": path}
     return subprocess.Popen(

@@ -20,6 +20,7 @@ from inspect import getdoc
 from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
+from threading import Timer
 from typing import Any, NamedTuple
 
 from sybil import Example, Sybil
@@ -36,6 +37,9 @@ CHECKED = ("docs/first-run.md", "docs/why.md")
 KILLED = "Killed\n"
 """What a shell prints of a command that SIGKILL ended. One that is to print something before that is killed as soon as
 it has, as by its reader from another terminal; one that is to print nothing ends itself."""
+
+PATIENCE = 300
+"""Seconds that a command may take, at the most."""
 
 VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d|\b\d+(\.\d+)? [mµ]?s\b")
 """Times and durations, which are others in each run."""
@@ -86,8 +90,15 @@ def printed(command: Command) -> str:
     # So that `python` is the one that runs the tests, and finds what is installed there.
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     shell = ["bash", "-c", command.line]
-    with subprocess.Popen(shell, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(shell, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
         assert process.stdout is not None
+        # One that hangs is ended, and differs.
+        late = Timer(PATIENCE, process.kill)
+        late.start()
+        stack.callback(late.cancel)
         before, is_killed, _ = command.output.partition(KILLED)
         if before and is_killed:
             found = "".join(line for _, line in zip(before.splitlines(), process.stdout, strict=False))

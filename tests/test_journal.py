@@ -665,7 +665,7 @@ def test_metric_of_another_type_on_resuming(tmp_path: Path) -> None:
 def test_array_without_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where numpy is not installed, a run with an array says so."""
     path = died(tmp_path, {"a": np.zeros(2)})
-    monkeypatch.setitem(__import__("sys").modules, "numpy", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)
     with pytest.raises(JournalError, match="key 'a' holds an array, and numpy is not installed"):
         load_run(path).context
 
@@ -674,7 +674,7 @@ def test_point_with_an_array_without_numpy(tmp_path: Path, monkeypatch: pytest.M
     """Where numpy is not installed, a run with an array in a point says so."""
     with Journal.start(tmp_path, "run") as journal:
         journal.context(FrozenContext).record("a", np.zeros(2))
-    monkeypatch.setitem(__import__("sys").modules, "numpy", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)
     with pytest.raises(JournalError, match="metric 'a' holds an array, and numpy is not installed"):
         load_run(journal.path).context
 
