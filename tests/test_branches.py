@@ -1883,6 +1883,51 @@ def test_the_error_of_a_failed_branch_shows_no_secret() -> None:
     assert "ValueError: 1 with **********" == ctx.provenance.steps[0].error
 
 
+@pytest.mark.parametrize("outcome", ["raise", "collect"])
+def test_a_secret_that_a_failed_branch_wrote_shows_nowhere(outcome: Any) -> None:
+    """What a branch in a branch held is masked in the records of all that the exception comes through."""
+
+    def inner(child: FrozenContext[Any], item: int) -> None:
+        child["token"] = SecretStr("hunter2")
+        raise ValueError("403 for hunter2")
+
+    def outer(child: FrozenContext[Any], item: int) -> None:
+        fan_out(child, inner, [0], executor=Now())
+
+    ctx = FrozenContext()
+    with suppress(ValueError), ctx.step("cv") as step:
+        fan_out(step, outer, [0], executor=Now(), errors=outcome)
+        raise ValueError("all of them, as hunter2 says")
+    told = {one.name: str(one.error) for one in ctx.provenance.steps}
+    assert {"cv/outer-0", "cv"} == {*told}
+    assert "hunter2" not in "".join(told.values())
+    assert "ValueError: 403 for **********" == told["cv/outer-0"]
+
+
+def test_a_task_that_takes_its_delta() -> None:
+    """A task that takes its delta itself is told that its result would be lost."""
+
+    def task(child: BranchContext[Any], item: int) -> int:
+        child.delta()
+        return item
+
+    with pytest.raises(BranchError, match="its task has taken the delta, which fan_out does"):
+        fan_out(FrozenContext(), task, [1], executor=Now())
+
+
+def test_a_branch_that_conflicts_is_on_record_with_what_it_read() -> None:
+    """Of a branch whose task ended well and that could not be merged there is on record what it read."""
+
+    def task(child: FrozenContext[Any], item: int) -> None:
+        child["same"] = child["lr"]
+
+    ctx = FrozenContext({"lr": 0.1})
+    fan_out(ctx, task, range(2), executor=Now(), errors="collect")
+    record = ctx.provenance.steps[1]
+    assert ("task-1", ("lr",), (), {}) == (record.name, record.reads, record.writes, dict(record.points))
+    assert str(record.error).startswith("MergeConflictError: ")
+
+
 def test_a_branch_whose_worker_died_is_on_record() -> None:
     """Of a branch whose worker died there is on record why it is not merged."""
     ctx = FrozenContext({"lr": 0.1})

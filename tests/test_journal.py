@@ -152,6 +152,8 @@ def test_run_that_is_not_there(tmp_path: Path) -> None:
     for act in (load_run, Journal.resume, verify_run):
         with pytest.raises(RunNotFoundError, match="there is no such run"):
             act(tmp_path / "a-0001.db")
+        with pytest.raises(RunNotFoundError, match=r"a run is given by its file; find_run\(folder, 'a'\) finds that"):
+            act(tmp_path / "a")
     assert [] == list(tmp_path.iterdir())
 
 

@@ -591,6 +591,10 @@ def opaque(ctx: FrozenContext[Any], item: int) -> Any:
     return Opaque() if item == 1 else item
 
 
+def failing_opaque(ctx: FrozenContext[Any], item: int) -> Any:
+    raise ValueError(f"no {item}")
+
+
 def secret(ctx: FrozenContext[Any], item: int) -> Any:
     mark(ctx, item)
     ctx[f"k{item}"] = item
@@ -875,6 +879,27 @@ def test_the_name_of_a_merged_branch_after_a_resumption(tmp_path: Path) -> None:
     # The name is the branch's, so a step of it counts on.
     assert ["fold-3/fit", "fold-3", "fold-4#2"] == [one.name for one in again.provenance.steps]
     assert same(picture(again), picture(load_run(opened.path)))
+
+
+def test_a_branch_that_fails_when_it_is_done_again(tmp_path: Path, marks: Path) -> None:
+    """A branch that was merged, is done anew since no file can give it back, and fails, has failed in the file too."""
+    opened = Journal.start(tmp_path, "run")
+    with threads() as executor:
+        fan_out(opened.context(FrozenContext, {"marks": str(marks)}), opaque, range(3), executor=executor)
+    die(opened)
+    opened = Journal.resume(opened.path)
+    ctx = opened.context(FrozenContext)
+    with threads() as executor:
+        fan_out(ctx, failing_opaque, range(3), executor=executor, name="opaque", errors="collect")
+    expected = picture(ctx)
+    assert (False, "k1" in ctx) == (ctx.provenance.finished("opaque-1"), False)
+    die(opened)
+    run = load_run(opened.path)
+    assert same(expected, picture(run))
+    assert [("opaque-1", 1), ("opaque-1", 2)] == [(one.step, one.session) for one in run.dead_attempts]
+    with Journal.resume(opened.path) as resumed:
+        assert not resumed.context(FrozenContext).provenance.finished("opaque-1")
+    assert () == verify_run(opened.path)
 
 
 def test_a_run_of_several_resumptions(tmp_path: Path, marks: Path) -> None:

@@ -44,7 +44,17 @@ from .schema import Schema, digest
 from .text import MASK, short, type_name
 from .values import secrets_in
 
-__all__ = ["Branch", "BranchContext", "checked", "file_failure", "fork", "forked", "merge", "merge_result"]
+__all__ = [
+    "Branch",
+    "BranchContext",
+    "checked",
+    "failed_record",
+    "file_failure",
+    "fork",
+    "forked",
+    "merge",
+    "merge_result",
+]
 
 _T = TypeVar("_T")
 
@@ -304,12 +314,18 @@ class BranchContext(LoggingContext[T_co]):
             raised: What its task raised.
 
         Returns:
-            Its record. Nothing of its work will be in the parent, so nothing that it wrote or recorded is named.
+            Its record.
         """
-        error = told_of(raised, self._state.held())
+        error = told_of(raised, self._state.secrets())
         with self._state.outlet.lock:
             record = closed(self, self._since, error)
-        return record._replace(writes=(), points=MappingProxyType({}), artifacts=())
+        return failed_record(record)
+
+    def _secrets(self) -> list[str | bytes]:
+        """Return the secrets, in clear, that what it raises may tell, and that the parent does not hold."""
+        state = self._state
+        written = [state.read(key) for key in state.ordered()[self._held :]]
+        return [*secrets_in(written), *state.lost_secrets]
 
     def _work(self, result: Any, item: str | None) -> Work:
         state, store = self._state, self._state.metrics._store
@@ -636,6 +652,11 @@ def _events(state: State, branch: str, work: Work) -> Iterator[Event]:
         yield ArtifactAdded(*artifact, branch)
     for record in work.steps:
         yield record.as_event(branch)
+
+
+def failed_record(record: StepRecord) -> StepRecord:
+    """Return the record of a branch that failed: nothing of its work is in the parent, so none is named."""
+    return record._replace(writes=(), points=MappingProxyType({}), artifacts=())
 
 
 def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:

@@ -104,8 +104,8 @@ class State:
     """All that one context holds, whichever handles there are on it."""
 
     __slots__ = (
-        *("artifacts", "branch", "brought", "cells", "forked", "forks", "metrics", "numbers", "outlet", "provenance"),
-        *("schema", "shared"),
+        *("artifacts", "branch", "brought", "cells", "forked", "forks", "lost_secrets", "metrics", "numbers", "outlet"),
+        *("provenance", "schema", "shared"),
     )
 
     def __init__(self, schema: Schema, metrics: type[MetricSchema] | None = None) -> None:
@@ -119,6 +119,8 @@ class State:
         self.artifacts = ArtifactLog(outlet=self.outlet)
         self.branch: str | None = None
         """The branch that this is the context of; None if it is of none."""
+        self.lost_secrets: list[str | bytes] = []
+        """The secrets, in clear, of branches that failed: what these raised may tell them."""
         self.forks: dict[str, Fork] = {}
         """The branches that were forked from it, by their full names."""
         self.numbers = -1
@@ -151,6 +153,10 @@ class State:
     def held(self) -> dict[str, Any]:
         """Return all that is held, for a validator or a reader to look at."""
         return {key: self.read(key) for key in self.ordered()}
+
+    def secrets(self) -> list[str | bytes]:
+        """Return, in clear, the secrets that no text may show: those held, and those that failed branches held."""
+        return [*secrets_in(self.held()), *self.lost_secrets]
 
     def write(self, key: object, value: Any, scope: Scope, *, is_input: bool = False, trusted: bool = False) -> None:
         """Take a value in: the key is known, valid, frozen, claimed, told. Before it is claimed nothing changes.

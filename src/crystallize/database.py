@@ -238,7 +238,9 @@ def _meant(path: Path) -> str:
     if path.is_dir():
         return "name the file of a run in it, which ends in .db"
     beside = path.with_name(f"{path.name}.db") if path.suffix != ".spool" else path.with_suffix(".db")
-    return f"did you mean {beside.name!r}?" if beside.is_file() else ""
+    if beside.is_file():
+        return f"did you mean {beside.name!r}?"
+    return "" if path.suffix else f"a run is given by its file; find_run(folder, {path.name!r}) finds that by its name"
 
 
 def _for_reading(path: Path) -> sqlite3.Connection:

@@ -503,7 +503,7 @@ class Journal:
             self.close()
             return
         try:
-            self._close("failed", told_of(raised, {} if self._state is None else self._state.held()))
+            self._close("failed", told_of(raised, () if self._state is None else self._state.secrets()))
         except JournalError as error:
             # In place of what the user's own code raised it would hide that.
             raised.add_note(f"Besides, its journal could not be ended: {error}")

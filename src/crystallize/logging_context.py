@@ -18,7 +18,7 @@ from .points import Scope
 from .provenance import StepRecord
 from .schema import plain_key
 from .text import MASK, legible, short
-from .values import masked
+from .values import without
 
 __all__ = ["LoggingContext", "Opening", "closed", "opened_step", "step_path", "told_of"]
 
@@ -247,7 +247,7 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
                 state.outlet.tell(StepStarted(str(scope.step), since.started))
         yield step
     except BaseException as raised:
-        error = told_of(raised, ctx._state.held())
+        error = told_of(raised, ctx._state.secrets())
         raise
     finally:
         with state.outlet.lock:
@@ -325,11 +325,11 @@ def _step_name(name: object) -> str:
     return plain
 
 
-def told_of(raised: BaseException, held: Mapping[str, Any]) -> str:
-    """Return an exception as text, without the secrets that a context holds."""
+def told_of(raised: BaseException, secrets: Iterable[str | bytes]) -> str:
+    """Return an exception as text, without some secrets, given in clear."""
     try:
         text = str(raised)
     except Exception as error:  # the text of the exception is at fault, and not what was going on
         text = f"its text raises {type(error).__name__}"
     name = type(raised).__name__
-    return masked(legible(f"{name}: {text}" if text else name), held)
+    return without(legible(f"{name}: {text}" if text else name), secrets)

@@ -311,21 +311,24 @@ class Content:
     @property
     def standing(self) -> tuple[Attempt, ...]:
         """The failures of branches that nothing has come after: neither a merge, nor another failure, nor a process."""
-        newest = {one.step: one for one in self.failures if one.session == self.last.number}
-        merged = {one.branch for one in self.merges}
+        last = self.last.number
+        newest = {one.step: one for one in self.failures if one.session == last}
+        # What an earlier process has merged was done again where a file could not give all of it back.
+        merged = {one.branch for one in self.merges if one.session == last}
         return tuple(one for one in newest.values() if one.step not in merged)
 
     @property
     def superseded(self) -> frozenset[tuple[int, str | None]]:
         """The attempts, by session and step, that a later session did again, or that had not finished when it began."""
         again = {attempt.step: attempt.session for attempt in self.attempts}
+        failed = {failure.step: failure.session for failure in self.failures}
         last = self.last.number
 
         def is_superseded(one: Attempt) -> bool:
             # A branch is one piece, whatever became of the steps in it.
             branch = self.branch_of(one.session, one.step)
             if branch is not None:
-                return again[branch] > one.session
+                return max(again[branch], failed.get(branch, 0)) > one.session
             return again[one.step] > one.session or (not one.finished and one.session < last)
 
         return frozenset((one.session, one.step) for one in self.attempts if is_superseded(one))

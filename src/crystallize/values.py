@@ -222,7 +222,12 @@ def secrets_in(value: object) -> list[str | bytes]:
 
 def masked(text: str, value: object) -> str:
     """Return a text with a mask in place of every secret that a value holds."""
-    for secret in secrets_in(value):
+    return without(text, secrets_in(value))
+
+
+def without(text: str, secrets: Iterable[str | bytes]) -> str:
+    """Return a text with a mask in place of each of some secrets, given in clear."""
+    for secret in secrets:
         forms = [repr(secret).removeprefix("b")[1:-1], str(secret)]
         forms += [secret.decode(errors="replace")] if isinstance(secret, bytes) else []
         for form in filter(None, forms):

@@ -12,7 +12,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ from traceback import format_exception
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints, overload
 
-from .branches import Branch, BranchContext, checked, file_failure, forked, merge_result
+from .branches import Branch, BranchContext, checked, failed_record, file_failure, forked, merge_result
 from .context import FrozenContext
 from .deltas import Delta, bytes_of, dumped
 from .errors import BranchError, SinkError, TravelError
@@ -297,15 +297,32 @@ class _FanOut:
 
     def _take(self, at: int, future: "Future[Delta]") -> None:
         try:
-            merge_result(self._ctx, future.result(), self._returns)
+            delta = future.result()
         except _RaisedError as caught:
             # Ray wraps it into one of a class that is also of its own.
             raised: _RaisedError = getattr(caught, "cause", caught)
+            self._ctx._state.lost_secrets += raised.secrets
             self._fail(at, raised.error(), raised.record)
         except BaseException as error:  # whatever is raised is the item's, also what would end this process
             self._fail(at, self._explained(at, error), None, is_lost=_tells_of_death(error))
+        else:
+            self._merge(at, delta)
         if (merged := self._merged(at)) is not None:
             self._results[at] = merged.result
+
+    def _merge(self, at: int, delta: Delta) -> None:
+        try:
+            merge_result(self._ctx, delta, self._returns)
+        except BaseException as error:  # as above
+            self._fail(at, error, self._record_in(delta, error))
+
+    def _record_in(self, delta: Delta, error: BaseException) -> StepRecord | None:
+        """Return the record of a branch that could not be merged; None where that cannot be read."""
+        with suppress(TravelError):
+            if isinstance(delta, Delta):  # an executor may hand back something else
+                told = told_of(error, self._ctx._state.secrets())
+                return failed_record(delta._unpacked().steps[-1]._replace(error=told))
+        return None
 
     def _fail(self, at: int, error: BaseException, record: StepRecord | None, *, is_lost: bool = False) -> None:
         """Note that a branch has failed.
@@ -328,7 +345,7 @@ class _FanOut:
     def _record_of(self, at: int, error: BaseException) -> StepRecord:
         """Return the record of a branch of which it is only known when it was submitted, and why it is not merged."""
         now = datetime.now(UTC)
-        told = told_of(error, self._ctx._state.held())
+        told = told_of(error, self._ctx._state.secrets())
         return StepRecord(self._paths[at], (), (), (), MappingProxyType({}), (), self._submitted[at], now, told)
 
     def _explained(self, at: int, error: BaseException) -> BaseException:
@@ -392,13 +409,15 @@ def _run(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
     child = branch.open()
     try:
         result = task(child, item)
-    except BaseException as error:  # also what would end the worker
-        record = child._failure(error)
-        raised = _RaisedError.here(error, record) if home == _here() else _RaisedError.of(error, record)
-    else:
-        # Bytes, since what cannot be sent has to be an error here: some engines would hang, others break.
+        if child._made is not None:
+            reason = "its task has taken the delta, which fan_out does when the task has returned"
+            raise BranchError(branch.name, reason)
         delta = child._delta(result, _item_digest(item))
+        # Bytes, since what cannot be sent has to be an error here: some engines would hang, others break.
         return delta if home == _here() else delta._sent()
+    except BaseException as error:  # also what would end the worker
+        failed = child._failure(error), child._secrets()
+        raised = _RaisedError.here(error, *failed) if home == _here() else _RaisedError.of(error, *failed)
     # Not within `except`, since some engines send what an exception was raised in as well.
     try:
         raise raised
@@ -407,15 +426,15 @@ def _run(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
 
 
 class _RaisedError(Exception):
-    """What a task raised, on its way, with the record of its branch."""
+    """What a task raised, on its way, with the record of its branch, and the secrets that its text may have."""
 
     @classmethod
-    def here(cls, error: BaseException, record: StepRecord) -> "_RaisedError":
+    def here(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "_RaisedError":
         """Take an exception along that stays in this process."""
-        return cls("", record, "", error, "")
+        return cls("", record, secrets, "", error, "")
 
     @classmethod
-    def of(cls, error: BaseException, record: StepRecord) -> "_RaisedError":
+    def of(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "_RaisedError":
         """Take an exception along in bytes, as one that cannot be read breaks one engine, and hangs another."""
         branch = record.name
         try:
@@ -424,7 +443,8 @@ class _RaisedError(Exception):
         except Exception as failure:  # whatever its own way to be pickled raises
             content, reason = b"", str(failure)
         # Its text is for the log of an engine, and for where it cannot be read.
-        return cls("".join(format_exception(error)).rstrip(), record, type_name(type(error)), content, reason)
+        told = "".join(format_exception(error)).rstrip()
+        return cls(told, record, secrets, type_name(type(error)), content, reason)
 
     @property
     def record(self) -> StepRecord:
@@ -432,9 +452,15 @@ class _RaisedError(Exception):
         record: StepRecord = self.args[1]
         return record
 
+    @property
+    def secrets(self) -> list[str | bytes]:
+        """The secrets of the branch, in clear."""
+        secrets: list[str | bytes] = self.args[2]
+        return secrets
+
     def error(self) -> BaseException:
         """Return what the task raised; where that cannot be read, what tells of it."""
-        told, record, name, content, reason = self.args  # as `here` or `of` gave them
+        told, record, _, name, content, reason = self.args  # as `here` or `of` gave them
         if isinstance(content, BaseException):
             return content
         if content:

@@ -23,7 +23,17 @@ from .metrics import Metric, MetricSchema
 from .provenance import Cell, StepRecord
 from .schema import Schema
 
-__all__ = ["Branch", "BranchContext", "checked", "file_failure", "fork", "forked", "merge", "merge_result"]
+__all__ = [
+    "Branch",
+    "BranchContext",
+    "checked",
+    "failed_record",
+    "file_failure",
+    "fork",
+    "forked",
+    "merge",
+    "merge_result",
+]
 _T = TypeVar("_T")
 
 @dataclass(frozen=True)
@@ -212,6 +222,9 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
         delta: What the branch did.
         returns: What its task says that it returns, for a journal to give that back.
     """
+
+def failed_record(record: StepRecord) -> StepRecord:
+    """Return the record of a branch that failed: nothing of its work is in the parent, so none is named."""
 
 def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
     """File that an attempt at a branch has failed, until the branch is merged or fails again.

@@ -65,6 +65,9 @@ class State:
     branch: str | None
     """The branch that this is the context of; None if it is of none."""
 
+    lost_secrets: list[str | bytes]
+    """The secrets, in clear, of branches that failed: what these raised may tell them."""
+
     forks: dict[str, Fork]
     """The branches that were forked from it, by their full names."""
 
@@ -85,6 +88,7 @@ class State:
         "cells",
         "forked",
         "forks",
+        "lost_secrets",
         "metrics",
         "numbers",
         "outlet",
@@ -108,6 +112,9 @@ class State:
 
     def held(self) -> dict[str, Any]:
         """Return all that is held, for a validator or a reader to look at."""
+
+    def secrets(self) -> list[str | bytes]:
+        """Return, in clear, the secrets that no text may show: those held, and those that failed branches held."""
 
     def write(self, key: object, value: Any, scope: Scope, *, is_input: bool = False, trusted: bool = False) -> None:
         """Take a value in: the key is known, valid, frozen, claimed, told. Before it is claimed nothing changes.

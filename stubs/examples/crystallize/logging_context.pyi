@@ -10,7 +10,7 @@
 """LoggingContext: another handle on a context, which keeps a record of every read."""
 
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -105,5 +105,5 @@ def step_path(ctx: FrozenContext[Any], name: object) -> str:
         InvalidStepError: The name cannot be a step's.
     """
 
-def told_of(raised: BaseException, held: Mapping[str, Any]) -> str:
-    """Return an exception as text, without the secrets that a context holds."""
+def told_of(raised: BaseException, secrets: Iterable[str | bytes]) -> str:
+    """Return an exception as text, without some secrets, given in clear."""

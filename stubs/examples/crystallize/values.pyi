@@ -13,7 +13,7 @@
 else a private copy is kept, with a plan, built once, that makes a fresh copy for each reader.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 __all__ = [
@@ -102,6 +102,9 @@ def secrets_in(value: object) -> list[str | bytes]:
 
 def masked(text: str, value: object) -> str:
     """Return a text with a mask in place of every secret that a value holds."""
+
+def without(text: str, secrets: Iterable[str | bytes]) -> str:
+    """Return a text with a mask in place of each of some secrets, given in clear."""
 
 def same(one: Any, other: Any) -> bool:
     """Whether two values cannot be told apart: of one type all the way down, NaN the same as NaN."""
