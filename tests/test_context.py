@@ -422,6 +422,12 @@ def test_initial_key_of_a_subclass_of_str() -> None:
 # Initial values
 
 
+def test_a_schema_in_place_of_initial_values() -> None:
+    """Whoever hands a schema on as values is told where it goes."""
+    with pytest.raises(InvalidInitialError, match=r"a schema goes in brackets, FrozenContext\[Train\]\(\.\.\.\)"):
+        FrozenContext(Train)
+
+
 @pytest.mark.parametrize("initial", [5, [("lr", 1)], "lr", Train])
 @pytest.mark.parametrize("shape", [Train, Items, dict[str, int]])
 def test_initial_of_another_type(shape: Any, initial: Any) -> None:

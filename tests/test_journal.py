@@ -1007,6 +1007,19 @@ def test_resumed_and_left_alone(tmp_path: Path) -> None:
     assert "died" == load_run(path).status
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (BaseModel, r"write FrozenContext\[BaseModel\]"),
+        ({"lr": 0.1}, "this takes the class of a context, as FrozenContext"),
+    ],
+)
+def test_context_of_no_class(tmp_path: Path, kind: Any, text: str) -> None:
+    """Whoever hands a schema or the initial values on in place of a context's class is told what goes there."""
+    with Journal.start(tmp_path, "run") as journal, pytest.raises(SchemaError, match=text):
+        journal.context(kind)
+
+
 def test_finished_and_resumed(tmp_path: Path) -> None:
     """A run that finished stays finished, whoever resumes it and makes no context, or fails to make one."""
     with Journal.start(tmp_path, "run") as journal, journal.context(FrozenContext, {"lr": 0.1}).step("fit"):

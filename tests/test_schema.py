@@ -269,6 +269,7 @@ class Root(RootModel[dict[str, int]]):
         (typing.Union[int, str], "declares no keys"),  # noqa: UP007
         (Literal["a"], r"Literal\['a'\]: it declares no keys"),
         (Any, "Any: it declares no keys"),
+        ({"lr": float}, r"(?m)it declares no keys; .* or dict\[str, V\]$"),
         (None, "None.* declares no keys"),
         (5, "declares no keys"),
         (Root, "Root: it declares no keys"),

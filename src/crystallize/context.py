@@ -88,8 +88,11 @@ def unmade(kind: Any) -> Any:
     """Return an instance of a context's class, or of `FrozenContext[T]`, that holds nothing yet, not even a state."""
     if not isinstance(kind, _Alias):
         if not (isinstance(kind, type) and issubclass(kind, FrozenContext)):
-            name = shape_name(kind) if isinstance(kind, type) else short(kind)
-            raise SchemaError(name, f"this takes the class of a context; write FrozenContext[{name}]")
+            if isinstance(kind, type):
+                name = shape_name(kind)
+                raise SchemaError(name, f"this takes the class of a context; write FrozenContext[{name}]")
+            reason = "this takes the class of a context, as FrozenContext[Train], and after it the initial values"
+            raise SchemaError(short(kind), reason)
         return object.__new__(kind)
     cls: Any = kind.__origin__
     own = cls._default_shape
@@ -260,6 +263,8 @@ class State:
         else:
             wanted = "a mapping" if self.schema.by_items else f"a mapping or an instance of {self.schema.name}"
             shown = None if any(key.secret for key in self.schema.keys.values()) else short(initial)
+            if isinstance(initial, type):
+                wanted += f"; a schema goes in brackets, FrozenContext[{shape_name(initial)}](...)"
             problem = Problem((), f"the initial values should be {wanted}", type(initial).__name__, shown)
             raise InvalidInitialError(label, (problem,))
         failed: CrystallizeError | None = None

@@ -906,11 +906,10 @@ def _kind(shape: Any) -> str:
             name,
             f"a protocol says what a step needs, as in Context[{name}]; make the context over a model that has it",
         )
-    raise SchemaError(
-        name,
-        "it declares no keys; a context is made over a Pydantic model, a TypedDict, a dataclass or dict[str, V]. "
-        f"For keys of your own choice that all hold this type write FrozenContext[dict[str, {name}]]",
-    )
+    reason = "it declares no keys; a context is made over a Pydantic model, a TypedDict, a dataclass or dict[str, V]"
+    if isinstance(cls, type):
+        reason += f". For keys of your own choice that all hold this type write FrozenContext[dict[str, {name}]]"
+    raise SchemaError(name, reason)
 
 
 def _is_model(cls: Any) -> bool:
