@@ -81,12 +81,14 @@ def test_each_kind(write: Write) -> None:
 
 
 def test_what_is_no_schema(write: Write) -> None:
-    """What has no keys of its own, what others declare and the tags of metrics are not listed."""
+    """Bases without keys, TypedDicts without, what others declare and the tags of metrics are not listed."""
     name = write(
         """
         from of_others import Other
 
         class Base(BaseModel): ...
+        class Derived(Base): ...
+        class Items(TypedDict): ...
         class Root(RootModel[int]): ...
         class Tags(TypedDict):
             fold: int
@@ -102,7 +104,59 @@ def test_what_is_no_schema(write: Write) -> None:
     )
     write("class Other(BaseModel):\n    x: int", "of_others")
 
-    assert {"Plain_Within": {"x": "int"}} == found(listed([name]))
+    assert {"Plain_Within": {"x": "int"}, "Derived": {}} == found(listed([name]))
+
+
+def test_self(write: Write) -> None:
+    """`Self` is the schema, with its type variables, also where it comes from a base."""
+    name = write(
+        """
+        from typing import Self
+        T = TypeVar("T")
+
+        class Node(BaseModel):
+            above: Optional[Self] = None
+        class Leaf(Node): ...
+        class Box(BaseModel, Generic[T]):
+            within: "list[Self]"
+        """
+    )
+
+    assert {
+        "Leaf": {"above": "_of_a_user.Leaf | None"},
+        "Node": {"above": "_of_a_user.Node | None"},
+        "Box": {"within": "list[_of_a_user.Box[_Box_T]]"},
+    } == found(listed([name]))
+
+
+def test_made_by_a_call(write: Write) -> None:
+    """What type checkers take for a variable is left out, with the reason; a TypedDict with all keys stays."""
+    name = write(
+        """
+        from dataclasses import make_dataclass
+        from pydantic import create_model
+        if True:
+            class Train(BaseModel):
+                lr: float
+        def helper():
+            class Within: ...
+        class Outer:
+            Model = create_model("Outer.Model", a=(int, 3))
+        Model = create_model("Model", a=(int, 3))
+        Data = make_dataclass("Data", [("x", int)])
+        Items = TypedDict("Items", {"a": int})
+        ITEMS = {"a": int}
+        Computed = TypedDict("Computed", ITEMS)
+        """
+    )
+    listing = listed([name])
+
+    assert {"Train", "Items"} == {one.name for one in listing.schemas}
+    reasons = {one.schema: one.reason for one in listing.refused}
+    assert {f"of_a_user.{one}" for one in ("Model", "Outer.Model", "Data", "Computed")} == set(reasons)
+    told = "to type checkers it is no class: no `class` statement in its module makes it; write one in place of"
+    assert f"{told} `create_model` or the like" == reasons["of_a_user.Model"] == reasons["of_a_user.Data"]
+    assert f"{told} the call, or its keys in the call" == reasons["of_a_user.Computed"]
 
 
 def test_package(write: Write) -> None:
@@ -111,6 +165,28 @@ def test_package(write: Write) -> None:
     write("class A(BaseModel):\n    x: int\nclass B(A): ...", "of_package.inner")
 
     assert {"A": {"x": "int"}} == found(listed(["of_package"]))
+
+
+def test_package_that_hands_on(write: Write) -> None:
+    """A package hands on what its `__init__` imports from beside it, and from elsewhere what is in `__all__`."""
+    write("class A(BaseModel):\n    x: int", "of_others")
+    write("class B(BaseModel):\n    y: int", "of_package.beside")
+    write("", "of_package.__init__")
+    write("class C(BaseModel):\n    z: int", "of_third")
+    (Path(sys.path[0]) / "of_package/inner").mkdir()
+    write(
+        """
+        from of_others import A
+        from of_third import C
+        from ..beside import B
+        __all__ = ["A", "B", "BaseModel", "MetricSchema"]
+        """,
+        "of_package.inner.__init__",
+    )
+
+    listing = listed(["of_package.inner"])
+    assert {"A": {"x": "int"}, "B": {"y": "int"}} == found(listing)
+    assert {"of_others.A", "of_package.beside.B"} == {one.full_name for one in listing.schemas}
 
 
 def test_subclasses_come_first(write: Write) -> None:
@@ -154,8 +230,12 @@ def test_generics(write: Write) -> None:
         B = TypeVar("B", bound=int)
         C = TypeVar("C", int, str)
 
+        class Lid(BaseModel, Generic[T]):
+            x: T
         class Box(BaseModel, Generic[T]):
             items: list[T]
+            next: "Box[T] | None" = None
+            lid: "Lid[T] | None" = None
         Numbers = Box[int]
         class Pair(TypedDict, Generic[B, C]):
             b: B
@@ -164,7 +244,11 @@ def test_generics(write: Write) -> None:
     )
     schemas = {schema.name: schema for schema in listed([name]).schemas}
 
-    assert {"items": "list[_Box_T]"} == keys_of(schemas["Box"])
+    assert {
+        "items": "list[_Box_T]",
+        "next": "_of_a_user.Box[_Box_T] | None",
+        "lid": "_of_a_user.Lid[_Box_T] | None",
+    } == keys_of(schemas["Box"])
     assert ["_typing_extensions.TypeVar('_Box_T')"] == [*map(ast.unparse, schemas["Box"].parameters.values())]
     assert {"b": "_Pair_B", "c": "_Pair_C"} == keys_of(schemas["Pair"])
     assert {
@@ -223,9 +307,11 @@ def test_one_that_cannot_be_written(write: Write) -> None:
 
         def made():
             class Hidden: ...
-            return Hidden
+            class Local(BaseModel):
+                x: int
+            return Hidden, Local
 
-        Hidden = made()
+        Hidden, Local = made()
 
         class Good(BaseModel):
             x: int
@@ -242,11 +328,13 @@ def test_one_that_cannot_be_written(write: Write) -> None:
         """
     )
     listing = listed([name])
+    local = "of_a_user.made.<locals>.Local"
 
     assert ["Good"] == [one.name for one in listing.schemas]
     assert [] == listing.metrics
     reasons = {one.schema: one.reason for one in listing.refused}
-    assert {"of_a_user.Bad", "of_a_user.Lost", "of_a_user.Odd", "Metrics.worse"} == set(reasons)
+    assert {"of_a_user.Bad", "of_a_user.Lost", "of_a_user.Odd", "Metrics.worse", local} == set(reasons)
+    assert "it is made in a function; define it at the top of a module" in reasons[local]
     assert "it refers to 'Nowhere', which is not defined" == reasons["of_a_user.Lost"]
     assert "of the type of 'x', of_a_user.made.<locals>.Hidden: no stub can import it" in reasons["of_a_user.Bad"]
     assert "it is generic in ~P, which is no TypeVar" == reasons["of_a_user.Odd"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import crystallize
+from crystallize import StubsError
 from crystallize.listings import Listing, listed
 from crystallize.outlines import outline
 from crystallize.overloads import with_overloads
@@ -69,6 +70,37 @@ def test_other_keys(texts: dict[str, str]) -> None:
         "@overload (self, key: Literal['seed']) -> int",
         "@overload (self, key: str) -> Any",
     ] == signatures(texts["protocols"], "_Loose_getitem", "__call__")
+
+
+def test_no_keys(texts: dict[str, str]) -> None:
+    """Of a schema without keys there is none that will do, and none to complete."""
+    protocols = texts["protocols"]
+
+    assert ["(self, key: Never) -> Any"] == signatures(protocols, "_Nothing_getitem", "__call__")
+    assert ["(self, key: Never, value: Any) -> None"] == signatures(protocols, "_Nothing_setitem", "__call__")
+    assert ["(self, key: Never, default: _Default=...) -> Any | _Default"] == signatures(
+        protocols, "_Nothing_get", "__call__"
+    )
+    assert not any("Nothing" in one for one in signatures(protocols, "_Getitem", "__call__"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "count"),
+    [
+        ("(self, metric_name): ...", 0),
+        ("(self): ...", 0),
+        ("(self, metric_name: object) -> None: ...", 0),
+        ("(self, metric_name: str) -> None: ...\n", 2),
+    ],
+)
+def test_nowhere_for_metrics(listing: Listing, changed: str, count: int) -> None:
+    """A method without the one signature that the overloads of metrics go before is an error, and is named."""
+    source = f"class FrozenContext:\n    def record{changed}" + f"\n    def record{changed}"
+
+    with pytest.raises(
+        StubsError, match=f"FrozenContext: {count} signatures of 'record' take a metric's name as a tex"
+    ):
+        with_overloads({"context": ast.parse(source)}, listing)
 
 
 def test_schemas(texts: dict[str, str]) -> None:

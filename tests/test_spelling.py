@@ -6,6 +6,7 @@ import datetime
 import enum
 import re
 import sys
+import types
 import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from crystallize.spelling import Place, Spelling
 
 T = TypeVar("T")
 B = TypeVar("B", bound=int)
+P = typing_extensions.ParamSpec("P")
+Ts = typing_extensions.TypeVarTuple("Ts")
 UserId = NewType("UserId", int)
 Names = TypeAliasType("Names", list[str])
 ME = "_tests_test_spelling"
@@ -95,6 +98,10 @@ def written(shape: Any, **options: Any) -> str:
         (typing_extensions.ReadOnly[int], "int"),
         (Box.Lid, f"{ME}.Box.Lid"),
         (UserId, f"{ME}.UserId"),
+        (types.ModuleType, "_types.ModuleType"),
+        (types.FunctionType, "_types.FunctionType"),
+        (types.CodeType, "_types.CodeType"),
+        (typing.Self, "_typing.Self"),
         (Names, f"{ME}.Names"),
         (TypeAliasType("Local", list[str]), "list[str]"),
         (T, "Any"),
@@ -108,7 +115,7 @@ def test_types(shape: Any, text: str) -> None:
 
 def test_variables() -> None:
     """A type variable is called what it is said to be called."""
-    assert "_collections_abc.Sequence[_Box_T]" == written(_sequence_of(T), names={T: "_Box_T"})
+    assert "_collections_abc.Sequence[_Box_T]" == written(_sequence_of(T), names={T: ast.Name("_Box_T")})
 
 
 def test_names_of_modules() -> None:
@@ -161,6 +168,9 @@ def test_relative_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         (list["Forward"], "'Forward': no stub can write it: it is a text that stands for a type"),  # type: ignore[name-defined]  # noqa: F821  # on purpose
         (typing.List["Forward"], "'Forward': no stub can write it"),  # type: ignore[name-defined]  # noqa: F821, UP006
         (3, "3: no stub can import it"),
+        (Callable[P, int], "~P: no stub can write a ParamSpec; write the types, or `...`"),
+        (tuple[*Ts], "Ts: no stub can write a TypeVarTuple; write the types, or `...`"),
+        (type({}.keys()), "dict_keys: no stub can import it: its module has no such name"),
     ],
 )
 def test_what_cannot_be_written(shape: Any, told: str) -> None:

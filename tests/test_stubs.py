@@ -120,6 +120,44 @@ def test_folders_that_will_not_do(stubs: Stubs, tmp_path: Path) -> None:
         stubs.write(Path(crystallize.__file__).parents[1])
 
 
+@pytest.mark.parametrize(
+    ("place", "kind", "told"),
+    [
+        ("stubs/crystallize/text.pyi", "folder", "it is no file, and the stubs have one there; move it"),
+        ("stubs/crystallize/text.pyi", "link", "it is a link to nothing, and the stubs have a file there; move it"),
+        ("stubs/crystallize/sinks", "file", "it is no folder, and the stubs have one there; move it"),
+        ("stubs/crystallize/sinks", "link", "it is a link to nothing, and the stubs have a folder there; move it"),
+        ("stubs/crystallize", "file", "it is no folder, and the stubs have one there; move it"),
+        ("stubs", "link", "it is a link to nothing, and the stubs have a folder there; move it"),
+    ],
+)
+def test_something_else_in_its_place(stubs: Stubs, tmp_path: Path, place: str, kind: str, told: str) -> None:
+    """Where something else stands in the place of a file or a folder, that is named, and nothing is written."""
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "file":
+        path.touch()
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    before = [*tmp_path.rglob("*")]
+
+    with pytest.raises(StubsError) as caught:
+        stubs.write(tmp_path / "stubs")
+    assert str(path) == caught.value.subject
+    assert caught.value.reason.startswith(told)
+    assert before == [*tmp_path.rglob("*")]
+
+
+def test_folder_within_a_file(stubs: Stubs, tmp_path: Path) -> None:
+    """A folder that would lie within a file names the file."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StubsError, match=r"/file: it is no folder, and the stubs have one there"):
+        stubs.write(tmp_path / "file/stubs")
+
+
 def test_keys_are_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A key of any characters stays a text in what is written."""
     keys = ['a"b', "it's", "#", 'x"]) -> int: ...\n    import os', "\\", "ключ"]

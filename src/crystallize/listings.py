@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, NamedTuple, Self, TypeVar, get_origin
 
 from pydantic import BaseModel
 from typing_extensions import get_type_hints, is_typeddict
@@ -15,7 +15,7 @@ from typing_extensions import get_type_hints, is_typeddict
 from .errors import SchemaError, StubsError
 from .metrics import Metric, MetricSchema
 from .schema import Schema, shape_name
-from .spelling import Place, Spelling, free
+from .spelling import Place, Spelling, classes_in, free, subscripted
 from .text import nearest, one_line
 
 __all__ = ["ListedMetric", "ListedSchema", "Listing", "Refused", "listed"]
@@ -77,19 +77,21 @@ def listed(modules: Sequence[str]) -> Listing:
         StubsError: One of them cannot be imported, or declares no schema.
     """
     found = [_imported(name) for name in dict.fromkeys(modules)]
-    shapes: list[type] = []
+    shapes: dict[type, str] = {}
     measures: list[type[MetricSchema]] = []
     for module in found:
         own = [*_shapes_in(module)]
         if not own:
             raise StubsError(module.__name__, "it declares no Pydantic model, TypedDict, dataclass or MetricSchema")
-        shapes += [one for one in own if not issubclass(one, MetricSchema)]
+        for shape in own:
+            if not issubclass(shape, MetricSchema):
+                shapes.setdefault(shape, module.__name__)
         measures += [one for one in own if issubclass(one, MetricSchema)]
     lister = _Lister()
     # What tags are made of is no schema of a context.
     tags = {id(metric.tags) for schema in measures for metric in schema.metrics.values()}
-    shapes = [shape for shape in shapes if id(shape) not in tags]
-    schemas = [one for shape in sorted(dict.fromkeys(shapes), key=_rank) if (one := lister.schema(shape)) is not None]
+    ranked = sorted((shape for shape in shapes if id(shape) not in tags), key=_rank)
+    schemas = [one for shape in ranked if (one := lister.schema(shape, shapes[shape])) is not None]
     metrics = lister.metrics(sorted(dict.fromkeys(measures), key=_rank))
     if not schemas and not metrics and lister.refused:
         told = "; ".join(f"{one.schema}: {one.reason}" for one in lister.refused)
@@ -130,18 +132,29 @@ def _not_found(name: str, missing: str) -> str:
 
 
 def _shapes_in(module: ModuleType) -> Iterator[type]:
-    """Return the schemas that a module declares; a package's those of its modules too, where it hands them on."""
+    """Return the schemas that a module declares; a package's also those that it hands on."""
     rest = list(vars(module).values())
+    exported = {id(getattr(module, name, None)) for name in getattr(module, "__all__", ())}
     met: set[int] = set()
     for held in rest:
         if not isinstance(held, type) or id(held) in met:
             continue
         met.add(id(held))
-        # A class that was made by hand may have None for a module.
-        if f"{held.__module__}.".startswith(f"{module.__name__}."):
+        if _is_of(held, module) or (
+            hasattr(module, "__path__") and id(held) in exported and not _is_no_ones(held.__module__)
+        ):
             if _is_shape(held):
                 yield held
             rest += [inner for inner in vars(held).values() if isinstance(inner, type)]
+
+
+def _is_of(cls: type, module: ModuleType) -> bool:
+    """Whether a class is one of a module's own; of a package's, one of its modules or of those beside it."""
+    name = module.__name__
+    # A class that was made by hand may have None for a module.
+    if f"{cls.__module__}.".startswith(f"{name.partition('.')[0] if hasattr(module, '__path__') else name}."):
+        return True
+    return cls.__module__ == "types" and is_dataclass(cls)  # `make_dataclass` says so of its own, before Python 3.12
 
 
 def _is_shape(cls: type) -> bool:
@@ -150,6 +163,11 @@ def _is_shape(cls: type) -> bool:
         is_whole = (cls.__pydantic_generic_metadata__ or {}).get("origin") is None
         return is_whole and not cls.__pydantic_root_model__
     return is_typeddict(cls) or is_dataclass(cls) or issubclass(cls, MetricSchema)
+
+
+def _is_base(cls: Any) -> bool:
+    """Whether a schema without keys is there for others to be made of it; every TypedDict passes for an empty one."""
+    return is_typeddict(cls) or bool(cls.__subclasses__())
 
 
 def _rank(cls: Any) -> tuple[int, int, str, str]:
@@ -165,28 +183,57 @@ class _Lister:
         self.spelling = Spelling()
         self.refused: list[Refused] = []
         self._names: set[str] = set()
+        self._classes: dict[str, set[str]] = {}
 
-    def schema(self, cls: Any) -> ListedSchema | None:
-        """List a schema; None of one that has no keys of its own, or of which no stub can be written."""
+    def schema(self, cls: Any, module: str) -> ListedSchema | None:
+        """List a schema that was found in a module; None of one that is only a base, or that no stub can be written of."""
         try:
             schema = Schema.of(cls)
-            if not schema.keys:
+            if not schema.keys and _is_base(cls):
                 return None
-            modules = _modules_of(cls)
-            place = self.spelling.place(cls)
-            name = free(place.name.replace(".", "_"), self._names)
-            names = {variable: f"_{name}_{variable.__name__}" for variable in _parameters(cls)}
-            types = _types_of(cls)
-            keys = {key: self._type(types[key], key, modules, names) for key in schema.keys}
-            declared = {name: self._declared(variable, name, modules) for variable, name in names.items()}
-            self._names.add(name)
-            full_name, shape = ".".join(place), self.spelling.name(place)
-            return ListedSchema(name, full_name, shape, declared, keys, schema.others is not None)
+            return self._listed(cls, schema)
         except SchemaError as error:
-            self._refuse(cls, error)
+            reason = error.reason
         except Exception as error:  # whatever the annotations of a user's class raise when they are looked at
-            self._refuse(cls, SchemaError(shape_name(cls), f"{type(error).__name__}: {one_line(str(error))}"))
+            reason = f"{type(error).__name__}: {one_line(str(error))}"
+        owner = module if cls.__module__ == "types" else cls.__module__
+        self.refused.append(Refused(f"{owner}.{cls.__qualname__}", reason))
         return None
+
+    def _listed(self, cls: Any, schema: Schema) -> ListedSchema:
+        """List a schema.
+
+        Raises:
+            SchemaError: No stub can be written of it.
+        """
+        self._check_statement(cls)
+        modules = _modules_of(cls)
+        place = self.spelling.place(cls)
+        name = free(place.name.replace(".", "_"), self._names)
+        variables = {variable: f"_{name}_{variable.__name__}" for variable in _parameters(cls)}
+        types, names = _types_of(cls), {variable: ast.Name(one) for variable, one in variables.items()}
+        shape = self.spelling.name(place)
+        me = subscripted(shape, [*names.values()])
+        keys = {key: self._type(types[key], key, modules, {**names, Self: me}) for key in schema.keys}
+        declared = {one: self._declared(variable, one, modules) for variable, one in variables.items()}
+        self._names.add(name)
+        return ListedSchema(name, ".".join(place), shape, declared, keys, schema.others is not None)
+
+    def _check_statement(self, cls: Any) -> None:
+        """Check that type checkers take a schema for a class: to them it would else be any, and the first that fits.
+
+        Raises:
+            SchemaError: They do not.
+        """
+        owner = sys.modules.get(cls.__module__)
+        if owner is None or "<locals>" in cls.__qualname__:
+            return  # nothing can import it, as is said of it
+        if owner.__name__ not in self._classes:
+            self._classes[owner.__name__] = classes_in(owner)
+        if cls.__qualname__ not in self._classes[owner.__name__]:
+            told = "to type checkers it is no class: no `class` statement in its module makes it; write one in place of"
+            call = "the call, or its keys in the call" if is_typeddict(cls) else "`create_model` or the like"
+            raise SchemaError(shape_name(cls), f"{told} {call}")
 
     def metrics(self, schemas: Iterable[type[MetricSchema]]) -> list[ListedMetric]:
         """List the metrics of some schemas by their names."""
@@ -214,7 +261,7 @@ class _Lister:
             # What a model was made of is kept by name.
             found.kept.append(tags if is_typeddict(get_origin(metric.tags) or metric.tags) else _ANY_TAGS)
 
-    def _type(self, shape: Any, key: str, modules: list[ModuleType], names: Mapping[Any, str]) -> ast.expr:
+    def _type(self, shape: Any, key: str, modules: list[ModuleType], names: Mapping[Any, ast.expr]) -> ast.expr:
         try:
             return self.spelling.of(shape, modules, names)
         except SchemaError as error:
@@ -229,9 +276,6 @@ class _Lister:
             self.spelling.name(Place("typing_extensions", "TypeVar")), [ast.Constant(name), *choices], words
         )
 
-    def _refuse(self, shape: Any, error: SchemaError) -> None:
-        self.refused.append(Refused(f"{shape.__module__}.{shape.__qualname__}", error.reason))
-
 
 _ANY_TAGS = ast.Subscript(ast.Name("dict"), ast.Tuple([ast.Name("str"), ast.Name("Any")]))
 
@@ -240,7 +284,11 @@ def _modules_of(shape: Any) -> list[ModuleType]:
     """Return the modules in which a class, and those that it is made of, were written."""
     bases = [*shape.__mro__, *(get_origin(base) or base for base in getattr(shape, "__orig_bases__", ()))]
     names = dict.fromkeys(getattr(base, "__module__", "") for base in bases)
-    return [sys.modules[name] for name in names if name in sys.modules and name.partition(".")[0] not in _NO_ONES]
+    return [sys.modules[name] for name in names if name in sys.modules and not _is_no_ones(name)]
+
+
+def _is_no_ones(module: str) -> bool:
+    return module.partition(".")[0] in _NO_ONES
 
 
 _NO_ONES = ("abc", "builtins", "crystallize", "pydantic", "typing", "typing_extensions")

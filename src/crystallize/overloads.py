@@ -6,11 +6,13 @@ descriptor: its `__get__` has an overload a schema, and gives something whose `_
 """
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from .errors import StubsError
 from .listings import ListedMetric, ListedSchema, Listing
 from .outlines import names_in
+from .spelling import subscripted
 
 __all__ = ["with_overloads"]
 
@@ -42,7 +44,7 @@ def with_overloads(outlines: Mapping[str, ast.Module], listing: Listing) -> dict
 
 
 _SOURCES = {
-    **dict.fromkeys(("Any", "Generic", "Literal", "Protocol", "overload"), ("typing", 0)),
+    **dict.fromkeys(("Any", "Generic", "Literal", "Never", "Protocol", "overload"), ("typing", 0)),
     **{"Callable": ("collections.abc", 0), "FrozenContext": ("context", 1), "Context": ("protocols", 1)},
 }
 """What the overloads need besides the types of keys: the module of each, and how many dots are before it."""
@@ -157,10 +159,12 @@ def _takers(schema: ListedSchema) -> list[ast.ClassDef]:
         reads.append(_reading(_literal(key), type))
         writes.append(_writing(_literal(key), type))
         gets.append(_getting(_literal(key), type))
-    if schema.takes_others:
-        reads.append(_reading(_STR, _ANY))
-        writes.append(_writing(_STR, _ANY))
-        gets.append(_getting(_STR, _ANY))
+    if schema.takes_others or not schema.keys:
+        # Where there is no key, none will do.
+        other = _STR if schema.takes_others else ast.Name("Never")
+        reads.append(_reading(other, _ANY))
+        writes.append(_writing(other, _ANY))
+        gets.append(_getting(other, _ANY))
     made = {"_Getitem": reads, "_Setitem": writes, "_Get": gets}
     return [_class(_taker(kind, schema), bases, _overloaded(calls)) for kind, calls in made.items()]
 
@@ -210,7 +214,8 @@ def _descriptor(kind: str, schemas: Sequence[ListedSchema]) -> ast.ClassDef:
         gets.append(given(_of("dict", _STR, value), _of("_FreeGetitem", value), "FrozenContext"))
     gets.append(given(None, free))
     # Asked by editors for the keys to complete, which do not call `__get__`.
-    asked = [_function("__call__", [("key", _literal(*one.keys))], _ANY, _of(kind, _shape(one))) for one in schemas]
+    keyed = [one for one in schemas if one.keys]
+    asked = [_function("__call__", [("key", _literal(*one.keys))], _ANY, _of(kind, _shape(one))) for one in keyed]
     return _class(
         kind, [_of("Generic", ast.Name("T_co"))], [*_overloaded(gets), *_overloaded(asked if is_read else [])]
     )
@@ -218,10 +223,7 @@ def _descriptor(kind: str, schemas: Sequence[ListedSchema]) -> ast.ClassDef:
 
 def _shape(schema: ListedSchema) -> ast.expr:
     """Return how a schema is written, with its type variables."""
-    if not schema.parameters:
-        return schema.shape
-    names = [ast.Name(name) for name in schema.parameters]
-    return ast.Subscript(schema.shape, names[0] if len(names) == 1 else ast.Tuple([*names]))
+    return subscripted(schema.shape, [*map(ast.Name, schema.parameters)])
 
 
 def _decorators() -> list[ast.stmt]:
@@ -259,21 +261,39 @@ _OF_METRICS = {
 
 
 def _with_metrics(cls: str, body: Iterable[ast.stmt], metrics: Iterable[ListedMetric]) -> list[ast.stmt]:
-    """Add the overloads of the metrics' names to the methods of a class that take such a name."""
+    """Add the overloads of the metrics' names to the methods of a class that take such a name.
+
+    Raises:
+        StubsError: One of them has no signature, or several, that the overloads go before.
+    """
     made: list[ast.stmt] = []
+    typed: list[str] = []
     for statement in body:
         # The one that takes any name is the last.
         if isinstance(statement, ast.FunctionDef) and statement.name in _OF_METRICS[cls] and _takes_text(statement):
             named = (one for metric in metrics for one in _named(statement.name, metric))
             made += _overloaded([*named, statement])
+            typed.append(statement.name)
         else:
             made.append(statement)
+    if sorted(typed) != sorted(_OF_METRICS[cls]):
+        wrong = next(name for name in _OF_METRICS[cls] if typed.count(name) != 1)
+        told = f"{typed.count(wrong)} signatures of {wrong!r} take a metric's name as a text, and not 1"
+        raise StubsError(f"crystallize's {cls}", f"{told}; this is a mistake in crystallize, please report it")
     return made
 
 
 def _takes_text(function: ast.FunctionDef) -> bool:
     taken = function.args.args[1].annotation if len(function.args.args) > 1 else None
-    return taken is not None and ast.unparse(taken).endswith("str")
+    return "str" in map(ast.unparse, _alternatives(taken))
+
+
+def _alternatives(type: ast.expr | None) -> Iterator[ast.expr]:
+    """Return the types that a union is of."""
+    if isinstance(type, ast.BinOp):
+        yield from (*_alternatives(type.left), *_alternatives(type.right))
+    elif type is not None:
+        yield type
 
 
 def _named(method: str, metric: ListedMetric) -> list[ast.FunctionDef]:

@@ -3,21 +3,22 @@
 import ast
 import enum
 import sys
+import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.util import resolve_name
 from inspect import getsource
 from itertools import chain, count
 from types import ModuleType, NoneType, UnionType
-from typing import Any, ForwardRef, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Any, ForwardRef, Literal, NamedTuple, Self, TypeVar, Union, get_args, get_origin
 
 import typing_extensions
-from typing_extensions import TypeAliasType
+from typing_extensions import ParamSpec, TypeAliasType, TypeVarTuple
 
 from .errors import SchemaError
 from .text import short, type_name
 
-__all__ = ["Place", "Spelling", "free"]
+__all__ = ["Place", "Spelling", "classes_in", "free", "subscripted"]
 
 _ANY_TUPLE: Any = typing.Tuple  # noqa: UP006  # as older code has it
 _WRAPPERS = frozenset(
@@ -69,13 +70,15 @@ class Spelling:
             written = ast.Attribute(written, part)
         return written
 
-    def of(self, shape: Any, modules: Iterable[ModuleType] = (), names: Mapping[Any, str] | None = None) -> ast.expr:
+    def of(
+        self, shape: Any, modules: Iterable[ModuleType] = (), names: Mapping[Any, ast.expr] | None = None
+    ) -> ast.expr:
         """Return how a type is written.
 
         Args:
             shape: The type.
             modules: Those in which it was written: what they import by a name is imported by that one.
-            names: What to call type variables.
+            names: What to write for type variables, and for `Self`.
 
         Raises:
             SchemaError: It cannot be written, since nothing can import it.
@@ -97,6 +100,9 @@ class Spelling:
         is_hidden = any(part.startswith("_") for part in owner.split("."))
         ways = [*_packages(owner), owner] if is_hidden else [owner]
         place = next((Place(way, name) for way in ways if name and _at(way, name) is found), None)
+        if place is None and owner == "builtins":
+            # What is built in and has no name there has one in `types`.
+            place = next((Place("types", name) for name, held in vars(types).items() if held is found), None)
         if place is None:
             told = type_name(found) if isinstance(found, type) else short(found)
             where = "it is made in a function" if "<locals>" in str(name) else "its module has no such name"
@@ -117,15 +123,48 @@ def _at(module: str, name: str) -> Any:
     return found
 
 
+def classes_in(module: ModuleType) -> set[str]:
+    """Return what type checkers take for a class in a module, by its name there, with dots where it is within a class.
+
+    That is what a class statement makes, or a call of `TypedDict` with all its keys written out. What any other call
+    makes is a variable to them.
+    """
+    return {*_classes_of(_tree_of(module).body)}
+
+
+def _classes_of(body: Iterable[ast.AST]) -> Iterator[str]:
+    for statement in body:
+        if isinstance(statement, ast.ClassDef):
+            yield statement.name
+            yield from (f"{statement.name}.{name}" for name in _classes_of(statement.body))
+        elif isinstance(statement, ast.Assign):
+            yield from (one.id for one in statement.targets if isinstance(one, ast.Name) and _is_items(statement.value))
+        elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            # It may stand under a condition.
+            yield from _classes_of(ast.iter_child_nodes(statement))
+
+
+def _is_items(value: ast.expr) -> bool:
+    """Whether an expression is a call of `TypedDict` as checkers ask for it."""
+    if not isinstance(value, ast.Call) or ast.unparse(value.func).rpartition(".")[2] != "TypedDict":
+        return False
+    keys = [one.keys for one in value.args[1:] if isinstance(one, ast.Dict)]
+    return len(keys) == 1 and all(isinstance(key, ast.Constant) for key in keys[0])
+
+
+def _tree_of(module: ModuleType) -> ast.Module:
+    """Return the source of a module; nothing where it has none, as what is typed at a prompt."""
+    try:
+        return ast.parse(getsource(module))
+    except (OSError, TypeError, SyntaxError):
+        return ast.Module([], [])
+
+
 def _imported_by(module: ModuleType) -> dict[int, Place]:
     """Return what a module imports by name, and from where, by the identity of each."""
-    try:
-        tree = ast.parse(getsource(module))
-    except (OSError, TypeError, SyntaxError):  # made without a file, as what is typed at a prompt
-        return {}
     package = getattr(module, "__package__", None) or ""
     found: dict[int, Place] = {}
-    for node in ast.walk(tree):
+    for node in ast.walk(_tree_of(module)):
         if isinstance(node, ast.ImportFrom):
             dots = "." * node.level
             source = resolve_name(f"{dots}{node.module or ''}", package) if dots else str(node.module)
@@ -139,7 +178,7 @@ def _imported_by(module: ModuleType) -> dict[int, Place]:
 class _Writer:
     """Writes one type."""
 
-    def __init__(self, spelling: Spelling, modules: list[ModuleType], names: Mapping[Any, str]) -> None:
+    def __init__(self, spelling: Spelling, modules: list[ModuleType], names: Mapping[Any, ast.expr]) -> None:
         self._spelling = spelling
         self._modules = modules
         self._names = names
@@ -154,6 +193,10 @@ class _Writer:
             return ast.List([self.write(part) for part in shape])
         if isinstance(shape, TypeVar):
             return self._variable(shape)
+        if shape is Self:
+            return self._names.get(Self) or self._single(Self)
+        if isinstance(shape, ParamSpec | TypeVarTuple):
+            raise SchemaError(short(shape), f"no stub can write a {type(shape).__name__}; write the types, or `...`")
         if isinstance(shape, ForwardRef | str):
             told = shape if isinstance(shape, str) else shape.__forward_arg__
             raise SchemaError(repr(told), "no stub can write it: it is a text that stands for a type; write the type")
@@ -164,6 +207,9 @@ class _Writer:
         generic = getattr(shape, "__pydantic_generic_metadata__", None) or {}
         if generic.get("origin") is not None:
             origin, args = generic["origin"], generic["args"]
+        if origin is None and any(variable in self._names for variable in generic.get("parameters", ())):
+            # Of a model with its own type variables in brackets only the model is left.
+            origin, args = shape, generic["parameters"]
         if origin is None:
             return self._single(shape)
         if origin is Literal:
@@ -191,7 +237,7 @@ class _Writer:
 
     def _variable(self, shape: TypeVar) -> ast.expr:
         if shape in self._names:
-            return ast.Name(self._names[shape])
+            return self._names[shape]
         bound = getattr(shape, "__bound__", None)
         return ast.Name("Any") if bound is None else self.write(bound)
 
@@ -214,6 +260,11 @@ def _special_name(shape: Any) -> str | None:
     """Return the name of a class, or of something of typing's that is none."""
     name = getattr(shape, "_name", None) or getattr(shape, "__name__", None)
     return name if isinstance(name, str) else None
+
+
+def subscripted(written: ast.expr, parts: list[ast.expr]) -> ast.expr:
+    """Return an expression with others in brackets; without any, alone."""
+    return ast.Subscript(written, _within(parts)) if parts else written
 
 
 def _within(parts: list[ast.expr]) -> ast.expr:

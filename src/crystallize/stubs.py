@@ -92,16 +92,18 @@ class Stubs(NamedTuple):
             The files that were not as they are now.
 
         Raises:
-            StubsError: Something else stands in the place of a file, and nothing is written.
+            StubsError: Something else stands in the place of a file or folder, and nothing is written.
         """
         if folder.exists() and not folder.is_dir():
             raise StubsError(str(folder), "it is a file; -o names the folder of the stubs")
         if (folder / _PACKAGE).resolve() == _SOURCE.resolve():
             raise StubsError(str(folder), "the package itself is there; -o names a folder of stubs, as stubs")
+        for name in self.files:
+            _check_place(folder / name)
         changed = self.changed(folder)
         for path in [one.path for one in changed if one.how == "stale"]:
             if not _is_ours(path):
-                advice = "it was not written by this command, and is not written over; move it, or name another folder"
+                advice = f"it was not written by this command, and is not written over; {_ELSEWHERE}"
                 raise StubsError(str(path), advice)
         for path, how in changed:
             if how == "left over":
@@ -167,6 +169,25 @@ def _written(folder: Path) -> list[str]:
     """Return the files of the package's stubs in a folder that this command has written."""
     files = (path for path in (folder / _PACKAGE).rglob("*.pyi") if path.is_file() and _is_ours(path))
     return [path.relative_to(folder).as_posix() for path in files]
+
+
+def _check_place(path: Path) -> None:
+    """Check that a file can stand at a path.
+
+    Raises:
+        StubsError: Something else stands there, or in the place of a folder that it is in.
+    """
+    for place in [*reversed(path.parents), path]:
+        expected = "file" if place == path else "folder"
+        if place.is_symlink() and not place.exists():
+            raise StubsError(
+                str(place), f"it is a link to nothing, and the stubs have a {expected} there; {_ELSEWHERE}"
+            )
+        if place.exists() and not (place.is_file() if place == path else place.is_dir()):
+            raise StubsError(str(place), f"it is no {expected}, and the stubs have one there; {_ELSEWHERE}")
+
+
+_ELSEWHERE = "move it, or name another folder"
 
 
 def _is_ours(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, Literal, NamedTuple, NotRequired, TypeAlias, TypeVar
+from typing import Annotated, Generic, Literal, NamedTuple, NotRequired, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveFloat
 from typing_extensions import TypedDict
@@ -45,6 +45,7 @@ class FineTune(Train):
 class Node(BaseModel):
     value: float
     children: "list[Node]" = []
+    above: Self | None = None
 
 
 class Address(TypedDict):
@@ -69,12 +70,17 @@ Item = TypeVar("Item")
 class Batch(BaseModel, Generic[Item]):
     first: Item
     rest: list[Item]
+    next: "Batch[Item] | None" = None
 
 
 class Loose(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     seed: int
+
+
+class Nothing(BaseModel):
+    """Of a run that only measures."""
 
 
 class EpochTags(TypedDict):

@@ -1,6 +1,6 @@
 # Written by `crystallize stubs`: run it again in place of a change by hand.
 # Of digits, pipeline.schemas, pipeline.tuning.
-# crystallize 0.1.0, schemas and version: b891f3c347bb2326
+# crystallize 0.1.0, schemas and version: 3f5ece740fd60a72
 # mypy: ignore-errors
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
 # pyright: reportInvalidTypeVarUse=false

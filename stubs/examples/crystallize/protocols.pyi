@@ -1,6 +1,6 @@
 # Written by `crystallize stubs`: run it again in place of a change by hand.
 # Of digits, pipeline.schemas, pipeline.tuning.
-# crystallize 0.1.0, schemas and version: b891f3c347bb2326
+# crystallize 0.1.0, schemas and version: 3f5ece740fd60a72
 # mypy: ignore-errors
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
 # pyright: reportInvalidTypeVarUse=false
@@ -18,7 +18,7 @@ import sklearn.linear_model as _sklearn_linear_model
 import typing_extensions as _typing_extensions
 from collections.abc import Callable
 from .context import FrozenContext
-from typing import Generic, Literal
+from typing import Generic, Literal, Never
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
@@ -43,18 +43,28 @@ class _Batch_getitem(Generic[_Batch_Item]):
     def __call__(self, key: Literal["first"]) -> _Batch_Item: ...
     @overload
     def __call__(self, key: Literal["rest"]) -> list[_Batch_Item]: ...
+    @overload
+    def __call__(self, key: Literal["next"]) -> _pipeline_schemas.Batch[_Batch_Item] | None: ...
 
 class _Batch_setitem(Generic[_Batch_Item]):
     @overload
     def __call__(self, key: Literal["first"], value: _Batch_Item) -> None: ...
     @overload
     def __call__(self, key: Literal["rest"], value: list[_Batch_Item]) -> None: ...
+    @overload
+    def __call__(self, key: Literal["next"], value: _pipeline_schemas.Batch[_Batch_Item] | None) -> None: ...
 
 class _Batch_get(Generic[_Batch_Item]):
     @overload
     def __call__(self, key: Literal["first"], default: _Default = ...) -> _Batch_Item | _Default: ...
     @overload
     def __call__(self, key: Literal["rest"], default: _Default = ...) -> list[_Batch_Item] | _Default: ...
+    @overload
+    def __call__(
+        self,
+        key: Literal["next"],
+        default: _Default = ...,
+    ) -> _pipeline_schemas.Batch[_Batch_Item] | None | _Default: ...
 
 class _FineTune_getitem:
     @overload
@@ -289,12 +299,16 @@ class _Node_getitem:
     def __call__(self, key: Literal["value"]) -> float: ...
     @overload
     def __call__(self, key: Literal["children"]) -> list[_pipeline_schemas.Node]: ...
+    @overload
+    def __call__(self, key: Literal["above"]) -> _pipeline_schemas.Node | None: ...
 
 class _Node_setitem:
     @overload
     def __call__(self, key: Literal["value"], value: float) -> None: ...
     @overload
     def __call__(self, key: Literal["children"], value: list[_pipeline_schemas.Node]) -> None: ...
+    @overload
+    def __call__(self, key: Literal["above"], value: _pipeline_schemas.Node | None) -> None: ...
 
 class _Node_get:
     @overload
@@ -305,6 +319,17 @@ class _Node_get:
         key: Literal["children"],
         default: _Default = ...,
     ) -> list[_pipeline_schemas.Node] | _Default: ...
+    @overload
+    def __call__(self, key: Literal["above"], default: _Default = ...) -> _pipeline_schemas.Node | None | _Default: ...
+
+class _Nothing_getitem:
+    def __call__(self, key: Never) -> Any: ...
+
+class _Nothing_setitem:
+    def __call__(self, key: Never, value: Any) -> None: ...
+
+class _Nothing_get:
+    def __call__(self, key: Never, default: _Default = ...) -> Any | _Default: ...
 
 class _Train_getitem:
     @overload
@@ -444,6 +469,8 @@ class _Getitem(Generic[T_co]):
     @overload
     def __get__(self: _Getitem[_pipeline_schemas.Node], ctx: object, owner: Any) -> _Node_getitem: ...
     @overload
+    def __get__(self: _Getitem[_pipeline_schemas.Nothing], ctx: object, owner: Any) -> _Nothing_getitem: ...
+    @overload
     def __get__(self: _Getitem[_pipeline_schemas.Train], ctx: object, owner: Any) -> _Train_getitem: ...
     @overload
     def __get__(self: _Getitem[_pipeline_tuning.Settings], ctx: object, owner: Any) -> _Settings_getitem: ...
@@ -456,7 +483,10 @@ class _Getitem(Generic[T_co]):
     @overload
     def __get__(self, ctx: object, owner: Any) -> _FreeGetitem[Any]: ...
     @overload
-    def __call__(self: _Getitem[_pipeline_schemas.Batch[_Batch_Item]], key: Literal["first", "rest"]) -> Any: ...
+    def __call__(
+        self: _Getitem[_pipeline_schemas.Batch[_Batch_Item]],
+        key: Literal["first", "rest", "next"],
+    ) -> Any: ...
     @overload
     def __call__(
         self: _Getitem[_pipeline_schemas.FineTune],
@@ -489,7 +519,7 @@ class _Getitem(Generic[T_co]):
     @overload
     def __call__(self: _Getitem[_pipeline_schemas.Loose], key: Literal["seed"]) -> Any: ...
     @overload
-    def __call__(self: _Getitem[_pipeline_schemas.Node], key: Literal["value", "children"]) -> Any: ...
+    def __call__(self: _Getitem[_pipeline_schemas.Node], key: Literal["value", "children", "above"]) -> Any: ...
     @overload
     def __call__(
         self: _Getitem[_pipeline_schemas.Train],
@@ -524,6 +554,8 @@ class _Setitem(Generic[T_co]):
     @overload
     def __get__(self: _Setitem[_pipeline_schemas.Node], ctx: object, owner: Any) -> _Node_setitem: ...
     @overload
+    def __get__(self: _Setitem[_pipeline_schemas.Nothing], ctx: object, owner: Any) -> _Nothing_setitem: ...
+    @overload
     def __get__(self: _Setitem[_pipeline_schemas.Train], ctx: object, owner: Any) -> _Train_setitem: ...
     @overload
     def __get__(self: _Setitem[_pipeline_tuning.Settings], ctx: object, owner: Any) -> _Settings_setitem: ...
@@ -555,6 +587,8 @@ class _Get(Generic[T_co]):
     def __get__(self: _Get[_pipeline_schemas.Loose], ctx: object, owner: Any) -> _Loose_get: ...
     @overload
     def __get__(self: _Get[_pipeline_schemas.Node], ctx: object, owner: Any) -> _Node_get: ...
+    @overload
+    def __get__(self: _Get[_pipeline_schemas.Nothing], ctx: object, owner: Any) -> _Nothing_get: ...
     @overload
     def __get__(self: _Get[_pipeline_schemas.Train], ctx: object, owner: Any) -> _Train_get: ...
     @overload

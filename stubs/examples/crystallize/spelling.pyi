@@ -1,6 +1,6 @@
 # Written by `crystallize stubs`: run it again in place of a change by hand.
 # Of digits, pipeline.schemas, pipeline.tuning.
-# crystallize 0.1.0, schemas and version: b891f3c347bb2326
+# crystallize 0.1.0, schemas and version: 3f5ece740fd60a72
 # mypy: ignore-errors
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
 # pyright: reportInvalidTypeVarUse=false
@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["Place", "Spelling", "free"]
+__all__ = ["Place", "Spelling", "classes_in", "free", "subscripted"]
 
 class Place(NamedTuple):
     """Where something can be imported from."""
@@ -41,13 +41,18 @@ class Spelling:
     def name(self, place: Place) -> ast.expr:
         """Return how something at a place is written."""
 
-    def of(self, shape: Any, modules: Iterable[ModuleType] = (), names: Mapping[Any, str] | None = None) -> ast.expr:
+    def of(
+        self,
+        shape: Any,
+        modules: Iterable[ModuleType] = (),
+        names: Mapping[Any, ast.expr] | None = None,
+    ) -> ast.expr:
         """Return how a type is written.
 
         Args:
             shape: The type.
             modules: Those in which it was written: what they import by a name is imported by that one.
-            names: What to call type variables.
+            names: What to write for type variables, and for `Self`.
 
         Raises:
             SchemaError: It cannot be written, since nothing can import it.
@@ -59,3 +64,13 @@ class Spelling:
         Raises:
             SchemaError: Nowhere.
         """
+
+def classes_in(module: ModuleType) -> set[str]:
+    """Return what type checkers take for a class in a module, by its name there, with dots where it is within a class.
+
+    That is what a class statement makes, or a call of `TypedDict` with all its keys written out. What any other call
+    makes is a variable to them.
+    """
+
+def subscripted(written: ast.expr, parts: list[ast.expr]) -> ast.expr:
+    """Return an expression with others in brackets; without any, alone."""

@@ -1,6 +1,6 @@
 # Written by `crystallize stubs`: run it again in place of a change by hand.
 # Of digits, pipeline.schemas, pipeline.tuning.
-# crystallize 0.1.0, schemas and version: b891f3c347bb2326
+# crystallize 0.1.0, schemas and version: 3f5ece740fd60a72
 # mypy: ignore-errors
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
 # pyright: reportInvalidTypeVarUse=false
@@ -71,7 +71,7 @@ class Stubs(NamedTuple):
             The files that were not as they are now.
 
         Raises:
-            StubsError: Something else stands in the place of a file, and nothing is written.
+            StubsError: Something else stands in the place of a file or folder, and nothing is written.
         """
 
 def make_stubs(modules: Sequence[str]) -> Stubs:

@@ -19,6 +19,7 @@ from pipeline.schemas import (
     FoldTags,
     Loose,
     Node,
+    Nothing,
     Scores,
     Service,
     Sizes,
@@ -66,6 +67,7 @@ def reads(ctx: FrozenContext[Train], step: LoggingContext[Train], needs: Context
     assert_type(ctx["sizes"], dict[Literal["train", "val"], list[int]])
     assert_type(ctx["tree"], Node)
     assert_type(ctx["tree"].children, list[Node])
+    assert_type(FrozenContext[Node]()["above"], Node | None)
     ctx["lrr"]  # E
     step["lrr"]  # E
     needs["lrr"]  # E
@@ -121,6 +123,7 @@ def shapes(
     scores["means"]  # E
     assert_type(numbers["first"], int)
     assert_type(texts["rest"], list[str])
+    assert_type(numbers["next"], Batch[int] | None)
     numbers["first"] = "x"  # E
     numbers["last"]  # E
     assert_type(loose["seed"], int)
@@ -129,6 +132,15 @@ def shapes(
     assert_type(fine["lr"], float)
     assert_type(fine["base"], Literal["small", "large"])
     fine["bass"]  # E
+
+
+def no_keys(ctx: FrozenContext[Nothing], step: LoggingContext[Nothing], needs: Context[Nothing]) -> None:
+    ctx["lr"]  # E
+    step["lr"]  # E
+    ctx["lr"] = 0.1  # E
+    needs.add("lr", 0.1)  # E
+    ctx.get("lr")  # E
+    needs.get("lr", 0.1)  # E
 
 
 def same_name(one: FrozenContext[Train], other: FrozenContext[tuning.Train]) -> None:
