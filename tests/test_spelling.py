@@ -169,7 +169,7 @@ def test_relative_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         (typing.List["Forward"], "'Forward': no stub can write it"),  # type: ignore[name-defined]  # noqa: F821, UP006
         (3, "3: no stub can import it"),
         (Callable[P, int], "~P: no stub can write a ParamSpec; write the types, or `...`"),
-        (tuple[*Ts], "Ts: no stub can write a TypeVarTuple; write the types, or `...`"),
+        (_sequence_of(Ts), "Ts: no stub can write a TypeVarTuple; write the types, or `...`"),
         (type({}.keys()), "dict_keys: no stub can import it: its module has no such name"),
     ],
 )

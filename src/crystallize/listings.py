@@ -186,7 +186,7 @@ class _Lister:
         self._classes: dict[str, set[str]] = {}
 
     def schema(self, cls: Any, module: str) -> ListedSchema | None:
-        """List a schema that was found in a module; None of one that is only a base, or that no stub can be written of."""
+        """List a schema that a module holds; None of one that is only a base, or that no stub can be written of."""
         try:
             schema = Schema.of(cls)
             if not schema.keys and _is_base(cls):

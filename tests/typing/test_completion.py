@@ -48,7 +48,7 @@ def test_pyright_offers_the_keys(pyright: LanguageServer, line: str) -> None:
 def test_pyright_tells_schemas_apart(pyright: LanguageServer) -> None:
     """Each context has the keys of its own schema, of a generic one too; one without a schema has none."""
     assert ["lr", "trials"] == sorted(pyright.completions(HEAD + 'other["|"]'))
-    assert ["first", "rest"] == sorted(pyright.completions(HEAD + 'batch["|"]'))
+    assert ["first", "next", "rest"] == sorted(pyright.completions(HEAD + 'batch["|"]'))
     assert not {*KEYS} & {*pyright.completions(HEAD + 'anything["|"]')}
 
 

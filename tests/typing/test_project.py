@@ -49,7 +49,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(EXAMPLES / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pyproject.toml").write_text(CONFIGURATION)
     (folder / "use.py").write_text(USE)
-    command = [sys.executable, "-m", "crystallize", "stubs", "pipeline.schemas"]
+    # To checkers it is a variable, and would fit the context of every schema.
+    (folder / "made.py").write_text('from pydantic import create_model\n\nMade = create_model("Made", lr=(int, 3))\n')
+    command = [sys.executable, "-m", "crystallize", "stubs", "made", "pipeline.schemas"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
