@@ -1232,9 +1232,9 @@ def compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Difference, ...], tu
     entries = one.entries, other.entries
     for own, others in (entries, entries[::-1]):
         missing = [entry for key, entry in own.items() if entry.missing is not None and key in others]
-        found |= {("input" if entry.is_input else "value", entry.key) for entry in missing}
+        found.update(("input" if entry.is_input else "value", entry.key) for entry in missing)
     for run, beside in ((one, other), (other, one)):
-        found |= {("metric", name) for name in run.unrestorable_points if name in beside.metrics}
+        found.update(("metric", name) for name in run.unrestorable_points if name in beside.metrics)
     differences = diff_runs(one, other)
     unknown = found - {(difference.what, difference.name) for difference in differences}
     return differences, tuple(sorted(unknown, key=lambda part: (_PARTS.index(part[0]), part[1])))
