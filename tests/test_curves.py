@@ -175,7 +175,7 @@ def test_gaps() -> None:
 
     assert [1.0, None, 3.5, None, None, None, None, None] == curve.y
     assert (8, 6, At(0, 1.0), At(2, 3.5), None) == (curve.count, curve.gaps, curve.least, curve.most, curve.last)
-    assert ("6 of 8 points are no finite number, and a gap.",) == notes([curve], 0)
+    assert ("6 of 8 points are no number that can be drawn, and a gap.",) == notes([curve], 0)
     assert [0, 2] == alone(curve.y)
 
 
@@ -203,7 +203,7 @@ def test_says_what_is_drawn() -> None:
     assert drawn < 50
     assert (
         f"Drawn are {drawn} of 101 points: first, last, least and most of each column of pixels.",
-        "1 of 101 points is no finite number, and a gap.",
+        "1 of 101 points is no number that can be drawn, and a gap.",
     ) == notes(found.shown, 0)
 
 

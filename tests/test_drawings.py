@@ -167,8 +167,22 @@ def test_many_steps() -> None:
     steps = [step(f"s{n}", outcome="failed" if n == 900 else "finished") for n in range(1000)]
     found = timeline(run(*steps))
 
-    assert (401, 599) == (len(found.spans[0].bars), found.left_out)
+    assert (401, 599, 0) == (len(found.spans[0].bars), found.left_out, found.unfinished_left_out)
     assert "s900" == found.spans[0].bars[-1].label
+
+
+def test_many_failures() -> None:
+    """Of very many steps that did not finish the first and the last are shown, whichever process they were in."""
+    facts = run(
+        *(step(f"s{n}", outcome="finished" if n == 1000 else "failed") for n in range(1500)),
+        *(step(f"t{n}", 20, 21, session=2, outcome="failed") for n in range(60)),
+        spans=[(0, 10), (20, 30)],
+    )
+    first, second = (tuple(bar.label for bar in span.bars) for span in timeline(facts).spans)
+
+    assert (*(f"s{n}" for n in range(450)),) == first
+    assert (*(f"t{n}" for n in range(10, 60)),) == second
+    assert (1060, 1059) == (timeline(facts).left_out, timeline(facts).unfinished_left_out)
 
 
 @pytest.mark.parametrize(

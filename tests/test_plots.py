@@ -84,7 +84,7 @@ def test_long_series_is_thinned() -> None:
     assert 9.0 in list(curve["y"])
     assert len(curve["x"]) < 5000
     assert ("lines", True) == (curve["mode"], "of 20,000 points" in title(drawn))
-    assert "1 of 20,000 points is no finite number, and a gap." in title(drawn)
+    assert "1 of 20,000 points is no number that can be drawn, and a gap." in title(drawn)
 
 
 def test_value_alone_between_gaps() -> None:

@@ -134,8 +134,8 @@ def test_what_one_asks_first(tmp_path: Path) -> None:
     assert "Steps finished\n1 of 1" in text
     assert "loss nats ↓ minimize -0.0001234 position 3 -0.0001234" in text
     assert "steps no goal - 12,000" in text
-    assert "norm no goal - -" in text
-    assert "note 1 point without a finite number; the last: 'warm'" in text
+    assert "norm no goal - nan" in text
+    assert "note 1 point, no number that can be drawn; the last: 'warm'" in text
     assert text.index("Outcome\n") < text.index("Steps\nStep")
     assert "Cross entropy." in text
 
@@ -199,12 +199,70 @@ def test_failures_and_dead_attempts(tmp_path: Path) -> None:
 
     assert re.search(r"Process 1, started [-0-9: ]+: died", text)
     assert re.search(r"Process 2, resumed [-0-9: ]+: finished", text)
-    assert re.search(r"flaky ✕ failed dead attempt [\d.]+ (ms|µs|s)", text)
+    assert re.search(r"flaky dead attempt ✕ failed [\d.]+ (ms|µs|s)", text)
     assert "RuntimeError: out of memory: tried to allocate" in text
-    assert "fit † died dead attempt -" in text
+    assert "fit dead attempt † died -" in text
     assert re.search(r"Took\n[\d.]+ m?s", text)
     assert "Steps finished\n4 of 4" in text
     assert "late by load , written later by flaky" in text
+
+
+def test_long_error(tmp_path: Path) -> None:
+    """Of a long error the first line, or what of it fits, stands there; the rest can be opened, without empty lines."""
+    long = f"no rows:\n\n\n{'the column is empty' * 50}\n\nand that was all"
+    with suppress(ValueError), Journal.start(tmp_path, "digits") as journal, journal.context(FrozenContext).step("fit"):
+        raise ValueError(long)
+    with suppress(ValueError), Journal.start(tmp_path, "other") as other, other.context(FrozenContext).step("fit"):
+        raise ValueError(f"{'x' * 100}{'y' * 10_000}")
+    for path, beside in ((journal.path, ()), (other.path, (journal.path,))):
+        page = page_of(path, *beside)
+        summaries = [line for line in page.lines if line.startswith("ValueError: no rows:")]
+        assert 2 == len(summaries)
+        for line in summaries:
+            assert line.startswith("ValueError: no rows:… the column is empty")
+            assert "the column is empty and that was all" in line
+    assert [2, 2] == [page.text.count(f"{'x' * 100}{'y' * 88}… y"), page.text.count("y" * 4000)]
+    assert f"Left out: 5,912 more characters; crystallize show {other.path} has all." in page.text
+    text = journal.path.with_suffix(".html").read_text(encoding="utf-8").partition('id="plotly"')[0]
+    assert "\n\n" not in text[text.index("ValueError: no rows") :][:2000]
+
+
+def test_points_that_the_file_cannot_give_back(tmp_path: Path) -> None:
+    """At a metric there stands of how many points the file cannot give all back, also of several runs."""
+    paths = []
+    for count in (2, 1):
+        with Journal.start(tmp_path, "digits") as journal:
+            ctx = journal.context(FrozenContext)
+            ctx.record("loss", 1.0)
+            for n in range(3):
+                ctx.record("span", (1, 2) if n < count else n)
+            ctx.record("pair", (3, 4))
+        paths.append(journal.path)
+    text, both = page_of(paths[0]).text, page_of(*paths).text
+
+    assert "loss no goal - 1\nspan no goal 2 points not restorable - 2\n" in text
+    assert "pair 1 point not restorable 1 point, no number that can be drawn; the last: [3, 4]" in text
+    assert "span no goal 3 points of 2 runs not restorable" in both
+
+
+def test_last_that_cannot_be_drawn(tmp_path: Path) -> None:
+    """Of a last value that is no number to draw there stands what it is, cut if it is long."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        for name, value in {"loss": float("inf"), "huge": 10**400, "flag": True, "note": "warm " * 20}.items():
+            ctx.record(name, 1.0)
+            ctx.record(name, value)
+            ctx.record(f"{name} alone", value)
+    text = page_of(journal.path).text
+
+    assert "loss no goal - inf\n" in text
+    assert "huge no goal - 100000000000000000...00000000000…\n" in text
+    assert "flag no goal - True\n" in text
+    assert "note no goal - 'warm warm warm warm warm warm w…\n" in text
+    assert "flag alone 1 point, no number that can be drawn; the last: True" in text
+    assert "huge alone 1 point, no number that can be drawn; the last: 1000" in text
+    assert "1 of 2 points is no number that can be drawn, and a gap." in text
+    assert "all 2 1 0 1 0 inf\n" in text
 
 
 def test_run_that_died(tmp_path: Path) -> None:
@@ -411,6 +469,15 @@ def many_steps(ctx: FrozenContext[Any]) -> None:
             pass
 
 
+def many_failures(ctx: FrozenContext[Any]) -> None:
+    def fail(child: FrozenContext[Any], item: int) -> None:
+        raise ValueError(f"no rows in {item}")
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            fan_out(ctx, fail, range(301), executor=pool, errors="collect")
+
+
 def many_curves(ctx: FrozenContext[Any]) -> None:
     for n in range(30):
         ctx.record("norm", n, tags={"layer": f"layer {n}"})
@@ -428,6 +495,10 @@ def long_lineage(ctx: FrozenContext[Any]) -> None:
     [
         (many_keys, ["Left out: 5 more keys."]),
         (many_steps, ["Left out: 20 more steps, each of which finished."]),
+        (
+            many_failures,
+            ["Left out: 102 more steps, of which 102 did not finish, or were done again. crystallize show "],
+        ),
         (many_curves, ["and 16 more, below among the curves", "Left out: 6 more curves."]),
         (long_lineage, ["Left out: 10 more keys and steps."]),
     ],
@@ -519,7 +590,7 @@ def test_a_branch_that_failed(tmp_path: Path) -> None:
         fan_out(ctx, fold, range(3), executor=pool)
     after = page_of(journal.path).text
     for text in (before, after):
-        assert "fold-1 X failed dead attempt" in text.replace("\N{BALLOT X}", "X").replace("\N{MULTIPLICATION X}", "X")
+        assert "fold-1 dead attempt X failed" in text.replace("\N{BALLOT X}", "X").replace("\N{MULTIPLICATION X}", "X")
         assert "ValueError: no rows in 1" in text
     assert (2, 3) == (before.count("inner \N{CHECK MARK} finished"), after.count("inner \N{CHECK MARK} finished"))
 

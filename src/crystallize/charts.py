@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from .curves import At, Curve, Points, alone, curves, notes, parted_by, points_of
 from .drawings import Tick, bounds, dots, marks, spark
 from .plots import escaped, mode
+from .points import seen
 from .runs import Declared, Run
 from .text import printable, short
 
@@ -69,6 +70,8 @@ class Cell(NamedTuple):
     best: At | None
     """By the goal of the metric; None where it has none."""
     last: float | None
+    newest: str
+    """In short the last value that is no number that can be drawn; empty if it is one."""
     path: str
     """How it went, as the path of an SVG."""
     is_best: bool
@@ -89,9 +92,11 @@ class Chart:
     name: str
     declared: Declared
     axes: tuple[Axis, ...]
-    """Over each of its axes, the likeliest first; none where no value is a number."""
+    """Over each of its axes, the likeliest first; none where no value is a number that can be drawn."""
     counts: tuple[int, ...]
     """How many points each run has."""
+    lacking: tuple[int, ...]
+    """Of how many of these its file cannot give all back."""
     newest: str
     """The last value of the first run that has one, in short."""
 
@@ -121,7 +126,8 @@ class Chart:
             own = curve.best(self.declared.goal)
             is_best = own is not None and own.y == best and len(bests) > 1
             within = bounds([curve])
-            cells.append(Cell(own, curve.last, spark(curve, within, *_SPARK) if within else "", is_best))
+            path = spark(curve, within, *_SPARK) if within else ""
+            cells.append(Cell(own, curve.last, curve.newest, path, is_best))
         return Outcome(label, tuple(cells))
 
     @property
@@ -170,6 +176,7 @@ def charts(runs: Sequence[Run[Any]]) -> Iterator[Chart]:
     Args:
         runs: The runs.
     """
+    unrestorable = [run.unrestorable_points for run in runs]
     for name in dict.fromkeys(name for run in runs for name in run.metrics):
         series = [run.metrics.series(name) for run in runs]
         declared = next((run.declared[name] for run in runs if name in run.declared), Declared())
@@ -178,8 +185,9 @@ def charts(runs: Sequence[Run[Any]]) -> Iterator[Chart]:
         # Of runs that are tagged alike all have the same.
         names = dict.fromkeys(axis for one in points if one.values for axis in one.axes) if has_numbers else {}
         axes = [_axis(axis, points) for axis in names]
-        newest = next((short(one.last) for one in series if len(one)), "")
-        yield Chart(name, declared, tuple(axes), tuple(map(len, series)), newest)
+        newest = next((short(seen(one.last)) for one in series if len(one)), "")
+        lacking = tuple(one.get(name, 0) for one in unrestorable)
+        yield Chart(name, declared, tuple(axes), tuple(map(len, series)), lacking, newest)
 
 
 def _axis(name: str, points: Sequence[Points]) -> Axis:

@@ -35,7 +35,9 @@ class Points:
     """A series by columns."""
 
     values: list[float | None]
-    """The values; None where one is no number, or is not finite."""
+    """The values; None where one is no number that can be drawn."""
+    stored: list[Any]
+    """The values as the series holds them."""
     tags: dict[str, list[Any]]
     """Each tag, with None where a point does not have it."""
 
@@ -74,12 +76,14 @@ class Curve:
     count: int
     """How many points there are."""
     gaps: int
-    """How many of these are no finite number."""
+    """How many of these are no number that can be drawn: one that is finite, and that a float can hold."""
     least: At | None
-    """The least of its values, the first of equals; None where none is a finite number."""
+    """The least of its values, the first of equals; None where none can be drawn."""
     most: At | None
     last: float | None
-    """The newest value; None if it is no finite number."""
+    """The newest value; None if it cannot be drawn."""
+    newest: str = ""
+    """In short the newest value that cannot be drawn; empty if it can."""
 
     def best(self, goal: Literal["minimize", "maximize"] | None) -> At | None:
         """Return the best value by a goal; None where there is none."""
@@ -111,9 +115,8 @@ def notes(shown: Sequence[Curve], left_out: int) -> tuple[str, ...]:
     if drawn < count:
         found.append(f"Drawn are {drawn:,} of {count:,} points: first, last, least and most of each column of pixels.")
     if gaps:
-        found.append(
-            f"{gaps:,} of {counted(count, 'point')} {'is' if gaps == 1 else 'are'} no finite number, and a gap."
-        )
+        are = "is" if gaps == 1 else "are"
+        found.append(f"{gaps:,} of {counted(count, 'point')} {are} no number that can be drawn, and a gap.")
     if left_out:
         found.append(f"Left out: {counted(left_out, 'more curve')}.")
     return tuple(found)
@@ -129,6 +132,7 @@ def points_of(series: Series[Any, Any]) -> Points:
     tags = [tags for _, tags, _ in rows]
     return Points(
         [value if type(value) is float and isfinite(value) else _finite(seen(fetch(value))) for value, _, _ in rows],
+        [value for value, _, _ in rows],
         {name: [seen(fetch(one.get(name))) for one in tags] for name in dict.fromkeys(chain.from_iterable(tags))},
     )
 
@@ -169,7 +173,7 @@ def curves(
     x = points.along(axis)
     parts = list(places.values())
     labels = [tuple(_shown(points.tags.get(tag, nothing)[part[0]]) for tag in by) for part in parts[:MOST]]
-    made = [_curve(label, part, x, points.values, columns) for label, part in zip(labels, parts, strict=False)]
+    made = [_curve(label, part, x, points, columns) for label, part in zip(labels, parts, strict=False)]
     return Curves(axis, by, tuple(made), len(parts) - len(made))
 
 
@@ -203,10 +207,8 @@ def _finite(value: Any) -> float | None:
     return float(value) if are_numbers([value]) else None
 
 
-def _curve(
-    label: tuple[str, ...], part: list[int], all_x: list[float], all_y: list[float | None], columns: int
-) -> Curve:
-    x, y = [all_x[at] for at in part], [all_y[at] for at in part]
+def _curve(label: tuple[str, ...], part: list[int], all_x: list[float], points: Points, columns: int) -> Curve:
+    x, y = [all_x[at] for at in part], [points.values[at] for at in part]
     numbers = [value for value in y if value is not None]
     kept = thin(x, y, columns)
     return Curve(
@@ -218,6 +220,7 @@ def _curve(
         least=_at(x, y, min(numbers)) if numbers else None,
         most=_at(x, y, max(numbers)) if numbers else None,
         last=y[-1],
+        newest=short(seen(fetch(points.stored[part[-1]]))) if y[-1] is None else "",
     )
 
 

@@ -70,10 +70,14 @@ class Timeline(NamedTuple):
     ticks: tuple[Tick, ...]
     left_out: int
     """How many steps are not shown."""
+    unfinished_left_out: int
+    """How many of these did not finish, or were done again."""
 
 
 _ROWS: Final = 400
-"""Steps that a page shows, at the most."""
+"""Steps that a page shows whatever came of them, at the most."""
+_UNFINISHED: Final = 50
+"""Steps beyond those that did not finish, at either end, of which it shows no more."""
 
 
 def timeline(run: Description) -> Timeline:
@@ -92,17 +96,31 @@ def timeline(run: Description) -> Timeline:
         lengths.append((max([session.ended or session.started, *ends]) - session.started).total_seconds())
     whole = max(sum(lengths), 1e-6)
     starts = [0.0, *accumulate(lengths)]
-    spans = []
-    rows = _ROWS
-    for session, begin, end in zip(run.sessions, starts, starts[1:], strict=False):
+    rows: _Rows = []
+    for number, (session, begin, end) in enumerate(zip(run.sessions, starts, starts[1:], strict=False)):
         own = [one for one in attempts if one[0].session == session.number]
-        bars = [_bar(*one, session.started, begin, end, whole) for one in _nested(own)]
-        # What went wrong is shown in any case.
-        kept = [bar for at, bar in enumerate(bars) if at < rows or bar.attempt.outcome != "finished"]
-        rows = max(0, rows - len(kept))
-        spans.append(Span(session.number, 100 * begin / whole, tuple(kept)))
-    shown = sum(len(span.bars) for span in spans)
-    return Timeline(tuple(spans), tuple(_ticks(whole)), len(attempts) - shown)
+        rows += [(number, _bar(*one, session.started, begin, end, whole)) for one in _nested(own)]
+    kept = _kept(rows)
+    spans = [
+        Span(session.number, 100 * begin / whole, tuple(bar for at, bar in kept if at == number))
+        for number, (session, begin) in enumerate(zip(run.sessions, starts, strict=False))
+    ]
+    left_out = len(rows) - len(kept)
+    return Timeline(tuple(spans), tuple(_ticks(whole)), left_out, _unfinished(rows) - _unfinished(kept))
+
+
+_Rows = list[tuple[int, Bar]]
+"""Bars, each with the number of its process, from 0."""
+
+
+def _kept(rows: _Rows) -> _Rows:
+    """Return the rows that are shown: the first ones, and beyond these, at either end, what did not finish."""
+    wrong = [row for row in rows[_ROWS:] if row[1].attempt.outcome != "finished"]
+    return [*rows[:_ROWS], *wrong[:_UNFINISHED], *wrong[_UNFINISHED:][-_UNFINISHED:]]
+
+
+def _unfinished(rows: _Rows) -> int:
+    return sum(bar.attempt.outcome != "finished" for _, bar in rows)
 
 
 _Attempt = tuple[StepAttempt, bool]

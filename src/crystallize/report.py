@@ -6,6 +6,7 @@ Content-Security-Policy allows the two scripts of the page by their digests, and
 
 import base64
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -87,6 +88,10 @@ def _environment() -> "jinja2.Environment":
     def lines(text: str) -> "markupsafe.Markup":
         return markupsafe.Markup("\n").join(map(printable, text.splitlines()))
 
+    def error(text: str) -> tuple["markupsafe.Markup", "markupsafe.Markup", int]:
+        begin, rest, left_out = _told_at_first(text)
+        return lines(begin), lines(rest), left_out
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("crystallize", "page"),
         autoescape=True,
@@ -96,7 +101,7 @@ def _environment() -> "jinja2.Environment":
         finalize=_printed,
     )
     filters: dict[str, Any] = environment.filters
-    filters |= {"counted": counted, "took": lasted, "number": _number, "size": _size, "lines": lines}
+    filters |= {"counted": counted, "took": lasted, "number": _number, "size": _size, "error": error}
     filters |= {"told": _told, "type": _last_name, "matrix": _matrix}
     return environment
 
@@ -138,6 +143,25 @@ def _json(value: object) -> str:
     return text
 
 
+def _told_at_first(error: str) -> tuple[str, str, int]:
+    """Return the first line of an error, what is to be opened of the rest, and how many characters follow that.
+
+    A short one is a beginning as a whole.
+    """
+    text = "\n".join(line.rstrip() for line in error.splitlines() if line.strip())
+    if len(text) <= _BEGIN and text.count("\n") < _LINES:
+        return text, "", 0
+    begin = text[:_BEGIN].partition("\n")[0]
+    rest = text[len(begin) :].removeprefix("\n")
+    return begin, rest[:_TEXT], max(0, len(rest) - _TEXT)
+
+
+_BEGIN: Final = 200
+"""Characters of an error that are shown at first, at the most."""
+_LINES: Final = 3
+"""Lines of an error that is shown as a whole, at the most."""
+
+
 class _File(NamedTuple):
     """An artifact, with what of it can be shown."""
 
@@ -166,6 +190,8 @@ class _Shown:
     unwritten: dict[str, tuple[str, ...]]
     """The keys that are declared and not written, each with the steps that looked for it."""
     early: tuple[EarlyRead, ...]
+    show: str
+    """The command that leaves nothing out."""
     last_seen: float
     """How long it took to the last thing that is known of it, in seconds."""
 
@@ -185,6 +211,7 @@ class _Shown:
             unread=run.provenance.unread_inputs,
             unwritten=looked,
             early=run.provenance.early_reads,
+            show=f"crystallize show {shlex.quote(facts.path)}",
             last_seen=max((max(seen) - facts.started).total_seconds(), 0),
         )
 

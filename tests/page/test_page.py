@@ -1,7 +1,10 @@
 """The page of a run in a browser; run by `make test-page` alone."""
 
+import math
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from crystallize import FrozenContext, Journal, load_run
+from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run
 from crystallize.plots import plot
 from crystallize.report import write_report
 from tests.report_runs import HOSTILE, hostile, made, resumed
@@ -353,13 +356,84 @@ def test_print(tmp_path: Path, opened: Callable[..., Page]) -> None:
     assert "#6cb6ee" == curves_of(page)[0]["colour"]
 
 
+LONG = "validation_mean_absolute_percentage_error_of_the_calibrated_ensemble_over_all_regions"
+
+
+class Measured(MetricSchema):
+    locals()[LONG] = Metric(float, unit="percent", goal="minimize")
+    loss = Metric(float, goal="minimize")
+    norm = Metric(object)
+
+
+def large(folder: Path, count: int = 1) -> tuple[Path, ...]:
+    """Make runs with a long name of a metric, large numbers, long errors, and steps at the end of the time axis."""
+    paths = []
+    for number in range(count):
+        with Journal.start(folder, "large") as journal:
+            ctx = journal.context(FrozenContext, metrics=Measured)
+            for value in (-1234567.0 * (number + 1), -0.000012345, math.inf):
+                ctx.record(LONG, value)
+                ctx.record("loss", value)
+            ctx.record("norm", 10**400)
+            for at in range(4):
+                with suppress(ValueError), ctx.step(f"fold-{at}"):
+                    time.sleep(0.02)
+                    raise ValueError("no rows:\n\n" + "the column is empty\n\n" * 50)
+            with ctx.step("last"):
+                pass
+        paths.append(journal.path)
+    return tuple(paths)
+
+
+@pytest.mark.parametrize(("width", "count", "seen"), [(400, 1, 1), (400, 5, 1), (1280, 1, 1), (1280, 5, 5)])
+def test_numbers_can_be_seen(tmp_path: Path, opened: Callable[..., Page], width: int, count: int, seen: int) -> None:
+    """A long name of a metric wraps, and hides no number of it or of another; beside it a column of its own stays."""
+    page = opened(page_of(*large(tmp_path, count)), viewport={"width": width, "height": 900})
+    right = page.evaluate(
+        "[...document.querySelectorAll('.outcomes tbody')].map((one) => [...one.querySelectorAll('tr:first-child > *')]"
+        ".filter((cell) => cell.offsetParent).map((cell) => cell.getBoundingClientRect().right))"
+    )
+    edge = page.locator(".outcomes").locator("..").evaluate("(one) => one.getBoundingClientRect().right")
+    assert width == page.evaluate("document.documentElement.scrollWidth")
+    for cells in right[:2]:
+        assert cells[1 + 2 * seen] <= edge + 0.5
+    assert page.locator(".worded").evaluate("(one) => one.getBoundingClientRect().right") <= edge + 0.5
+    page.locator(".outcomes").locator("..").evaluate("(one) => { one.scrollLeft = 9999; }")
+    name = page.locator(".metric", has_text="loss").bounding_box()
+    assert name is not None
+    assert 0 <= name["x"] < width / 4
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_steps_that_failed(tmp_path: Path, opened: Callable[..., Page], width: int) -> None:
+    """Dead attempts are marked, long errors take a line until they are opened, and no bar leaves its axis."""
+    page = opened(page_of(*large(tmp_path)), viewport={"width": width, "height": 900})
+    tags, errors = page.locator(".timeline .tag"), page.locator(".timeline .rest")
+    assert ["dead attempt"] * 4 == tags.all_inner_texts()
+    boxes = [one.bounding_box() for one in tags.all()]
+    assert all(box is not None and box["width"] > 40 and box["x"] + box["width"] < width for box in boxes)
+    for error in errors.all():
+        box = error.bounding_box()
+        assert box is not None
+        assert box["height"] < 60
+    errors.first.locator("summary").click()
+    opened_box = errors.first.bounding_box()
+    assert opened_box is not None
+    assert opened_box["height"] > 600
+    out = page.evaluate(
+        "[...document.querySelectorAll('.timeline td.axis')].filter((one) => one.querySelector('s')"
+        ".getBoundingClientRect().right > one.getBoundingClientRect().right + 0.01).length"
+    )
+    assert (5, 0) == (page.locator(".timeline td.axis s").count(), out)
+
+
 def compared(folder: Path) -> tuple[Path, Path]:
     return made(folder), made(folder, lr=0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 400])
-@pytest.mark.parametrize("make", [compared, resumed, hostile], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [compared, resumed, hostile, large], ids=lambda make: make.__name__)
 def test_accessible(
     tmp_path: Path, opened: Callable[..., Page], make: Callable[[Path], Any], width: int, scheme: str
 ) -> None:
