@@ -256,9 +256,9 @@ def test_last_that_cannot_be_drawn(tmp_path: Path) -> None:
     text = page_of(journal.path).text
 
     assert "loss no goal - inf\n" in text
-    assert "huge no goal - 100000000000000000...00000000000…\n" in text
+    assert re.search(r"huge no goal - 10+\.\.\.0+…\n", text)
     assert "flag no goal - True\n" in text
-    assert "note no goal - 'warm warm warm warm warm warm w…\n" in text
+    assert "note no goal - 'warm warm warm warm warm warm …\n" in text
     assert "flag alone 1 point, no number that can be drawn; the last: True" in text
     assert "huge alone 1 point, no number that can be drawn; the last: 1000" in text
     assert "1 of 2 points is no number that can be drawn, and a gap." in text

@@ -303,10 +303,8 @@ _SIDE: Final = 16
 """Rows and columns of an array that is shown whole, at the most."""
 
 
-def _number(value: float | None) -> str:
+def _number(value: float) -> str:
     """Return a number as text: of four digits, or whole."""
-    if value is None:
-        return "\N{EN DASH}"
     text = f"{value:,.0f}" if value == round(value) and abs(value) < _WHOLE else f"{value:#.4g}"
     return text.removesuffix(".").replace("-", "\N{MINUS SIGN}")
 
