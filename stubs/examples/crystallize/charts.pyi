@@ -66,6 +66,9 @@ class Cell(NamedTuple):
     """By the goal of the metric; None where it has none."""
 
     last: float | None
+    newest: str
+    """In short the last value that is no number that can be drawn; empty if it is one."""
+
     path: str
     """How it went, as the path of an SVG."""
 
@@ -85,10 +88,13 @@ class Chart:
     name: str
     declared: Declared
     axes: tuple[Axis, ...]
-    """Over each of its axes, the likeliest first; none where no value is a number."""
+    """Over each of its axes, the likeliest first; none where no value is a number that can be drawn."""
 
     counts: tuple[int, ...]
     """How many points each run has."""
+
+    lacking: tuple[int, ...]
+    """Of how many of these its file cannot give all back."""
 
     newest: str
     """The last value of the first run that has one, in short."""

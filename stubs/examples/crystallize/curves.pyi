@@ -45,7 +45,10 @@ class Points:
     """A series by columns."""
 
     values: list[float | None]
-    """The values; None where one is no number, or is not finite."""
+    """The values; None where one is no number that can be drawn."""
+
+    stored: list[Any]
+    """The values as the series holds them."""
 
     tags: dict[str, list[Any]]
     """Each tag, with None where a point does not have it."""
@@ -82,14 +85,17 @@ class Curve:
     """How many points there are."""
 
     gaps: int
-    """How many of these are no finite number."""
+    """How many of these are no number that can be drawn: one that is finite, and that a float can hold."""
 
     least: At | None
-    """The least of its values, the first of equals; None where none is a finite number."""
+    """The least of its values, the first of equals; None where none can be drawn."""
 
     most: At | None
     last: float | None
-    """The newest value; None if it is no finite number."""
+    """The newest value; None if it cannot be drawn."""
+
+    newest: str = ""
+    """In short the newest value that cannot be drawn; empty if it can."""
 
     def best(self, goal: Literal["minimize", "maximize"] | None) -> At | None:
         """Return the best value by a goal; None where there is none."""

@@ -74,6 +74,9 @@ class Timeline(NamedTuple):
     left_out: int
     """How many steps are not shown."""
 
+    unfinished_left_out: int
+    """How many of these did not finish, or were done again."""
+
 def timeline(run: Description) -> Timeline:
     """Lay the steps of a run out on a time axis.
 

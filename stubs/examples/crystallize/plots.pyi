@@ -24,7 +24,7 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
     """Draw a series with plotly, a curve for each of its tags' values.
 
     What is too long is thinned, without losing the least and the most of any column of pixels; the plot says so. What
-    is no finite number is a gap.
+    is no finite number, or too large for a float, is a gap.
 
     Args:
         series: What to draw: a series, or a part of one by `where`.
