@@ -36,7 +36,7 @@ def main() -> None:
         playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ALONE) as browser,
     ):
         take(browser, demo_page(Path(demo)), DOCS / "report.png", 2081)
-        take(browser, first_page(Path(first)), DOCS / "first-run.png", 1400)
+        take(browser, first_page(Path(first)), DOCS / "first-run.png", 1620)
 
 
 if __name__ == "__main__":

@@ -1904,6 +1904,13 @@ def test_a_secret_that_a_failed_branch_wrote_shows_nowhere(outcome: Any) -> None
     assert "ValueError: 403 for **********" == told["cv/outer-0"]
 
 
+def test_a_generator_is_not_sent() -> None:
+    """Of what can be gone through once it is said what to send in its place."""
+    ctx = FrozenContext[dict[str, Annotated[Any, Shared]]]({"rows": (row for row in range(3))})
+    with pytest.raises(TravelError, match=r"key .rows. cannot be sent .* a generator does not pickle .*; make a list"):
+        pickle.dumps(fork(ctx, "a"))
+
+
 def test_a_task_that_takes_its_delta() -> None:
     """A task that takes its delta itself is told that its result would be lost."""
 
