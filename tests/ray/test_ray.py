@@ -310,7 +310,10 @@ def test_a_key_that_cannot_be_sent() -> None:
     ctx = new_context()
     with pytest.raises(TravelError, match="branch 'writes_lock-1': key 'third' cannot be sent"):
         fan_out(ctx, writes_lock, range(3), executor=RayExecutor(num_cpus=1))
-    assert ["writes_lock-0", "writes_lock-2"] == steps_of(ctx)
+    told = {one.name: one.error for one in ctx.provenance.steps}
+    assert ["writes_lock-0", "writes_lock-1", "writes_lock-2"] == [*told]
+    assert [None, None] == [told["writes_lock-0"], told["writes_lock-2"]]
+    assert str(told["writes_lock-1"]).startswith("TravelError: ")
 
 
 def test_by_hand() -> None:
