@@ -43,7 +43,7 @@ test-wheel: .venv-wheel/.test ## run the tests against the built wheel, with the
 	.venv-wheel/bin/python $(PYTEST) -m 'not long and not engines'
 
 test-page: .venv-page/.page chromium ## run the tests of the page of a run in a browser
-	.venv-page/bin/python -m pytest tests/page
+	.venv-page/bin/python -m pytest tests/browser
 
 test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 	.venv-ray/bin/python -m pytest tests/ray
@@ -55,7 +55,7 @@ test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
 	.venv-notebook/bin/python -m pytest tests/notebook
 
 test-sinks: .venv-sinks/.sinks prometheus ## run the tests of the sinks against real backends: MLflow, OTLP, Prometheus
-	.venv-sinks/bin/python -m pytest tests/sinks --cov --cov-config=tests/sinks/coverage.toml
+	.venv-sinks/bin/python -m pytest tests/backends --cov --cov-config=tests/backends/coverage.toml
 
 lint: .venv/.lint ## check style and format
 	.venv/bin/ruff check

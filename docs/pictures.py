@@ -13,9 +13,9 @@ from typing import Final
 
 from scenes import Cost, Deeds, Folds, costs, deeds, demo_page, folds_run, killed_run, lineage_run
 
-from crystallize.drawings import Bar, Timeline, timeline, weave
-from crystallize.export import Description, describe
-from crystallize.text import lasted
+from crystallize._base.text import lasted
+from crystallize._page.drawings import Bar, Timeline, timeline, weave
+from crystallize._tables.export import Description, describe
 
 WIDTH: Final = 720
 MADE: Final = Path(__file__).parent / "_made"

@@ -20,8 +20,8 @@ import pytest
 
 import crystallize
 from crystallize import errors
+from crystallize._branches.fan_out import LostBranchesError
 from crystallize.errors import EXPLAINED_IN, CrystallizeError, Problem
-from crystallize.workers import LostBranchesError
 
 NEGATIVE = Problem(("lr",), "should be greater than 0", "int", "-1")
 DEEP = Problem(("opt", "betas", 0), "should be a valid number", "str", "'x'")

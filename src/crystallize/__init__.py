@@ -2,8 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Artifact, ArtifactLog
-from .context import FrozenContext
+from ._core.artifacts import Artifact, ArtifactLog
+from ._core.context import FrozenContext
+from ._core.freezing import Shared, register
+from ._core.logging_context import LoggingContext
+from ._core.metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
+from ._core.point_log import NotRestorable
+from ._core.protocols import CheckingSink, Context, DeclaredKey, Sink
+from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
+from ._core.schema import Output
 from .errors import (
     AbsentKeyError,
     BranchError,
@@ -65,20 +72,13 @@ from .events import (
     StepFinished,
     StepStarted,
 )
-from .logging_context import LoggingContext
-from .metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
-from .points import NotRestorable
-from .protocols import CheckingSink, Context, DeclaredKey, Sink
-from .provenance import EarlyRead, Lineage, Provenance, StepRecord
-from .schema import Output
-from .values import Shared, register
 
 if TYPE_CHECKING:
-    from .branches import Branch, BranchContext, fork, merge
-    from .deltas import Delta
-    from .journal import Journal
-    from .runs import Run, load_run
-    from .workers import LostBranchesError, fan_out
+    from ._branches.branch import Branch, BranchContext, fork, merge
+    from ._branches.delta import Delta
+    from ._branches.fan_out import LostBranchesError, fan_out
+    from ._journal.journal import Journal
+    from ._journal.loaded_run import Run, load_run
 
 __all__ = [
     "AbsentKeyError",
@@ -175,9 +175,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LATER = {
-    **dict.fromkeys(("Branch", "BranchContext", "fork", "merge"), "branches"),
-    **{"Delta": "deltas", "LostBranchesError": "workers", "fan_out": "workers"},
-    **{"Journal": "journal", "Run": "runs", "load_run": "runs"},
+    **dict.fromkeys(("Branch", "BranchContext", "fork", "merge"), "_branches.branch"),
+    **{"Delta": "_branches.delta", "LostBranchesError": "_branches.fan_out", "fan_out": "_branches.fan_out"},
+    **{"Journal": "_journal.journal", "Run": "_journal.loaded_run", "load_run": "_journal.loaded_run"},
 }
 """What is imported when it is first asked for, and from where: many programs need none of it."""
 

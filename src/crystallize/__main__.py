@@ -1,5 +1,5 @@
 """The `crystallize` command, as `python -m crystallize`."""
 
-from .cli import main
+from ._cli.app import main
 
 main()

@@ -26,13 +26,13 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from ..annotations import classes_of
-from ..context import State
+from .._base.text import nearest, short
+from .._base.type_hints import classes_of
+from .._core.context import State
+from .._core.metrics import FrozenMetrics, Metric, MetricSchema
+from .._core.protocols import DeclaredKey
 from ..errors import SinkClosedError
 from ..events import BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
-from ..metrics import FrozenMetrics, Metric, MetricSchema
-from ..protocols import DeclaredKey
-from ..text import nearest, short
 from .undelivered import Undelivered
 
 __all__ = ["OpenTelemetrySink"]

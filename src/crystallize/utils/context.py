@@ -1,8 +1,8 @@
 """The published module path, with the names that it published."""
 
-from ..context import FrozenContext
+from .._core.context import FrozenContext
+from .._core.logging_context import LoggingContext
+from .._core.metrics import FrozenMetrics
 from ..errors import ContextMutationError
-from ..logging_context import LoggingContext
-from ..metrics import FrozenMetrics
 
 __all__ = ["ContextMutationError", "FrozenContext", "FrozenMetrics", "LoggingContext"]

@@ -1,0 +1,211 @@
+"""The typed views behind `ctx.fields`: attributes for a model or dataclass, items for a TypedDict or dict."""
+
+from collections.abc import Callable, Iterator, KeysView, MutableMapping
+from functools import cached_property
+from inspect import getattr_static
+from typing import Any, NoReturn, Protocol, TypeAlias, get_origin
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel
+
+from ..errors import ContextMutationError, ItemFieldsError, ModelMethodError
+from .schema import Schema
+
+__all__ = ["AttributeFields", "ItemFields", "fields_of", "noting_fields_of"]
+
+
+class _Owner(Protocol):
+    """The context that a view is a view of."""
+
+    def __getitem__(self, key: str) -> Any: ...
+    def __setitem__(self, key: str, value: Any) -> None: ...
+    def __contains__(self, key: object) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def keys(self) -> KeysView[str]: ...
+    def _described(self) -> str: ...
+    def _ipython_key_completions_(self) -> list[str]: ...
+
+
+def _refuse_to_delete(key: str) -> NoReturn:
+    raise ContextMutationError(key, f"Cannot delete key: {key!r}; what a context holds it keeps")
+
+
+class ItemFields(MutableMapping[str, Any]):
+    """The view of a context over a `TypedDict` or `dict`: items that can be written once."""
+
+    __slots__ = ("_crystallize_owner",)
+
+    def __init__(self, owner: _Owner) -> None:
+        self._crystallize_owner = owner
+
+    def __getitem__(self, key: str) -> Any:
+        return self._crystallize_owner[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._crystallize_owner[key] = value
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Tools ask any object for names like these.
+        raise AttributeError(name) if name.startswith("_") else ItemFieldsError(name)
+
+    def __delitem__(self, key: str) -> NoReturn:
+        _refuse_to_delete(key)
+
+    def get(self, key: str, default: Any = None, /) -> Any:  # ty: ignore[incompatible-method-override]  # no overloads
+        """Return the value of a key, or a default if it is not written; one that is not declared raises."""
+        return self._crystallize_owner.get(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Write a key if it is not written, and return what it holds."""
+        if key not in self._crystallize_owner:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str, *default: Any) -> NoReturn:
+        """Refuse: what a context holds it keeps."""
+        _refuse_to_delete(key)
+
+    def popitem(self) -> NoReturn:
+        """Refuse: what a context holds it keeps."""
+        _refuse_to_delete("the last one")
+
+    def clear(self) -> NoReturn:
+        """Refuse: what a context holds it keeps."""
+        _refuse_to_delete("all of them")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._crystallize_owner)
+
+    def __len__(self) -> int:
+        return len(self._crystallize_owner)
+
+    def copy(self) -> dict[str, Any]:
+        """Return what is held as a plain dict."""
+        return dict(self)
+
+    def __repr__(self) -> str:
+        return self._crystallize_owner._described()
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self._crystallize_owner._ipython_key_completions_()
+
+
+class _View:
+    """A place for attributes, which a subclass may cover."""
+
+    __slots__ = ("__dict__", "__weakref__")
+
+
+class AttributeFields(_View):
+    """The view of a context over a model or dataclass: attributes that can be written once.
+
+    The shape's own properties and methods run on it, as far as they use neither `super()` nor private
+    attributes. It is no instance of the shape; `ctx.snapshot()` is.
+    """
+
+    # Names that no field has.
+    __slots__ = ("_crystallize_owner", "_crystallize_schema")
+    _crystallize_owner: _Owner
+    _crystallize_schema: Schema
+
+    def __init__(self, owner: _Owner, schema: Schema, shared: dict[str, Any] | None = None) -> None:
+        """Make the view.
+
+        Args:
+            owner: The context.
+            schema: Its schema.
+            shared: The dict in which the context keeps what needs no copying. It becomes the view's own
+                attributes, so that reading one costs no more than that. None: every read goes by the owner.
+        """
+        object.__setattr__(self, "_crystallize_owner", owner)
+        object.__setattr__(self, "_crystallize_schema", schema)
+        if shared is not None:
+            _attributes_of.__set__(self, shared)
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # covers the real one, which must not be changed
+        return dict(self._crystallize_owner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._crystallize_schema.keys:
+            return self._crystallize_owner[name]
+        shape = get_origin(self._crystallize_schema.shape) or self._crystallize_schema.shape
+        own = getattr_static(shape, name, _NOTHING)
+        if own is _NOTHING:
+            # Asked by tools of every object, and no key: it would be noted as one that was looked for.
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return self._crystallize_owner[name]
+        if getattr_static(BaseModel, name, _NOTHING) is not _NOTHING and issubclass(shape, BaseModel):
+            raise ModelMethodError(name, self._crystallize_schema.name)
+        return _on_view(self, shape, name, own)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._crystallize_schema.frozen:
+            reason = (
+                f"Cannot assign {name!r}: {self._crystallize_schema.name} is frozen; write through ctx[{name!r}] = ..."
+            )
+            raise ContextMutationError(name, reason)
+        self._crystallize_owner[name] = value
+
+    def __delattr__(self, name: str) -> NoReturn:
+        _refuse_to_delete(name)
+
+    def __dir__(self) -> list[str]:
+        shape = get_origin(self._crystallize_schema.shape) or self._crystallize_schema.shape
+        machinery = {*dir(BaseModel), *dir(object)}
+        own = {name for name in dir(shape) if not name.startswith("_") and name not in machinery}
+        return sorted({*self._crystallize_schema.keys, *self._crystallize_owner, *own})
+
+    def __repr__(self) -> str:
+        return self._crystallize_owner._described()
+
+
+_attributes_of: Any = vars(_View)["__dict__"]
+_NOTHING = object()
+
+
+def _on_view(view: AttributeFields, shape: type, name: str, own: Any) -> Any:
+    """Run what a shape defines besides its fields, on a view of it."""
+    if isinstance(own, cached_property):
+        # Uncached: it would be kept beside the keys.
+        return own.func(view)
+    if hasattr(own, "__get__") and not isinstance(own, (classmethod, staticmethod)):
+        return own.__get__(view, shape)
+    return getattr(shape, name)
+
+
+_Reader: TypeAlias = Callable[[AttributeFields], Any]
+_noting: WeakKeyDictionary[Schema, type[AttributeFields]] = WeakKeyDictionary()
+
+
+def _noting_fields(schema: Schema, reader: Callable[[str], _Reader]) -> type[AttributeFields]:
+    """Return the class of the views by which each read is noted: a property a key, the shortest way there."""
+    if schema not in _noting:
+        readers = {name: property(reader(name)) for name in schema.keys}
+        _noting[schema] = type("AttributeFields", (AttributeFields,), {"__slots__": (), **readers})
+    return _noting[schema]
+
+
+def fields_of(owner: _Owner, schema: Schema, shared: dict[str, Any]) -> Any:
+    """Return the view of a context's keys that fits its schema.
+
+    Args:
+        owner: The context.
+        schema: Its schema.
+        shared: Where it keeps what needs no copying, to be read past it.
+    """
+    return ItemFields(owner) if schema.by_items else AttributeFields(owner, schema, shared)
+
+
+def noting_fields_of(owner: _Owner, schema: Schema, reader: Callable[[str], _Reader]) -> Any:
+    """Return the same for a context that wants to know of every read.
+
+    Args:
+        owner: The context.
+        schema: Its schema.
+        reader: Makes, for a key, what reads it and notes that; the same for every owner.
+    """
+    return ItemFields(owner) if schema.by_items else _noting_fields(schema, reader)(owner, schema)

@@ -1,0 +1,91 @@
+"""What is needed to repeat a run: the code, the packages and the machine. No environment variables."""
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from importlib.metadata import Distribution, distributions
+from typing import TypedDict
+
+from .._base.text import legible
+
+__all__ = ["Origin", "origin", "packages_in_use"]
+
+
+class Origin(TypedDict):
+    """Where a session of a run came from.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> origin = load_run("runs/digits-0001.db").sessions[0].origin
+        >>> "pydantic" in origin["packages"]
+        True
+    """
+
+    arguments: list[str]
+    """How the program was called; nothing before it has a context, which knows what in them is secret."""
+    folder: str
+    """The working directory."""
+    commit: str | None
+    """The git commit that was checked out there; None where there is none."""
+    dirty: bool | None
+    """Whether tracked files differed from it."""
+    python: str
+    system: str
+    host: str
+    pid: int
+    packages: dict[str, str]
+    """The versions of the packages in use."""
+
+
+def origin() -> Origin:
+    """Return where this process comes from."""
+    commit = _git("rev-parse", "HEAD")
+    changes = None if commit is None else _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "arguments": [],
+        "folder": _folder(),
+        "commit": commit,
+        "dirty": None if changes is None else changes != "",
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "packages": packages_in_use(),
+    }
+
+
+def _folder() -> str:
+    try:
+        return legible(os.getcwd())
+    except FileNotFoundError:  # deleted since
+        return ""
+
+
+def packages_in_use() -> dict[str, str]:
+    """Return the versions of the installed packages of which a module is imported."""
+    imported = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
+    used = [one for one in distributions() if one.name == _OWN or not imported.isdisjoint(_modules_of(one))]
+    return {one.name: one.version for one in sorted(used, key=lambda one: one.name)}
+
+
+_OWN = "crystallize-context"
+"""This package, which may be installed without a list of files, for development."""
+
+
+def _modules_of(distribution: Distribution) -> set[str]:
+    """Return the modules that an installed package brings, by its list of files: parsing that would take longer."""
+    files = (distribution.read_text("RECORD") or "").splitlines()
+    return {line.partition("/")[0].partition(",")[0].removesuffix(".py") for line in files}
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the working directory; None where it does not."""
+    try:
+        run = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):  # no git here, or no repository, or it takes too long
+        return None
+    return run.stdout.strip()

@@ -1,0 +1,484 @@
+"""What a journal keeps of each event, as bytes; and what it makes of them when a run is loaded.
+
+Everything is JSON, with NaN and the infinities by their names, and arrays as `.npy` beside it. Nothing is pickled,
+and nothing that is read runs code. What JSON does not give back as it was is named as not restorable.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from io import BytesIO
+from itertools import islice
+from struct import Struct
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from .._base.text import MASK, legible, type_name
+from .._core.freezing import PLAIN, same
+from .._core.metrics import MetricSchema, fetched
+from .._core.point_log import NotRestorable, Part, fetch
+from .._core.schema import Key, Schema, digest
+from ..errors import CrystallizeError, SchemaError
+from ..events import (
+    ArtifactAdded,
+    BranchForked,
+    BranchMerged,
+    Event,
+    KeyWritten,
+    MetricRecorded,
+    StepFinished,
+    StepStarted,
+)
+
+__all__ = [
+    *(
+        "ARTIFACT",
+        "END",
+        "FAILED",
+        "FINISH",
+        "FORK",
+        "JOIN",
+        "KEY",
+        "LONGEST",
+        "MERGED",
+        "PIECE",
+        "POINT",
+        "POINTS",
+        "START",
+    ),
+    *("Encoder", "How", "Stored", "any_key", "declarations", "decoded_point", "fingerprints", "gathered", "joined"),
+    *("key_of", "look_at", "members", "parted", "points_in", "restore", "span"),
+]
+
+POINT: Final = b"["
+KEY: Final = b"K"
+ARTIFACT: Final = b"A"
+START: Final = b"S"
+FINISH: Final = b"F"
+FAILED: Final = b"X"
+JOIN: Final = b"J"
+END: Final = b"E"
+FORK: Final = b"B"
+MERGED: Final = b"D"
+MERGE: Final = b"M"
+POINTS: Final = b"P"
+"""How each kind of fact begins. A point is a JSON array and nothing else; a merge is all the facts of one branch, which
+are kept together or not at all; points are many in one."""
+
+_SIZE = Struct("<I")
+
+How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
+"""What gives a value back: its JSON alone; its schema, from JSON; its schema, from what JSON was parsed to; only the
+user, since it is secret; nothing."""
+
+_ARRAY = "crystallize.npy"
+_SCALAR = "crystallize.scalar"
+"""The names under which JSON has the number of an array, and of one that is there for the scalar in it."""
+
+PIECE: Final = 1000
+"""Points in one, at the most."""
+
+LONGEST = 4000
+"""Bytes of a fact that may hold an int which Python refuses to read back."""
+
+
+class Stored(NamedTuple):
+    """A value as a journal keeps it.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> stored = load_run("runs/digits-0001.db").entries["lr"].stored
+        >>> stored.type, stored.json
+        ('float', b'0.1')
+    """
+
+    how: How
+    type: str
+    """The full name of the value's type."""
+    json: bytes
+    """Its JSON; `null` where it has none."""
+    arrays: tuple[bytes, ...] = ()
+    """The arrays in it, as `.npy`."""
+    fingerprint: str | None = None
+    """Of the type that a task said that it returns."""
+
+    @property
+    def digest(self) -> str | None:
+        """BLAKE2b of all that is kept, 128 bits; None where the value cannot be given back."""
+        return None if self.how in ("secret", "none") else digest(b"".join((self.json, *self.arrays)))
+
+
+def joined(kind: bytes, head: Any, *blobs: bytes) -> bytes:
+    """Return a fact as bytes: its kind, a head, and any number of blobs."""
+    # JSON has no zero byte, so the first one ends it.
+    return b"".join((kind, to_json([head, [len(blob) for blob in blobs]]), b"\0", *blobs))
+
+
+def parted(payload: bytes) -> tuple[Any, list[bytes]]:
+    """Return the head and the blobs of a fact."""
+    text, _, rest = payload[1:].partition(b"\0")
+    head, sizes = from_json(text)
+    blobs = []
+    for size in sizes:
+        blobs.append(rest[:size])
+        rest = rest[size:]
+    return head, blobs
+
+
+def gathered(facts: Sequence[bytes]) -> bytes:
+    """Return many facts as one."""
+    sized = (part for fact in facts for part in (_SIZE.pack(len(fact)), fact))
+    return b"".join((MERGE, _SIZE.pack(sum(map(span, facts))), *sized))
+
+
+def span(fact: bytes) -> int:
+    """Return how many facts are in one."""
+    return int(_SIZE.unpack_from(fact, 1)[0]) if fact[:1] in (MERGE, POINTS) else 1
+
+
+def members(fact: bytes) -> Iterator[bytes]:
+    """Return the facts that were gathered in one; points that are many in one stay so."""
+    if fact[:1] != MERGE:
+        yield fact
+        return
+    at = 1 + _SIZE.size
+    while at < len(fact):
+        (size,) = _SIZE.unpack_from(fact, at)
+        at += _SIZE.size + size
+        yield fact[at - size : at]
+
+
+def points_in(fact: bytes) -> bytes:
+    """Return the points that are many in one, as a JSON array of them."""
+    return fact[1 + _SIZE.size :]
+
+
+def fingerprints(schema: Schema, metrics: type[MetricSchema] | None) -> dict[str, Any]:
+    """Return what tells whether values and points of a run are of the types that a schema has."""
+    return {
+        "keys": {name: key.fingerprint() for name, key in schema.keys.items()},
+        "others": schema.others and schema.others.fingerprint(),
+        "metrics": {name: metric.checks.fingerprint for name, metric in (metrics.metrics if metrics else {}).items()},
+    }
+
+
+def declarations(metrics: type[MetricSchema] | None) -> dict[str, dict[str, str | None]]:
+    """Return what a reader without the schema is told of each metric."""
+    declared = metrics.metrics if metrics is not None else {}
+    return {
+        name: {"unit": _text(one.unit), "goal": one.goal, "description": _text(one.description)}
+        for name, one in declared.items()
+    }
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else legible(str(text))
+
+
+class Encoder:
+    """Makes facts of the events of one context.
+
+    Attributes:
+        plain: The metrics of which every point is JSON and nothing else.
+        unrestorable: The keys and metrics whose values, and the branches whose results, cannot be given back, with
+            the type of each.
+    """
+
+    def __init__(
+        self, schema: Schema, metrics: type[MetricSchema] | None, warn: Callable[[str, str, str], None]
+    ) -> None:
+        """Prepare for a context.
+
+        Args:
+            schema: What it holds.
+            metrics: What it measures.
+            warn: Told once of each key, metric or branch that is not restorable: which of these, its name, the type.
+        """
+        self._schema = schema
+        self._metrics = metrics.metrics if metrics is not None else {}
+        self.plain: frozenset[str] = frozenset(name for name, metric in self._metrics.items() if metric.checks.is_plain)
+        self._warn = warn
+        self.unrestorable: dict[tuple[str, str], str] = {}
+
+    def fact(self, event: Event) -> bytes:
+        """Return an event as bytes."""
+        if type(event) is MetricRecorded:
+            return self._point(event)
+        if isinstance(event, KeyWritten):
+            return self._key(event)
+        if isinstance(event, ArtifactAdded):
+            return joined(ARTIFACT, [event.name, event.step, sha256(event.data).hexdigest()], event.data)
+        if isinstance(event, StepStarted):
+            return joined(START, [event.step, event.started])
+        if isinstance(event, StepFinished):
+            kind = FAILED if event.is_of_failed_branch else FINISH
+            return joined(kind, {name: fact for name, fact in event._asdict().items() if name != "branch"})
+        if isinstance(event, BranchForked):
+            return joined(FORK, [event.branch])
+        if isinstance(event, BranchMerged):
+            return self._merged(event)
+        raise CrystallizeError(f"a journal takes the events of a context, not {type(event).__name__}")
+
+    def _point(self, event: MetricRecorded) -> bytes:
+        name, value, tags, step, _, _ = event
+        if name in self.plain or (type(value) in PLAIN and PLAIN.issuperset(map(type, tags.values()))):
+            try:
+                fact = to_json((name, value, tags, step))
+            except PydanticSerializationError:  # a text that is not Unicode
+                pass
+            else:
+                if len(fact) < LONGEST:
+                    return fact
+        metric = self._metrics.get(name)
+        key = metric.checks.value_key if metric is not None else any_key()
+        tag_keys = metric.checks.tag_keys if metric is not None else {}
+        stored = self._stored("metric", name, key, value)
+        stored_tags = {
+            tag: self._stored("metric", name, tag_keys.get(tag, any_key()), tags[tag])
+            if legible(tag) == tag
+            else self._refused("metric", name, tag)
+            for tag in tags
+        }
+        stored_tags = {legible(tag): one for tag, one in stored_tags.items()}
+        notes = {tag: _note(one) for tag, one in stored_tags.items()}
+        texts = [f"{to_json(tag).decode()}:{one.json.decode()}" for tag, one in stored_tags.items()]
+        parts = [
+            to_json(name),
+            stored.json,
+            f"{{{','.join(texts)}}}".encode(),
+            to_json(step),
+            to_json([_note(stored), notes]),
+        ]
+        return b"[" + b",".join(parts) + b"]"
+
+    def points(self, name: str, part: Part, steps: Sequence[str | None], branch: str) -> Iterator[bytes]:
+        """Return the points that a branch brought as facts: many in one where they are plain.
+
+        Args:
+            name: The metric.
+            part: The points.
+            steps: The steps of the context, by the numbers of their scopes.
+            branch: The branch.
+        """
+        for block in part.blocks:
+            rows = ((name, value, tags, steps[number + part.offset]) for value, tags, number in block.rows())
+            if not block.is_plain:
+                yield from (
+                    self._point(MetricRecorded(name, fetch(value), fetched(tags), step, at, branch))
+                    for at, (_, value, tags, step) in enumerate(rows)
+                )
+                continue
+            while piece := tuple(islice(rows, PIECE)):
+                try:
+                    yield b"".join((POINTS, _SIZE.pack(len(piece)), to_json(piece)))
+                except PydanticSerializationError:  # a text that is not Unicode
+                    yield from (self._point(MetricRecorded(*point, at, branch)) for at, point in enumerate(piece))
+
+    def _key(self, event: KeyWritten) -> bytes:
+        key = self._schema.key(event.key)
+        # An untyped key may hold a secret too; then the event has the mask itself, and not a text that is equal.
+        if event.value is MASK or (key.secret and event.value is not None):
+            stored = Stored("secret", "", b"null")
+        elif key.excluded or (key.shared and type(event.value) not in PLAIN):
+            stored = self._refused("key", event.key, event.value)
+        else:
+            stored = self._stored("key", event.key, key, event.value)
+        head = [event.key, event.step, event.is_input, stored.how, stored.type, stored.digest]
+        return joined(KEY, head, stored.json, *stored.arrays)
+
+    def _merged(self, event: BranchMerged) -> bytes:
+        if event.result is MASK:
+            stored = Stored("secret", "", b"null")
+        else:
+            stored = self._stored("branch", event.branch, key_of(event.type), event.result)
+        returns = key_of(event.type).fingerprint()
+        head = [event.branch, event.digest, event.item, stored.how, stored.type, stored.digest, returns]
+        return joined(MERGED, head, stored.json, *stored.arrays)
+
+    def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:
+        stored = store(key, value)
+        return stored if stored.how != "none" else self._refused(what, name, value, stored)
+
+    def _refused(self, what: str, name: str, value: Any, stored: Stored | None = None) -> Stored:
+        kind = type_name(type(value))
+        if (what, name) not in self.unrestorable:
+            self.unrestorable[what, name] = kind
+            self._warn(what, name, kind)
+        return Stored("none", kind, b"null") if stored is None else stored
+
+
+def any_key() -> Key:
+    """Return what an untyped context says of a key."""
+    others = Schema.untyped().others
+    assert others is not None
+    return others
+
+
+@lru_cache(maxsize=64)
+def key_of(type: Any) -> Key:
+    """Return what a context whose keys all hold a type says of a key; of a type that none can hold, as of any."""
+    try:
+        others = Schema(dict[str, type]).others
+    except (SchemaError, TypeError):
+        others = None
+    return others or any_key()
+
+
+def store(key: Key, value: Any) -> Stored:
+    """Turn a value into what can be kept, and read it back to see what gives it back."""
+    arrays: list[Any] = []
+
+    def apart(part: Any) -> dict[str, int]:
+        if not _is_array(part):
+            raise TypeError(f"no JSON has a {type(part).__name__}")
+        arrays.append(part)
+        return {_ARRAY: len(arrays) - 1}
+
+    kind = type_name(type(value))
+    try:
+        dumped = value if type(value) in PLAIN else _scalar(value, arrays) or key.dump(value, apart)
+        # A set has no order, and what is equal should look the same.
+        text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
+        if type(value) in PLAIN and len(text) < LONGEST:
+            return Stored("json", kind, text)
+        parts = tuple(map(_npy, arrays))
+        for how in _WAYS:
+            stored = Stored(how, kind, text, parts)
+            if _gives_back(stored, key, value):
+                return stored
+    except (PydanticSerializationError, TypeError, ValueError, RecursionError, AttributeError):
+        return Stored("none", kind, b"null")
+    return Stored("none", kind, text, parts) if _is_read_back(text) else Stored("none", kind, b"null")
+
+
+def _is_read_back(text: bytes) -> bool:
+    """Whether JSON can be parsed again; of an int of thousands of digits it cannot."""
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
+
+
+_WAYS: tuple[How, ...] = ("json", "schema", "python")
+
+
+def _gives_back(stored: Stored, key: Key, value: Any) -> bool:
+    try:
+        return same(restore(stored, key), value)
+    except Exception:  # whatever a user's validator raises of its own output, it is no way back
+        return False
+
+
+def restore(stored: Stored, key: Key) -> Any:
+    """Return a value as it was written."""
+    if stored.how == "schema":
+        return key.validate_json(stored.json)
+    parsed = look_at(stored)
+    return key.validate(parsed) if stored.how == "python" else parsed
+
+
+def look_at(stored: Stored) -> Any:
+    """Return a value as JSON has it, with its arrays in place; it needs no schema."""
+    return _with_arrays(from_json(stored.json), [_array(part) for part in stored.arrays])
+
+
+def _with_arrays(parsed: Any, arrays: list[Any]) -> Any:
+    if not arrays:
+        return parsed
+    if isinstance(parsed, list):
+        return [_with_arrays(item, arrays) for item in parsed]
+    if not isinstance(parsed, dict):
+        return parsed
+    if parsed.keys() == {_ARRAY}:
+        return arrays[parsed[_ARRAY]]
+    if parsed.keys() == {_SCALAR}:
+        return arrays[parsed[_SCALAR]][()]
+    return {name: _with_arrays(item, arrays) for name, item in parsed.items()}
+
+
+def _scalar(value: Any, arrays: list[Any]) -> dict[str, int] | None:
+    """Put a scalar of numpy among the arrays; return what JSON has in its place, and None of anything else."""
+    is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 and not _is_array(value)
+    if not is_scalar or value.dtype.hasobject:
+        return None
+    import numpy as np  # as below
+
+    arrays.append(np.asarray(value))
+    return {_SCALAR: 0}
+
+
+def _is_array(value: Any) -> bool:
+    kind = type(value)
+    return (kind.__module__, kind.__qualname__) == ("numpy", "ndarray") and not value.dtype.hasobject
+
+
+def _npy(array: Any) -> bytes:
+    import numpy as np  # only where there is an array already
+
+    content = BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def _array(content: bytes) -> Any:
+    import numpy as np  # as above
+
+    return np.load(BytesIO(content), allow_pickle=False)
+
+
+_Note: TypeAlias = str | list[str]
+"""What gives a part of a point back; where that is not all that is to be said of it, in a list with its type and the
+arrays in it, as `.npy` in base64."""
+
+
+def _note(stored: Stored) -> _Note:
+    how, kind, json, arrays, _ = stored
+    if how != "none" and not arrays and _ARRAY.encode() not in json:
+        return how
+    return [how, kind, *(b64encode(part).decode() for part in arrays)]
+
+
+def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the value and tags of a point that needs more than its JSON.
+
+    Args:
+        row: The point as it was parsed: metric, value, tags, step, and what gives back the value and each tag.
+        checks: What the metric allows; None where that is not known, and JSON has to do.
+
+    Returns:
+        Each as it was, or a `NotRestorable` in its place.
+    """
+    _, value, tags, _, (note, notes) = row
+    keys = {} if checks is None else {tag: checks.tag_keys.get(tag) or any_key() for tag in tags}
+    given = _of_note(note, value, None if checks is None else checks.value_key)
+    return given, {tag: _of_note(notes[tag], tags[tag], keys.get(tag)) for tag in tags}
+
+
+def _of_note(note: _Note, parsed: Any, key: Key | None) -> Any:
+    """Return a part of a point; where no key says more, of JSON's types, with its arrays in place."""
+    facts: list[Any] = [note, ""] if isinstance(note, str) else note
+    how, kind, *encoded = facts
+    arrays = tuple(map(b64decode, encoded))
+    # What was written before arrays were kept with points has their numbers, and not them.
+    if how == "none" or (isinstance(note, str) and _has_marks(parsed)):
+        import json  # here, since importing the package is to cost little; it takes texts that are no Unicode
+
+        return NotRestorable(kind, json.dumps(_with_arrays(parsed, [*map(_array, arrays)]), default=_listed))
+    stored = Stored(how, kind, to_json(parsed), arrays)
+    return look_at(stored) if key is None else restore(stored, key)
+
+
+def _has_marks(parsed: Any) -> bool:
+    """Whether there is the number of an array in what was parsed."""
+    if isinstance(parsed, dict):
+        return parsed.keys() == {_ARRAY} or any(map(_has_marks, parsed.values()))
+    return isinstance(parsed, list) and any(map(_has_marks, parsed))
+
+
+def _listed(item: Any) -> Any:
+    return item.tolist() if _is_array(item) else str(item)

@@ -1,0 +1,145 @@
+"""Readers beside a writer: each sees a run as it was at some moment, and later never less of it."""
+
+import contextlib
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from crystallize import FrozenContext, Journal, load_run
+from crystallize._journal import journal
+from crystallize._journal.environment import Origin
+from crystallize.runs import verify_run
+
+from .journal_runs import SMALL, Plan, die, killed, no_origin, processes
+
+POINTS = 20_000
+READERS = 4
+
+
+def _read_on(pipe: Connection, path: Path) -> None:
+    """Load a run again and again until it has ended, and say how often and what was wrong."""
+    wrong: list[str] = []
+    counts = [0]
+    steps = 0
+    status = ""
+    pipe.send("ready")
+    while status != "finished" and not wrong:
+        try:
+            run = load_run(path)
+            status = run.status
+            points = [(point.value, point.tags["half"], point.step) for point in run.metrics.series("loss")]
+            keys = [key for key in run.values if key != "lr"]
+        except BaseException as error:
+            wrong.append(f"{type(error).__name__}: {error}")
+            break
+        # Of the step that is open all its points may be there without its key, which it writes last.
+        right = [(at, at / 2, f"s{at // 1000}") for at in range(len(points))]
+        if points != right:
+            pairs = [pair for pair in zip(points, right, strict=False) if pair[0] != pair[1]]
+            wrong.append(f"after {counts[-1]} points: {pairs[:3]}")
+        if keys != [f"k{at}" for at in range(len(keys))] or len(keys) < (len(points) - 1) // 1000:
+            wrong.append(f"{len(points)} points and {keys}")
+        if len(points) < counts[-1] or len(keys) < steps:
+            wrong.append(f"{len(points)} points after {counts[-1]}, {len(keys)} keys after {steps}")
+        counts.append(len(points))
+        steps = len(keys)
+    pipe.send((len({*counts}), counts[-1], wrong))
+
+
+def test_readers_beside_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reader sees a point torn, missing or twice, or ever fewer of them than before."""
+    monkeypatch.setattr(journal, "origin", no_origin)
+    opened = Journal.start(tmp_path, "run")
+    ctx = opened.context(FrozenContext, {"lr": 0.1})
+    readers = []
+    for _ in range(READERS):
+        here, there = processes.Pipe()
+        reader = processes.Process(target=_read_on, args=(there, opened.path), daemon=True)
+        reader.start()
+        there.close()
+        readers.append((reader, here))
+    try:
+        for _, here in readers:
+            assert here.poll(60)
+            assert "ready" == here.recv()
+        for part in range(POINTS // 1000):
+            with ctx.step(f"s{part}") as step:
+                for at in range(part * 1000, part * 1000 + 1000):
+                    step.record("loss", at, {"half": at / 2})
+                    if at % 250 == 0:
+                        opened.flush()
+                step[f"k{part}"] = part
+        opened.close()
+        for _, here in readers:
+            assert here.poll(60), "a reader hangs"
+            seen, last, wrong = here.recv()
+            assert ([], POINTS) == (wrong, last)
+            assert seen > 2
+    finally:
+        for reader, here in readers:
+            reader.kill()
+            reader.join()
+            here.close()
+    assert () == verify_run(opened.path)
+
+
+def test_resuming_hides_nothing_from_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reader saw of a run that died it sees while that run is being resumed, and afterwards."""
+    monkeypatch.setattr(journal, "origin", no_origin)
+    monkeypatch.setattr(journal, "DELAY", 1000)
+    opened = Journal.start(tmp_path, "run")
+    ctx = opened.context(FrozenContext)
+    for at in range(10):
+        ctx.record("loss", at)
+    die(opened)
+    seen = [load_run(opened.path).metrics["loss"]]
+
+    def look_meanwhile() -> Origin:
+        seen.append(load_run(opened.path).metrics["loss"])
+        return no_origin()
+
+    monkeypatch.setattr(journal, "origin", look_meanwhile)
+    with Journal.resume(opened.path):
+        seen.append(load_run(opened.path).metrics["loss"])
+    seen.append(load_run(opened.path).metrics["loss"])
+    assert [(*range(10),)] * 4 == seen
+
+
+def _keep_reading(pipe: Connection, path: Path) -> None:
+    wrong: list[str] = []
+    seen = 0
+    while not pipe.poll():
+        with contextlib.suppress(KeyError):
+            try:
+                count = len(load_run(path).metrics.series("outside"))
+            except BaseException as error:
+                wrong.append(f"{type(error).__name__}: {error}")
+                break
+            if count < seen:
+                wrong.append(f"{count} after {seen}")
+            seen = count
+    pipe.send(wrong)
+
+
+def test_a_reader_beside_writers_that_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader meets no error, whenever the writers of its run are killed and resume."""
+    monkeypatch.setattr(journal, "origin", no_origin)
+    opened = Journal.start(tmp_path, "run")
+    opened.context(FrozenContext, {"seed": 1})
+    die(opened)
+    here, there = processes.Pipe()
+    reader = processes.Process(target=_keep_reading, args=(there, opened.path), daemon=True)
+    reader.start()
+    there.close()
+    try:
+        for at in range(10):
+            assert None is not killed(Plan(1, opened.path, SMALL, 50, 0.001), acknowledged=50 * at + 1).path
+        here.send("stop")
+        assert here.poll(60), "the reader hangs"
+        assert [] == here.recv()
+    finally:
+        reader.kill()
+        reader.join()
+        here.close()
+    assert () == verify_run(opened.path)

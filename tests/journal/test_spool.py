@@ -1,0 +1,181 @@
+"""The spool by itself: claiming, taking over, and what is in the way of that."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crystallize import DamagedRunError, JournalError, RunInUseError
+from crystallize._journal import spool
+from crystallize._journal.event_bytes import MERGE, POINTS, gathered, members, span
+from crystallize._journal.spool import Spool, is_locked, spooled
+
+RUN = bytes(range(16))
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "CAPACITY", 4096)
+    monkeypatch.setattr(spool, "_TRIES", 3)
+
+
+def made(path: Path) -> Spool:
+    found = Spool.claim(path, RUN)
+    assert found is not None
+    found.begin(RUN, 1, 0)
+    return found
+
+
+def test_claims_once(tmp_path: Path) -> None:
+    """A spool is made where there is none, by one alone, and is there as a whole or not at all."""
+    path = tmp_path / "a.spool"
+    first = made(path)
+    assert Spool.claim(path, RUN) is None
+    assert is_locked(path)
+    with pytest.raises(RunInUseError):
+        Spool.open(path, RUN, 1, 0)
+    first.close(delete=True)
+    assert [] == list(tmp_path.iterdir())
+    assert not is_locked(path)
+
+
+def test_somebody_else_is_making_it(tmp_path: Path) -> None:
+    """While somebody is making a spool, nobody else does."""
+    path = tmp_path / "a.spool"
+    descriptor = os.open(tmp_path / "a.spool.new", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    assert Spool.claim(path, RUN) is None
+    with pytest.raises(RunInUseError):
+        Spool.open(path, RUN, 1, 0)
+    os.close(descriptor)
+    made(path).close()
+
+
+def test_takes_over_what_is_left(tmp_path: Path) -> None:
+    """A spool whose writer is gone is taken over with what is in it; one that is not there is made."""
+    path = tmp_path / "a.spool"
+    first = made(path)
+    assert first.append(b"[1]")
+    assert first.append(b"[2]")
+    assert not first.append(bytes(4096))
+    first.close()
+    second = Spool.open(path, RUN, 1, 2)
+    assert [b"[1]", b"[2]"] == [*spooled(path, RUN, 1, 0)]
+    assert [b"[2]"] == [*spooled(path, RUN, 1, 1)]
+    second.close(delete=True)
+    Spool.open(path, RUN, 1, 2).close()
+    assert [] == [*spooled(path, RUN, 1, 2)]
+
+
+def test_let_go_gives_the_lock_back(tmp_path: Path) -> None:
+    """A forked process lets go of the file, and leaves it where it is."""
+    path = tmp_path / "a.spool"
+    made(path).let_go()
+    assert not is_locked(path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "link"])
+def test_file_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Whatever the system refuses in making it is one error, which names the file, and nothing is left behind."""
+
+    def refuse(*given: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(JournalError, match=r"a\.spool: its spool cannot be made \(.*denied"):
+            Spool.claim(tmp_path / "a.spool", RUN)
+    assert not (tmp_path / "a.spool").exists()
+
+
+def test_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for it, the error says so and what to do."""
+
+    def refuse(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(JournalError, match=r"there is no room for its spool .*; make room"):
+        Spool.claim(tmp_path / "a.spool", RUN)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spool that may not be opened, or read, is an error that names it."""
+    path = tmp_path / "a.spool"
+    made(path).close()
+
+    def refuse(*given: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(JournalError, match=r"a\.spool: its spool cannot be opened"):
+            Spool.open(path, RUN, 1, 0)
+        with pytest.raises(JournalError, match=r"a\.spool: the spool of this run cannot be read"):
+            is_locked(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(JournalError, match="cannot be read"):
+        next(spooled(path, RUN, 1, 0))
+
+
+def test_header_that_was_written_out_late(tmp_path: Path) -> None:
+    """Facts beyond the last one that the header tells of are whole, and count."""
+    path = tmp_path / "a.spool"
+    made_one = made(path)
+    for fact in (b"[1]", b"[2]", b"[3]"):
+        assert made_one.append(fact)
+    made_one._acknowledged[0] = 1
+    made_one.close()
+
+    assert [b"[1]", b"[2]", b"[3]"] == [*spooled(path, RUN, 1, 0)]
+
+
+FACTS = st.binary(min_size=1, max_size=40).filter(lambda fact: not fact.startswith((MERGE, POINTS)))
+
+
+@given(st.lists(FACTS, max_size=20))
+def test_facts_gathered_in_one(several: list[bytes]) -> None:
+    """Whatever facts are kept together, they come apart again as they were, and it is known how many they are."""
+    whole = gathered(several)
+    assert (len(several), several) == (span(whole), [*members(whole)])
+
+
+@given(FACTS)
+def test_a_fact_by_itself(fact: bytes) -> None:
+    """A fact that is no merge is one, and the only one in it."""
+    assert (1, [fact]) == (span(fact), [*members(fact)])
+
+
+def test_a_frame_of_many(tmp_path: Path) -> None:
+    """Facts that are kept together count as many, and what is drained of them is all or nothing."""
+    path = tmp_path / "a.spool"
+    made_one = made(path)
+    merge = gathered([b"[2]", b"[3]", b"[4]"])
+    assert made_one.append(b"[1]")
+    assert made_one.append(merge, 3)
+    assert made_one.append(b"[5]")
+    assert 5 == made_one._acknowledged[0]
+    made_one.close()
+    for drained, left in {0: [b"[1]", merge, b"[5]"], 1: [merge, b"[5]"], 4: [b"[5]"], 5: []}.items():
+        assert left == [*spooled(path, RUN, 1, drained)]
+    for drained in (2, 3):
+        with pytest.raises(DamagedRunError, match="were acknowledged and cannot be read"):
+            [*spooled(path, RUN, 1, drained)]
+
+
+def test_sequences_left_out(tmp_path: Path) -> None:
+    """What went elsewhere leaves no hole: the spool begins anew after it."""
+    path = tmp_path / "a.spool"
+    made_one = made(path)
+    assert made_one.append(b"[1]")
+    made_one.rewind()
+    made_one.skip(7)
+    assert made_one.append(b"[9]")
+    made_one.close()
+    assert [b"[9]"] == [*spooled(path, RUN, 1, 8)]

@@ -1,0 +1,606 @@
+"""A run as a page: what stands on it, and that nothing of a run is markup or script there."""
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from crystallize import (
+    FrameError,
+    FrozenContext,
+    Journal,
+    JournalError,
+    Metric,
+    MetricSchema,
+    MissingExtraError,
+    fan_out,
+    load_run,
+)
+from crystallize._base.optional import Extra
+from crystallize._page import report as report_module
+from crystallize._page.drawings import weave
+from crystallize._tables.export import describe
+from crystallize.report import write_report
+
+from .report_runs import HOSTILE, TURNED, died_in_a_step, hostile, made, picture, resumed
+
+
+class Page(HTMLParser):
+    """A page as a reader finds it: its tags, its texts, what its scripts and tables hold."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.lines: list[str] = []
+        self._script: dict[str, str | None] | None = None
+        self._quiet = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self._script = dict(attrs)
+            self.scripts.append((self._script, ""))
+        if tag in ("p", "tr", "dt", "dd", "h1", "h2", "h3", "summary", "li", "div", "figcaption"):
+            self.lines.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            self.scripts[-1] = (self._script, self.scripts[-1][1] + data)
+        elif self.lines:
+            self.lines[-1] = " ".join(f"{self.lines[-1]} {data}".split())
+
+    @property
+    def text(self) -> str:
+        """What can be read, a line a block, with signs as they are on a keyboard."""
+        return "\n".join(line for line in self.lines if line).translate(_SIGNS)
+
+    @property
+    def data(self) -> Any:
+        (text,) = (text for attrs, text in self.scripts if attrs.get("id") == "data")
+        return json.loads(text)
+
+    @property
+    def policy(self) -> str:
+        (policy,) = (attrs["content"] for _, attrs in self.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+        return str(policy)
+
+
+_SIGNS = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"})
+
+
+def page_of(path: Path, *beside: Path) -> Page:
+    """Write the page of a run, beside others, and read it."""
+    page = path.with_suffix(".html")
+    write_report(load_run(path), page, beside=[load_run(one) for one in beside])
+    return Page(page.read_text(encoding="utf-8"))
+
+
+# What stands on it
+
+
+class Measured(MetricSchema):
+    loss = Metric(float, unit="nats", goal="minimize", description="Cross entropy.")
+    steps = Metric(int)
+    norm = Metric(float)
+    note = Metric(str)
+
+
+class Held(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    lr: float
+    token: SecretStr
+    note: str = "for people"
+    rows: np.ndarray[Any, Any]
+    table: np.ndarray[Any, Any]
+    parts: list[np.ndarray[Any, Any]]
+    late: int
+    limit: int
+    model: object
+
+
+def test_what_one_asks_first(tmp_path: Path) -> None:
+    """At the top stands whether it finished, how long it took, and what came out of each metric against its goal."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext, metrics=Measured)
+        with ctx.step("fit") as fit:
+            for value in (3.0, 0.25, 1234567.0, -0.00012345):
+                fit.record(Measured.loss, value)
+            fit.record(Measured.steps, 12000)
+            fit.record(Measured.norm, 1.0)
+            fit.record(Measured.norm, float("nan"))
+            fit.record(Measured.note, "warm")
+    text = page_of(journal.path).text
+
+    assert ["Run", "digits-0001"] == text.splitlines()[:2]
+    assert "Status\n✓ finished" in text
+    assert "Steps finished\n1 of 1" in text
+    assert "loss nats ↓ minimize -0.0001234 position 3 -0.0001234" in text
+    assert "steps no goal - 12,000" in text
+    assert "norm no goal - nan" in text
+    assert "note 1 point, no number that can be drawn; the last: 'warm'" in text
+    assert text.index("Outcome\n") < text.index("Steps\nStep")
+    assert "Cross entropy." in text
+
+
+def test_values_with_types(tmp_path: Path) -> None:
+    """Each value stands there with its type and the step that wrote it; of an array its shape, of a small one all."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext[Held], {"lr": 0.1, "token": "hunter2"})
+        with ctx.step("load") as load:
+            load.fields.rows = np.zeros((300, 4))
+            load.fields.table = np.array([[1.5, 0.0], [20.0, -3.25]])
+            load.fields.parts = [np.zeros(3), np.zeros(()), *[np.zeros((2, 0))] * 3]
+            load.fields.model = object()
+    text = page_of(journal.path).text
+
+    assert "lr float input 0.1" in text
+    assert "token input **********" in text
+    assert "rows ndarray load 300 x 4 of float64" in text
+    assert "table ndarray load 2 x 2 of float64\n1.500 0\n20 -3.250" in text
+    assert "parts list load [3 of float64, one of float64, 2 x 0 of float64, 2 x 0 of float64, …]" in text
+    assert "model object load not in the file" in text
+    assert "hunter2" not in journal.path.with_suffix(".html").read_text(encoding="utf-8")
+
+
+def test_loose_ends(tmp_path: Path) -> None:
+    """It says what nobody read, what is declared and was never written, and what was read before it was written."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext[Held], {"lr": 0.1, "token": "hunter2"})
+        with ctx.step("load") as load:
+            load.get("late"), load.get("limit"), load.fields.lr, load.fields.token
+        with ctx.step("fit") as fit:
+            fit.fields.late = 3
+        ctx.fields.rows = np.zeros(3)
+        with ctx.step("look"):
+            pass
+    text = page_of(journal.path).text
+
+    assert "Inputs that no step has read\nnote" in text
+    assert "Declared and never written\ntable , parts , limit (looked for by load ), model" in text
+    assert "Read before it was written\nlate by load , written later by fit" in text
+
+
+def test_nothing(tmp_path: Path) -> None:
+    """Of a run in which nothing happened there is a page that says so."""
+    with Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext)
+    page = page_of(journal.path)
+
+    for line in (
+        *("Nothing was measured.", "No step was opened.", "No step read or wrote a key.", "No series holds numbers."),
+        *("No key was written.", "No artifact was added."),
+    ):
+        assert line in page.lines
+    assert [] == page.data
+
+
+def test_failures_and_dead_attempts(tmp_path: Path) -> None:
+    """Each process that wrote it has its steps, failures and dead attempts marked, with the error in its lines."""
+    path = resumed(tmp_path)
+    text = page_of(path).text
+
+    assert re.search(r"Process 1, started [-0-9: ]+: died", text)
+    assert re.search(r"Process 2, resumed [-0-9: ]+: finished", text)
+    assert re.search(r"flaky dead attempt ✕ failed [\d.]+ (ms|µs|s)", text)
+    assert "RuntimeError: out of memory: tried to allocate" in text
+    assert "fit dead attempt † died -" in text
+    assert re.search(r"Took\n[\d.]+ m?s", text)
+    assert "Steps finished\n4 of 4" in text
+    assert "late by load , written later by flaky" in text
+
+
+def test_long_error(tmp_path: Path) -> None:
+    """Of a long error the first line, or what of it fits, stands there; the rest can be opened, without empty lines."""
+    long = f"no rows:\n\n\n{'the column is empty' * 50}\n\nand that was all"
+    with suppress(ValueError), Journal.start(tmp_path, "digits") as journal, journal.context(FrozenContext).step("fit"):
+        raise ValueError(long)
+    with suppress(ValueError), Journal.start(tmp_path, "other") as other, other.context(FrozenContext).step("fit"):
+        raise ValueError(f"{'x' * 100}{'y' * 10_000}")
+    for path, beside in ((journal.path, ()), (other.path, (journal.path,))):
+        page = page_of(path, *beside)
+        summaries = [line for line in page.lines if line.startswith("ValueError: no rows:")]
+        assert 2 == len(summaries)
+        for line in summaries:
+            assert line.startswith("ValueError: no rows:… the column is empty")
+            assert "the column is empty and that was all" in line
+    assert [2, 2] == [page.text.count(f"{'x' * 100}{'y' * 88}… y"), page.text.count("y" * 4000)]
+    assert f"Left out: 5,912 more characters; crystallize show {other.path} has all." in page.text
+    text = journal.path.with_suffix(".html").read_text(encoding="utf-8").partition('id="plotly"')[0]
+    assert "\n\n" not in text[text.index("ValueError: no rows") :][:2000]
+
+
+def test_points_that_the_file_cannot_give_back(tmp_path: Path) -> None:
+    """At a metric there stands of how many points the file cannot give all back, also of several runs."""
+    paths = []
+    for count in (2, 1):
+        with Journal.start(tmp_path, "digits") as journal:
+            ctx = journal.context(FrozenContext)
+            ctx.record("loss", 1.0)
+            for n in range(3):
+                ctx.record("span", (1, 2) if n < count else n)
+            ctx.record("pair", (3, 4))
+        paths.append(journal.path)
+    text, both = page_of(paths[0]).text, page_of(*paths).text
+
+    assert "loss no goal - 1\nspan no goal 2 points not restorable - 2\n" in text
+    assert "pair 1 point not restorable 1 point, no number that can be drawn; the last: [3, 4]" in text
+    assert "span no goal 3 points of 2 runs not restorable" in both
+
+
+def test_last_that_cannot_be_drawn(tmp_path: Path) -> None:
+    """Of a last value that is no number to draw there stands what it is, cut if it is long."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        for name, value in {"loss": float("inf"), "huge": 10**400, "flag": True, "note": "warm " * 20}.items():
+            ctx.record(name, 1.0)
+            ctx.record(name, value)
+            ctx.record(f"{name} alone", value)
+    text = page_of(journal.path).text
+
+    assert "loss no goal - inf\n" in text
+    assert re.search(r"huge no goal - 10+\.\.\.0+…\n", text)
+    assert "flag no goal - True\n" in text
+    assert "note no goal - 'warm warm warm warm warm warm …\n" in text
+    assert "flag alone 1 point, no number that can be drawn; the last: True" in text
+    assert "huge alone 1 point, no number that can be drawn; the last: 1000" in text
+    assert "1 of 2 points is no number that can be drawn, and a gap." in text
+    assert "all 2 1 0 1 0 inf\n" in text
+
+
+def test_run_that_died(tmp_path: Path) -> None:
+    """Of a run that died it says how long it lived at least; of one that failed, what ended it."""
+    died = page_of(died_in_a_step(tmp_path)).text
+    with suppress(OSError), Journal.start(tmp_path, "failed") as journal:
+        journal.context(FrozenContext)
+        raise OSError("no\nspace")
+    failed = page_of(tmp_path / "failed-0001.db").text
+
+    assert re.search(r"Status\n† died\nTook\nat least [\d.]+ (ms|s)", died)
+    assert "Status\n✕ failed" in failed
+    assert "OSError: no space" in failed
+
+
+def test_run_that_is_running(tmp_path: Path) -> None:
+    """A run that another process is writing has a page too."""
+    with Journal.start(tmp_path, "digits") as journal, journal.context(FrozenContext).step("fit"):
+        journal.flush()
+        text = page_of(journal.path).text
+
+    assert "Status\n… running" in text
+    assert "fit … running" in text
+
+
+def test_lineage_of_what_failed(tmp_path: Path) -> None:
+    """What a step wrote that failed, or died, stays in the run, and so in its lineage; what was done again does not."""
+    with (
+        suppress(RuntimeError),
+        Journal.start(tmp_path, "digits") as journal,
+        journal.context(FrozenContext, {"lr": 0.1}).step("fit") as fit,
+    ):
+        fit["loss"] = fit["lr"]
+        raise RuntimeError("no memory")
+    failed = weave(describe(load_run(tmp_path / "digits-0001.db")))
+    path = died_in_a_step(tmp_path)
+    died = weave(describe(load_run(path)))
+
+    assert (["fit"], [None, 0]) == ([one.label for one in failed.columns], [life.writer for life in failed.lives])
+    assert ["load"] == [one.label for one in died.columns]
+    assert ["load", "flaky", "fit"] == [one.label for one in weave(describe(load_run(resumed(tmp_path)))).columns]
+
+
+def test_artifacts(tmp_path: Path) -> None:
+    """Pictures are shown, texts can be opened, and of others it says what they are."""
+    page = page_of(resumed(tmp_path))
+    (shown,) = (attrs for tag, attrs in page.tags if tag == "img")
+
+    assert f"data:image/png;base64,{base64.b64encode(picture()).decode()}" == shown["src"]
+    assert "picture.png, a picture made by fit" == shown["alt"]
+    assert "notes.txt 20 bytes, made by fit\nText one line another one" in page.text
+    assert "model.bin 256 bytes, made by fit\nNeither a picture nor a text." in page.text
+    assert "empty 0 bytes, made by fit\nIt is empty." in page.text
+
+
+@pytest.mark.parametrize(
+    ("expected", "data"),
+    [
+        ("image/png", b"\x89PNG\r\n\x1a\n..."),
+        ("image/jpeg", b"\xff\xd8\xff..."),
+        ("image/gif", b"GIF89a..."),
+        ("image/webp", b"RIFF\0\0\0\0WEBP..."),
+        ("image/svg+xml", b"<?xml version='1.0'?><svg/>"),
+        ("image/svg+xml", b"<svg/>"),
+        (None, b"<?xml version='1.0'?><html/>"),
+        (None, b"RIFF\0\0\0\0WAVE"),
+        (None, b""),
+    ],
+)
+def test_kind_of_a_picture(tmp_path: Path, expected: str | None, data: bytes) -> None:
+    """A picture is known by how it begins, whatever it is called."""
+    with Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext).artifacts.add("file", data)
+    shown = [str(attrs["src"]) for tag, attrs in page_of(journal.path).tags if tag == "img"]
+
+    assert ([] if expected is None else [expected]) == [src[5:].partition(";")[0] for src in shown]
+
+
+def test_large_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that is too large is left out, and of a long text the beginning is there."""
+    monkeypatch.setattr(report_module, "_ALL_PICTURES", 100)
+    with Journal.start(tmp_path, "digits") as journal:
+        artifacts = journal.context(FrozenContext).artifacts
+        artifacts.add("a.png", picture())
+        artifacts.add("b.png", picture() + bytes(2_000_000))
+        artifacts.add("long.txt", "ä".encode() * 60_000)
+    page = page_of(journal.path)
+
+    assert ["a.png, a picture"[:5]] == [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
+    assert "b.png 2 MB\nA picture that is too large to be shown here." in page.text
+    assert "long.txt 120 kB\nThe beginning of the text" in page.text
+    assert "ä" * 4000 in page.text
+    assert "ä" * 4001 not in page.text
+
+
+# Runs beside one another
+
+
+def test_runs_compared(tmp_path: Path) -> None:
+    """Beside others a run has what differs, what came out of each, and curves in which each has its own."""
+    one, other, third = made(tmp_path, lr=0.1), made(tmp_path, lr=0.05), made(tmp_path, lr=0.1)
+    page = page_of(one, other, third)
+
+    assert "digits-0001 , digits-0002 and digits-0003" in page.text
+    assert "digits-0001 and digits-0002\nWhat Name digits-0001 digits-0002\ninput lr 0.1 0.05" in page.text
+    assert "digits-0001 and digits-0003\nNone, times aside." in page.text
+    assert 6 == len(page.data[0]["axes"][0]["lines"])
+    assert {"digits-0001, train", "digits-0002, val"} < {line["name"] for line in page.data[0]["axes"][0]["lines"]}
+
+
+def test_runs_of_one_name(tmp_path: Path) -> None:
+    """Runs of the same name go by their files."""
+    paths = made(tmp_path / "a"), made(tmp_path / "b")
+    page = page_of(*paths)
+
+    assert {f"{path}, train" for path in paths} < {line["name"] for line in page.data[0]["axes"][0]["lines"]}
+
+
+# What it may not do
+
+
+def test_policy_allows_its_scripts_alone(tmp_path: Path) -> None:
+    """The policy allows nothing but the digests of the page's scripts, pictures in it and styles in it."""
+    page = page_of(made(tmp_path))
+    rules = {name: rest for name, _, rest in (rule.strip().partition(" ") for rule in page.policy.split(";"))}
+    run = [text for attrs, text in page.scripts if "type" not in attrs]
+    kept = [text for attrs, text in page.scripts if attrs.get("id") == "plotly"]
+    digests = [base64.b64encode(sha256(text.encode()).digest()).decode() for text in (*kept, *run)]
+
+    assert {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"} == set(rules)
+    assert ("'none'", "data:") == (rules["default-src"], rules["img-src"])
+    assert [f"'sha256-{digest}'" for digest in digests] == rules["script-src"].split()
+    assert (1, 1) == (len(run), len(kept))
+
+
+def test_fetches_nothing(tmp_path: Path) -> None:
+    """No tag names a file or an address."""
+    page = page_of(hostile(tmp_path))
+    named = [attrs[name] for _, attrs in page.tags for name in ("src", "href", "action", "data") if name in attrs]
+
+    assert named
+    assert all(str(one).startswith(("data:image/", "#")) for one in named)
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    """Whatever the names and values in a run are, the page has no other tags, and shows each as it is."""
+    page, plain = page_of(hostile(tmp_path)), page_of(resumed(tmp_path))
+    handlers = {name for _, attrs in page.tags for name in attrs if name.startswith("on")}
+    metrics = {chart["name"] for chart in page.data}
+
+    assert {"script", "style", "meta"} & {tag for tag, _ in page.tags} == {"script", "style", "meta"}
+    assert len(plain.scripts) == len(page.scripts)
+    assert set() == handlers
+    assert {"b"} >= {tag for tag, _ in page.tags if tag in ("b", "a", "img") and tag == "b"}
+    assert {"all", *HOSTILE} == metrics
+    for name in HOSTILE:
+        assert " ".join(name.split()) in page.text
+
+
+def test_hostile_text_ends_nothing(tmp_path: Path) -> None:
+    """In the data of the page there is no sign that could end the script that it stands in."""
+    text = page_of(hostile(tmp_path)).scripts[0][1]
+
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert "\\u003cscript\\u003e" in text
+
+
+def test_direction_of_reading(tmp_path: Path) -> None:
+    """What would turn the direction of reading, or hide, is shown by its code."""
+    path = hostile(tmp_path)
+    page_of(path)
+    text = path.with_suffix(".html").read_text(encoding="utf-8")
+    own = text.partition('id="plotly"')[0]
+
+    assert not {"\u202e", "\u2066", "\u200b"} & set(own)
+    assert "safe\\u202egnp.exe" in own
+    assert TURNED not in text
+
+
+def test_secrets_are_masked(tmp_path: Path) -> None:
+    """A secret is nowhere on the page, also of a run that is loaded with its schema."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext[Held], {"lr": 0.1, "token": "hunter2"})
+        with pytest.raises(ValueError, match="hunter2"), ctx.step("fit") as fit:
+            raise ValueError(fit.fields.token.get_secret_value())
+    page = tmp_path / "page.html"
+    write_report(load_run(journal.path, Held), page)
+
+    assert "hunter2" not in page.read_text(encoding="utf-8")
+    assert "**********" in page.read_text(encoding="utf-8")
+
+
+# Many things
+
+
+def many_keys(ctx: FrozenContext[Any]) -> None:
+    for n in range(1005):
+        ctx[f"k{n}"] = n
+
+
+def many_steps(ctx: FrozenContext[Any]) -> None:
+    for n in range(420):
+        with ctx.step(f"s{n}"):
+            pass
+
+
+def many_failures(ctx: FrozenContext[Any]) -> None:
+    def fail(child: FrozenContext[Any], item: int) -> None:
+        raise ValueError(f"no rows in {item}")
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            fan_out(ctx, fail, range(301), executor=pool, errors="collect")
+
+
+def many_curves(ctx: FrozenContext[Any]) -> None:
+    for n in range(30):
+        ctx.record("norm", n, tags={"layer": f"layer {n}"})
+
+
+def long_lineage(ctx: FrozenContext[Any]) -> None:
+    for n in range(130):
+        ctx[f"k{n}"] = n
+    with ctx.step("fit") as fit:
+        fit["k0"]
+
+
+@pytest.mark.parametrize(
+    ("fill", "lines"),
+    [
+        (many_keys, ["Left out: 5 more keys."]),
+        (many_steps, ["Left out: 20 more steps, each of which finished."]),
+        (
+            many_failures,
+            ["Left out: 102 more steps, of which 102 did not finish, or were done again. crystallize show "],
+        ),
+        (many_curves, ["and 16 more, below among the curves", "Left out: 6 more curves."]),
+        (long_lineage, ["Left out: 10 more keys and steps."]),
+    ],
+)
+def test_left_out(tmp_path: Path, fill: Callable[[FrozenContext[Any]], None], lines: list[str]) -> None:
+    """What is too much for a page is left out, and the page says so."""
+    with Journal.start(tmp_path, "digits") as journal:
+        fill(journal.context(FrozenContext))
+    text = page_of(journal.path).text
+
+    assert [] == [line for line in lines if line not in text]
+
+
+def test_names_its_origin(tmp_path: Path) -> None:
+    """It says what is needed to repeat the run."""
+    text = page_of(made(tmp_path)).text
+
+    assert f"Python\n{sys.version.split()[0]}" in text
+    assert "pydantic 2." in text
+
+
+@pytest.mark.parametrize("suffix", [".db", ".spool"])
+def test_writes_over_no_run(tmp_path: Path, suffix: str) -> None:
+    """A page is never written over the file of a run, nor its spool."""
+    run = load_run(made(tmp_path))
+    there = tmp_path / f"other-0001{suffix}"
+    there.write_bytes(b"kept")
+    with pytest.raises(JournalError, match="would be overwritten"):
+        write_report(run, there)
+    assert b"kept" == there.read_bytes()
+
+
+@pytest.mark.parametrize("wrong", ["digits-0001.db", FrozenContext({})], ids=["path", "context"])
+def test_is_of_a_run(tmp_path: Path, wrong: Any) -> None:
+    """What is no run has no page, also beside one; a single run may stand beside another as it is."""
+    run = load_run(made(tmp_path))
+    for runs, beside in ((wrong, ()), (run, [wrong])):
+        with pytest.raises(FrameError, match=r"a page is of a run, as load_run\(path\) gives it"):
+            write_report(runs, tmp_path / "page.html", beside=beside)
+    other = load_run(made(tmp_path, lr=0.2))
+    write_report(run, tmp_path / "one.html", beside=other)
+    write_report(run, tmp_path / "list.html", beside=[other])
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "list.html").read_bytes()
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    """A run that is given twice, also by a link, is an error, and nothing is written."""
+    path = made(tmp_path)
+    link = tmp_path / "link-0001.db"
+    link.symlink_to(path)
+    for again in (path, link):
+        with pytest.raises(FrameError, match="this run is given twice, and would be compared with itself"):
+            write_report(load_run(path), tmp_path / "page.html", beside=load_run(again))
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_what_a_step_had_done_that_did_not_end(tmp_path: Path) -> None:
+    """Of a step that runs, or died, there stands what it had done, and that what it read is not known."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        with ctx.step("fit") as fit:
+            fit["seed"] = fit["lr"]
+            fit.record("loss", 0.5)
+            fit.artifacts.add("a.txt", b"x")
+            journal.flush()
+            running = page_of(journal.path).text
+        ended = page_of(journal.path).text
+    assert "fit so far told when it ends seed loss 1 a.txt" in running
+    assert "fit lr seed loss 1 a.txt" in ended
+    assert "fit before it died not known loss 1" in page_of(died_in_a_step(tmp_path)).text
+
+
+def test_a_branch_that_failed(tmp_path: Path) -> None:
+    """A branch that failed stands among the steps with its error, also if it was merged later."""
+
+    def fold(child: FrozenContext[Any], item: int) -> None:
+        with child.step("inner"):
+            child["lr"]
+        if item in bad:
+            raise ValueError(f"no rows in {item}")
+
+    bad = {1}
+    with Journal.start(tmp_path, "run") as journal, ThreadPoolExecutor(1) as pool:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        fan_out(ctx, fold, range(3), executor=pool, errors="collect")
+        journal.flush()
+        before = page_of(journal.path).text
+        bad.clear()
+        fan_out(ctx, fold, range(3), executor=pool)
+    after = page_of(journal.path).text
+    for text in (before, after):
+        assert "fold-1 dead attempt X failed" in text.replace("\N{BALLOT X}", "X").replace("\N{MULTIPLICATION X}", "X")
+        assert "ValueError: no rows in 1" in text
+    assert (2, 3) == (before.count("inner \N{CHECK MARK} finished"), after.count("inner \N{CHECK MARK} finished"))
+
+
+def test_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what the page is made with, that is an error, and nothing is written."""
+    monkeypatch.setattr("crystallize._page.report.jinja2", Extra("jinja2", "report"))
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    path = made(tmp_path)
+
+    with pytest.raises(MissingExtraError, match=r"jinja2.*crystallize-context\[report\]"):
+        write_report(load_run(path), tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
