@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from ._core.artifacts import Artifact, ArtifactLog
+from ._core.codec import NotRestorable
 from ._core.context import FrozenContext
 from ._core.freezing import Shared, register
 from ._core.logging_context import LoggingContext
 from ._core.metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
-from ._core.point_log import NotRestorable
 from ._core.protocols import CheckingSink, Context, DeclaredKey, Sink
 from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
 from ._core.schema import Output

@@ -1,8 +1,6 @@
 """A value as a file stores it; also in `crystallize.runs`."""
 
-from ._journal.event_bytes import (
-    Stored,
-)
+from ._core.codec import Stored
 
 __all__ = [
     "Stored",

@@ -340,9 +340,9 @@ def test_events_left_by_an_interrupt_come_first() -> None:
             pass
 
     ctx = FrozenContext(sinks=[Interrupted()])
-    outlet = ctx._state.outlet
+    dispatcher = ctx._state.dispatcher
     with pytest.raises(KeyboardInterrupt):
-        outlet.tell(KeyWritten("a", 1, None), KeyWritten("b", 1, None))
-    outlet.tell(KeyWritten("c", 1, None))
+        dispatcher.emit(KeyWritten("a", 1, None), KeyWritten("b", 1, None))
+    dispatcher.emit(KeyWritten("c", 1, None))
 
     assert ["a", "b", "c"] == told

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crystallize import FrozenContext, FrozenMetrics, Metric, MetricSchema, NotRestorable, Point, StepClosedError
-from crystallize._core.point_log import Block, lacking
+from crystallize._core.point_log import Block, unrestorable_parts
 
 SEALED = 4096
 """Points after which a part of a series is packed."""
@@ -188,7 +188,7 @@ def test_what_was_lost_is_packed(kind: type, items: tuple[Any, ...]) -> None:
     tags = [{"t": items[0]}, {"t": items[1]}, {"t": lost}, {"t": items[0]}]
     block = Block.of([one for row in zip(values, tags, [0] * 4, strict=True) for one in row], (kind, {"t": kind}))
     assert list(zip(values, tags, [0] * 4, strict=True)) == list(block.rows())
-    assert [(), (None,), ("t",), ()] == list(lacking(block))
+    assert [(), (None,), ("t",), ()] == list(unrestorable_parts(block))
 
 
 def test_points_keep_their_step_when_packed() -> None:

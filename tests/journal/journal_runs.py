@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 from typing_extensions import TypedDict
 
 from crystallize import FrozenContext, Metric, MetricSchema
+from crystallize._core.codec import decode_untyped
 from crystallize._journal import journal, spool
 from crystallize._journal.database import points_of
 from crystallize._journal.environment import Origin
-from crystallize._journal.event_bytes import look_at
 from crystallize._journal.journal import Journal
-from crystallize._journal.loaded_run import Content, load_run, read, verify_run
+from crystallize._journal.loaded_run import RunData, load_run, read, verify_run
 
 __all__ = [
     *(
@@ -263,7 +263,7 @@ def facts_of(program: Iterable[Act]) -> Facts:
     return done
 
 
-def facts_in(content: Content, session: int) -> Facts:
+def facts_in(content: RunData, session: int) -> Facts:
     """Return what a session did by the file, except for the inputs."""
     packed = [row for _, of, row in content.points if of == session]
     points = [point for row in packed for point in points_of(content.path, row)]
@@ -271,7 +271,7 @@ def facts_in(content: Content, session: int) -> Facts:
     attempts = [one for one in content.attempts if one.session == session]
     return Facts(
         [(name, value, tags, step) for name, value, tags, step in points],
-        [(one.key, look_at(one.stored), one.step) for one in values],
+        [(one.key, decode_untyped(one.stored), one.step) for one in values],
         [(one.name, one.data, one.step) for _, of, one in content.artifacts if of == session],
         [one.step for one in attempts],
         sorted(one.step for one in attempts if one.record is not None),

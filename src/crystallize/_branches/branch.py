@@ -17,15 +17,15 @@ from weakref import ref
 from pydantic_core import to_json
 
 from .._base.text import MASK, short, type_name
+from .._core.codec import fingerprints
 from .._core.context import FrozenContext, State, T_co
 from .._core.freezing import secrets_in
 from .._core.logging_context import LoggingContext, Opening, closed, step_path, told_of
 from .._core.metrics import Metric, MetricSchema, as_number, fetched
 from .._core.ordered_log import Fork, Merged, Place
-from .._core.point_log import Scope, Scopes, fetch
-from .._core.provenance import Cell, StepRecord
+from .._core.point_log import StepRegistry, StepToken, fetch
+from .._core.provenance import StepRecord, StoredValue
 from .._core.schema import Schema, digest
-from .._journal.event_bytes import fingerprints
 from ..errors import (
     BranchError,
     DivergentRetryError,
@@ -64,7 +64,7 @@ class _Base:
     """What a context held when branches were forked from it; one for all that were forked together."""
 
     schema: Schema
-    cells: dict[str, Cell]
+    cells: dict[str, StoredValue]
     metrics: type[MetricSchema] | None
     undeclared: dict[str, Metric[Any, Any] | None]
     """The metrics that are held to what they were first used as, where there is no schema of them."""
@@ -147,7 +147,7 @@ def _unpacked_base(
 ) -> _Base:
     state = State(Schema.of(*shape) if shape else Schema.untyped())
     for key, (value, step, is_input) in values.items():
-        state.write(key, value, Scope(step), is_input=is_input, trusted=True)
+        state.write(key, value, StepToken(step), is_input=is_input, trusted=True)
     return _Base(state.schema, state.cells, metrics, undeclared, logger, _fingerprint(state.schema, metrics))
 
 
@@ -274,9 +274,9 @@ class BranchContext(LoggingContext[T_co]):
         store = state.metrics._store
         for name, metric in base.undeclared.items():
             store.channels[name] = store.new(name if metric is None else metric)
-        store.scopes = Scopes([None, branch.name])
+        store.scopes = StepRegistry([None, branch.name])
         child: BranchContext[Any] = object.__new__(cls)
-        child._open(state, Scope(branch.name, 1), base.logger)
+        child._open(state, StepToken(branch.name, 1), base.logger)
         for attribute, value in {
             "_held": len(base.cells),
             "_made": None,
@@ -299,7 +299,7 @@ class BranchContext(LoggingContext[T_co]):
 
     def _delta(self, result: Any = None, item: str | None = None) -> Delta:
         if self._made is None:
-            with self._state.outlet.lock:
+            with self._state.dispatcher.lock:
                 work = self._work(result, item)
             digest = digest_of(self._state.schema, work)
             made = Delta(str(self._scope.step), digest, *self._parent, work, None)
@@ -317,7 +317,7 @@ class BranchContext(LoggingContext[T_co]):
             Its record.
         """
         error = told_of(raised, self._state.secrets())
-        with self._state.outlet.lock:
+        with self._state.dispatcher.lock:
             record = closed(self, self._since, error)
         return failed_record(record)
 
@@ -408,7 +408,7 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
     checked(ctx)._scope.check_open()
     state = ctx._state
     scopes = state.metrics._store.scopes
-    with state.outlet.lock:
+    with state.dispatcher.lock:
         new = [path for path in paths if path not in state.forks]
         for path in new:
             if scopes.is_used(path):
@@ -423,8 +423,8 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
                 state.forks[path] = Fork(state.next_number(), place)
             else:
                 _move(state, fork, place)
-        if state.outlet.sinks and placed:
-            state.outlet.tell_all(map(BranchForked, placed))
+        if state.dispatcher.sinks and placed:
+            state.dispatcher.emit_all(map(BranchForked, placed))
     return [Branch(path, state.branch, base.fingerprint, base, None) for path in paths]
 
 
@@ -472,7 +472,7 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
     # Of a child whose delta was taken nobody would notice.
     checked(ctx)._scope.check_open()
     state = ctx._state
-    with state.outlet.lock:
+    with state.dispatcher.lock:
         _check_own(state, delta)
         fork = state.forks.get(delta.branch)
         if fork is not None and fork.merged is not None:
@@ -485,14 +485,14 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
         if fork is None:
             fork = Fork(state.next_number(), state.place())
         _apply(state, fork, work, cells, Merged(delta.digest, work.result, work.item, False))
-        if state.outlet.sinks:
+        if state.dispatcher.sinks:
             forked = () if is_known else (BranchForked(delta.branch),)
             shown = MASK if secrets_in(work.result) else work.result
             merged = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
             # There may be many points, and a journal reads them where they are by now.
-            is_enough = all(getattr(sink, "takes_merges", False) for sink in state.outlet.sinks)
+            is_enough = all(getattr(sink, "takes_merges", False) for sink in state.dispatcher.sinks)
             events = () if is_enough else _events(state, delta.branch, work)
-            state.outlet.tell_all(chain(forked, events, (merged,)))
+            state.dispatcher.emit_all(chain(forked, events, (merged,)))
 
 
 def _check_own(state: State, delta: Delta) -> None:
@@ -556,16 +556,16 @@ def _writer(step: str | None) -> str:
     return "the parent outside any step" if step is None else f"step {step!r}"
 
 
-def _frozen(state: State, cells: dict[str, Cell]) -> dict[str, Cell]:
+def _frozen(state: State, cells: dict[str, StoredValue]) -> dict[str, StoredValue]:
     """Freeze values that came from another process."""
-    made: dict[str, Cell] = {}
+    made: dict[str, StoredValue] = {}
     for key, (value, _, step, is_input) in cells.items():
         kept, thaw = state.frozen(state.schema.key(key), key, value)
         made[key] = (kept, thaw, step, is_input)
     return made
 
 
-def _apply(state: State, fork: Fork, work: Work, cells: dict[str, Cell], merged: Merged) -> None:
+def _apply(state: State, fork: Fork, work: Work, cells: dict[str, StoredValue], merged: Merged) -> None:
     """Put what a branch did into a state: all of it, or nothing."""
     number, place, store, branch = fork.number, fork.place, state.metrics._store, work.names[0]
     is_known, offset = branch in state.forks, len(store.scopes.names) - 1
@@ -601,7 +601,7 @@ def _take_back(
     state: State,
     fork: Fork,
     work: Work,
-    cells: dict[str, Cell],
+    cells: dict[str, StoredValue],
     new: list[str],
     offset: int,
     failed: tuple[StepRecord, ...],
@@ -670,13 +670,13 @@ def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
         SinkError: It is filed, and a sink failed to take note.
     """
     state, branch = ctx._state, record.name
-    with state.outlet.lock:
+    with state.dispatcher.lock:
         fork = state.forks[branch]
         if fork.merged is not None:
             return
         state.provenance._bring(fork.number, fork.place.steps, (record,))
-        if state.outlet.sinks:
-            state.outlet.tell(StepStarted(branch, record.started, branch), record.as_event(branch))
+        if state.dispatcher.sinks:
+            state.dispatcher.emit(StepStarted(branch, record.started, branch), record.as_event(branch))
 
 
 def checked(ctx: Any) -> FrozenContext[Any]:

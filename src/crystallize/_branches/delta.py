@@ -14,12 +14,12 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from .._base.text import type_name
 from .._core.artifacts import Artifact
+from .._core.codec import any_key
 from .._core.freezing import PLAIN, secrets_in
 from .._core.metrics import Metric
 from .._core.point_log import Block, fetch
-from .._core.provenance import Cell, StepRecord
+from .._core.provenance import StepRecord, StoredValue
 from .._core.schema import Key, Schema, digest
-from .._journal.event_bytes import any_key
 from ..errors import TravelError
 
 __all__ = ["PARTS", "Delta", "Work", "bytes_of", "digest_of", "dumped", "loaded"]
@@ -28,7 +28,7 @@ __all__ = ["PARTS", "Delta", "Work", "bytes_of", "digest_of", "dumped", "loaded"
 class Work(NamedTuple):
     """All that was done in a branch."""
 
-    cells: dict[str, Cell]
+    cells: dict[str, StoredValue]
     points: dict[str, tuple[Block, ...]]
     """By metric."""
     undeclared: dict[str, Metric[Any, Any] | None]
@@ -110,7 +110,7 @@ class Delta:
         work = self._work
         if work is None:
             return self
-        cells: dict[str, Cell] = {
+        cells: dict[str, StoredValue] = {
             key: (kept if thaw is None else thaw(), None, step, is_input)
             for key, (kept, thaw, step, is_input) in work.cells.items()
         }

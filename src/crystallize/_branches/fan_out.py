@@ -23,12 +23,12 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints, overload
 
 from .._base.text import short, type_name
+from .._core.codec import Stored, any_key, decode, key_of, revalidate
 from .._core.context import FrozenContext
 from .._core.logging_context import step_path, told_of
 from .._core.ordered_log import Merged
 from .._core.provenance import StepRecord
 from .._core.schema import digest
-from .._journal.event_bytes import Stored, any_key, key_of, look_at, restore
 from ..errors import BranchError, SinkError, TravelError
 from .branch import Branch, BranchContext, checked, failed_record, file_failure, forked, merge_result
 from .delta import Delta, bytes_of, dumped
@@ -617,8 +617,8 @@ def _result_of(branch: str, result: Any, returns: Any) -> Any:
     try:
         key = key_of(returns)
         if result.fingerprint in (None, key.fingerprint()):
-            return restore(result, key)
-        return key.validate(look_at(result)) if result.arrays else key.validate_json(result.json)
+            return decode(result, key)
+        return revalidate(result, key)
     except Exception as error:  # whatever a user's validator raises
         reason = f"its result is in the file as {result.type}, and the task's return type does not take that back"
         raise BranchError(branch, f"{reason} ({error})") from error

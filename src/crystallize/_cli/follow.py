@@ -12,16 +12,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from .._core.codec import NotRestorable, decode_untyped, json_view
 from .._core.context import FrozenContext
-from .._core.point_log import NotRestorable, seen
 from .._journal.database import connect, points_of, transaction
-from .._journal.event_bytes import look_at
 from .._journal.loaded_run import (
     Attempt,
-    Content,
     Entry,
     MergedBranch,
     Run,
+    RunData,
     SoFar,
     content_of,
     done_so_far,
@@ -84,7 +83,7 @@ class _Tally:
     def add(self, sequence: int, value: Any, tags: list[Any]) -> None:
         """Take a point in."""
         self.lacking += NotRestorable in map(type, (value, *tags))
-        value = seen(value)
+        value = json_view(value)
         self.first = value if self.count == 0 else self.first
         self.count += 1
         self.last, self.last_sequence = value, sequence
@@ -135,7 +134,7 @@ class Follower:
             run = describe(load_run(self._path))
         return Look(run, self._came.copy(), self._began)
 
-    def _described(self, new: Content) -> Description:
+    def _described(self, new: RunData) -> Description:
         """Take in what is new, and describe the whole."""
         known = self._run
         if known is not None and new.drained == self._seen and len(new.sessions) == len(known.sessions):
@@ -168,11 +167,11 @@ class Follower:
         points = ((one.session, one.step, one.metric, one.count) for one in self._tallies.values())
         return done_so_far(self._attempts.values(), self._values, artifacts, points)
 
-    def _take(self, new: Content) -> None:
+    def _take(self, new: RunData) -> None:
         for attempt in new.attempts:
             self._attempts[attempt.session, attempt.step] = attempt
         for entry in new.values:
-            self._rows[entry.sequence] = value_row(entry, None if entry.missing else look_at(entry.stored))
+            self._rows[entry.sequence] = value_row(entry, None if entry.missing else decode_untyped(entry.stored))
             # What is large is in the row, if anywhere.
             self._values.append(entry._replace(stored=entry.stored._replace(json=b"null", arrays=())))
         for sequence, session, artifact in new.artifacts:
@@ -197,7 +196,7 @@ class Follower:
             if self._seen is not None:
                 self._came[metric] = now
 
-    def _summaries(self, content: Content, dropped: Collection[tuple[int, str | None]]) -> Iterator[MetricSummary]:
+    def _summaries(self, content: RunData, dropped: Collection[tuple[int, str | None]]) -> Iterator[MetricSummary]:
         by_metric: dict[str, list[_Tally]] = {}
         for tally in sorted(self._tallies.values(), key=attrgetter("sequence")):
             if (tally.session, tally.step) not in dropped:

@@ -10,9 +10,9 @@ from .._base.table import Table, as_html
 from .._base.text import counted, nearest, short
 from ..errors import ContextMutationError, InvalidArtifactError, UnknownArtifactError
 from ..events import ArtifactAdded
-from .event_dispatch import Outlet
+from .event_dispatch import EventDispatcher
 from .ordered_log import Parts, ordered_keys
-from .point_log import Scope
+from .point_log import StepToken
 
 __all__ = ["Artifact", "ArtifactLog", "unfit_name"]
 
@@ -43,23 +43,23 @@ class ArtifactLog:
         (True, b'<svg/>', ['curve.svg'])
     """
 
-    __slots__ = ("__weakref__", "_found", "_outlet", "_parts", "_scope")
+    __slots__ = ("__weakref__", "_dispatcher", "_found", "_parts", "_scope")
 
-    def __init__(self, *, outlet: Outlet | None = None) -> None:
+    def __init__(self, *, dispatcher: EventDispatcher | None = None) -> None:
         """Make a place for artifacts.
 
         Args:
-            outlet: Whom to tell; a context passes its own.
+            dispatcher: Whom to tell; a context passes its own.
         """
         self._found: dict[str, Artifact] = {}
         self._parts: Parts[tuple[str, ...]] = Parts()
         """What branches brought, by the names under which it is found."""
-        self._outlet = outlet or Outlet()
-        self._scope = Scope()
+        self._dispatcher = dispatcher or EventDispatcher()
+        self._scope = StepToken()
 
-    def _bound(self, scope: Scope) -> "ArtifactLog":
+    def _bound(self, scope: StepToken) -> "ArtifactLog":
         """A view of the same artifacts, for a step."""
-        view = ArtifactLog(outlet=self._outlet)
+        view = ArtifactLog(dispatcher=self._dispatcher)
         view._found = self._found
         view._parts = self._parts
         view._scope = scope
@@ -80,18 +80,18 @@ class ArtifactLog:
         self._scope.check_open()
         plain = _file_name(name)
         artifact = Artifact(plain, _content(plain, data), self._scope.step)
-        with self._outlet.lock:
+        with self._dispatcher.lock:
             taken = self._found.get(_folded(plain))
             if taken is not None:
                 raise ContextMutationError(plain, _taken(plain, taken))
             self._found[_folded(plain)] = artifact
-            if self._outlet.sinks:
-                self._outlet.tell(ArtifactAdded(*artifact))
+            if self._dispatcher.sinks:
+                self._dispatcher.emit(ArtifactAdded(*artifact))
 
     def clear(self) -> None:
         """Forget all artifacts and their names. What a sink was told it keeps."""
         self._scope.check_open()
-        with self._outlet.lock:
+        with self._dispatcher.lock:
             self._found.clear()
             self._parts.clear()
 
@@ -125,18 +125,18 @@ class ArtifactLog:
         self._found |= found
         self._parts.add(number, place, tuple(found), len(found))
 
-    def _copy(self, outlet: Outlet) -> "ArtifactLog":
+    def _copy(self, dispatcher: EventDispatcher) -> "ArtifactLog":
         """A log of its own with the same artifacts, for a copy of their context."""
-        copied = ArtifactLog(outlet=outlet)
+        copied = ArtifactLog(dispatcher=dispatcher)
         copied._found |= self._found
         copied._parts = self._parts.copy()
         return copied
 
     def __copy__(self) -> "ArtifactLog":
-        return self._copy(Outlet())
+        return self._copy(EventDispatcher())
 
     def __deepcopy__(self, memo: object) -> "ArtifactLog":
-        return self._copy(Outlet())
+        return self._copy(EventDispatcher())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored_log, ([*self._found.values()], self._parts)

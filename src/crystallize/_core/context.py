@@ -50,20 +50,20 @@ from ..errors import (
 )
 from ..events import KeyWritten
 from .artifacts import ArtifactLog
-from .event_dispatch import Outlet
+from .event_dispatch import EventDispatcher
 from .fields_view import fields_of
 from .freezing import ATOMIC, Thaw, freeze, masked, same, secrets_in
 from .metrics import FrozenMetrics, Metric, MetricSchema
 from .ordered_log import Fork, Merged, Parts, Place, ordered_keys
-from .point_log import Scope
+from .point_log import StepToken
 from .protocols import CheckingSink, DeclaredKey, Sink
-from .provenance import Cell, Provenance, StepRecord
+from .provenance import Provenance, StepRecord, StoredValue
 from .schema import Key, Schema, plain_key, shape_name
 
 if TYPE_CHECKING:
     from .logging_context import LoggingContext
 
-__all__ = ["FrozenContext", "State", "unmade"]
+__all__ = ["FrozenContext", "State", "blank_context"]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 _V = TypeVar("_V")
@@ -74,7 +74,7 @@ class _Alias(types.GenericAlias):
     """`FrozenContext[Train]`: its call hands the schema on. Not kept by type, as equal types may differ."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        made = unmade(self)
+        made = blank_context(self)
         made.__init__(*args, **kwargs)
         return made
 
@@ -84,7 +84,7 @@ class _Alias(types.GenericAlias):
         return _Alias(origin, filled.__args__)
 
 
-def unmade(kind: Any) -> Any:
+def blank_context(kind: Any) -> Any:
     """Return an instance of a context's class, or of `FrozenContext[T]`, that holds nothing yet, not even a state."""
     if not isinstance(kind, _Alias):
         if not (isinstance(kind, type) and issubclass(kind, FrozenContext)):
@@ -107,19 +107,30 @@ class State:
     """All that one context holds, whichever handles there are on it."""
 
     __slots__ = (
-        *("artifacts", "branch", "brought", "cells", "forked", "forks", "lost_secrets", "metrics", "numbers", "outlet"),
+        *(
+            "artifacts",
+            "branch",
+            "brought",
+            "cells",
+            "forked",
+            "forks",
+            "lost_secrets",
+            "metrics",
+            "numbers",
+            "dispatcher",
+        ),
         *("provenance", "schema", "shared"),
     )
 
     def __init__(self, schema: Schema, metrics: type[MetricSchema] | None = None) -> None:
         self.schema = schema
-        self.outlet = Outlet()
-        self.cells: dict[str, Cell] = {}
+        self.dispatcher = EventDispatcher()
+        self.cells: dict[str, StoredValue] = {}
         """The one truth. A key is claimed by the cell that holds its value, in one step."""
         self.shared: dict[str, Any] = {}
         """The values that need no copying, for reading fast. Whatever is not in it may be in a cell."""
-        self.metrics = FrozenMetrics(metrics, outlet=self.outlet)
-        self.artifacts = ArtifactLog(outlet=self.outlet)
+        self.metrics = FrozenMetrics(metrics, dispatcher=self.dispatcher)
+        self.artifacts = ArtifactLog(dispatcher=self.dispatcher)
         self.branch: str | None = None
         """The branch that this is the context of; None if it is of none."""
         self.lost_secrets: list[str | bytes] = []
@@ -161,7 +172,9 @@ class State:
         """Return, in clear, the secrets that no text may show: those held, and those that failed branches held."""
         return [*secrets_in(self.held()), *self.lost_secrets]
 
-    def write(self, key: object, value: Any, scope: Scope, *, is_input: bool = False, trusted: bool = False) -> None:
+    def write(
+        self, key: object, value: Any, scope: StepToken, *, is_input: bool = False, trusted: bool = False
+    ) -> None:
         """Take a value in: the key is known, valid, frozen, claimed, told. Before it is claimed nothing changes.
 
         Args:
@@ -179,18 +192,18 @@ class State:
         valid = value if trusted else declared.check(name, value, self.held)
         self.keep(declared, name, valid, scope, is_input=is_input)
 
-    def keep(self, declared: Key, name: str, valid: Any, scope: Scope, *, is_input: bool = False) -> None:
+    def keep(self, declared: Key, name: str, valid: Any, scope: StepToken, *, is_input: bool = False) -> None:
         """Take a valid value in: it is frozen, claimed, told."""
         kept, thaw = self.frozen(declared, name, valid)
         cell = (kept, thaw, scope.step, is_input)
         # Validating may have taken long enough for the step to end.
         scope.check_open()
-        if not self.outlet.sinks:
+        if not self.dispatcher.sinks:
             self.claim(name, cell)
             return
-        with self.outlet.lock:
+        with self.dispatcher.lock:
             self.claim(name, cell)
-            self.outlet.tell(KeyWritten(name, self._told(declared, name), scope.step))
+            self.dispatcher.emit(KeyWritten(name, self._told(declared, name), scope.step))
 
     def frozen(self, declared: Key, name: str, valid: Any) -> tuple[Any, Thaw | None]:
         """Return what to keep of a valid value, and what makes a copy of it for a reader, if anything."""
@@ -205,7 +218,7 @@ class State:
             failure = UncopyableValueError(error.subject, error.type, masked(error.reason, valid))
         raise failure
 
-    def claim(self, name: str, cell: Cell) -> None:
+    def claim(self, name: str, cell: StoredValue) -> None:
         """Claim a key by a cell: one atomic step, which of several threads one wins.
 
         Raises:
@@ -226,11 +239,11 @@ class State:
 
     def tell_inputs(self, known: Collection[str] = ()) -> None:
         """Tell the sinks what the context was made with, except for what they know from before."""
-        keys = [key for key in self.cells if key not in known] if self.outlet.sinks else []
+        keys = [key for key in self.cells if key not in known] if self.dispatcher.sinks else []
         if keys:
-            with self.outlet.lock:
+            with self.dispatcher.lock:
                 told = (KeyWritten(key, self._told(self.schema.key(key), key), None, True) for key in keys)
-                self.outlet.tell(*told)
+                self.dispatcher.emit(*told)
 
     def mutation(self, name: str) -> ContextMutationError:
         """Return the error of writing a key again."""
@@ -333,7 +346,7 @@ class State:
 
 _NO_VALIDATORS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
 """Where sinks are to be told every write goes the long way."""
-_NOBODY = Scope()
+_NOBODY = StepToken()
 _NOTHING = object()
 
 
@@ -408,10 +421,10 @@ class FrozenContext(Generic[T_co]):
 
     if TYPE_CHECKING:
         _state: State
-        _cells: dict[str, Cell]
+        _cells: dict[str, StoredValue]
         _shared: dict[str, Any]
         _validators: Mapping[str, Callable[[Any], Any]]
-        _scope: Scope
+        _scope: StepToken
 
         # Attributes that only this class itself sets, which is more than slots can say.
         @property
@@ -519,11 +532,11 @@ class FrozenContext(Generic[T_co]):
             if isinstance(sink, _Joined):
                 sink._join(state)
         # Sinks are told of a context that is made; of one that cannot be they never hear.
-        state.outlet.sinks = found
+        state.dispatcher.sinks = found
         self._attach(state, _NOBODY, logger)
         state.tell_inputs(restored)
 
-    def _attach(self, state: State, scope: Scope, logger: logging.Logger | None) -> None:
+    def _attach(self, state: State, scope: StepToken, logger: logging.Logger | None) -> None:
         """Make this a handle on a state."""
         own = state.metrics if scope.step is None else state.metrics._bound(scope)
         kept = state.artifacts if scope.step is None else state.artifacts._bound(scope)
@@ -532,7 +545,7 @@ class FrozenContext(Generic[T_co]):
             "_scope": scope,
             "_cells": state.cells,
             "_shared": state.shared,
-            "_validators": state.schema.validators if not state.outlet.sinks else _NO_VALIDATORS,
+            "_validators": state.schema.validators if not state.dispatcher.sinks else _NO_VALIDATORS,
             "metrics": own,
             "artifacts": kept,
             "provenance": state.provenance,
@@ -590,7 +603,7 @@ class FrozenContext(Generic[T_co]):
             else:
                 if type(valid) in ATOMIC:
                     # As `claim` does, whose call would take as long again.
-                    cell: Cell = (valid, None, None, False)
+                    cell: StoredValue = (valid, None, None, False)
                     if self._cells.setdefault(key, cell) is not cell:
                         raise self._state.mutation(key)
                     self._shared[key] = valid
@@ -776,7 +789,7 @@ class FrozenContext(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self._state
-        with state.outlet.lock:  # so that no branch is merged meanwhile, and a copy has all of it, or nothing
+        with state.dispatcher.lock:  # so that no branch is merged meanwhile, and a copy has all of it, or nothing
             cells = state.cells.copy()
             metrics, artifacts = copy(state.metrics), copy(state.artifacts)
             steps, parts = state.provenance._steps[:], state.provenance._parts.copy()
@@ -852,12 +865,12 @@ def _restored(
     state.branch, state.forks, state.brought = branches
     state.numbers = max((fork.number for fork in state.forks.values()), default=-1)
     for key, (value, step, is_input) in values.items():
-        state.write(key, value, Scope(step), is_input=is_input, trusted=True)
-    state.metrics = metrics._copy(state.outlet)
+        state.write(key, value, StepToken(step), is_input=is_input, trusted=True)
+    state.metrics = metrics._copy(state.dispatcher)
     for name, fork in state.forks.items():
         if fork.merged is None:
             state.metrics._store.scopes.reserve(name)
-    state.artifacts = artifacts._copy(state.outlet)
+    state.artifacts = artifacts._copy(state.dispatcher)
     state.provenance = Provenance(state.schema, state.cells, state.brought)
     state.provenance._restore(steps, parts)
     ctx: FrozenContext[Any] = object.__new__(cls)

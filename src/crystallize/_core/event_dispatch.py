@@ -9,18 +9,18 @@ from .._base.text import short
 from ..errors import SinkError
 from ..events import Event
 
-__all__ = ["Outlet"]
+__all__ = ["EventDispatcher"]
 
 
 class _Handler(Protocol):
     def handle(self, event: Event, /) -> object: ...
 
 
-class Outlet:
+class EventDispatcher:
     """Where a context tells its sinks what took effect.
 
     Whoever changes the context holds `lock` over the change and over `tell`, so that the order of events is
-    the order of effects. With no sink there is nothing to tell: `if outlet.sinks` comes before all of it.
+    the order of effects. With no sink there is nothing to tell: `if dispatcher.sinks` comes before all of it.
     """
 
     __slots__ = ("_pending", "_telling", "lock", "sinks")
@@ -32,7 +32,7 @@ class Outlet:
         self._pending: deque[Event] = deque()
         self._telling = False
 
-    def tell(self, event: Event, *more: Event) -> None:
+    def emit(self, event: Event, *more: Event) -> None:
         """Tell every sink of what happened.
 
         What a sink itself causes while it is told waits until all the others have been told, so that every
@@ -71,7 +71,7 @@ class Outlet:
         if failures:
             raise _failed(failures)
 
-    def tell_all(self, events: Iterable[Event]) -> None:
+    def emit_all(self, events: Iterable[Event]) -> None:
         """Tell every sink of many events, in order, also after one of them failed.
 
         Args:
@@ -83,7 +83,7 @@ class Outlet:
         failed: dict[str, SinkError] = {}
         for event in events:
             try:
-                self.tell(event)
+                self.emit(event)
             except SinkError as error:
                 for name, _ in error.failures:
                     failed.setdefault(name, error)

@@ -16,7 +16,7 @@ from ..events import StepStarted
 from .context import FrozenContext, T_co
 from .fields_view import AttributeFields, noting_fields_of
 from .freezing import without
-from .point_log import Scope
+from .point_log import StepToken
 from .provenance import StepRecord
 from .schema import plain_key
 
@@ -74,7 +74,7 @@ class LoggingContext(FrozenContext[T_co]):
         object.__setattr__(self, "metrics", ctx.metrics)
         object.__setattr__(self, "artifacts", ctx.artifacts)
 
-    def _open(self, state: Any, scope: Scope, logger: logging.Logger) -> None:
+    def _open(self, state: Any, scope: StepToken, logger: logging.Logger) -> None:
         noted = _Noted()
         object.__setattr__(self, "_noted", noted)
         object.__setattr__(self, "_reads", noted.reads)
@@ -148,7 +148,7 @@ class LoggingContext(FrozenContext[T_co]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Write a key, once, and note that this handle wrote it; see `FrozenContext`."""
         # One with the end of the step, so that what is written is in its record.
-        with self._state.outlet.lock:
+        with self._state.dispatcher.lock:
             try:
                 self._state.write(key, value, self._scope)
             except SinkError:
@@ -235,26 +235,26 @@ def opened_step(ctx: FrozenContext[_T], name: str) -> Generator[LoggingContext[_
     ctx._scope.check_open()
     state = ctx._state
     started, clock = datetime.now(UTC), perf_counter()
-    with state.outlet.lock:
+    with state.dispatcher.lock:
         scope = state.metrics._store.scopes.open(step_path(ctx, name))
         since = Opening(started, clock, scope.number, state.metrics._lengths())
     step: LoggingContext[Any] = object.__new__(LoggingContext)
     step._open(state, scope, ctx.logger)
     error: str | None = None
     try:
-        if state.outlet.sinks:
-            with state.outlet.lock:
-                state.outlet.tell(StepStarted(str(scope.step), since.started))
+        if state.dispatcher.sinks:
+            with state.dispatcher.lock:
+                state.dispatcher.emit(StepStarted(str(scope.step), since.started))
         yield step
     except BaseException as raised:
         error = told_of(raised, ctx._state.secrets())
         raise
     finally:
-        with state.outlet.lock:
+        with state.dispatcher.lock:
             record = closed(step, since, error)
             state.provenance._file(record)
-            if state.outlet.sinks:
-                state.outlet.tell(record.as_event())
+            if state.dispatcher.sinks:
+                state.dispatcher.emit(record.as_event())
 
 
 class Opening(NamedTuple):

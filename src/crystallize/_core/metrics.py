@@ -25,12 +25,13 @@ from ..errors import (
     UnknownMetricError,
 )
 from ..events import MetricRecorded
-from .event_dispatch import Outlet
+from .codec import NotRestorable, json_view
+from .event_dispatch import EventDispatcher
 from .freezing import PLAIN, same, secrets_in
-from .point_log import BLOCK, FULL, NotRestorable, PointLog, Row, Scope, Scopes, fetch, seen, store
+from .point_log import BLOCK, FULL, PointLog, Row, StepRegistry, StepToken, fetch, store
 from .schema import MetricChecks, plain_key
 
-__all__ = ["Channel", "FrozenMetrics", "Metric", "MetricSchema", "Point", "Series", "as_number", "fetched"]
+__all__ = ["FrozenMetrics", "Metric", "MetricLog", "MetricSchema", "Point", "Series", "as_number", "fetched"]
 
 V = TypeVar("V", default=Any)
 """The type of a metric's values."""
@@ -256,7 +257,7 @@ class Point(NamedTuple, Generic[V, G]):
 
 
 @dataclass(eq=False)
-class Channel:
+class MetricLog:
     """One metric of one context: what it allows, and what was recorded of it."""
 
     name: str
@@ -338,7 +339,7 @@ _Add: TypeAlias = Callable[..., None]
 """Records a point: takes a value and its tags."""
 
 
-def _short_adder(add: _Add, store: "_Store", channel: Channel, scope: Scope, checks: MetricChecks) -> _Add:
+def _short_adder(add: _Add, store: "MetricStore", channel: MetricLog, scope: StepToken, checks: MetricChecks) -> _Add:
     """Return a function that only succeeds: what is not plainly right it leaves to `add`, which explains."""
     log, validate, split, count = channel.log, checks.validate, checks.split, checks.tag_count
     extend, tail, seal, full = log.extend, log.tail, log.seal, FULL
@@ -358,7 +359,7 @@ def _short_adder(add: _Add, store: "_Store", channel: Channel, scope: Scope, che
                 return
         add(value, tags)
 
-    lock, tell, name, blocks = store.outlet.lock, store.outlet.tell, channel.name, log.blocks
+    lock, tell, name, blocks = store.dispatcher.lock, store.dispatcher.emit, channel.name, log.blocks
 
     def add_shortly_and_tell(value: Any, tags: Any = None) -> None:
         try:
@@ -378,10 +379,10 @@ def _short_adder(add: _Add, store: "_Store", channel: Channel, scope: Scope, che
                     return
         add(value, tags)
 
-    return add_shortly_and_tell if store.outlet.sinks else add_shortly
+    return add_shortly_and_tell if store.dispatcher.sinks else add_shortly
 
 
-def _short_noter(note: _Add, store: "_Store", channel: Channel, scope: Scope, tags: dict[str, Any]) -> _Add:
+def _short_noter(note: _Add, store: "MetricStore", channel: MetricLog, scope: StepToken, tags: dict[str, Any]) -> _Add:
     """Return the same for values whose tags are valid already."""
     assert channel.metric is not None
     log, validate = channel.log, channel.metric.checks.validate
@@ -398,7 +399,7 @@ def _short_noter(note: _Add, store: "_Store", channel: Channel, scope: Scope, ta
             return
         note(value)
 
-    lock, tell, name, blocks = store.outlet.lock, store.outlet.tell, channel.name, log.blocks
+    lock, tell, name, blocks = store.dispatcher.lock, store.dispatcher.emit, channel.name, log.blocks
 
     def note_shortly_and_tell(value: Any) -> None:
         try:
@@ -417,22 +418,22 @@ def _short_noter(note: _Add, store: "_Store", channel: Channel, scope: Scope, ta
                     return
         note(value)
 
-    return note_shortly_and_tell if store.outlet.sinks else note_shortly
+    return note_shortly_and_tell if store.dispatcher.sinks else note_shortly
 
 
-class _Store:
+class MetricStore:
     """All that one context measures."""
 
-    def __init__(self, schema: type[MetricSchema] | None, outlet: Outlet) -> None:
+    def __init__(self, schema: type[MetricSchema] | None, dispatcher: EventDispatcher) -> None:
         self.schema = schema
-        self.outlet = outlet
-        self.scopes = Scopes()
-        self.channels: dict[str, Channel] = {}
+        self.dispatcher = dispatcher
+        self.scopes = StepRegistry()
+        self.channels: dict[str, MetricLog] = {}
         for name, metric in (schema.metrics if schema is not None else {}).items():
             # A metric that cannot be used says so now, and not at hour nine.
-            self.channels[name] = Channel(name, metric, PointLog(metric.checks.layout))
+            self.channels[name] = MetricLog(name, metric, PointLog(metric.checks.layout))
 
-    def find(self, metric: "Metric[Any, Any] | str") -> Channel | None:
+    def find(self, metric: "Metric[Any, Any] | str") -> MetricLog | None:
         """Return a metric's channel; None where nothing was recorded under a name that may be any.
 
         Raises:
@@ -448,7 +449,7 @@ class _Store:
             raise UnknownMetricError(name, self.schema.__qualname__, nearest(name, declared), declared)
         return channel
 
-    def open(self, metric: "Metric[Any, Any] | str") -> Channel:
+    def open(self, metric: "Metric[Any, Any] | str") -> MetricLog:
         """Return a metric's channel; where there is no schema, the first use of a name makes it."""
         channel = self.find(metric)
         if channel is None:
@@ -456,11 +457,11 @@ class _Store:
             channel = self.open(metric)
         return channel
 
-    def new(self, metric: "Metric[Any, Any] | str") -> Channel:
+    def new(self, metric: "Metric[Any, Any] | str") -> MetricLog:
         """Return a channel for a name that nobody has used."""
         if isinstance(metric, str):
-            return Channel(plain_key(metric), None, PointLog())
-        return Channel(metric.name, metric, PointLog(metric.checks.layout))
+            return MetricLog(plain_key(metric), None, PointLog())
+        return MetricLog(metric.name, metric, PointLog(metric.checks.layout))
 
     def _name(self, metric: "Metric[Any, Any] | str") -> str:
         if isinstance(metric, str):
@@ -477,7 +478,7 @@ class _Store:
     def _schema_name(self) -> str | None:
         return None if self.schema is None else self.schema.__qualname__
 
-    def _check_same(self, metric: Metric[Any, Any], channel: Channel | None) -> None:
+    def _check_same(self, metric: Metric[Any, Any], channel: MetricLog | None) -> None:
         if channel is not None and channel.metric is not None and channel.metric.is_same(metric):
             return
         name, owner = metric.name, metric.owner
@@ -489,7 +490,7 @@ class _Store:
             reason = f"metric {name!r} was first recorded {first}; {metric!r} is another one of that name"
             raise ForeignMetricError(name, owner, None, reason)
 
-    def adder(self, metric: "Metric[Any, Any] | str", scope: Scope) -> _Add:
+    def adder(self, metric: "Metric[Any, Any] | str", scope: StepToken) -> _Add:
         """Return what records points of a metric: the short way where its types have one, else the long way."""
 
         def add(value: Any, tags: Any = None) -> None:
@@ -501,7 +502,7 @@ class _Store:
             return add
         return _short_adder(add, self, channel, scope, checks)
 
-    def record(self, metric: "Metric[Any, Any] | str", scope: Scope, value: Any, tags: Any) -> None:
+    def record(self, metric: "Metric[Any, Any] | str", scope: StepToken, value: Any, tags: Any) -> None:
         """Validate a point and keep it, the long way."""
         scope.check_open()
         found = self.find(metric)
@@ -513,17 +514,17 @@ class _Store:
         else:
             self.keep(channel, scope, kept, kept_tags)
 
-    def keep(self, channel: Channel, scope: Scope, value: Any, tags: dict[str, Any]) -> None:
+    def keep(self, channel: MetricLog, scope: StepToken, value: Any, tags: dict[str, Any]) -> None:
         """Keep a point that is valid and frozen, then tell the sinks."""
-        outlet = self.outlet
-        if not outlet.sinks:
+        dispatcher = self.dispatcher
+        if not dispatcher.sinks:
             channel.log.append(value, tags, scope.open_number())
             return
-        with outlet.lock:
+        with dispatcher.lock:
             position = channel.log.length()
             channel.log.append(value, tags, scope.open_number())
             told = (channel.name, fetch(value), fetched(tags), scope.step, position, None)
-            outlet.tell(_new_tuple(MetricRecorded, told))
+            dispatcher.emit(_new_tuple(MetricRecorded, told))
 
 
 class Series(Generic[V, G]):
@@ -541,7 +542,7 @@ class Series(Generic[V, G]):
     """
 
     def __init__(
-        self, store: _Store, metric: Metric[V, G] | str, scope: Scope, where: Mapping[str, Any] | None = None
+        self, store: MetricStore, metric: Metric[V, G] | str, scope: StepToken, where: Mapping[str, Any] | None = None
     ) -> None:
         self.add = store.adder(metric, scope)  # type: ignore[method-assign]  # the slot below
         self._store = store
@@ -626,7 +627,7 @@ class Series(Generic[V, G]):
         return (row for row in rows if self._matches(row[1])) if self._where else rows
 
     def _matches(self, tags: dict[str, Any]) -> bool:
-        return all(name in tags and _equal(seen(fetch(tags[name])), value) for name, value in self._where.items())
+        return all(name in tags and _equal(json_view(fetch(tags[name])), value) for name, value in self._where.items())
 
     def __iter__(self) -> Iterator[Point[V, G]]:
         channel = self._store.find(self._metric)
@@ -802,23 +803,23 @@ class FrozenMetrics:
 
     __slots__ = ("__weakref__", "_adders", "_scope", "_store")
 
-    def __init__(self, schema: type[MetricSchema] | None = None, *, outlet: Outlet | None = None) -> None:
+    def __init__(self, schema: type[MetricSchema] | None = None, *, dispatcher: EventDispatcher | None = None) -> None:
         """Make a place for points.
 
         Args:
             schema: What may be measured; None: anything.
-            outlet: Whom to tell; a context passes its own.
+            dispatcher: Whom to tell; a context passes its own.
 
         Raises:
             SchemaError: `schema` is not a `MetricSchema`, or a metric's types cannot be used.
         """
         if schema is not None and not (isinstance(schema, type) and issubclass(schema, MetricSchema)):
             raise SchemaError(short(schema), "metrics are declared by a subclass of MetricSchema; pass the class")
-        self._store = _Store(schema, outlet or Outlet())
-        self._scope = Scope()
+        self._store = MetricStore(schema, dispatcher or EventDispatcher())
+        self._scope = StepToken()
         self._adders: dict[Metric[Any, Any] | str, _Add] = {}
 
-    def _bound(self, scope: Scope) -> "FrozenMetrics":
+    def _bound(self, scope: StepToken) -> "FrozenMetrics":
         """A view of the same store, for a step."""
         view = FrozenMetrics.__new__(FrozenMetrics)
         view._store = self._store
@@ -837,23 +838,23 @@ class FrozenMetrics:
         lengths = {name: channel.log.own for name, channel in self._store.channels.copy().items()}
         return {name: length for name, length in lengths.items() if length}
 
-    def _copy(self, outlet: Outlet) -> "FrozenMetrics":
+    def _copy(self, dispatcher: EventDispatcher) -> "FrozenMetrics":
         """Metrics of their own with the same points, for a copy of their context."""
-        copied = FrozenMetrics(self.schema, outlet=outlet)
+        copied = FrozenMetrics(self.schema, dispatcher=dispatcher)
         for name, channel in self._store.channels.copy().items():
-            copied._store.channels[name] = Channel(name, channel.metric, channel.log.copy())
+            copied._store.channels[name] = MetricLog(name, channel.metric, channel.log.copy())
         # After the points, which others may record meanwhile: the steps that they have been recorded in are among them.
-        copied._store.scopes = Scopes(self._store.scopes.names)
+        copied._store.scopes = StepRegistry(self._store.scopes.names)
         return copied
 
     def __copy__(self) -> "FrozenMetrics":
-        return self._copy(Outlet())
+        return self._copy(EventDispatcher())
 
     def __deepcopy__(self, memo: object) -> "FrozenMetrics":
-        return self._copy(Outlet())
+        return self._copy(EventDispatcher())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        store = self._copy(Outlet())._store
+        store = self._copy(EventDispatcher())._store
         channels = {name: (channel.metric, channel.log) for name, channel in store.channels.items()}
         return _restored_metrics, (self.schema, store.scopes.names, channels)
 
@@ -987,8 +988,8 @@ class FrozenMetrics:
 
 def _restored_metrics(schema: type[MetricSchema] | None, names: list[str | None], channels: Any) -> FrozenMetrics:
     metrics = FrozenMetrics(schema)
-    metrics._store.scopes = Scopes(names)
+    metrics._store.scopes = StepRegistry(names)
     for name, (metric, log) in channels.items():
         declared = metric if schema is None else schema.metrics[name]
-        metrics._store.channels[name] = Channel(name, declared, log)
+        metrics._store.channels[name] = MetricLog(name, declared, log)
     return metrics

@@ -7,7 +7,6 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from itertools import chain, islice, repeat
@@ -15,12 +14,13 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..errors import FinishedStepError, StepClosedError
+from .codec import NotRestorable
 from .freezing import PLAIN, Thaw, freeze
 from .ordered_log import Parts
 
 __all__ = [
-    *("ABSENT", "BLOCK", "FULL", "Block", "Coded", "Column", "Copied", "NotRestorable", "Part", "Piece", "PointLog"),
-    *("Row", "Scope", "Scopes", "fetch", "lacking", "seen", "store"),
+    *("ABSENT", "BLOCK", "FULL", "Block", "Coded", "Column", "Copied", "Part", "Piece", "PointLog"),
+    *("Row", "StepToken", "StepRegistry", "fetch", "unrestorable_parts", "store"),
 ]
 
 Row: TypeAlias = tuple[Any, dict[str, Any], int]
@@ -36,7 +36,7 @@ _WIDEST: Final = 32
 """Tags of different names in one block, beyond which columns would be mostly empty."""
 
 
-class Scope:
+class StepToken:
     """On whose behalf something is done: a step, or the context outside any step.
 
     Attributes:
@@ -81,7 +81,7 @@ class Scope:
             del self.number
 
 
-class Scopes:
+class StepRegistry:
     """The scopes of one context, by number: no step, then each step that was opened."""
 
     __slots__ = ("_finished", "_lock", "_uses", "names")
@@ -101,7 +101,7 @@ class Scopes:
             if name is not None:
                 self.reserve(_uncounted(name))
 
-    def open(self, path: str) -> Scope:
+    def open(self, path: str) -> StepToken:
         """Open a step. A name used again counts up: "epoch", "epoch#2".
 
         Raises:
@@ -113,7 +113,7 @@ class Scopes:
             uses = self._uses[path] = self._uses.get(path, 0) + 1
             name = path if uses == 1 else f"{path}#{uses}"
             self.names.append(name)
-            return Scope(name, len(self.names) - 1)
+            return StepToken(name, len(self.names) - 1)
 
     def reserve(self, path: str) -> None:
         """Keep a name for a branch: a step of that name counts on."""
@@ -128,9 +128,9 @@ class Scopes:
         """Whether there is a step, or a branch, of this name."""
         return path in self._uses
 
-    def find(self, step: str | None) -> Scope:
+    def find(self, step: str | None) -> StepToken:
         """Return a scope of a step that was opened before, for a copy of that step."""
-        return Scope(step, self.names.index(step))
+        return StepToken(step, self.names.index(step))
 
 
 def _uncounted(name: str) -> str:
@@ -164,35 +164,6 @@ def store(value: Any, subject: str) -> Any:
 def fetch(kept: Any) -> Any:
     """Return what a reader gets of what `store` returned."""
     return kept.thaw() if type(kept) is Copied else kept
-
-
-@dataclass(frozen=True, slots=True)
-class NotRestorable:
-    """In place of a value or a tag of a point that a file cannot give back, in a run that is loaded or resumed.
-
-    Example:
-        >>> with Journal.start("runs", "digits") as journal:
-        ...     journal.context(FrozenContext).record("span", (1, 2))
-        >>> load_run("runs/digits-0001.db").metrics.series("span").last.seen
-        [1, 2]
-    """
-
-    type: str
-    """The full name of the type that it had; empty where the file does not say."""
-    json: str = "null"
-    """What JSON makes of it; `null` where that is nothing."""
-
-    @property
-    def seen(self) -> Any:
-        """What JSON makes of it, of JSON's types."""
-        import json  # here, since importing the package is to cost little
-
-        return json.loads(self.json)
-
-
-def seen(value: Any) -> Any:
-    """Return a value; of one that a file cannot give back, what JSON makes of it."""
-    return value.seen if type(value) is NotRestorable else value
 
 
 Layout: TypeAlias = tuple[type | None, dict[str, type | None]]
@@ -353,7 +324,7 @@ class PointLog:
 
     def lacking(self) -> int:
         """Count the points of which a file cannot give all back."""
-        return sum(sum(map(bool, lacking(piece.block))) for piece in self.pieces())
+        return sum(sum(map(bool, unrestorable_parts(piece.block))) for piece in self.pieces())
 
     def values(self) -> Iterator[Any]:
         """Return the values alone, oldest first."""
@@ -661,7 +632,7 @@ class Block(NamedTuple):
         return _item(self.packed, at), tags, _item(self.scopes, at)
 
 
-def lacking(block: Block) -> Iterator[tuple[str | None, ...]]:
+def unrestorable_parts(block: Block) -> Iterator[tuple[str | None, ...]]:
     """Return, for each point of a block, what of it a file cannot give back: None for the value, the names of tags."""
     columns = [(None, block.packed), *((name, block.tag(name)) for name in block.tag_names)]
     held = [(name, [*_items(column)]) for name, column in columns if _may_lack(column)]

@@ -13,10 +13,10 @@ from .freezing import Thaw, secrets_in
 from .ordered_log import Parts, ordered_keys
 from .schema import Schema, digest
 
-__all__ = ["Cell", "EarlyRead", "Lineage", "Provenance", "StepRecord"]
+__all__ = ["EarlyRead", "Lineage", "Provenance", "StepRecord", "StoredValue"]
 
 
-Cell: TypeAlias = tuple[Any, Thaw | None, str | None, bool]
+StoredValue: TypeAlias = tuple[Any, Thaw | None, str | None, bool]
 """A key's value as it is kept; what makes a copy of it for a reader, if anything; the step that wrote it, if a step
 did; and whether it was there when the context was made. A plain tuple, since each write makes one."""
 
@@ -162,7 +162,7 @@ class Provenance:
 
     __slots__ = ("_cells", "_finished", "_keys", "_parts", "_schema", "_steps")
 
-    def __init__(self, schema: Schema, cells: Mapping[str, Cell], keys: Parts[tuple[str, ...]]) -> None:
+    def __init__(self, schema: Schema, cells: Mapping[str, StoredValue], keys: Parts[tuple[str, ...]]) -> None:
         self._schema = schema
         self._cells = cells
         self._keys = keys
@@ -272,7 +272,7 @@ class Provenance:
         content = None if secrets_in(value) else declared.content(value)
         return None if content is None else digest(content)
 
-    def _cells_now(self) -> list[tuple[str, Cell]]:
+    def _cells_now(self) -> list[tuple[str, StoredValue]]:
         # Other threads may write meanwhile.
         cells = dict(self._cells)
         return [(key, cells[key]) for key in ordered_keys(cells, self._keys)]

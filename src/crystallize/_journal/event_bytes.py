@@ -6,21 +6,31 @@ and nothing that is read runs code. What JSON does not give back as it was is na
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from hashlib import sha256
-from io import BytesIO
 from itertools import islice
 from struct import Struct
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .._base.text import MASK, legible, type_name
-from .._core.freezing import PLAIN, same
+from .._core.codec import (
+    LONGEST,
+    Stored,
+    any_key,
+    decode,
+    decode_untyped,
+    encode,
+    has_array_marks,
+    key_of,
+    refers_to_arrays,
+    unrestorable,
+)
+from .._core.freezing import PLAIN
 from .._core.metrics import MetricSchema, fetched
-from .._core.point_log import NotRestorable, Part, fetch
-from .._core.schema import Key, Schema, digest
-from ..errors import CrystallizeError, SchemaError
+from .._core.point_log import Part, fetch
+from .._core.schema import Key, Schema
+from ..errors import CrystallizeError
 from ..events import (
     ArtifactAdded,
     BranchForked,
@@ -33,23 +43,8 @@ from ..events import (
 )
 
 __all__ = [
-    *(
-        "ARTIFACT",
-        "END",
-        "FAILED",
-        "FINISH",
-        "FORK",
-        "JOIN",
-        "KEY",
-        "LONGEST",
-        "MERGED",
-        "PIECE",
-        "POINT",
-        "POINTS",
-        "START",
-    ),
-    *("Encoder", "How", "Stored", "any_key", "declarations", "decoded_point", "fingerprints", "gathered", "joined"),
-    *("key_of", "look_at", "members", "parted", "points_in", "restore", "span"),
+    *("ARTIFACT", "END", "FAILED", "FINISH", "FORK", "JOIN", "KEY", "MERGED", "PIECE", "POINT", "POINTS", "START"),
+    *("Encoder", "declarations", "decoded_point", "gathered", "joined", "members", "parted", "points_in", "span"),
 ]
 
 POINT: Final = b"["
@@ -69,47 +64,8 @@ are kept together or not at all; points are many in one."""
 
 _SIZE = Struct("<I")
 
-How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
-"""What gives a value back: its JSON alone; its schema, from JSON; its schema, from what JSON was parsed to; only the
-user, since it is secret; nothing."""
-
-_ARRAY = "crystallize.npy"
-_SCALAR = "crystallize.scalar"
-"""The names under which JSON has the number of an array, and of one that is there for the scalar in it."""
-
 PIECE: Final = 1000
 """Points in one, at the most."""
-
-LONGEST = 4000
-"""Bytes of a fact that may hold an int which Python refuses to read back."""
-
-
-class Stored(NamedTuple):
-    """A value as a journal keeps it.
-
-    Example:
-        >>> with Journal.start("runs", "digits") as journal:
-        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
-
-        >>> stored = load_run("runs/digits-0001.db").entries["lr"].stored
-        >>> stored.type, stored.json
-        ('float', b'0.1')
-    """
-
-    how: How
-    type: str
-    """The full name of the value's type."""
-    json: bytes
-    """Its JSON; `null` where it has none."""
-    arrays: tuple[bytes, ...] = ()
-    """The arrays in it, as `.npy`."""
-    fingerprint: str | None = None
-    """Of the type that a task said that it returns."""
-
-    @property
-    def digest(self) -> str | None:
-        """BLAKE2b of all that is kept, 128 bits; None where the value cannot be given back."""
-        return None if self.how in ("secret", "none") else digest(b"".join((self.json, *self.arrays)))
 
 
 def joined(kind: bytes, head: Any, *blobs: bytes) -> bytes:
@@ -155,15 +111,6 @@ def members(fact: bytes) -> Iterator[bytes]:
 def points_in(fact: bytes) -> bytes:
     """Return the points that are many in one, as a JSON array of them."""
     return fact[1 + _SIZE.size :]
-
-
-def fingerprints(schema: Schema, metrics: type[MetricSchema] | None) -> dict[str, Any]:
-    """Return what tells whether values and points of a run are of the types that a schema has."""
-    return {
-        "keys": {name: key.fingerprint() for name, key in schema.keys.items()},
-        "others": schema.others and schema.others.fingerprint(),
-        "metrics": {name: metric.checks.fingerprint for name, metric in (metrics.metrics if metrics else {}).items()},
-    }
 
 
 def declarations(metrics: type[MetricSchema] | None) -> dict[str, dict[str, str | None]]:
@@ -300,7 +247,7 @@ class Encoder:
         return joined(MERGED, head, stored.json, *stored.arrays)
 
     def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:
-        stored = store(key, value)
+        stored = encode(key, value)
         return stored if stored.how != "none" else self._refused(what, name, value, stored)
 
     def _refused(self, what: str, name: str, value: Any, stored: Stored | None = None) -> Stored:
@@ -311,134 +258,14 @@ class Encoder:
         return Stored("none", kind, b"null") if stored is None else stored
 
 
-def any_key() -> Key:
-    """Return what an untyped context says of a key."""
-    others = Schema.untyped().others
-    assert others is not None
-    return others
-
-
-@lru_cache(maxsize=64)
-def key_of(type: Any) -> Key:
-    """Return what a context whose keys all hold a type says of a key; of a type that none can hold, as of any."""
-    try:
-        others = Schema(dict[str, type]).others
-    except (SchemaError, TypeError):
-        others = None
-    return others or any_key()
-
-
-def store(key: Key, value: Any) -> Stored:
-    """Turn a value into what can be kept, and read it back to see what gives it back."""
-    arrays: list[Any] = []
-
-    def apart(part: Any) -> dict[str, int]:
-        if not _is_array(part):
-            raise TypeError(f"no JSON has a {type(part).__name__}")
-        arrays.append(part)
-        return {_ARRAY: len(arrays) - 1}
-
-    kind = type_name(type(value))
-    try:
-        dumped = value if type(value) in PLAIN else _scalar(value, arrays) or key.dump(value, apart)
-        # A set has no order, and what is equal should look the same.
-        text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
-        if type(value) in PLAIN and len(text) < LONGEST:
-            return Stored("json", kind, text)
-        parts = tuple(map(_npy, arrays))
-        for how in _WAYS:
-            stored = Stored(how, kind, text, parts)
-            if _gives_back(stored, key, value):
-                return stored
-    except (PydanticSerializationError, TypeError, ValueError, RecursionError, AttributeError):
-        return Stored("none", kind, b"null")
-    return Stored("none", kind, text, parts) if _is_read_back(text) else Stored("none", kind, b"null")
-
-
-def _is_read_back(text: bytes) -> bool:
-    """Whether JSON can be parsed again; of an int of thousands of digits it cannot."""
-    try:
-        from_json(text)
-    except ValueError:
-        return False
-    return True
-
-
-_WAYS: tuple[How, ...] = ("json", "schema", "python")
-
-
-def _gives_back(stored: Stored, key: Key, value: Any) -> bool:
-    try:
-        return same(restore(stored, key), value)
-    except Exception:  # whatever a user's validator raises of its own output, it is no way back
-        return False
-
-
-def restore(stored: Stored, key: Key) -> Any:
-    """Return a value as it was written."""
-    if stored.how == "schema":
-        return key.validate_json(stored.json)
-    parsed = look_at(stored)
-    return key.validate(parsed) if stored.how == "python" else parsed
-
-
-def look_at(stored: Stored) -> Any:
-    """Return a value as JSON has it, with its arrays in place; it needs no schema."""
-    return _with_arrays(from_json(stored.json), [_array(part) for part in stored.arrays])
-
-
-def _with_arrays(parsed: Any, arrays: list[Any]) -> Any:
-    if not arrays:
-        return parsed
-    if isinstance(parsed, list):
-        return [_with_arrays(item, arrays) for item in parsed]
-    if not isinstance(parsed, dict):
-        return parsed
-    if parsed.keys() == {_ARRAY}:
-        return arrays[parsed[_ARRAY]]
-    if parsed.keys() == {_SCALAR}:
-        return arrays[parsed[_SCALAR]][()]
-    return {name: _with_arrays(item, arrays) for name, item in parsed.items()}
-
-
-def _scalar(value: Any, arrays: list[Any]) -> dict[str, int] | None:
-    """Put a scalar of numpy among the arrays; return what JSON has in its place, and None of anything else."""
-    is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 and not _is_array(value)
-    if not is_scalar or value.dtype.hasobject:
-        return None
-    import numpy as np  # as below
-
-    arrays.append(np.asarray(value))
-    return {_SCALAR: 0}
-
-
-def _is_array(value: Any) -> bool:
-    kind = type(value)
-    return (kind.__module__, kind.__qualname__) == ("numpy", "ndarray") and not value.dtype.hasobject
-
-
-def _npy(array: Any) -> bytes:
-    import numpy as np  # only where there is an array already
-
-    content = BytesIO()
-    np.save(content, array, allow_pickle=False)
-    return content.getvalue()
-
-
-def _array(content: bytes) -> Any:
-    import numpy as np  # as above
-
-    return np.load(BytesIO(content), allow_pickle=False)
-
-
 _Note: TypeAlias = str | list[str]
 """What gives a part of a point back; where that is not all that is to be said of it, in a list with its type and the
 arrays in it, as `.npy` in base64."""
 
 
 def _note(stored: Stored) -> _Note:
-    how, kind, json, arrays, _ = stored
-    if how != "none" and not arrays and _ARRAY.encode() not in json:
+    how, kind, _, arrays, _ = stored
+    if how != "none" and not refers_to_arrays(stored):
         return how
     return [how, kind, *(b64encode(part).decode() for part in arrays)]
 
@@ -465,20 +292,7 @@ def _of_note(note: _Note, parsed: Any, key: Key | None) -> Any:
     how, kind, *encoded = facts
     arrays = tuple(map(b64decode, encoded))
     # What was written before arrays were kept with points has their numbers, and not them.
-    if how == "none" or (isinstance(note, str) and _has_marks(parsed)):
-        import json  # here, since importing the package is to cost little; it takes texts that are no Unicode
-
-        return NotRestorable(kind, json.dumps(_with_arrays(parsed, [*map(_array, arrays)]), default=_listed))
+    if how == "none" or (isinstance(note, str) and has_array_marks(parsed)):
+        return unrestorable(kind, parsed, arrays)
     stored = Stored(how, kind, to_json(parsed), arrays)
-    return look_at(stored) if key is None else restore(stored, key)
-
-
-def _has_marks(parsed: Any) -> bool:
-    """Whether there is the number of an array in what was parsed."""
-    if isinstance(parsed, dict):
-        return parsed.keys() == {_ARRAY} or any(map(_has_marks, parsed.values()))
-    return isinstance(parsed, list) and any(map(_has_marks, parsed))
-
-
-def _listed(item: Any) -> Any:
-    return item.tolist() if _is_array(item) else str(item)
+    return decode_untyped(stored) if key is None else decode(stored, key)

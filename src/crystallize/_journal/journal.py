@@ -26,7 +26,8 @@ from pydantic_core import to_json
 
 from .._base.text import legible, short
 from .._core.artifacts import unfit_name
-from .._core.context import FrozenContext, State, unmade
+from .._core.codec import LONGEST, fingerprints
+from .._core.context import FrozenContext, State, blank_context
 from .._core.freezing import masked
 from .._core.logging_context import told_of
 from .._core.metrics import MetricSchema
@@ -35,8 +36,8 @@ from ..errors import JournalError, ResumeError
 from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
 from .database import ROW, apply, connect, create, insert, state_of, transaction
 from .environment import Origin, origin
-from .event_bytes import END, JOIN, LONGEST, Encoder, declarations, fingerprints, gathered, joined, span
-from .loaded_run import Content, content_of, fill, real
+from .event_bytes import END, JOIN, Encoder, declarations, gathered, joined, span
+from .loaded_run import RunData, content_of, fill, real
 from .spool import Spool, spooled
 
 __all__ = ["Journal"]
@@ -77,7 +78,7 @@ class Journal:
     takes_merges: Final = True
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, spool: Spool, content: Content, clock: float
+        self, path: Path, connection: sqlite3.Connection, spool: Spool, content: RunData, clock: float
     ) -> None:
         """Take over what `start` or `resume` has opened."""
         self.path = path
@@ -88,7 +89,7 @@ class Journal:
         self._spool = spool
         self._session = content.last.number
         self._origin = content.last.origin
-        self._resumed: Content | None = content if len(content.sessions) > 1 else None
+        self._resumed: RunData | None = content if len(content.sessions) > 1 else None
         self._state: State | None = None
         self._restored: State | None = None
         """Of a run that is resumed, the state of the context that has what finished."""
@@ -239,7 +240,7 @@ class Journal:
         """
         if self._closed is not None:
             raise self._refusal()
-        made: FrozenContext[_T] = unmade(kind)
+        made: FrozenContext[_T] = blank_context(kind)
         content = self._resumed
         if content is None:
             made.__init__(initial, logger, metrics=metrics, sinks=(self, *sinks))  # type: ignore[misc]  # as a call does
@@ -254,7 +255,7 @@ class Journal:
             raise ResumeError(str(self.path), reason, f"journal.context(..., {{{example}}})")
 
         def restore(state: State) -> None:
-            fill(state, content, content.undone)
+            fill(state, content, content.steps_to_redo)
             self._restored = state
 
         made._make(initial, logger, metrics, (self, *sinks), restore)
@@ -464,7 +465,7 @@ class Journal:
             ended = self._started + timedelta(seconds=perf_counter() - self._clock)
             fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
             # What other threads do meanwhile comes before the end, and is drained, or after it, and is refused.
-            with nullcontext() if self._state is None else self._state.outlet.lock:
+            with nullcontext() if self._state is None else self._state.dispatcher.lock:
                 if self._failure is None and not self._spool.append(fact):
                     self._make_room(fact)
                 self._refuse()

@@ -24,23 +24,24 @@ from typing_extensions import TypeVar
 from .._base.table import Row, Table, as_html
 from .._base.text import MASK, counted, moment, nearest, one_line, short, took
 from .._core.artifacts import Artifact, ArtifactLog
-from .._core.context import FrozenContext, State, unmade
+from .._core.codec import NotRestorable, Stored, decode, decode_untyped, json_view, revalidate
+from .._core.context import FrozenContext, State, blank_context
 from .._core.freezing import same
-from .._core.metrics import Channel, FrozenMetrics, MetricSchema
+from .._core.metrics import FrozenMetrics, MetricLog, MetricSchema
 from .._core.ordered_log import Fork, Merged, Parts, Place
-from .._core.point_log import FULL, NotRestorable, PointLog, Scope, Scopes, seen, store
+from .._core.point_log import FULL, PointLog, StepRegistry, StepToken, store
 from .._core.provenance import Provenance, StepRecord
 from .._core.schema import Schema, digest
 from ..errors import DamagedRunError, JournalError, KeyLookupError, MetricError, RunNotFoundError
 from .database import ROW, apply, connect, missing_in, points_of, problems_in, rows, state_of, transaction
 from .environment import Origin
-from .event_bytes import Stored, decoded_point, look_at, parted, restore
+from .event_bytes import decoded_point, parted
 from .spool import is_locked, spooled
 
 __all__ = [
     *(
         "Attempt",
-        "Content",
+        "RunData",
         "Declared",
         "Difference",
         "Entry",
@@ -59,7 +60,7 @@ __all__ = [
         "list_runs",
         "not_compared",
     ),
-    *("load_run", "opened", "read", "real", "verify_run"),
+    *("load_run", "open_streaming", "read", "real", "verify_run"),
 ]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
@@ -247,7 +248,7 @@ _MISSING: dict[str, Literal["secret", "not restorable"]] = {"secret": "secret", 
 
 
 @dataclass(frozen=True)
-class Content:
+class RunData:
     """All that a file holds of a run, as it was at one moment; no schema is needed to read it."""
 
     path: Path
@@ -334,7 +335,7 @@ class Content:
         return frozenset((one.session, one.step) for one in self.attempts if is_superseded(one))
 
     @property
-    def undone(self) -> frozenset[tuple[int, str | None]]:
+    def steps_to_redo(self) -> frozenset[tuple[int, str | None]]:
         """What has to be done again: what did not finish, or wrote or returned what cannot be given back."""
         lost = {(value.session, value.step) for value in self.values if value.missing}
         lost |= {(one.session, one.branch) for one in self.merges if one.result.how in _MISSING}
@@ -352,7 +353,7 @@ class Content:
         return around or not one.finished or (one.session, one.step) in lost
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> RunData:
     """Read a run, and what its spool still holds if its process died.
 
     Raises:
@@ -383,7 +384,7 @@ def writable(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Content, Callable[[], Iterator[tuple[Any, ...]]]]]:
+def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[tuple[Any, ...]]]]]:
     """Open a run of which not all is to be in memory at once.
 
     Returns:
@@ -444,7 +445,7 @@ def _with_spool(path: Path, spool: Path, connection: sqlite3.Connection) -> Iter
             yield copied
 
 
-def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> Content:
+def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:
     """Read all that a database holds, in a transaction of whoever calls.
 
     Args:
@@ -474,7 +475,7 @@ def content_of(path: Path, connection: sqlite3.Connection, *, running: bool, sin
     )
 
 
-def outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> Content:
+def outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:
     """Read what a database holds besides values, points and artifacts, in a transaction of whoever calls.
 
     Args:
@@ -492,7 +493,7 @@ def outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, sin
     ((_, identity, name, number, drained),) = rows(path, connection, "run")
     forks = _forks(rows(path, connection, "forks"))
     known = {branch for branch, _ in forks}
-    return Content(
+    return RunData(
         path=path,
         identity=identity,
         name=name,
@@ -573,7 +574,7 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | None]]) -> None:
+def fill(state: State, content: RunData, dropped: frozenset[tuple[int, str | None]]) -> None:
     """Put what a run holds into the state of a new context, that of a resumed run or of one to look at.
 
     Args:
@@ -588,7 +589,7 @@ def fill(state: State, content: Content, dropped: frozenset[tuple[int, str | Non
     names = [None, *dict.fromkeys(one.step for one in done)]
     kept_steps = {one.step for one in done if one.finished}
     numbers = {name: number for number, name in enumerate(names)}
-    state.metrics._store.scopes = Scopes(names, kept_steps)
+    state.metrics._store.scopes = StepRegistry(names, kept_steps)
     kept = [one for one in content.values if (one.session, one.step) not in dropped and not one.missing]
     for value in kept:
         _restore_key(state, content, value)
@@ -637,7 +638,7 @@ def _parted(of: Iterable[tuple[str | None, int, _P]]) -> dict[str | None, list[t
     return parts
 
 
-def _restore_key(state: State, content: Content, value: Entry) -> None:
+def _restore_key(state: State, content: RunData, value: Entry) -> None:
     try:
         key = state.schema.key(value.key)
     except KeyLookupError as error:
@@ -646,11 +647,11 @@ def _restore_key(state: State, content: Content, value: Entry) -> None:
     try:
         # Without a schema JSON is all that there is to give.
         if state.schema is Schema.untyped():
-            given = look_at(value.stored)
+            given = decode_untyped(value.stored)
         elif _key_fingerprint(content, value) == key.fingerprint():
-            given = restore(value.stored, key)
+            given = decode(value.stored, key)
         else:
-            given = key.validate(look_at(value.stored)) if value.stored.arrays else key.validate_json(value.stored.json)
+            given = revalidate(value.stored, key)
     except ImportError as error:
         reason = f"key {value.key!r} holds an array, and {error.name} is not installed"
         raise JournalError(str(content.path), reason) from error
@@ -659,7 +660,7 @@ def _restore_key(state: State, content: Content, value: Entry) -> None:
             f"key {value.key!r} was written as {value.stored.type}, and {state.schema.name} does not take that back"
         )
         raise JournalError(str(content.path), reason, "use the schema that the run was written with") from error
-    state.write(value.key, given, Scope(value.step), is_input=value.is_input, trusted=True)
+    state.write(value.key, given, StepToken(value.step), is_input=value.is_input, trusted=True)
 
 
 def _before(sequence: int, own: Sequence[tuple[int, Any]]) -> int:
@@ -702,7 +703,7 @@ def _kept(metric: str, value: Any, tags: dict[str, Any]) -> tuple[Any, dict[str,
 class PointReader:
     """Gives the points of a run back, by what a schema says of their metrics."""
 
-    def __init__(self, content: Content, metrics: FrozenMetrics) -> None:
+    def __init__(self, content: RunData, metrics: FrozenMetrics) -> None:
         """Take a run.
 
         Args:
@@ -713,7 +714,7 @@ class PointReader:
         self._store = metrics._store
         self._known = {one.number: one.fingerprints.get("metrics", {}) for one in content.sessions}
 
-    def channel(self, name: str) -> Channel:
+    def channel(self, name: str) -> MetricLog:
         """Return what is said of a metric.
 
         Raises:
@@ -725,12 +726,12 @@ class PointReader:
             reason = f"the run measured what the schema does not declare: {error}"
             raise JournalError(str(self._path), reason, "use the metrics that the run was written with") from error
 
-    def is_changed(self, session: int, channel: Channel) -> bool:
+    def is_changed(self, session: int, channel: MetricLog) -> bool:
         """Whether a metric was declared otherwise when a session recorded it."""
         metric = channel.metric
         return metric is not None and self._known.get(session, {}).get(channel.name) != metric.checks.fingerprint
 
-    def read(self, channel: Channel, point: list[Any], *, is_changed: bool) -> tuple[Any, dict[str, Any]]:
+    def read(self, channel: MetricLog, point: list[Any], *, is_changed: bool) -> tuple[Any, dict[str, Any]]:
         """Return the value and the tags of a point, as they are to be kept.
 
         Args:
@@ -745,12 +746,12 @@ class PointReader:
         value, tags = given_back(self._path, point, checks) if len(point) > 4 else point[1:3]
         return self._validated(channel, value, tags) if is_changed else _kept(channel.name, value, tags)
 
-    def _validated(self, channel: Channel, value: Any, tags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _validated(self, channel: MetricLog, value: Any, tags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Validate a point anew, of what was lost what JSON makes of it; where that is nothing it stays lost."""
         if any(type(one) is NotRestorable and one.json == "null" for one in (value, *tags.values())):
             return _kept(channel.name, value, tags)
         try:
-            return channel.prepare(seen(value), {tag: seen(tags[tag]) for tag in tags})
+            return channel.prepare(json_view(value), {tag: json_view(tags[tag]) for tag in tags})
         except MetricError as error:
             reason = f"metric {channel.name!r} was declared otherwise when the run measured it: {error}"
             raise JournalError(str(self._path), reason, "use the metrics that the run was written with") from error
@@ -758,7 +759,7 @@ class PointReader:
 
 def _fill_metrics(
     metrics: FrozenMetrics,
-    content: Content,
+    content: RunData,
     dropped: frozenset[tuple[int, str | None]],
     numbers: Mapping[str | None, int],
 ) -> _Points:
@@ -768,7 +769,7 @@ def _fill_metrics(
     for sequence, session, packed in content.points:
         while forks and forks[0][1] < sequence:
             found.lengths[forks.popleft()[0]] = metrics._lengths()
-        channels: dict[str, tuple[Channel, bool]] = {}
+        channels: dict[str, tuple[MetricLog, bool]] = {}
         logs: dict[tuple[str | None, str], PointLog] = {}
         branches: dict[str | None, str | None] = {}
         for point in points_of(content.path, packed):
@@ -797,7 +798,7 @@ def _fill_metrics(
     return found
 
 
-def _key_fingerprint(content: Content, value: Entry) -> str | None:
+def _key_fingerprint(content: RunData, value: Entry) -> str | None:
     """Return what tells of which type a key was when it was written."""
     (known,) = (one.fingerprints for one in content.sessions if one.number == value.session)
     found: str | None = known.get("keys", {}).get(value.key, known.get("others"))
@@ -818,7 +819,7 @@ class Run(Generic[T_co]):
         ('digits-0001', 'finished', 0.1, (0.5,))
     """
 
-    _content: Content = field(repr=False)
+    _content: RunData = field(repr=False)
     _kind: Any = field(repr=False)
     _metrics: type[MetricSchema] | None = field(repr=False)
 
@@ -916,7 +917,7 @@ class Run(Generic[T_co]):
 
     @cached_property
     def _context(self) -> FrozenContext[Any]:
-        made: FrozenContext[Any] = unmade(self._kind)
+        made: FrozenContext[Any] = blank_context(self._kind)
         made._make(None, None, self._metrics, (), self._fill, takes_inputs=False)
         return made
 

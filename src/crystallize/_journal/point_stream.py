@@ -7,11 +7,11 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from .._core.metrics import Channel, FrozenMetrics, MetricSchema
+from .._core.metrics import FrozenMetrics, MetricLog, MetricSchema
 from .._core.point_log import FULL, Block, Piece, PointLog
 from ..errors import DamagedRunError
 from .database import points_of
-from .loaded_run import Content, PointReader
+from .loaded_run import PointReader, RunData
 
 __all__ = ["BATCH", "Series", "StoredPoints"]
 
@@ -20,7 +20,7 @@ BATCH: Final = 1 << 18
 
 _Logs: TypeAlias = dict[tuple[str, str | None], PointLog]
 """Points by their metric and the branch that brought them."""
-_Way: TypeAlias = tuple[Callable[[tuple[Any, ...]], None], int, Channel, bool]
+_Way: TypeAlias = tuple[Callable[[tuple[Any, ...]], None], int, MetricLog, bool]
 """What takes points in, the number of their step, what is said of their metric, and whether that has changed since."""
 Series: TypeAlias = dict[str, list[Piece]]
 """Points by their metric."""
@@ -40,7 +40,7 @@ class StoredPoints:
 
     def __init__(
         self,
-        content: Content,
+        content: RunData,
         rows: Callable[[], Iterator[tuple[Any, ...]]],
         metrics: type[MetricSchema] | None = None,
     ) -> None:

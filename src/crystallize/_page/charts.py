@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .._base.text import printable, short
-from .._core.point_log import seen
+from .._core.codec import json_view
 from .._journal.loaded_run import Declared, Run
 from .drawings import Tick, bounds, dots, marks, spark
 from .metric_curves import At, Curve, Points, alone, curves, notes, parted_by, points_of
@@ -185,7 +185,7 @@ def charts(runs: Sequence[Run[Any]]) -> Iterator[Chart]:
         # Of runs that are tagged alike all have the same.
         names = dict.fromkeys(axis for one in points if one.values for axis in one.axes) if has_numbers else {}
         axes = [_axis(axis, points) for axis in names]
-        newest = next((short(seen(one.last)) for one in series if len(one)), "")
+        newest = next((short(json_view(one.last)) for one in series if len(one)), "")
         lacking = tuple(one.get(name, 0) for one in unrestorable)
         yield Chart(name, declared, tuple(axes), tuple(map(len, series)), lacking, newest)
 

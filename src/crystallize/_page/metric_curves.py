@@ -11,9 +11,10 @@ from operator import le
 from typing import Any, Final, Literal, NamedTuple
 
 from .._base.text import counted, printable, short
+from .._core.codec import json_view
 from .._core.freezing import PLAIN
 from .._core.metrics import Series
-from .._core.point_log import fetch, seen
+from .._core.point_log import fetch
 
 __all__ = [
     *("COLUMNS", "MOST", "POSITION", "At", "Curve", "Curves", "Points"),
@@ -131,9 +132,12 @@ def points_of(series: Series[Any, Any]) -> Points:
     rows = list(series._rows())
     tags = [tags for _, tags, _ in rows]
     return Points(
-        [value if type(value) is float and isfinite(value) else _finite(seen(fetch(value))) for value, _, _ in rows],
+        [
+            value if type(value) is float and isfinite(value) else _finite(json_view(fetch(value)))
+            for value, _, _ in rows
+        ],
         [value for value, _, _ in rows],
-        {name: [seen(fetch(one.get(name))) for one in tags] for name in dict.fromkeys(chain.from_iterable(tags))},
+        {name: [json_view(fetch(one.get(name))) for one in tags] for name in dict.fromkeys(chain.from_iterable(tags))},
     )
 
 
@@ -220,7 +224,7 @@ def _curve(label: tuple[str, ...], part: list[int], all_x: list[float], points: 
         least=_at(x, y, min(numbers)) if numbers else None,
         most=_at(x, y, max(numbers)) if numbers else None,
         last=y[-1],
-        newest=short(seen(fetch(points.stored[part[-1]]))) if y[-1] is None else "",
+        newest=short(json_view(fetch(points.stored[part[-1]]))) if y[-1] is None else "",
     )
 
 

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from .._base.optional import Extra
 from .._base.text import legible
 from .._core.metrics import Metric
-from .._core.point_log import Coded, Column, Piece, lacking
+from .._core.point_log import Coded, Column, Piece, unrestorable_parts
 from .._journal.loaded_run import Declared
 from .columns import Form, Kind, Seen, beside, constant, encoded, form_of, gathered, number, text_dictionary
 
@@ -236,7 +236,7 @@ class Layout:
         def told(parts: tuple[str | None, ...]) -> str | None:
             return ", ".join("value" if part is None else self._tag_columns[part] for part in parts) or None
 
-        rows = chain.from_iterable(lacking(piece.block) for piece in pieces)
+        rows = chain.from_iterable(unrestorable_parts(piece.block) for piece in pieces)
         return pa.array(map(told, rows), pa.large_string())
 
 

@@ -19,8 +19,9 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from .._base.optional import Extra
 from .._base.text import legible, short
+from .._core.codec import NotRestorable, json_view
 from .._core.freezing import PLAIN
-from .._core.point_log import ABSENT, Coded, Column, NotRestorable, fetch, seen
+from .._core.point_log import ABSENT, Coded, Column, fetch
 from .._core.schema import Outcome
 from .export import as_json
 
@@ -111,7 +112,7 @@ def _plain(item: Any) -> Any:
     if item is ABSENT:
         return None
     try:
-        return from_json(as_json(seen(fetch(item))))
+        return from_json(as_json(json_view(fetch(item))))
     except Exception:  # whatever a user's type raises of itself, there has to be something in its place
         return short(fetch(item))
 
@@ -120,7 +121,7 @@ def _json(item: Any) -> str | None:
     """Return a value as JSON; None where there is none."""
     if item is None or item is ABSENT or (type(item) is NotRestorable and item.json == "null"):
         return None
-    given = legible(item) if type(item) is str else seen(fetch(item))
+    given = legible(item) if type(item) is str else json_view(fetch(item))
     try:
         return as_json(given).decode()
     except (PydanticSerializationError, ValueError, RecursionError):

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic_core import to_json
 
 from .._core.artifacts import Artifact
+from .._core.codec import NotRestorable, json_view
 from .._core.metrics import Series
-from .._core.point_log import NotRestorable, seen
 from .._journal.environment import Origin
 from .._journal.loaded_run import Attempt, Entry, Run, Session, SoFar, Status
 from ..errors import DamagedRunError, JournalError
@@ -280,7 +280,7 @@ def _point_row(name: str, sequence: int, value: Any, tags: Any, step: str | None
         return PointRow(name, sequence, step, None, value, held)
     parts = {"value": value, **{f"tag.{tag}": item for tag, item in held.items()}}
     missing = ", ".join(part for part, item in parts.items() if type(item) is NotRestorable)
-    return PointRow(name, sequence, step, missing, seen(value), {tag: seen(held[tag]) for tag in held})
+    return PointRow(name, sequence, step, missing, json_view(value), {tag: json_view(held[tag]) for tag in held})
 
 
 def as_json(value: object) -> bytes:
@@ -420,7 +420,7 @@ def is_finite(value: Any) -> bool:
 
 
 def _summary(series: Series[Any, Any], lacking: int) -> MetricSummary:
-    values = [*map(seen, series.values)] if lacking else series.values
+    values = [*map(json_view, series.values)] if lacking else series.values
     numbers = [value for value in values if is_finite(value)]
     least, most = min(numbers, default=None), max(numbers, default=None)
     return MetricSummary(series.name, len(values), values[0], values[-1], least, most, lacking)

@@ -16,7 +16,7 @@ from .._core.context import FrozenContext
 from .._core.metrics import FrozenMetrics, MetricSchema, Series
 from .._core.point_log import Piece
 from .._journal.journal import Journal
-from .._journal.loaded_run import Run, list_runs, load_run, opened, real
+from .._journal.loaded_run import Run, list_runs, load_run, open_streaming, real
 from .._journal.point_stream import StoredPoints
 from ..errors import FrameError, JournalError, MetricError
 from .arrow_table import Layout, Source
@@ -360,7 +360,7 @@ def _filled(measured: Any, metrics: type[MetricSchema] | None, inputs: dict[str,
         reason = "there is no table of it; give metrics, a series, a context, a run, a journal, or the file of a run"
         raise FrameError(type_name(type(measured)), reason)
     store = measured._store
-    journals = [sink.path.stem for sink in store.outlet.sinks if isinstance(sink, Journal)]
+    journals = [sink.path.stem for sink in store.dispatcher.sinks if isinstance(sink, Journal)]
     channels = store.channels.copy()
     if isinstance(measured, Series):
         # It is looked up as whoever reads it would, and may be of another schema.
@@ -409,7 +409,7 @@ def _reader(found: list[_Filled]) -> "pa.RecordBatchReader":
 def _stored(path: Path, metrics: type[MetricSchema] | None) -> Iterator[Any]:
     """Return the schema of a run in a file, and then its points, a batch at a time."""
     declared = metrics.metrics if metrics is not None else {}
-    with opened(path) as (content, rows):
+    with open_streaming(path) as (content, rows):
         points, layout = StoredPoints(content, rows, metrics), Layout()
         source = Source(real(path).stem, points.steps, dict(declared), {}, content.declared)
         layout.declare(source)
