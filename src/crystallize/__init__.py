@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.artifacts import Artifact, ArtifactLog
 from ._core.codec import NotRestorable
-from ._core.context import FrozenContext
+from ._core.context import FrozenContext, LoggingContext
+from ._core.context_view import ContextView
 from ._core.freezing import Shared, register
-from ._core.logging_context import LoggingContext
-from ._core.metrics import FrozenMetrics, Metric, MetricSchema, Point, Series
-from ._core.protocols import CheckingSink, Context, DeclaredKey, Sink
+from ._core.key import Output
+from ._core.metrics import Metric, MetricSchema, Point
+from ._core.protocols import AttachedSink, BatchSink, CheckingSink, Context, DeclaredKey, Sink
 from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
-from ._core.schema import Output
+from ._core.series import FrozenMetrics, Series
 from .errors import (
     AbsentKeyError,
     BranchError,
@@ -74,9 +75,10 @@ from .events import (
 )
 
 if TYPE_CHECKING:
-    from ._branches.branch import Branch, BranchContext, fork, merge
+    from ._branches.branch import Branch, BranchContext, fork
     from ._branches.delta import Delta
     from ._branches.fan_out import LostBranchesError, fan_out
+    from ._branches.merge import MergedWork, merge
     from ._journal.journal import Journal
     from ._journal.loaded_run import Run, load_run
 
@@ -85,6 +87,8 @@ __all__ = [
     "Artifact",
     "ArtifactAdded",
     "ArtifactLog",
+    "AttachedSink",
+    "BatchSink",
     "Branch",
     "BranchContext",
     "BranchError",
@@ -93,6 +97,7 @@ __all__ = [
     "CheckingSink",
     "Context",
     "ContextMutationError",
+    "ContextView",
     "CrystallizeError",
     "DamagedRunError",
     "DeclaredKey",
@@ -124,6 +129,7 @@ __all__ = [
     "LoggingContext",
     "LostBranchesError",
     "MergeConflictError",
+    "MergedWork",
     "Metric",
     "MetricClashError",
     "MetricError",
@@ -175,7 +181,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LATER = {
-    **dict.fromkeys(("Branch", "BranchContext", "fork", "merge"), "_branches.branch"),
+    **dict.fromkeys(("Branch", "BranchContext", "fork"), "_branches.branch"),
+    **dict.fromkeys(("MergedWork", "merge"), "_branches.merge"),
     **{"Delta": "_branches.delta", "LostBranchesError": "_branches.fan_out", "fan_out": "_branches.fan_out"},
     **{"Journal": "_journal.journal", "Run": "_journal.loaded_run", "load_run": "_journal.loaded_run"},
 }

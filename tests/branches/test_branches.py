@@ -60,6 +60,7 @@ from crystallize import (
     fork,
     merge,
 )
+from crystallize._core.context import state_of
 from crystallize.sinks.memory import MemorySink
 
 
@@ -1106,7 +1107,7 @@ def test_a_conflict_that_comes_up_in_the_middle(metrics: type[MetricSchema] | No
     """A key that another thread writes while a merge goes on is a conflict, and nothing of the branch is there."""
 
     class Hasty(dict[str, Any]):
-        """Cells to which somebody else writes at the last moment."""
+        """Values to which somebody else writes at the last moment."""
 
         def setdefault(self, key: str, default: Any = None) -> Any:
             if key == "third" and key not in self:
@@ -1120,15 +1121,15 @@ def test_a_conflict_that_comes_up_in_the_middle(metrics: type[MetricSchema] | No
     child.record("count", 1)
     child.artifacts.add("f", b"")
     delta = child.delta()
-    state = ctx._state
+    state = state_of(ctx)
     before = seen(ctx)
-    cells = state.cells
-    state.cells = Hasty(cells)
+    values = state.values
+    state.values = Hasty(values)
     with pytest.raises(MergeConflictError) as caught:
         merge(ctx, delta)
     assert ("third", ("the parent outside any step", "step 'a'")) == (caught.value.name, caught.value.writers)
-    assert {"lr", "third"} == set(state.cells)
-    state.cells = cells
+    assert {"lr", "third"} == set(state.values)
+    state.values = values
     assert before == seen(ctx)
     merge(ctx, delta)
     assert ["lr", "first", "second", "third", "fourth"] == list(ctx)
@@ -1302,7 +1303,7 @@ class FreeModels(BaseModel):
 def cloudpickle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     with_it: bool = request.param
     if not with_it:
-        _without(monkeypatch, "crystallize._branches.delta", "cloudpickle")
+        _without(monkeypatch, "crystallize._branches.pickling", "cloudpickle")
     return with_it
 
 
@@ -1368,7 +1369,7 @@ def test_what_pickles_by_cloudpickle_alone(cloudpickle: bool) -> None:
 
 def test_a_logger_that_does_not_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     """A branch whose parent's logger cannot be sent says so."""
-    _without(monkeypatch, "crystallize._branches.delta", "cloudpickle")
+    _without(monkeypatch, "crystallize._branches.pickling", "cloudpickle")
     branch = fork(FrozenContext({}, logging.Logger("unknown")), "a")
     with pytest.raises(TravelError, match="the logger cannot be sent"):
         pickle.dumps(branch)
@@ -1376,7 +1377,7 @@ def test_a_logger_that_does_not_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_schema_or_metrics_that_do_not_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     """A branch whose schema, or metrics, no other process knows says so."""
-    _without(monkeypatch, "crystallize._branches.delta", "cloudpickle")
+    _without(monkeypatch, "crystallize._branches.pickling", "cloudpickle")
 
     class Local(BaseModel):
         lr: float = 1.0
@@ -1846,7 +1847,7 @@ def test_a_merge_that_is_taken_back_leaves_the_record_of_a_failure(monkeypatch: 
     half_done(child, 1)
     delta = child.delta()
     # So that it fails in the middle.
-    monkeypatch.setattr(type(ctx._state.artifacts), "_bring", None)
+    monkeypatch.setattr(type(state_of(ctx).artifact_store), "insert", None)
     with pytest.raises(TypeError):
         merge(ctx, delta)
     monkeypatch.undo()
@@ -2321,7 +2322,7 @@ def test_progress_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
         yield advance
 
-    monkeypatch.setattr("crystallize._branches.fan_out._bar", bar)
+    monkeypatch.setattr("crystallize._branches.fan_out.progress_bar", bar)
     with pytest.raises(OSError, match="terminal gone"):
         fan_out(FrozenContext({}), fold, range(2), executor=Now())
 

@@ -25,6 +25,7 @@ from crystallize import (
     StepStarted,
     register,
 )
+from crystallize._core.context import state_of
 from crystallize.sinks.memory import MemorySink
 
 
@@ -340,7 +341,7 @@ def test_events_left_by_an_interrupt_come_first() -> None:
             pass
 
     ctx = FrozenContext(sinks=[Interrupted()])
-    dispatcher = ctx._state.dispatcher
+    dispatcher = state_of(ctx).dispatcher
     with pytest.raises(KeyboardInterrupt):
         dispatcher.emit(KeyWritten("a", 1, None), KeyWritten("b", 1, None))
     dispatcher.emit(KeyWritten("c", 1, None))

@@ -39,7 +39,7 @@ from crystallize import (
     UncopyableValueError,
     register,
 )
-from crystallize._core.freezing import secrets_in
+from crystallize._core.secrets import secrets_in
 
 V = TypeVar("V")
 

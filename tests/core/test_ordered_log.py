@@ -1,8 +1,7 @@
-"""What branches brought into a sequence, and into a series, against plain lists."""
+"""Sections that are inserted into a log, and into the log of a series, against plain lists."""
 
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -10,135 +9,156 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crystallize._core.ordered_log import Fork, Merged, Parts, Place, ordered_keys
-from crystallize._core.point_log import BLOCK, FULL, PointLog
+from crystallize._core.ordered_log import OrderedKeys, OrderedLog
+from crystallize._core.packed_columns import Block
+from crystallize._core.point_log import BLOCK, FULL, PointLog, PointSection
 
 SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 Program: TypeAlias = list[int | list[int]]
-"""What is done one after another: an item of one's own, or a branch that brings some."""
+"""What is done one after another: an item is appended, or a section is inserted."""
 
 programs: st.SearchStrategy[Program] = st.lists(st.integers(0, 9) | st.lists(st.integers(0, 9), max_size=3), max_size=8)
 
 
 def flat(program: Program) -> list[int]:
-    return [item for one in program for item in (one if isinstance(one, list) else [one])]
+    return [item for part in program for item in (part if isinstance(part, list) else [part])]
 
 
 def own(program: Program) -> list[int]:
-    return [one for one in program if not isinstance(one, list)]
+    return [part for part in program if not isinstance(part, list)]
 
 
-def branches(program: Program) -> list[tuple[int, int, list[int]]]:
-    """The number of each branch, how much of one's own comes before it, and what it brings."""
-    forks = [at for at, one in enumerate(program) if isinstance(one, list)]
+def sections(program: Program) -> list[tuple[int, int, list[int]]]:
+    """The rank of each section, the number of appended items before it, and its items."""
+    forks = [at for at, part in enumerate(program) if isinstance(part, list)]
     return [
-        (number, len(own(program[:at])), one)
-        for number, at in enumerate(forks)
-        if isinstance(one := program[at], list)  # for mypy
+        (rank, len(own(program[:at])), part)
+        for rank, at in enumerate(forks)
+        if isinstance(part := program[at], list)  # for mypy
     ]
 
 
-def spliced(parts: Parts[list[int]], items: list[int]) -> list[int]:
-    return list(parts.spliced(items, iter))
-
-
 @SETTINGS
 @given(program=programs, data=st.data())
-def test_parts_stand_where_their_branches_were_forked(program: Program, data: st.DataObject) -> None:
-    """In whichever order parts come, the whole reads as if all had been done one after another."""
-    parts: Parts[list[int]] = Parts()
-    arrival = data.draw(st.permutations(branches(program)))
+def test_sections_stand_at_their_marks(program: Program, data: st.DataObject) -> None:
+    """In whichever order sections come, the whole reads as if all had been appended one after another."""
+    log = OrderedLog(own(program))
+    arrival = data.draw(st.permutations(sections(program)))
     come: set[int] = set()
-    for number, place, part in arrival:
-        parts.add(number, place, part, len(part))
-        come.add(number)
-        numbers = iter(range(len(program)))
-        known: Program = [one for one in program if not isinstance(one, list) or next(numbers) in come]
-        assert flat(known) == spliced(parts, own(program))
-    assert sum(len(part) for _, _, part in arrival) == parts.count
-    assert any(part for _, _, part in arrival) == bool(parts)
-    assert sorted(number for number, _, part in arrival if part) == [number for number, _, _ in parts.ordered()]
+    for rank, mark, items in arrival:
+        log.insert(rank, mark, items)
+        come.add(rank)
+        ranks = iter(range(len(program)))
+        known: Program = [part for part in program if not isinstance(part, list) or next(ranks) in come]
+        assert flat(known) == list(log) == list(log.splice(own(program)))
+    assert len(flat(program)) == len(log)
+    assert sum(len(items) for _, _, items in arrival) == log.inserted
+    assert [items for _, _, items in sorted(arrival) if items] == [section.items for section in log.sections()]
+
+
+@SETTINGS
+@given(program=programs)
+def test_marks(program: Program) -> None:
+    """A section that is inserted at the mark of a moment is read before all that was appended later."""
+    log: OrderedLog[int] = OrderedLog()
+    marks = []
+    for part in program:
+        if isinstance(part, list):
+            marks.append((log.mark(), part))
+        else:
+            log.append(part)
+    for rank, (mark, items) in enumerate(marks):
+        log.insert(rank, mark, items)
+    assert flat(program) == list(log)
 
 
 @SETTINGS
 @given(program=programs, data=st.data())
-def test_parts_that_were_dropped_can_come_again(program: Program, data: st.DataObject) -> None:
-    """A part that is given back is as one that never came, and it may come later."""
-    parts: Parts[list[int]] = Parts()
-    arrival = data.draw(st.permutations(branches(program)))
-    for number, place, part in arrival:
-        parts.add(number, place, part, len(part))
-        before = (parts.count, spliced(parts, own(program)))
-        parts.drop(number)
-        parts.drop(number)
-        parts.add(number, place, part, len(part))
-        assert before == (parts.count, spliced(parts, own(program)))
-    assert flat(program) == spliced(parts, own(program))
-    for number, _, _ in arrival:
-        parts.drop(number)
-    assert (0, False, own(program)) == (parts.count, bool(parts), spliced(parts, own(program)))
+def test_insertions_that_are_undone(program: Program, data: st.DataObject) -> None:
+    """An insertion that is undone never took place, and the section may come again."""
+    log = OrderedLog(own(program))
+    arrival = data.draw(st.permutations(sections(program)))
+    undo = ExitStack()
+    for rank, mark, items in arrival:
+        before = (log.inserted, list(log))
+        with ExitStack() as stack:
+            log.insert(rank, mark, items, stack)
+        assert before == (log.inserted, list(log))
+        log.insert(rank, mark, items, undo)
+    assert flat(program) == list(log)
+    undo.close()
+    assert (0, own(program)) == (log.inserted, list(log))
 
 
-COPIES: list[Callable[[Any], Any]] = [lambda one: one.copy(), lambda one: pickle.loads(pickle.dumps(one))]
+def test_an_undone_section_gives_its_rank_back() -> None:
+    """A section replaces the earlier section of its rank, and undoing that brings the earlier section back."""
+    log = OrderedLog([1, 2])
+    log.insert(0, 1, [5, 6])
+    with ExitStack() as undo:
+        log.insert(0, 1, [7], undo)
+        assert ([1, 7, 2], 1) == (list(log), log.inserted)
+    assert ([1, 5, 6, 2], 2) == (list(log), log.inserted)
 
 
-@pytest.mark.parametrize("copied", COPIES)
-def test_copied_parts_go_on_by_themselves(copied: Callable[[Parts[list[int]]], Parts[list[int]]]) -> None:
-    """A copy has the same parts, and what comes to one does not come to the other."""
-    parts: Parts[list[int]] = Parts()
-    parts.add(1, 2, [5, 6], 2)
-    other = copied(parts)
-    parts.add(0, 1, [7], 1)
-    other.add(2, 2, [8], 1)
-    assert ([1, 7, 2, 5, 6, 3], 3) == (spliced(parts, [1, 2, 3]), parts.count)
-    assert ([1, 2, 5, 6, 8, 3], 3) == (spliced(other, [1, 2, 3]), other.count)
+def test_an_interrupted_insertion() -> None:
+    """An insertion during which an interruption comes is undone."""
+
+    class Interrupting(list[int]):
+        count = 0
+
+        def __len__(self) -> int:
+            self.count += 1
+            if self.count == 2:
+                raise KeyboardInterrupt
+            return 1
+
+    log: OrderedLog[int] = OrderedLog()
+    log.insert(0, 0, [1])
+    with pytest.raises(KeyboardInterrupt), ExitStack() as undo:
+        log.insert(1, 0, Interrupting([2]), undo)
+    assert (1, [1]) == (log.inserted, list(log))
 
 
-def test_a_part_that_is_moved() -> None:
-    """A part that is moved stands at its new place, by its new number; of what brought nothing there is nothing."""
-    parts: Parts[list[int]] = Parts()
-    parts.add(0, 0, [5, 6], 2)
-    parts.add(1, 1, [7], 1)
-    parts.move(0, 2, 1)
-    parts.move(3, 4, 0)
-    assert ([1, 7, 5, 6, 2], 3) == (spliced(parts, [1, 2]), parts.count)
-    assert (None, [7], [5, 6], None) == (parts.of(0), parts.of(1), parts.of(2), parts.of(4))
-    parts.drop(2)
-    assert ([1, 7, 2], 1) == (spliced(parts, [1, 2]), parts.count)
+def test_a_copied_log_goes_on_by_itself() -> None:
+    """A copy has the same sections, and an insertion into one is none into the other."""
+    log = OrderedLog([1, 2, 3])
+    log.insert(1, 2, [5, 6])
+    other = OrderedLog([1, 2, 3], pickle.loads(pickle.dumps(log.copy_sections())))
+    log.insert(0, 1, [7])
+    other.insert(2, 2, [8])
+    assert ([1, 7, 2, 5, 6, 3], 3) == (list(log), log.inserted)
+    assert ([1, 2, 5, 6, 8, 3], 3) == (list(other), other.inserted)
 
 
-def test_parts_that_are_forgotten() -> None:
-    """Cleared parts are no more."""
-    parts: Parts[list[int]] = Parts()
-    parts.add(0, 0, [1], 1)
-    parts.clear()
-    assert ([2], 0, False) == (spliced(parts, [2]), parts.count, bool(parts))
+def test_a_section_that_is_moved() -> None:
+    """A section that is moved stands at its new mark, by its new rank; an empty section is not kept."""
+    log = OrderedLog([1, 2])
+    log.insert(0, 0, [5, 6])
+    log.insert(1, 1, [7])
+    log.insert(3, 1, [])
+    log.move(0, 2, 1)
+    log.move(3, 4, 0)
+    assert ([1, 7, 5, 6, 2], 3) == (list(log), log.inserted)
+    assert (None, [7], [5, 6], None) == (log.section(0), log.section(1), log.section(2), log.section(4))
 
 
-def test_a_part_forked_before_what_came_first_was_forgotten() -> None:
-    """Where some of what came before a fork is gone, parts are still read in the order of the forks."""
-    parts: Parts[list[int]] = Parts()
-    parts.add(0, 5, [1], 1)
-    parts.add(1, 0, [2], 1)
-    parts.add(2, 1, [3], 1)
-    assert [1, 2, 3] == [item for item in spliced(parts, [7, 8]) if item < 7]
-    assert [1, 2, 3, 7, 8] == sorted(spliced(parts, [7, 8]))
+def test_cleared_sections() -> None:
+    """Cleared sections are no more."""
+    log = OrderedLog([2])
+    log.insert(0, 0, [1])
+    log.clear()
+    assert ([2], 0, []) == (list(log), log.inserted, log.sections())
 
 
-def test_a_part_that_is_interrupted_on_its_way_in_can_be_given_back() -> None:
-    """Where adding a part is interrupted, dropping it leaves the count as it was."""
-
-    class Interrupting(int):
-        def __radd__(self, other: int) -> int:
-            raise KeyboardInterrupt
-
-    parts: Parts[list[int]] = Parts()
-    parts.add(0, 0, [1], 1)
-    with suppress(KeyboardInterrupt):  # no error where the count is made only when it is asked for
-        parts.add(1, 0, [2], Interrupting(1))
-    parts.drop(1)
-    assert (1, [1]) == (parts.count, spliced(parts, []))
+def test_a_mark_after_deleted_items() -> None:
+    """Where items before a mark were deleted, sections are still read in the order of their ranks."""
+    log = OrderedLog([7, 8])
+    log.insert(0, 5, [1])
+    log.insert(1, 0, [2])
+    log.insert(2, 1, [3])
+    assert [1, 2, 3] == [item for item in log if item < 7]
+    assert [1, 2, 3, 7, 8] == sorted(log)
 
 
 @SETTINGS
@@ -147,49 +167,43 @@ def test_keys_in_order(program: Program, data: st.DataObject) -> None:
     """Keys are in the order in which they would have been written one after another."""
     names = iter(f"k{at}" for at in range(100))
     named: list[str | tuple[str, ...]] = [
-        tuple(next(names) for _ in one) if isinstance(one, list) else next(names) for one in program
+        tuple(next(names) for _ in part) if isinstance(part, list) else next(names) for part in program
     ]
-    expected = list(chain.from_iterable((one,) if isinstance(one, str) else one for one in named))
-    mine = [one for one in named if isinstance(one, str)]
-    places = branches(program)
-    brought = [one for one in named if not isinstance(one, str)]
-    # What branches brought came anywhere among the context's own, in any order.
-    arrival = data.draw(st.permutations(list(zip(places, brought, strict=True))))
-    parts: Parts[tuple[str, ...]] = Parts()
+    expected = list(chain.from_iterable((part,) if isinstance(part, str) else part for part in named))
+    mine = [part for part in named if isinstance(part, str)]
+    inserted = [part for part in named if not isinstance(part, str)]
+    # Keys of sections are added anywhere among the others, in any order.
+    arrival = data.draw(st.permutations(list(zip(sections(program), inserted, strict=True))))
     held = mine[:]
-    for (number, place, _), part in arrival:
-        parts.add(number, place, part, len(part))
+    for _, keys in arrival:
         at = data.draw(st.integers(0, len(held)))
-        # Not in the middle of another part's, which are all claimed together; the order is the same all the same.
-        held[at:at] = part
-    own_order = [key for key in held if key in mine]
-    assert mine == own_order
-    assert expected == ordered_keys(held, parts)
+        held[at:at] = keys
+    assert mine == [key for key in held if key in mine]
+    order = OrderedKeys(dict.fromkeys(held))
+    for (rank, mark, _), keys in arrival:
+        order.insert(rank, mark, keys)
+    assert expected == list(order)
+    assert (len(expected), len(mine)) == (len(order), order.mark())
 
 
-def test_keys_without_branches() -> None:
-    """Without branches keys are in the order in which they came."""
-    assert ["b", "a"] == ordered_keys({"b": 1, "a": 2}, Parts())
+def test_keys_without_sections() -> None:
+    """Without sections keys are in the order in which they were added."""
+    assert ["b", "a"] == list(OrderedKeys({"b": 1, "a": 2}))
 
 
 def test_keys_that_come_meanwhile() -> None:
-    """Keys that a branch brings while others are being listed are not among those, and none is there twice."""
-    parts: Parts[tuple[str, ...]] = Parts()
-    parts.add(0, 0, ("x",), 1)
-
-    def held() -> Iterator[str]:
-        yield from ("a", "x")
-        parts.add(1, 1, ("y", "z"), 2)
-
-    assert ["x", "a"] == ordered_keys(held(), parts)
-
-
-def test_a_fork_starts_unmerged() -> None:
-    """A fork knows its number and its place, and nothing of a merge."""
-    fork = Fork(3, Place(1, 2, 3, {"m": 4}))
-    assert (3, Place(1, 2, 3, {"m": 4}), None) == (fork.number, fork.place, fork.merged)
-    fork.merged = Merged("digest", 5, None, False)
-    assert fork == pickle.loads(pickle.dumps(fork))
+    """Keys that are added while others are being listed are not among those, and none is listed twice."""
+    held = {"a": 1, "x": 2}
+    order = OrderedKeys(held)
+    order.insert(0, 0, ("x",))
+    listing = iter(order)
+    first = next(listing)
+    held |= {"y": 3, "z": 4}
+    order.insert(1, 1, ("y", "z"))
+    assert ["x", "a"] == [first, *listing]
+    # A section is inserted after its keys are added; who lists them in between leaves them where they were added.
+    order.insert(2, 1, ("w",))
+    assert ["x", "a", "y", "z"] == list(order)
 
 
 # Points
@@ -212,6 +226,10 @@ def moved(rows: list[Row], offset: int) -> list[Row]:
     return [(value, tags, number + offset) for value, tags, number in rows]
 
 
+def section(blocks: tuple[Block, ...], offset: int) -> PointSection:
+    return PointSection(blocks, offset, "fold")
+
+
 def check(log: PointLog, expected: list[Row]) -> None:
     assert expected == list(log.rows())
     assert [value for value, _, _ in expected] == list(log.values())
@@ -229,85 +247,81 @@ COUNTS = st.sampled_from([0, 1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
     data=st.data(),
 )
 def test_points_of_branches(counts: list[tuple[int, bool]], kind: type, data: st.DataObject) -> None:
-    """Points of branches stand where these were forked, however many there are and whichever branch comes first."""
+    """Sections of points stand at their marks, however many there are and whichever comes first."""
     log, expected, out, first = PointLog(), list[Row](), list[tuple[int, int, list[Row]]](), 0
     mine = 0
     for count, is_branch in counts:
         rows = made(count, first, 1, kind)
         first += count
         if is_branch and rows:
-            out.append((len(out), log.own, rows))
+            out.append((len(out), log.mark(), rows))
             expected += moved(rows, len(out))
         elif not is_branch:
             for row in rows:
                 log.append(*row)
             mine += count
             expected += rows
-    for number, place, rows in data.draw(st.permutations(out)):
-        log.bring(number, place, logged(rows).packed(), number + 1, "fold")
-    assert (mine, mine) == (log.own, log.length())
+    undo = ExitStack()
+    for number, mark, rows in data.draw(st.permutations(out)):
+        log.insert(number, mark, section(logged(rows).packed(), number + 1), undo)
+    assert (mine, mine) == (log.mark(), log.length())
     check(log, expected)
     check(log.copy(), expected)
     check(pickle.loads(pickle.dumps(log)), expected)
-    # Packed for somebody else, by whom it is brought with the numbers of the scopes there.
+    # Packed for another log, into which it is inserted with the numbers of the steps there.
     other = PointLog()
     packed = log.packed()
     assert all(block.size <= BLOCK for block in packed)
     if packed:
-        other.bring(0, 0, packed, 10, "fold")
+        other.insert(0, 0, section(packed, 10))
     check(other, moved(expected, 10))
-    for number, _, _ in out:
-        log.give_back(number)
+    undo.close()
     check(log, [row for row in expected if row[2] == 1])
-    assert mine == len(log) == log.own
+    assert mine == len(log) == log.mark()
 
 
 def test_points_go_on_after_a_branch() -> None:
-    """What is recorded after a branch was forked comes after what it brings, also once it was packed."""
+    """A section stands before the points that were recorded after its mark, also once these are packed."""
     log = logged(made(BLOCK - 1, 0, 0))
-    log.bring(0, log.own, logged(made(5, 10**6, 1)).packed(), 2, "fold")
+    log.insert(0, log.mark(), section(logged(made(5, 10**6, 1)).packed(), 2))
     expected = made(BLOCK - 1, 0, 0) + made(5, 10**6, 3)
     check(log, expected)
     for row in made(BLOCK + 5, 2 * 10**6, 0):
         log.append(*row)
-    assert (2 * BLOCK + 4, 2) == (log.own, len(log.blocks))
+    assert (2 * BLOCK + 4, 2) == (log.mark(), len(log.blocks))
     assert FULL > len(log.tail)
     check(log, expected + made(BLOCK + 5, 2 * 10**6, 0))
 
 
 def test_points_are_counted_without_those_of_branches() -> None:
-    """A scope's points are counted among the context's own, whatever branches brought in between."""
+    """The points of a step are counted among the points that were recorded here, whatever was inserted."""
     log = logged(made(BLOCK, 0, 7))
-    log.bring(0, log.own, logged(made(3, 0, 7)).packed(), 0, "fold")
+    log.insert(0, log.mark(), section(logged(made(3, 0, 7)).packed(), 0))
     for row in made(2, 0, 7):
         log.append(*row)
     assert (BLOCK + 2, 2, 1, 0) == (log.count(7, 0), log.count(7, BLOCK), log.count(7, BLOCK + 1), log.count(8, 0))
 
 
 def test_a_copied_series_goes_on_by_itself() -> None:
-    """What a branch brings into a series does not come to a copy of it, nor the other way round."""
+    """An insertion into a log is none into its copy, nor the other way round."""
     log = logged(made(2, 0, 0))
-    log.bring(0, 1, logged(made(1, 50, 1)).packed(), 0, "fold")
+    log.insert(0, 1, section(logged(made(1, 50, 1)).packed(), 0))
     other = log.copy()
-    log.bring(1, 2, logged(made(1, 60, 1)).packed(), 0, "fold")
+    log.insert(1, 2, section(logged(made(1, 60, 1)).packed(), 0))
     other.append(70, {}, 0)
     assert [0, 50, 1, 60] == list(log.values())
     assert [0, 50, 1, 70] == list(other.values())
-    other.give_back(1)
     assert 4 == len(other)
 
 
 def test_points_that_are_moved() -> None:
-    """The points of a branch that is moved stand at its new place."""
+    """Points that are moved stand at their new mark."""
     log = logged(made(2, 0, 0))
-    log.bring(0, 0, logged(made(1, 50, 1)).packed(), 0, "fold")
+    log.insert(0, 0, section(logged(made(1, 50, 1)).packed(), 0))
     log.move(0, 1, 1)
     log.move(5, 6, 0)
     assert [0, 50, 1] == list(log.values())
-    part = log.brought(1)
-    assert part is not None
-    assert [50] == list(part.values())
-    assert log.brought(0) is None
+    assert [(None, 0), ("fold", 1), (None, 2)] == [(piece.source, piece.first) for piece in log.pieces()]
 
 
 def test_an_empty_series_of_a_kind() -> None:
@@ -317,9 +331,9 @@ def test_an_empty_series_of_a_kind() -> None:
 
 
 def test_mutable_values_of_branches_are_isolated() -> None:
-    """What is brought twice, as to a context and to a copy of it, is the same both times."""
+    """Points that are inserted twice, as into a context and into a copy of it, are the same both times."""
     blocks = logged([([1], {"tag": [2]}, 1)]).packed()
     one, other = PointLog(), PointLog()
-    one.bring(0, 0, blocks, 0, "fold")
-    other.bring(0, 0, pickle.loads(pickle.dumps(blocks)), 0, "fold")
+    one.insert(0, 0, section(blocks, 0))
+    other.insert(0, 0, section(pickle.loads(pickle.dumps(blocks)), 0))
     assert list(one.rows()) == list(other.rows()) == [([1], {"tag": [2]}, 1)]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crystallize import FrozenContext, FrozenMetrics, Metric, MetricSchema, NotRestorable, Point, StepClosedError
-from crystallize._core.point_log import Block, unrestorable_parts
+from crystallize._core.packed_columns import Block, unrestorable_parts
 
 SEALED = 4096
 """Points after which a part of a series is packed."""

@@ -46,7 +46,7 @@ from crystallize import (
     StepClosedError,
     load_run,
 )
-from crystallize._core.freezing import same
+from crystallize._core.equality import same
 from crystallize._journal import database, spool
 from crystallize.runs import Declared, diff_runs, find_run, list_runs, not_compared, verify_run
 

@@ -9,11 +9,11 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from .text import cut, printable
 
-__all__ = ["ENDS", "Row", "Table", "as_html"]
+__all__ = ["ENDS", "Table", "TableRow", "as_html"]
 
 _T = TypeVar("_T")
 
-Row: TypeAlias = Sequence[str | None]
+TableRow: TypeAlias = Sequence[str | None]
 """The cells of a row; None where there is nothing to say."""
 
 ENDS: Final = 20
@@ -26,12 +26,12 @@ class Table(NamedTuple):
     title: str
     headings: Sequence[str]
     """The names of the columns; empty where the first one is of names itself."""
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     left_out: int = 0
     """How many rows are left out in the middle."""
 
     @classmethod
-    def of(cls, title: str, headings: Sequence[str], items: Sequence[_T], row: Callable[[_T], Row]) -> "Table":
+    def of(cls, title: str, headings: Sequence[str], items: Sequence[_T], row: Callable[[_T], TableRow]) -> "Table":
         """Return a table with a row for each item; of many, for the first and the last ones.
 
         Args:
@@ -103,3 +103,16 @@ def _text(text: str) -> str:
     from html import escape  # here, since importing the package is to cost little
 
     return escape(cut(printable(text)))
+
+
+class TableDisplay:
+    """Shows an object in a notebook as tables."""
+
+    __slots__ = ()
+
+    def _notebook_tables(self) -> "Sequence[Table]":
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """Return the tables as HTML, for notebooks."""
+        return as_html(*self._notebook_tables())

@@ -1,13 +1,8 @@
-"""What a branch brings to its parent: all that was done in it, in a form that travels."""
+"""The work of a branch, in a form that travels to its parent."""
 
-import pickle
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b, sha256
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import groupby
-from types import FunctionType
 from typing import Any, NamedTuple, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -15,20 +10,25 @@ from pydantic_core import PydanticSerializationError, to_json
 from .._base.text import type_name
 from .._core.artifacts import Artifact
 from .._core.codec import any_key
-from .._core.freezing import PLAIN, secrets_in
+from .._core.digest import digest
+from .._core.key import Key
 from .._core.metrics import Metric
-from .._core.point_log import Block, fetch
-from .._core.provenance import StepRecord, StoredValue
-from .._core.schema import Key, Schema, digest
-from ..errors import TravelError
+from .._core.object_parts import PLAIN
+from .._core.packed_columns import Block
+from .._core.point_log import fetch
+from .._core.provenance import StepRecord
+from .._core.schema import Schema
+from .._core.secrets import secrets_in
+from .._core.stored_value import RawValue, StoredValue
+from .pickling import dumped, loaded
 
-__all__ = ["PARTS", "Delta", "Work", "bytes_of", "digest_of", "dumped", "loaded"]
+__all__ = ["DIGEST_PARTS", "Delta", "Work", "content_of", "digest_of", "parent_of", "sent", "work_of"]
 
 
 class Work(NamedTuple):
     """All that was done in a branch."""
 
-    cells: dict[str, StoredValue]
+    values: dict[str, RawValue]
     points: dict[str, tuple[Block, ...]]
     """By metric."""
     undeclared: dict[str, Metric[Any, Any] | None]
@@ -48,8 +48,8 @@ class Work(NamedTuple):
     def parts(self) -> Iterator[tuple[str, Any]]:
         """What it is made of, each with what to call it."""
         yield "what its task returned", self.result
-        for key, (kept, thaw, _, _) in self.cells.items():
-            yield f"key {key!r}", kept if thaw is None else thaw()
+        for key, raw in self.values.items():
+            yield f"key {key!r}", StoredValue._make(raw).read()
         for name, blocks in self.points.items():
             yield f"metric {name!r}", blocks
 
@@ -94,46 +94,53 @@ class Delta:
         """Refuse: a delta stays what was done."""
         raise AttributeError(f"{name!r} of a delta cannot be set: it stays what was done")
 
-    def _unpacked(self) -> Work:
-        """Return the work.
-
-        Raises:
-            TravelError: It cannot be read in this process.
-        """
-        if self._work is not None:
-            return self._work
-        work: Work = loaded(self._packed or b"", self.branch, "what it brings")
-        return work
-
-    def _sent(self) -> "Delta":
-        """Return it as it travels: in bytes, so that reading it where it arrives runs nothing that could fail."""
-        work = self._work
-        if work is None:
-            return self
-        cells: dict[str, StoredValue] = {
-            key: (kept if thaw is None else thaw(), None, step, is_input)
-            for key, (kept, thaw, step, is_input) in work.cells.items()
-        }
-        packed = dumped(work._replace(cells=cells, is_frozen=False), self.branch, work.parts)
-        return Delta(self.branch, self.digest, self._within, self._fingerprint, None, packed)
-
     def __reduce__(self) -> tuple[Any, ...]:
-        sent = self._sent()
-        return Delta, (sent.branch, sent.digest, sent._within, sent._fingerprint, None, sent._packed)
+        delta = sent(self)
+        return Delta, (delta.branch, delta.digest, delta._within, delta._fingerprint, None, delta._packed)
 
     def __repr__(self) -> str:
         return f"Delta({self.branch!r})"
 
 
-PARTS = ("the keys that it wrote", "the points that it recorded", "its artifacts", "its steps", "what it returned")
+def work_of(delta: Delta) -> Work:
+    """Return the work of a branch; raise TravelError if it cannot be unpickled in this process."""
+    if delta._work is not None:
+        return delta._work
+    work: Work = loaded(delta._packed or b"", delta.branch, "what it brings")
+    return work
+
+
+def sent(delta: Delta) -> Delta:
+    """Return a delta as it travels: in bytes, so that unpickling it where it arrives runs nothing that could fail."""
+    work = delta._work
+    if work is None:
+        return delta
+    stored = {key: StoredValue._make(raw) for key, raw in work.values.items()}
+    values: dict[str, RawValue] = {key: (one.read(), None, one.step, one.is_input) for key, one in stored.items()}
+    packed = dumped(work._replace(values=values, is_frozen=False), delta.branch, work.parts)
+    return Delta(delta.branch, delta.digest, delta._within, delta._fingerprint, None, packed)
+
+
+def parent_of(delta: Delta) -> tuple[str | None, str]:
+    """Return the branch that a delta is to be merged within, None outside any, and the fingerprint of the schema."""
+    return delta._within, delta._fingerprint
+
+
+DIGEST_PARTS = (
+    "the keys that it wrote",
+    "the points that it recorded",
+    "its artifacts",
+    "its steps",
+    "what it returned",
+)
 """What the parts of a delta's digest are of, in order."""
 
 
 def digest_of(schema: Schema, work: Work) -> str:
     """Return what is the same for two attempts that did the same: part by part, so that it can be told what differs."""
     keys = sorted(
-        [key, str(step), _value_digest(schema.key(key), kept if thaw is None else thaw())]
-        for key, (kept, thaw, step, _) in work.cells.items()
+        [key, str(stored.step), _value_digest(schema.key(key), stored.read())]
+        for key, stored in zip(work.values, map(StoredValue._make, work.values.values()), strict=True)
     )
     artifacts = sorted([one.name, str(one.step), sha256(one.data).hexdigest()] for one in work.artifacts)
     steps = sorted([one.name, sorted(one.reads), sorted(one.absent), str(one.error)] for one in work.steps)
@@ -169,11 +176,11 @@ def _points_in_pieces(work: Work) -> Iterator[bytes]:
 
 def _value_digest(key: Key, value: Any) -> str:
     """Return a digest of a value; of one that has none, its type alone, so that the first to be merged is taken."""
-    content = None if key.secret or key.shared else bytes_of(key, value)
+    content = None if key.secret or key.shared else content_of(key, value)
     return type_name(type(value)) if content is None else digest(content)
 
 
-def bytes_of(key: Key, value: Any) -> bytes | None:
+def content_of(key: Key, value: Any) -> bytes | None:
     """Return bytes that are the same for equal values; None where that is not known, or the value may be a secret."""
     if type(value) in PLAIN:
         return _json(value)
@@ -186,57 +193,3 @@ def _json(value: Any) -> bytes:
         return to_json(value)
     except PydanticSerializationError:
         return repr(value).encode(errors="backslashreplace")
-
-
-def dumped(whole: Any, branch: str, parts: Callable[[], Iterable[tuple[str, Any]]]) -> bytes:
-    """Pickle something; by cloudpickle, where that is installed, what pickle itself cannot.
-
-    Args:
-        whole: What to pickle.
-        branch: Whose it is, for the error.
-        parts: Returns what it is made of, each with what to call it, to say which cannot be pickled.
-
-    Raises:
-        TravelError: It cannot be pickled.
-    """
-    try:
-        return _pickled(whole)
-    except Exception as error:  # whatever a type's own way to be pickled raises
-        failure = error
-    for name, part in parts():
-        try:
-            _pickled(part)
-        except Exception as error:  # as above
-            what = f"a {type_name(type(part))} does not pickle ({error})"
-            is_declared = isinstance(part, type | FunctionType)
-            if is_declared and "<locals>" in part.__qualname__:
-                what = f"{part.__qualname__} is declared in a function; declare it at the top of a module"
-            elif isinstance(part, Iterator):
-                what += "; make a list of it"
-            raise TravelError(branch, f"{name} cannot be sent to another process: {what}") from failure
-    raise TravelError(branch, f"it cannot be sent to another process ({failure})") from failure
-
-
-def _pickled(value: Any) -> bytes:
-    # Many engines use cloudpickle themselves. Ray has a copy of it, which alone knows the classes that Ray has sent.
-    name = "ray.cloudpickle" if "ray" in sys.modules else "cloudpickle"
-    try:
-        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception:  # as above
-        if find_spec(name) is None:
-            raise
-    content: bytes = import_module(name).dumps(value)
-    return content
-
-
-def loaded(content: bytes, branch: str, what: str) -> Any:
-    """Return what was pickled.
-
-    Raises:
-        TravelError: It cannot be read in this process.
-    """
-    try:
-        return pickle.loads(content)
-    except Exception as error:  # whatever a type's own way to be unpickled raises
-        reason = f"{what} cannot be read in this process ({type(error).__name__}: {error})"
-        raise TravelError(branch, reason) from error

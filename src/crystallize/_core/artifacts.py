@@ -1,20 +1,21 @@
 """Artifacts: files that a run makes, as bytes under a name."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from .._base.table import Table, as_html
+from .._base.table import Table, TableDisplay
 from .._base.text import counted, nearest, short
 from ..errors import ContextMutationError, InvalidArtifactError, UnknownArtifactError
 from ..events import ArtifactAdded
 from .event_dispatch import EventDispatcher
-from .ordered_log import Parts, ordered_keys
-from .point_log import StepToken
+from .ordered_log import OrderedKeys, Section
+from .steps import StepToken
 
-__all__ = ["Artifact", "ArtifactLog", "unfit_name"]
+__all__ = ["Artifact", "ArtifactLog", "ArtifactStore", "artifacts_view", "unfit_name"]
 
 
 class Artifact(NamedTuple):
@@ -33,119 +34,124 @@ class Artifact(NamedTuple):
     """The step that made it; None outside any step."""
 
 
-class ArtifactLog:
+class ArtifactStore:
+    """All artifacts of one context. Whoever changes it holds the lock over effect and event.
+
+    Attributes:
+        found: The artifacts by the form of their names in which names of one file are equal.
+        order: The order of these names.
+        dispatcher: Whom to tell.
+    """
+
+    __slots__ = ("dispatcher", "found", "order")
+
+    def __init__(
+        self,
+        artifacts: Iterable[Artifact] = (),
+        sections: dict[int, Section] | None = None,
+        dispatcher: EventDispatcher | None = None,
+    ) -> None:
+        self.found = {_folded(artifact.name): artifact for artifact in artifacts}
+        self.order = OrderedKeys(self.found, sections)
+        self.dispatcher = dispatcher or EventDispatcher()
+
+    def add(self, artifact: Artifact) -> None:
+        """Add an artifact, and tell the sinks; raise ContextMutationError if its name is taken."""
+        with self.dispatcher.lock:
+            taken = self.clash(artifact)
+            if taken is not None:
+                raise ContextMutationError(artifact.name, _taken(artifact.name, taken))
+            self.found[_folded(artifact.name)] = artifact
+            if self.dispatcher.sinks:
+                self.dispatcher.emit(ArtifactAdded(*artifact))
+
+    def clash(self, artifact: Artifact) -> Artifact | None:
+        """Return the artifact that has the name of another one already."""
+        return self.found.get(_folded(artifact.name))
+
+    def insert(self, rank: int, mark: int, artifacts: Sequence[Artifact], undo: ExitStack | None = None) -> None:
+        """Insert artifacts that were added elsewhere; see `OrderedLog.insert`."""
+        added = {_folded(artifact.name): artifact for artifact in artifacts}
+        if undo is not None:
+            undo.callback(self._remove, added)
+        self.found |= added
+        self.order.insert(rank, mark, tuple(added), undo)
+
+    def _remove(self, added: dict[str, Artifact]) -> None:
+        for name, artifact in added.items():
+            if self.found.get(name) is artifact:
+                del self.found[name]
+
+    def in_order(self) -> list[Artifact]:
+        """Return the artifacts in order."""
+        found = self.found.copy()
+        return [found[name] for name in OrderedKeys(found, self.order.copy_sections())]
+
+    def clear(self) -> None:
+        """Delete all artifacts."""
+        with self.dispatcher.lock:
+            self.found.clear()
+            self.order.clear()
+
+    def copy(self, dispatcher: EventDispatcher | None = None) -> "ArtifactStore":
+        """Return a store of its own with the same artifacts."""
+        return ArtifactStore([*self.found.values()], self.order.copy_sections(), dispatcher)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArtifactStore, ([*self.found.values()], self.order.copy_sections())
+
+
+class ArtifactLog(TableDisplay):
     """All the artifacts of a run, in the order in which they were added. A name is given once.
 
     Example:
         >>> artifacts = FrozenContext().artifacts
         >>> artifacts.add("curve.svg", b"<svg/>")
-        >>> "curve.svg" in artifacts, artifacts["curve.svg"].data, [one.name for one in artifacts]
+        >>> "curve.svg" in artifacts, artifacts["curve.svg"].data, [artifact.name for artifact in artifacts]
         (True, b'<svg/>', ['curve.svg'])
     """
 
-    __slots__ = ("__weakref__", "_dispatcher", "_found", "_parts", "_scope")
+    __slots__ = ("__weakref__", "_store", "_token")
 
-    def __init__(self, *, dispatcher: EventDispatcher | None = None) -> None:
-        """Make a place for artifacts.
-
-        Args:
-            dispatcher: Whom to tell; a context passes its own.
-        """
-        self._found: dict[str, Artifact] = {}
-        self._parts: Parts[tuple[str, ...]] = Parts()
-        """What branches brought, by the names under which it is found."""
-        self._dispatcher = dispatcher or EventDispatcher()
-        self._scope = StepToken()
-
-    def _bound(self, scope: StepToken) -> "ArtifactLog":
-        """A view of the same artifacts, for a step."""
-        view = ArtifactLog(dispatcher=self._dispatcher)
-        view._found = self._found
-        view._parts = self._parts
-        view._scope = scope
-        return view
+    def __init__(self) -> None:
+        self._store = ArtifactStore()
+        self._token = StepToken()
 
     def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
         """Add an artifact.
 
         Args:
-            name: A file's name and never a path, of at most 255 bytes, such as any common system allows.
-            data: What is in it: bytes, or what can be seen as bytes.
+            name: A file's name and never a path, of at most 255 bytes, that any common system allows.
+            data: The content: bytes, or an object that can be viewed as bytes.
 
         Raises:
             ContextMutationError: The name is taken.
             InvalidArtifactError: The name could not be a file's, or the data are not bytes. Nothing is added.
             StepClosedError: The step has ended.
         """
-        self._scope.check_open()
+        self._token.check_open()
         plain = _file_name(name)
-        artifact = Artifact(plain, _content(plain, data), self._scope.step)
-        with self._dispatcher.lock:
-            taken = self._found.get(_folded(plain))
-            if taken is not None:
-                raise ContextMutationError(plain, _taken(plain, taken))
-            self._found[_folded(plain)] = artifact
-            if self._dispatcher.sinks:
-                self._dispatcher.emit(ArtifactAdded(*artifact))
+        self._store.add(Artifact(plain, _content(plain, data), self._token.step))
 
     def clear(self) -> None:
-        """Forget all artifacts and their names. What a sink was told it keeps."""
-        self._scope.check_open()
-        with self._dispatcher.lock:
-            self._found.clear()
-            self._parts.clear()
-
-    def _restore(self, artifacts: Iterable[Artifact]) -> None:
-        """Take in artifacts that were added before, in another process."""
-        self._found |= {_folded(artifact.name): artifact for artifact in artifacts}
-
-    def _brought(self, number: int) -> tuple[Artifact, ...]:
-        """Return what a branch added."""
-        return tuple(self._found[name] for name in self._parts.of(number) or ())
-
-    def _give_back(self, number: int, artifacts: tuple[Artifact, ...]) -> None:
-        """Undo what `_bring` has done."""
-        for artifact in artifacts:
-            if self._found.get(_folded(artifact.name)) is artifact:
-                del self._found[_folded(artifact.name)]
-        self._parts.drop(number)
-
-    @property
-    def _own(self) -> int:
-        """How many there are without those of branches."""
-        return len(self._found) - self._parts.count
-
-    def _clash(self, artifact: Artifact) -> Artifact | None:
-        """Return the artifact that has the name of another one already."""
-        return self._found.get(_folded(artifact.name))
-
-    def _bring(self, number: int, place: int, artifacts: tuple[Artifact, ...]) -> None:
-        """Take in what a branch added."""
-        found = {_folded(artifact.name): artifact for artifact in artifacts}
-        self._found |= found
-        self._parts.add(number, place, tuple(found), len(found))
-
-    def _copy(self, dispatcher: EventDispatcher) -> "ArtifactLog":
-        """A log of its own with the same artifacts, for a copy of their context."""
-        copied = ArtifactLog(dispatcher=dispatcher)
-        copied._found |= self._found
-        copied._parts = self._parts.copy()
-        return copied
+        """Delete all artifacts, and free their names. Sinks keep the artifacts that they have received."""
+        self._token.check_open()
+        self._store.clear()
 
     def __copy__(self) -> "ArtifactLog":
-        return self._copy(EventDispatcher())
+        return artifacts_view(self._store.copy())
 
     def __deepcopy__(self, memo: object) -> "ArtifactLog":
-        return self._copy(EventDispatcher())
+        return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored_log, ([*self._found.values()], self._parts)
+        return artifacts_view, (self._store.copy(),)
 
     def __getitem__(self, name: str) -> Artifact:
         """Return an artifact.
 
         Raises:
-            UnknownArtifactError: There is none of that name.
+            UnknownArtifactError: There is no artifact of that name.
         """
         found = self._find(name)
         if found is None:
@@ -157,44 +163,39 @@ class ArtifactLog:
         if not isinstance(name, str):
             return None
         plain = str.__str__(name)
-        found = self._found.get(_folded(plain))
+        found = self._store.found.get(_folded(plain))
         return found if found is not None and found.name == plain else None
 
     def __iter__(self) -> Iterator[Artifact]:
-        """Iterate over the artifacts in the order of adding, those of branches where these were forked."""
-        found = self._found.copy()
-        return iter([found[name] for name in ordered_keys(found, self._parts)])
+        """Iterate over the artifacts in order."""
+        return iter(self._store.in_order())
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._store.found)
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is an artifact of a name."""
+        """Whether there is an artifact of this name."""
         return self._find(name) is not None
 
     def __repr__(self) -> str:
-        files = (f"{one.name}: {counted(len(one.data), 'byte')}" for one in self)
+        files = (f"{artifact.name}: {counted(len(artifact.data), 'byte')}" for artifact in self)
         return f"ArtifactLog({', '.join(files) or 'nothing'})"
 
-    def _repr_html_(self) -> str:
-        """Return a table of the artifacts, without what is in them, for notebooks."""
-        return as_html(self._table())
+    def _notebook_tables(self) -> Sequence[Table]:
+        from .notebook import artifacts_table
 
-    def _table(self) -> Table:
-        def row(one: Artifact) -> tuple[str | None, ...]:
-            return one.name, counted(len(one.data), "byte"), one.step
-
-        return Table.of(f"Artifacts: {counted(len(self), 'file')}", ("artifact", "size", "step"), [*self], row)
+        return (artifacts_table(self),)
 
     def _ipython_key_completions_(self) -> list[str]:
         return [artifact.name for artifact in self]
 
 
-def _restored_log(artifacts: list[Artifact], parts: Parts[tuple[str, ...]]) -> ArtifactLog:
-    log = ArtifactLog()
-    log._restore(artifacts)
-    log._parts = parts
-    return log
+def artifacts_view(store: ArtifactStore, token: StepToken | None = None) -> ArtifactLog:
+    """Return a view of a store: that of a step, or of the context outside any step."""
+    view = ArtifactLog.__new__(ArtifactLog)
+    view._store = store
+    view._token = token or StepToken()
+    return view
 
 
 def _content(name: str, data: object) -> bytes:

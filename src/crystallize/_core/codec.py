@@ -13,8 +13,11 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .._base.text import type_name
 from ..errors import SchemaError
-from .freezing import PLAIN, same
-from .schema import Key, Schema, digest
+from .digest import digest
+from .equality import same
+from .key import Key
+from .object_parts import PLAIN
+from .schema import Schema
 
 if TYPE_CHECKING:
     from .metrics import MetricSchema

@@ -1,13 +1,17 @@
-"""FrozenContext: the typed, validated, write-once context that the steps of a pipeline share."""
+"""The context: `FrozenContext`, and `LoggingContext`, a handle that records every read.
+
+A handle is an object that users read and write through; all handles on one context share its `State`. The fast paths
+are here. A read of a value that needs no copy is one look-up in `state.shared`, which is also the `__dict__` of
+`ctx.fields`. A write of an immutable value outside any step, with no sinks, claims its key without a further call. Both
+fall back to the methods of `State`, which raise the errors.
+"""
 
 import logging
 import types
 from collections.abc import (
     Callable,
-    Collection,
     Generator,
     ItemsView,
-    Iterable,
     Iterator,
     KeysView,
     Mapping,
@@ -15,59 +19,56 @@ from collections.abc import (
     ValuesView,
 )
 from contextlib import contextmanager
-from copy import copy
 from types import MappingProxyType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Generic,
-    NoReturn,
-    Protocol,
-    Self,
-    get_origin,
-    overload,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, overload
 
 from typing_extensions import TypeVar
 
-from .._base.table import Row, Table, as_html
-from .._base.text import MASK, counted, nearest, short, type_name
-from .._base.type_hints import key_types
-from ..errors import (
-    AbsentKeyError,
-    ContextMutationError,
-    CrystallizeError,
-    InvalidInitialError,
-    InvalidValueError,
-    KeyLookupError,
-    Problem,
-    SchemaError,
-    SinkCheckError,
-    UncopyableValueError,
-    UnknownKeyError,
-)
-from ..events import KeyWritten
-from .artifacts import ArtifactLog
-from .event_dispatch import EventDispatcher
-from .fields_view import fields_of
-from .freezing import ATOMIC, Thaw, freeze, masked, same, secrets_in
-from .metrics import FrozenMetrics, Metric, MetricSchema
-from .ordered_log import Fork, Merged, Parts, Place, ordered_keys
-from .point_log import StepToken
-from .protocols import CheckingSink, DeclaredKey, Sink
-from .provenance import Provenance, StepRecord, StoredValue
-from .schema import Key, Schema, plain_key, shape_name
+from .._base.table import Table, TableDisplay
+from .._base.text import MASK, short
+from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
+from ..events import StepStarted
+from .artifacts import ArtifactLog, artifacts_view
+from .fields_view import AttributeFields, fields_of, noting_fields_of
+from .initial_values import Baseline, emit_inputs, take_initial
+from .key import plain_key, shape_name
+from .metrics import Metric, MetricSchema
+from .object_parts import ATOMIC
+from .protocols import Sink
+from .provenance import Provenance
+from .recording import Recorder
+from .schema import Schema
+from .series import FrozenMetrics, metrics_view, recorders_of
+from .sink_setup import attach_sinks, check_sinks, sinks_in
+from .state import State, StateContents
+from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
+from .stored_value import RawValue
 
-if TYPE_CHECKING:
-    from .logging_context import LoggingContext
-
-__all__ = ["FrozenContext", "State", "blank_context"]
+__all__ = [
+    "FrozenContext",
+    "LoggingContext",
+    "attach_context",
+    "begin_context",
+    "blank_context",
+    "blank_state",
+    "context_kind",
+    "end_fast_reads",
+    "logging_handle",
+    "notes_of",
+    "state_of",
+    "token_of",
+]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
+_L = TypeVar("_L", bound="LoggingContext[Any]")
 _V = TypeVar("_V")
 _G = TypeVar("_G")
+
+_DEBUG = logging.DEBUG
+_NO_SHAPE = object()
+_NO_VALIDATORS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
+"""With sinks every write takes the slow path."""
+_NOBODY = StepToken()
 
 
 class _Alias(types.GenericAlias):
@@ -103,301 +104,86 @@ def blank_context(kind: Any) -> Any:
     return made
 
 
-class State:
-    """All that one context holds, whichever handles there are on it."""
+class ContextHandle(TableDisplay):
+    """A handle on a context: its attributes, which nobody can change."""
 
-    __slots__ = (
-        *(
-            "artifacts",
-            "branch",
-            "brought",
-            "cells",
-            "forked",
-            "forks",
-            "lost_secrets",
-            "metrics",
-            "numbers",
-            "dispatcher",
-        ),
-        *("provenance", "schema", "shared"),
-    )
+    if TYPE_CHECKING:
+        _state: State
+        _token: StepToken
+        _values: dict[str, RawValue]
+        _shared: dict[str, Any]
+        _validators: Mapping[str, Callable[[Any], Any]]
+        _recorders: dict[Metric[Any, Any] | str, Recorder]
+        _find_recorder: Callable[[Metric[Any, Any] | str], Recorder]
 
-    def __init__(self, schema: Schema, metrics: type[MetricSchema] | None = None) -> None:
-        self.schema = schema
-        self.dispatcher = EventDispatcher()
-        self.cells: dict[str, StoredValue] = {}
-        """The one truth. A key is claimed by the cell that holds its value, in one step."""
-        self.shared: dict[str, Any] = {}
-        """The values that need no copying, for reading fast. Whatever is not in it may be in a cell."""
-        self.metrics = FrozenMetrics(metrics, dispatcher=self.dispatcher)
-        self.artifacts = ArtifactLog(dispatcher=self.dispatcher)
-        self.branch: str | None = None
-        """The branch that this is the context of; None if it is of none."""
-        self.lost_secrets: list[str | bytes] = []
-        """The secrets, in clear, of branches that failed: what these raised may tell them."""
-        self.forks: dict[str, Fork] = {}
-        """The branches that were forked from it, by their full names."""
-        self.numbers = -1
-        """The number of the last of them."""
-        self.forked: Callable[[], object] | None = None
-        """Returns what it held when the last one was forked, as long as that is needed."""
-        self.brought: Parts[tuple[str, ...]] = Parts()
-        """The keys that branches wrote."""
-        self.provenance = Provenance(schema, self.cells, self.brought)
+        # Read-only, which annotations cannot say.
+        @property
+        def metrics(self) -> FrozenMetrics:
+            """The metrics that were recorded."""
+            raise
 
-    def ordered(self) -> list[str]:
-        """Return the keys that are written, in the order of writing, those of branches where these were forked."""
-        return ordered_keys(self.cells.copy(), self.brought)
+        @property
+        def artifacts(self) -> ArtifactLog:
+            """The files that the run made."""
+            raise
 
-    def next_number(self) -> int:
-        """Return a number for a branch; whoever calls has the lock over effect and event."""
-        self.numbers += 1
-        return self.numbers
+        @property
+        def logger(self) -> logging.Logger:
+            """The logger of the run."""
+            raise
 
-    def place(self) -> Place:
-        """Return how much there is by now, without what branches brought."""
-        own = len(self.cells) - self.brought.count
-        return Place(own, self.provenance._own, self.artifacts._own, self.metrics._lengths())
+        @property
+        def provenance(self) -> Provenance:
+            """Who read, missed and wrote which keys."""
+            raise
 
-    def read(self, key: str) -> Any:
-        """Return what a reader gets of a key that is written."""
-        kept, thaw, _, _ = self.cells[key]
-        return kept if thaw is None else thaw()
+    else:
+        __slots__ = {
+            "__weakref__": None,
+            "_find_recorder": "Finds a recorder that is not in `_recorders`.",
+            "_recorders": "The recorders of the metrics that were recorded through this handle.",
+            "_shape": "The shape that an alias handed on.",
+            "_shared": "The state's values that need no copying.",
+            "_state": "The state that all handles on one context share.",
+            "_token": "The step on whose behalf this handle reads and writes.",
+            "_validators": "The validators of the keys that can be written the fast way.",
+            "_values": "The state's values.",
+            "artifacts": "The files that the run made.",
+            "fields": "The keys, each with its type, as attributes, or as items for a TypedDict or dict.",
+            "logger": "The logger of the run.",
+            "metrics": "The metrics that were recorded.",
+            "provenance": "Who read, missed and wrote which keys.",
+        }
 
-    def held(self) -> dict[str, Any]:
-        """Return all that is held, for a validator or a reader to look at."""
-        return {key: self.read(key) for key in self.ordered()}
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        """Refuse: keys are written through `ctx.fields` or `ctx[...]`."""
+        write = f"write through ctx.fields.{name} or ctx[{name!r}]"
+        raise ContextMutationError(name, f"Cannot assign attribute {name!r} of a context; {write}")
 
-    def secrets(self) -> list[str | bytes]:
-        """Return, in clear, the secrets that no text may show: those held, and those that failed branches held."""
-        return [*secrets_in(self.held()), *self.lost_secrets]
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse: a context keeps its values."""
+        raise ContextMutationError(name, f"Cannot delete attribute {name!r} of a context")
 
-    def write(
-        self, key: object, value: Any, scope: StepToken, *, is_input: bool = False, trusted: bool = False
-    ) -> None:
-        """Take a value in: the key is known, valid, frozen, claimed, told. Before it is claimed nothing changes.
+    def __delitem__(self, key: str) -> NoReturn:
+        """Refuse: a context keeps its values."""
+        raise ContextMutationError(key, f"Cannot delete key: {short(key)}; what a context holds it keeps")
 
-        Args:
-            key: The key.
-            value: The value.
-            scope: Who writes it.
-            is_input: Whether the context is just being made.
-            trusted: Whether its schema has accepted it before.
-        """
-        scope.check_open()
-        declared = self.schema.key(key)
-        name = declared.name or plain_key(key)
-        if name in self.cells:
-            raise self.mutation(name)
-        valid = value if trusted else declared.check(name, value, self.held)
-        self.keep(declared, name, valid, scope, is_input=is_input)
+    def _notebook_tables(self) -> Sequence[Table]:
+        from .notebook import context_table
 
-    def keep(self, declared: Key, name: str, valid: Any, scope: StepToken, *, is_input: bool = False) -> None:
-        """Take a valid value in: it is frozen, claimed, told."""
-        kept, thaw = self.frozen(declared, name, valid)
-        cell = (kept, thaw, scope.step, is_input)
-        # Validating may have taken long enough for the step to end.
-        scope.check_open()
-        if not self.dispatcher.sinks:
-            self.claim(name, cell)
-            return
-        with self.dispatcher.lock:
-            self.claim(name, cell)
-            self.dispatcher.emit(KeyWritten(name, self._told(declared, name), scope.step))
+        return (context_table(self),)
 
-    def frozen(self, declared: Key, name: str, valid: Any) -> tuple[Any, Thaw | None]:
-        """Return what to keep of a valid value, and what makes a copy of it for a reader, if anything."""
-        if declared.shared:
-            return valid, None
-        try:
-            return freeze(valid, repr(name))
-        except UncopyableValueError as error:
-            # What refuses may tell the secret that it holds.
-            if not secrets_in(valid):
-                raise
-            failure = UncopyableValueError(error.subject, error.type, masked(error.reason, valid))
-        raise failure
+    def __repr__(self) -> str:
+        state, keys = self._state, [*self._state.keys]
+        shown = ", ".join(f"{key}={state.short_value(key)}" for key in keys[:20])
+        more = f", and {len(keys) - 20} more" if len(keys) > 20 else ""
+        return f"{context_kind(self)}({shown}{more})"
 
-    def claim(self, name: str, cell: StoredValue) -> None:
-        """Claim a key by a cell: one atomic step, which of several threads one wins.
-
-        Raises:
-            ContextMutationError: It is written already.
-        """
-        if self.cells.setdefault(name, cell) is not cell:
-            raise self.mutation(name)
-        if cell[1] is None:
-            self.shared[name] = cell[0]
-
-    def written(self, name: str, branch: str | None = None) -> KeyWritten:
-        """Return what sinks are told of a key that is written."""
-        return KeyWritten(name, self._told(self.schema.key(name), name), self.cells[name][2], branch=branch)
-
-    def _told(self, declared: Key, name: str) -> Any:
-        value = self.read(name)
-        return MASK if value is not None and (declared.secret or secrets_in(value)) else value
-
-    def tell_inputs(self, known: Collection[str] = ()) -> None:
-        """Tell the sinks what the context was made with, except for what they know from before."""
-        keys = [key for key in self.cells if key not in known] if self.dispatcher.sinks else []
-        if keys:
-            with self.dispatcher.lock:
-                told = (KeyWritten(key, self._told(self.schema.key(key), key), None, True) for key in keys)
-                self.dispatcher.emit(*told)
-
-    def mutation(self, name: str) -> ContextMutationError:
-        """Return the error of writing a key again."""
-        _, _, step, is_input = self.cells[name]
-        how = f"by step {step!r}" if step else "as an initial value" if is_input else "outside any step"
-        return ContextMutationError(name, f"Cannot mutate existing key: {name!r}, written {how}")
-
-    def missing(self, key: object) -> KeyLookupError:
-        """Return the error of reading a key that is not written.
-
-        Raises:
-            InvalidKeyError: It is no key at all.
-            UnknownKeyError: It is not declared.
-        """
-        declared = self.schema.key(key)
-        if declared.name:
-            return AbsentKeyError(declared.name, self.schema.name)
-        name = plain_key(key)
-        return AbsentKeyError(name, None, nearest(name, list(self.cells)))
-
-    def take_all(self, initial: Any, label: str) -> None:
-        """Take the initial values and the defaults in, all or none."""
-        shape = get_origin(self.schema.shape) or self.schema.shape
-        if not self.schema.by_items and isinstance(initial, shape):
-            given, trusted = self._of_instance(initial), True
-            problems: list[Problem] = []
-        elif isinstance(initial, Mapping) or hasattr(initial, "keys"):
-            given, problems = _by_key(self.schema, initial)
-            trusted = False
-        else:
-            wanted = "a mapping" if self.schema.by_items else f"a mapping or an instance of {self.schema.name}"
-            shown = None if any(key.secret for key in self.schema.keys.values()) else short(initial)
-            if isinstance(initial, type):
-                wanted += f"; a schema goes in brackets, FrozenContext[{shape_name(initial)}](...)"
-            problem = Problem((), f"the initial values should be {wanted}", type(initial).__name__, shown)
-            raise InvalidInitialError(label, (problem,))
-        failed: CrystallizeError | None = None
-        refused: set[str] = set()
-        for name in [*self.schema.keys, *(name for name in given if name not in self.schema.keys)]:
-            try:
-                self._take(name, given, trusted)
-            except AbsentKeyError as error:
-                if error.key not in refused:
-                    problems.append(Problem((name,), error.complaint, "", None))
-                refused.add(name)
-            except CrystallizeError as error:
-                found = getattr(error, "problems", None)
-                complaint = getattr(error, "complaint", str(error))
-                problems += found if found is not None else [Problem((name,), complaint, "", None)]
-                refused.add(name)
-                failed = error
-        if problems:
-            raise InvalidInitialError(label, tuple(problems)) from (failed.__cause__ if failed is not None else None)
-
-    def _take(self, name: str, given: Mapping[str, Any], trusted: bool) -> None:
-        declared = self.schema.keys.get(name)
-        if name in self.cells:
-            if name in given:
-                self._check_same(name, given[name], trusted)
-        elif name in given:
-            self.write(name, given[name], _NOBODY, is_input=True, trusted=trusted)
-        elif declared is not None and declared.is_input:
-            self.write(name, declared.make_default(self.held), _NOBODY, is_input=True, trusted=True)
-
-    def _check_same(self, name: str, value: Any, trusted: bool) -> None:
-        """Check that an initial value is the one that the run began with.
-
-        Raises:
-            InvalidValueError: It is another one.
-        """
-        declared = self.schema.key(name)
-        valid = value if trusted else declared.check(name, value, self.held)
-        held = self.read(name)
-        if not same(valid, held):
-            began = "another value" if declared.secret else short(held)
-            shown = None if declared.secret else short(value)
-            problem = Problem(
-                (name,),
-                f"is {began} in the run that is resumed (leave it out, or start another)",
-                type(value).__name__,
-                shown,
-            )
-            raise InvalidValueError(name, (problem,))
-
-    def _of_instance(self, initial: Any) -> dict[str, Any]:
-        """Return the values of an instance of the shape, without outputs that it did not set."""
-        written = getattr(initial, "__pydantic_fields_set__", None)
-        given = {}
-        for name, key in self.schema.keys.items():
-            if hasattr(initial, name):
-                value = getattr(initial, name)
-                default = (key.default or {}).get("default", _NOTHING)
-                unset = value is default if written is None else name not in written
-                if not (key.output and unset):
-                    given[name] = value
-        own = _fields_of(type(initial)) - _fields_of(get_origin(self.schema.shape) or self.schema.shape)
-        beyond = {name: getattr(initial, name) for name in own}
-        return {**given, **beyond, **(getattr(initial, "__pydantic_extra__", None) or {})}
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(dict.fromkeys([*self._state.schema.keys, *self._state.values]))
 
 
-_NO_VALIDATORS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
-"""Where sinks are to be told every write goes the long way."""
-_NOBODY = StepToken()
-_NOTHING = object()
-
-
-def _fields_of(cls: type) -> set[str]:
-    return {*getattr(cls, "__pydantic_fields__", ()), *getattr(cls, "__dataclass_fields__", ())}
-
-
-def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]]:
-    """Return initial values by their keys, which a mapping may give by alias."""
-    # A subclass of str may have its own idea of equality, and a dict would go by it.
-    keys = {key: str.__str__(key) if isinstance(key, str) else key for key in initial.keys()}  # noqa: SIM118 - a context has keys() and is no Mapping
-    rest = {plain: initial[key] for key, plain in keys.items()}
-    given: dict[str, Any] = {}
-    problems: list[Problem] = []
-    used: set[Any] = set()
-    aliased = {way[0] for key in schema.keys.values() for way in key.aliases}
-    for name, key in schema.keys.items():
-        own = () if name in aliased and (name,) not in key.aliases else ((name,),)
-        ways = [way for way in dict.fromkeys((*key.aliases, *own)) if _follow(rest, way) is not _NOTHING]
-        if ways:
-            given[name] = _follow(rest, ways[0])
-            used |= {way[0] for way in ways}
-        if len({way[0] for way in ways}) > 1:
-            twice = " and as ".join(repr(way[0]) for way in ways)
-            problems.append(Problem((name,), f"is given twice, as {twice}; give it once", "", None))
-    for key_, value in rest.items():
-        if key_ in used:
-            continue
-        try:
-            schema.key(key_)
-            given[plain_key(key_)] = value
-        except UnknownKeyError as error:
-            near = nearest(error.key, [*schema.keys, *map(str, aliased)])
-            problem = UnknownKeyError(error.key, error.schema, near, error.declared)
-            problems.append(Problem((error.key,), problem.complaint, "", None))
-        except KeyLookupError as error:
-            problems.append(Problem((), str(error), "", None))
-    return given, problems
-
-
-def _follow(values: Any, way: tuple[str | int, ...]) -> Any:
-    """Follow an alias into nested values; where it leads nowhere, return `_NOTHING`."""
-    for part in way:
-        try:
-            values = values[part]
-        except (KeyError, IndexError, TypeError):
-            return _NOTHING
-    return values
-
-
-class FrozenContext(Generic[T_co]):
+class FrozenContext(ContextHandle, Generic[T_co]):
     """The typed, validated, write-once context that the steps of a pipeline share.
 
     `FrozenContext[Train](...)` holds what the shape `Train` declares: a Pydantic model, a `TypedDict`, a
@@ -417,56 +203,17 @@ class FrozenContext(Generic[T_co]):
         ({'lr': 0.1, 'accuracy': 0.9}, (0.5,))
     """
 
-    _default_shape: ClassVar[Any] = _NOTHING
+    _default_shape: ClassVar[Any] = _NO_SHAPE
 
     if TYPE_CHECKING:
-        _state: State
-        _cells: dict[str, StoredValue]
-        _shared: dict[str, Any]
-        _validators: Mapping[str, Callable[[Any], Any]]
-        _scope: StepToken
 
-        # Attributes that only this class itself sets, which is more than slots can say.
         @property
         def fields(self) -> T_co:
             """The keys, each with its type, as attributes, or as items for a TypedDict or dict."""
             raise
 
-        @property
-        def metrics(self) -> FrozenMetrics:
-            """What was measured."""
-            raise
-
-        @property
-        def artifacts(self) -> ArtifactLog:
-            """The files that the run made."""
-            raise
-
-        @property
-        def logger(self) -> logging.Logger:
-            """Where to log."""
-            raise
-
-        @property
-        def provenance(self) -> Provenance:
-            """Who read, missed and wrote what."""
-            raise
-
     else:
-        __slots__ = {
-            "__weakref__": None,
-            "_cells": "The state's cells.",
-            "_scope": "On whose behalf this handle reads and writes.",
-            "_shape": "The shape that an alias handed on.",
-            "_shared": "The state's values that need no copying.",
-            "_state": "What all handles on one context share.",
-            "_validators": "The validators of the keys that can be written the short way.",
-            "artifacts": "The files that the run made.",
-            "fields": "The keys, each with its type, as attributes, or as items for a TypedDict or dict.",
-            "logger": "Where to log.",
-            "metrics": "What was measured.",
-            "provenance": "Who read, missed and wrote what.",
-        }
+        __slots__ = ()
 
         def __class_getitem__(cls, shape: Any) -> _Alias:
             shapes = shape if isinstance(shape, tuple) else (shape,)
@@ -493,66 +240,18 @@ class FrozenContext(Generic[T_co]):
         Args:
             initial: The values that it starts with: a mapping, validated key by key, or an instance of the
                 shape, which is valid already. Fields with a default that are not given are set to it.
-            logger: Where to log; by default the logger named "crystallize".
-            metrics: What may be measured; by default anything.
-            sinks: Who is told what happens, from the initial values on.
+            logger: The logger of the run; by default the logger named "crystallize".
+            metrics: The metrics that may be recorded; by default any.
+            sinks: The sinks that receive the events, from the initial values on.
 
         Raises:
             SchemaError: The shape or the metrics cannot be used.
-            InvalidInitialError: The initial values are not allowed. It names all that is wrong with them.
-            SinkCheckError: A sink's backend would refuse something. It names all of it.
+            InvalidInitialError: The initial values are not allowed. The error names all problems.
+            SinkCheckError: A sink's backend would refuse something. The error names all of it.
         """
         if hasattr(self, "_state"):
             raise ContextMutationError("__init__", "Cannot make a context anew: what it holds it keeps")
-        self._make(initial, logger, metrics, sinks)
-
-    def _make(
-        self,
-        initial: Any,
-        logger: logging.Logger | None,
-        metrics: type[MetricSchema] | None,
-        sinks: Sequence[Sink],
-        restore: Callable[[State], object] | None = None,
-        *,
-        takes_inputs: bool = True,
-    ) -> None:
-        """Make the context; one of a run in a file begins with what `restore` puts into its state."""
-        shape = getattr(self, "_shape", self._default_shape)
-        schema = Schema.untyped() if shape is _NOTHING else Schema.of(shape)
-        label = type(self).__name__ if shape is _NOTHING else f"{type(self).__name__}[{shape_name(shape)}]"
-        state = State(schema, metrics)
-        found = _sinks(sinks)
-        if restore is not None:
-            restore(state)
-        restored = [*state.cells]
-        if takes_inputs:
-            state.take_all({} if initial is None else initial, label)
-        _check(found, state, label)
-        for sink in found:
-            if isinstance(sink, _Joined):
-                sink._join(state)
-        # Sinks are told of a context that is made; of one that cannot be they never hear.
-        state.dispatcher.sinks = found
-        self._attach(state, _NOBODY, logger)
-        state.tell_inputs(restored)
-
-    def _attach(self, state: State, scope: StepToken, logger: logging.Logger | None) -> None:
-        """Make this a handle on a state."""
-        own = state.metrics if scope.step is None else state.metrics._bound(scope)
-        kept = state.artifacts if scope.step is None else state.artifacts._bound(scope)
-        for name, value in {
-            "_state": state,
-            "_scope": scope,
-            "_cells": state.cells,
-            "_shared": state.shared,
-            "_validators": state.schema.validators if not state.dispatcher.sinks else _NO_VALIDATORS,
-            "metrics": own,
-            "artifacts": kept,
-            "provenance": state.provenance,
-            "logger": logging.getLogger("crystallize") if logger is None else logger,
-            "fields": self._make_fields(state),
-        }.items():
-            object.__setattr__(self, name, value)
+        begin_context(self, blank_state(self, metrics), initial, logger, sinks)
 
     def _make_fields(self, state: State) -> Any:
         return fields_of(self, state.schema, state.shared)
@@ -577,11 +276,11 @@ class FrozenContext(Generic[T_co]):
         return self._read(key)
 
     def _read(self, key: object) -> Any:
-        """Return the value of a key, the long way."""
+        """Return the value of a key, the slow way."""
         state = self._state
         plain = key if type(key) is str else plain_key(key)
-        if plain not in state.cells:
-            raise state.missing(plain)
+        if plain not in state.values:
+            raise state.missing_error(plain)
         return state.read(plain)
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -594,7 +293,7 @@ class FrozenContext(Generic[T_co]):
             UncopyableValueError: The value cannot be kept apart from whoever else holds it.
             SinkError: It is written, and a sink failed to take note.
         """
-        # The short way only succeeds: what is not plainly right the long way meets too, and explains.
+        # The fast way only succeeds; whatever is not plainly right the slow way meets too, and explains.
         if key.__class__ is str:
             try:
                 valid = self._validators[key](value)
@@ -602,17 +301,17 @@ class FrozenContext(Generic[T_co]):
                 pass
             else:
                 if type(valid) in ATOMIC:
-                    # As `claim` does, whose call would take as long again.
-                    cell: StoredValue = (valid, None, None, False)
-                    if self._cells.setdefault(key, cell) is not cell:
-                        raise self._state.mutation(key)
+                    # As `State.claim` does, whose call would take as long again.
+                    stored: RawValue = (valid, None, None, False)
+                    if self._values.setdefault(key, stored) is not stored:
+                        raise self._state.mutation_error(key)
                     self._shared[key] = valid
-                elif key in self._cells:
-                    raise self._state.mutation(key)
+                elif key in self._values:
+                    raise self._state.mutation_error(key)
                 else:
-                    self._state.keep(self._state.schema.key(key), key, valid, self._scope)
+                    self._state.keep(self._state.schema.key(key), key, valid, self._token)
                 return
-        self._state.write(key, value, self._scope)
+        self._state.write(key, value, self._token)
 
     def add(self, key: str, value: Any) -> None:
         """Write a key, once: the same as `ctx[key] = value`."""
@@ -634,31 +333,18 @@ class FrozenContext(Generic[T_co]):
             return default
 
     def __contains__(self, key: object) -> bool:
-        """Whether a key is written. Asking after what the schema does not declare is allowed."""
-        return isinstance(key, str) and str.__str__(key) in self._state.cells
-
-    def __delitem__(self, key: str) -> NoReturn:
-        """Refuse: what a context holds it keeps."""
-        raise ContextMutationError(key, f"Cannot delete key: {short(key)}; what a context holds it keeps")
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        """Refuse: keys are written through `ctx.fields` or `ctx[...]`."""
-        write = f"write through ctx.fields.{name} or ctx[{name!r}]"
-        raise ContextMutationError(name, f"Cannot assign attribute {name!r} of a context; {write}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        """Refuse: what a context holds it keeps."""
-        raise ContextMutationError(name, f"Cannot delete attribute {name!r} of a context")
+        """Whether a key is written. Asking for a key that the schema does not declare is allowed."""
+        return isinstance(key, str) and str.__str__(key) in self._state.values
 
     def __len__(self) -> int:
-        """Return how many keys are written."""
-        self._scope.check_open()
-        return len(self._state.cells)
+        """Return the number of keys that are written."""
+        self._token.check_open()
+        return len(self._state.values)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that are written, in the order of writing."""
-        self._scope.check_open()
-        return iter(self._state.ordered())
+        """Iterate over the keys that are written, in order."""
+        self._token.check_open()
+        return iter([*self._state.keys])
 
     def keys(self) -> KeysView[str]:
         """Return the keys that are written, as a live view."""
@@ -673,7 +359,7 @@ class FrozenContext(Generic[T_co]):
         return ItemsView(self)
 
     def as_dict(self) -> Mapping[str, Any]:
-        """Return all that is held, in a mapping that cannot be changed."""
+        """Return all keys with their values, in a mapping that cannot be changed."""
         return MappingProxyType({key: self[key] for key in self})
 
     def snapshot(self) -> T_co:
@@ -713,10 +399,10 @@ class FrozenContext(Generic[T_co]):
         Raises:
             MetricError: The metric is not declared, or does not allow the value or the tags.
         """
-        # What `add` does, whose call would take a tenth of the time.
-        kind, metrics = type(metric_name), self.metrics
-        add = metrics._adders.get(metric_name) if kind is str or kind is Metric else None
-        (add or metrics._adder(metric_name))(value, tags)
+        # As `FrozenMetrics.add`, whose call would take a tenth of the time.
+        kind = type(metric_name)
+        record = self._recorders.get(metric_name) if kind is str or kind is Metric else None
+        (record or self._find_recorder(metric_name))(value, tags)
 
     @contextmanager
     def step(self, name: str) -> "Generator[LoggingContext[T_co]]":
@@ -726,81 +412,20 @@ class FrozenContext(Generic[T_co]):
         again counts up: "epoch", "epoch#2". A step opened through a step is named after both: "fit/fold-3".
 
         Args:
-            name: What to call it: printable characters other than `/` and `#`.
+            name: The name of the step: printable characters other than `/` and `#`.
 
         Raises:
             InvalidStepError: The name cannot be a step's.
-            FinishedStepError: It finished before the run was resumed.
+            FinishedStepError: The step finished in an earlier process.
         """
-        # A LoggingContext is a FrozenContext, so its file comes after this one.
-        from .logging_context import opened_step
-
-        with opened_step(self, name) as step:
+        with _open_step(self, name) as step:
             yield step
 
-    def _described(self) -> str:
-        """Return a short text of what is held."""
-        state = self._state
-        shown = ", ".join(f"{key}={self._shown(key)}" for key in state.ordered()[:20])
-        more = f", and {len(state.cells) - 20} more" if len(state.cells) > 20 else ""
-        return f"{self._kind}({shown}{more})"
-
-    @property
-    def _kind(self) -> str:
-        """The name of its class, with the shape that it has."""
-        schema = self._state.schema
-        return type(self).__name__ if schema is Schema.untyped() else f"{type(self).__name__}[{schema.name}]"
-
-    def _repr_html_(self) -> str:
-        """Return a table of the keys, those too that are declared and not written, for notebooks."""
-        return as_html(self._table())
-
-    def _table(self) -> Table:
-        keys = [*self._state.ordered(), *self._unwritten()]
-        step = "" if self._scope.step is None else f" of step {self._scope.step!r}"
-        title = f"{self._kind}{step}: {counted(len(self._state.cells), 'key')}"
-        return Table.of(title, ("key", "value", "type", "written by", "here"), keys, self._row)
-
-    def _unwritten(self) -> Iterable[str]:
-        return self._state.provenance.unwritten
-
-    def _row(self, key: str) -> Row:
-        cell = self._state.cells.get(key)
-        if cell is None:
-            return key, "not written yet", None, None, self._done_with(key)
-        _, _, step, is_input = cell
-        kind = type_name(type(self._state.read(key)))
-        return key, self._shown(key), kind, "(at the start)" if is_input else step, self._done_with(key)
-
-    def _done_with(self, key: str) -> str | None:
-        """Say what was done with a key through this handle, where that is on record."""
-        return None
-
-    def _shown(self, key: str) -> str:
-        """Return a value in short, masked where it may be secret."""
-        state = self._state
-        return MASK if state.schema.key(key).secret else short(state.read(key))
-
-    def __repr__(self) -> str:
-        return self._described()
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(dict.fromkeys([*self._state.schema.keys, *self._state.cells]))
-
     def __reduce__(self) -> tuple[Any, ...]:
-        state = self._state
-        with state.dispatcher.lock:  # so that no branch is merged meanwhile, and a copy has all of it, or nothing
-            cells = state.cells.copy()
-            metrics, artifacts = copy(state.metrics), copy(state.artifacts)
-            steps, parts = state.provenance._steps[:], state.provenance._parts.copy()
-            forks = {name: Fork(one.number, one.place, _known(one.merged)) for name, one in state.forks.items()}
-            branches = state.branch, forks, state.brought.copy()
-        values = {key: (kept if thaw is None else thaw(), *who) for key, (kept, thaw, *who) in cells.items()}
-        shape = () if state.schema is Schema.untyped() else (state.schema.shape,)
-        return _restored, (type(self), self.logger, shape, values, metrics, artifacts, steps, parts, branches)
+        return _restored, (type(self), self._state.contents(), self.logger)
 
     def __deepcopy__(self, memo: object) -> Self:
-        """Return a copy that is independent, with no sinks. What is `Shared` is handed over."""
+        """Return a copy that is independent, with no sinks. `Shared` values are not copied."""
         restored, arguments = self.__reduce__()
         copied: Self = restored(*arguments)
         return copied
@@ -810,69 +435,309 @@ class FrozenContext(Generic[T_co]):
         return self.__deepcopy__(None)
 
 
-@runtime_checkable
-class _Joined(Protocol):
-    """A sink that wants to know the context, as a journal does for its schema."""
+class LoggingContext(FrozenContext[T_co]):
+    """A proxy of a context that records every key read through it, and logs each read at DEBUG.
 
-    def _join(self, state: State, /) -> None: ...
+    It is a `FrozenContext` itself, with the same data, metrics and artifacts. `ctx.step(name)` makes one whose
+    record is filed in `ctx.provenance`; made by hand, it is a way to watch a piece of code.
+
+    Example:
+        >>> log = LoggingContext(FrozenContext({"lr": 0.1}))
+        >>> log["lr"], log.get("epochs", 3)
+        (0.1, 3)
+        >>> log.reads, log.absent
+        ({'lr': 0.1}, {'epochs'})
+    """
+
+    __slots__ = {
+        "_notes": "What was done through this handle.",
+        "_reads": "The keys that were read; the same dict as in `_notes`.",
+        "_watched": "The handle that this one is a proxy of, if that one keeps notes too.",
+    }
+
+    if TYPE_CHECKING:
+        _notes: StepNotes
+        _reads: dict[str, None]
+        _watched: "LoggingContext[Any] | None"
+
+    def __init__(self, ctx: FrozenContext[T_co], logger: logging.Logger | None = None) -> None:
+        """Watch a context.
+
+        Args:
+            ctx: The context; a `LoggingContext` is one too, and records what is read through this one as well.
+            logger: Where to log; by default where `ctx` does.
+        """
+        if not isinstance(ctx, FrozenContext):
+            raise SchemaError(type(self).__name__, f"it watches a FrozenContext, not {short(ctx)}")
+        _open_log(self, ctx._state, ctx._token, logger or ctx.logger)
+        if isinstance(ctx, LoggingContext):
+            object.__setattr__(self, "_watched", ctx)
+            end_fast_reads(self)
+        object.__setattr__(self, "metrics", ctx.metrics)
+        object.__setattr__(self, "artifacts", ctx.artifacts)
+
+    def _make_fields(self, state: Any) -> Any:
+        return noting_fields_of(self, state.schema, _reader)
+
+    @property
+    def reads(self) -> dict[str, Any]:
+        """Each key read with its value, in the order of first reading."""
+        return {key: self._state.read(key) for key in list(self._reads)}
+
+    @property
+    def absent(self) -> set[str]:
+        """The keys looked for and not found, whether a default was used, an `in` answered no, or an error came."""
+        return set(self._notes.absent)
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of a key, note that it was read, and log that at DEBUG.
+
+        Raises:
+            UnknownKeyError: The schema does not declare it.
+            AbsentKeyError: It is not written yet.
+            StepClosedError: The step has ended.
+        """
+        if key.__class__ is str:
+            try:
+                value = self._shared[key]
+            except KeyError:
+                pass
+            else:
+                self._reads[key] = None
+                if self.logger.isEnabledFor(_DEBUG):
+                    self._log(key, value)
+                return value
+        return self._read_slowly(key)
+
+    def _read_slowly(self, key: object) -> Any:
+        """Return the value of a key, the slow way."""
+        self._token.check_open()
+        try:
+            value = self._read(key)
+        except KeyLookupError:
+            if isinstance(key, str):
+                self._note_absent(str.__str__(key))
+            raise
+        self._note(plain_key(key), value)
+        return value
+
+    def _note(self, key: str, value: Any) -> None:
+        self._reads[key] = None
+        if self.logger.isEnabledFor(_DEBUG):
+            self._log(key, value)
+        if self._watched is not None:
+            self._watched._note(key, value)
+
+    def _log(self, key: str, value: Any) -> None:
+        shown = MASK if self._state.schema.key(key).secret else short(value)
+        self.logger.debug("Read %s -> %s", key, shown)
+
+    def _note_absent(self, key: str) -> None:
+        self._notes.absent[key] = None
+        if self._watched is not None:
+            self._watched._note_absent(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Write a key, once, and note that this handle wrote it; see `FrozenContext`."""
+        # One with the end of the step, so that what is written is in its record.
+        with self._state.dispatcher.lock:
+            try:
+                self._state.write(key, value, self._token)
+            except SinkError:
+                self._note_write(str.__str__(key))  # it is written all the same
+                raise
+            self._note_write(str.__str__(key))
+
+    def _note_write(self, key: str) -> None:
+        self._notes.writes[key] = None
+        if self._watched is not None:
+            self._watched._note_write(key)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key is written. If not, that is noted."""
+        self._token.check_open()
+        found = super().__contains__(key)
+        if not found and isinstance(key, str):
+            self._note_absent(str.__str__(key))
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        token = (self._token.step, self._token.is_open)
+        return _restored_log, (type(self), self._state.contents(), self.logger, token, self._notes.copy())
 
 
-def _sinks(sinks: Any) -> tuple[Sink, ...]:
-    if not isinstance(sinks, Iterable):
-        raise SchemaError("sinks", f"they are a sequence of sinks, not {short(sinks)}")
-    found = tuple(sinks)
-    for sink in found:
-        if not isinstance(sink, Sink):
-            raise SchemaError(type(sink).__name__, "a sink has the methods handle(event) and close()")
-    return found
+@contextmanager
+def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[T_co]]:
+    ctx._token.check_open()
+    state = ctx._state
+    with state.dispatcher.lock:
+        token = state.registry.open(step_path(ctx._token, name))
+        opening = StepOpening.now(token.number, state.metric_store.marks())
+    step: LoggingContext[T_co] = logging_handle(LoggingContext, state, token, ctx.logger)
+    error: str | None = None
+    try:
+        if state.dispatcher.sinks:
+            with state.dispatcher.lock:
+                state.dispatcher.emit(StepStarted(str(token.step), opening.started))
+        yield step
+    except BaseException as raised:
+        error = error_text(raised, state.secrets())
+        raise
+    finally:
+        with state.dispatcher.lock:
+            end_fast_reads(step)
+            record = close_step(state, token, step._notes, opening, error)
+            state.step_log.append(record)
+            if state.dispatcher.sinks:
+                state.dispatcher.emit(record.as_event())
 
 
-def _check(sinks: tuple[Sink, ...], state: State, label: str) -> None:
-    """Ask the sinks what their backends would refuse.
+def _reader(key: str) -> Callable[[AttributeFields], Any]:
+    """Return the reader of a key through the view of a `LoggingContext`: as its `[]` does, in one call less."""
+
+    def read(view: AttributeFields) -> Any:
+        log: Any = view.crystallize_owner
+        try:
+            value = log._shared[key]
+        except KeyError:
+            pass
+        else:
+            log._reads[key] = None
+            if log.logger.isEnabledFor(_DEBUG):
+                log._log(key, value)
+            return value
+        return log[key]
+
+    return read
+
+
+def _attach(ctx: FrozenContext[Any], state: State, token: StepToken, logger: logging.Logger | None) -> None:
+    """Make a context a handle on a state."""
+    metrics = state.metrics if token.step is None else metrics_view(state.metric_store, token)
+    recorders, find_recorder = recorders_of(metrics)
+    for name, value in {
+        "_state": state,
+        "_token": token,
+        "_values": state.values,
+        "_shared": state.shared,
+        "_validators": state.schema.validators if not state.dispatcher.sinks else _NO_VALIDATORS,
+        "_recorders": recorders,
+        "_find_recorder": find_recorder,
+        "metrics": metrics,
+        "artifacts": state.artifacts if token.step is None else artifacts_view(state.artifact_store, token),
+        "provenance": state.provenance,
+        "logger": logging.getLogger("crystallize") if logger is None else logger,
+        "fields": ctx._make_fields(state),
+    }.items():
+        object.__setattr__(ctx, name, value)
+
+
+def logging_handle(
+    cls: type[_L], state: State, token: StepToken, logger: logging.Logger, notes: StepNotes | None = None
+) -> _L:
+    """Return a handle of a class on a state that records what is done through it."""
+    log = object.__new__(cls)
+    _open_log(log, state, token, logger, notes)
+    return log
+
+
+def _open_log(
+    log: LoggingContext[Any], state: State, token: StepToken, logger: logging.Logger, notes: StepNotes | None = None
+) -> None:
+    notes = notes or StepNotes()
+    object.__setattr__(log, "_notes", notes)
+    object.__setattr__(log, "_reads", notes.reads)
+    object.__setattr__(log, "_watched", None)
+    _attach(log, state, token, logger)
+
+
+def end_fast_reads(log: LoggingContext[Any]) -> None:
+    """Send every read through a handle the slow way from now on."""
+    object.__setattr__(log, "_shared", {})
+
+
+def blank_state(ctx: FrozenContext[Any], metrics: type[MetricSchema] | None) -> State:
+    """Return a state without values for a blank context."""
+    shape = getattr(ctx, "_shape", ctx._default_shape)
+    return State(Schema.untyped() if shape is _NO_SHAPE else Schema.of(shape), metrics)
+
+
+def begin_context(
+    ctx: FrozenContext[Any],
+    state: State,
+    initial: Any,
+    logger: logging.Logger | None,
+    sinks: Sequence[Sink],
+    baseline: Baseline | None = None,
+) -> None:
+    """Make a blank context a handle on a state, which then takes the initial values.
+
+    Args:
+        ctx: The context, as `blank_context` returned it.
+        state: The state, as `blank_state` returned it, to which the baseline is applied if there is one.
+        initial: The initial values; None: none but the defaults.
+        logger: The logger of the run.
+        sinks: The sinks that receive the events.
+        baseline: The work that the state contains already.
 
     Raises:
-        SinkCheckError: There is something. It names all of it.
+        InvalidInitialError: The initial values are not allowed.
+        SinkCheckError: A sink's backend would refuse something.
     """
-    checking = [sink for sink in sinks if isinstance(sink, CheckingSink)]
-    if not checking:
-        return
-    cells = state.cells
-    types = key_types(state.schema.shape, dict.fromkeys([*state.schema.keys, *cells]))
-    schema = {key: DeclaredKey(type, key in cells and cells[key][3]) for key, type in types.items()}
-    told = [(sink.__class__.__name__, one) for sink in checking for one in sink.check(schema, state.metrics.schema)]
-    if told:
-        raise SinkCheckError(label, tuple(told))
+    label = type(ctx).__name__ if state.schema is Schema.untyped() else f"{type(ctx).__name__}[{state.schema.name}]"
+    found = sinks_in(sinks)
+    take_initial(state, {} if initial is None else initial, label, baseline)
+    check_sinks(found, state, label)
+    attach_sinks(found, state)
+    # Sinks receive the events of a context that is made; of one that cannot be made they never hear.
+    state.dispatcher.sinks = found
+    attach_context(ctx, state, logger)
+    emit_inputs(state, () if baseline is None else baseline.values)
 
 
-def _known(merged: Merged | None) -> Merged | None:
-    """What a copy has to know of a branch that was merged: not what its task returned."""
-    return merged and merged._replace(result=None, is_taken=True)
+def attach_context(ctx: FrozenContext[Any], state: State, logger: logging.Logger | None = None) -> None:
+    """Make a blank context a handle on a state, as it is."""
+    _attach(ctx, state, _NOBODY, logger)
 
 
-def _restored(
-    cls: type[FrozenContext[Any]],
-    logger: logging.Logger,
-    shape: tuple[Any, ...],
-    values: dict[str, tuple[Any, str | None, bool]],
-    metrics: FrozenMetrics,
-    artifacts: ArtifactLog,
-    steps: Sequence[StepRecord],
-    parts: Parts[tuple[StepRecord, ...]],
-    branches: tuple[str | None, dict[str, Fork], Parts[tuple[str, ...]]],
-) -> Any:
-    """Make a context of what a pickle or a copy of one holds. Its schema has accepted the values before."""
-    state = State(Schema.of(*shape) if shape else Schema.untyped())
-    state.branch, state.forks, state.brought = branches
-    state.numbers = max((fork.number for fork in state.forks.values()), default=-1)
-    for key, (value, step, is_input) in values.items():
-        state.write(key, value, StepToken(step), is_input=is_input, trusted=True)
-    state.metrics = metrics._copy(state.dispatcher)
-    for name, fork in state.forks.items():
-        if fork.merged is None:
-            state.metrics._store.scopes.reserve(name)
-    state.artifacts = artifacts._copy(state.dispatcher)
-    state.provenance = Provenance(state.schema, state.cells, state.brought)
-    state.provenance._restore(steps, parts)
+def state_of(ctx: ContextHandle) -> State:
+    """Return the state of a context, for the folders above the core."""
+    return ctx._state
+
+
+def token_of(ctx: ContextHandle) -> StepToken:
+    """Return the step on whose behalf a handle reads and writes."""
+    return ctx._token
+
+
+def notes_of(ctx: ContextHandle) -> StepNotes | None:
+    """Return the notes of a `LoggingContext`; None for other handles."""
+    return ctx._notes if isinstance(ctx, LoggingContext) else None
+
+
+def context_kind(ctx: ContextHandle) -> str:
+    """Return the name of the class of a context, with its shape."""
+    schema = ctx._state.schema
+    return type(ctx).__name__ if schema is Schema.untyped() else f"{type(ctx).__name__}[{schema.name}]"
+
+
+def _restored(cls: type[FrozenContext[Any]], contents: StateContents, logger: logging.Logger) -> FrozenContext[Any]:
     ctx: FrozenContext[Any] = object.__new__(cls)
-    FrozenContext._attach(ctx, state, _NOBODY, logger)
+    _attach(ctx, State.restored(contents), _NOBODY, logger)
     return ctx
+
+
+def _restored_log(
+    cls: type[LoggingContext[Any]],
+    contents: StateContents,
+    logger: logging.Logger,
+    was: tuple[str | None, bool],
+    notes: StepNotes,
+) -> LoggingContext[Any]:
+    state, (step, is_open) = State.restored(contents), was
+    token = state.registry.find(step)
+    log = logging_handle(cls, state, token, logger, notes)
+    if not is_open:
+        token.close()
+        end_fast_reads(log)
+    return log

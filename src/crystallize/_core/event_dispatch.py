@@ -2,99 +2,172 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
+from typing import Protocol, TypeAlias
 
 from .._base.text import short
 from ..errors import SinkError
 from ..events import Event
 
-__all__ = ["EventDispatcher"]
+__all__ = ["Batch", "EventDispatcher"]
 
 
 class _Handler(Protocol):
     def handle(self, event: Event, /) -> object: ...
 
 
-class EventDispatcher:
-    """Where a context tells its sinks what took effect.
+class Batch(Protocol):
+    """Work that was done elsewhere and took effect as a whole.
 
-    Whoever changes the context holds `lock` over the change and over `tell`, so that the order of events is
-    the order of effects. With no sink there is nothing to tell: `if dispatcher.sinks` comes before all of it.
+    A sink with a method `handle_batch` receives the batch itself, all others its events one by one.
     """
 
-    __slots__ = ("_pending", "_telling", "lock", "sinks")
+    @property
+    def last(self) -> Event:
+        """The last event."""
+        ...
+
+    def events(self) -> Iterator[Event]:
+        """Return the events in order; they are made one by one, since there may be many."""
+        ...
+
+
+_Failure: TypeAlias = tuple[_Handler, Event, Exception]
+_Failures: TypeAlias = tuple[_Failure, ...]
+
+
+class EventDispatcher:
+    """Emits to the sinks of a context what took effect.
+
+    Whoever changes the context holds `lock` over the change and over `emit`, so that the order of events is the order
+    of effects. Without sinks nothing is emitted: `if dispatcher.sinks` comes before all of it.
+
+    An event that a sink itself causes while it handles another event waits until all sinks have received that other
+    event, so that every sink receives the events in one order.
+    """
+
+    __slots__ = ("_is_emitting", "_pending", "lock", "sinks")
 
     def __init__(self, sinks: Iterable[_Handler] = ()) -> None:
         self.sinks: tuple[_Handler, ...] = tuple(sinks)
         # Reentrant: a sink may write to the context that it listens to.
         self.lock = threading.RLock()
-        self._pending: deque[Event] = deque()
-        self._telling = False
+        self._pending: deque[Event | Batch] = deque()
+        self._is_emitting = False
 
     def emit(self, event: Event, *more: Event) -> None:
-        """Tell every sink of what happened.
-
-        What a sink itself causes while it is told waits until all the others have been told, so that every
-        sink meets events in one order.
-
-        Args:
-            event: What took effect.
-            *more: What took effect after it, in that order.
+        """Emit events in order.
 
         Raises:
-            SinkError: One sink or more raised. All of them have been told all the same.
+            SinkError: At least one sink raised. All sinks have received the events all the same.
         """
-        pending, sinks = self._pending, self.sinks
-        if self._telling:
+        pending = self._pending
+        if self._is_emitting or pending or more:
+            # Pending from before are the events after one during which an exception came that no sink may catch, as
+            # Ctrl-C raises.
             pending += (event, *more)
-            return
-        if pending:  # left from when what no sink may catch came through, as Ctrl-C
-            pending += (event, *more)
-            event = pending.popleft()
-        elif more:
-            pending += more
-        failures: tuple[tuple[_Handler, Event, Exception], ...] = ()
-        self._telling = True
-        try:
-            while True:
-                for sink in sinks:
-                    try:
-                        sink.handle(event)
-                    except Exception as error:  # whatever one sink raises, the others are told first
-                        failures += ((sink, event, error),)
-                if not pending:
-                    break
-                event = pending.popleft()
-        finally:
-            self._telling = False
+            failures: _Failures = ()
+        else:
+            failures = self._deliver(event)
+        if pending and not self._is_emitting:
+            failures += self._deliver_pending()
         if failures:
-            raise _failed(failures)
+            raise _sink_error(failures)
+
+    def _deliver(self, event: Event) -> _Failures:
+        failures: _Failures = ()
+        self._is_emitting = True
+        try:
+            for sink in self.sinks:
+                try:
+                    sink.handle(event)
+                except Exception as error:  # whatever one sink raises, the others receive the event first
+                    failures += ((sink, event, error),)
+        finally:
+            self._is_emitting = False
+        return failures
+
+    def _deliver_pending(self) -> _Failures:
+        failures: _Failures = ()
+        while self._pending:
+            item = self._pending.popleft()
+            if isinstance(item, tuple):
+                failures += self._deliver(item)
+            else:
+                failures += tuple(chain.from_iterable(self._deliver_batch(item)))
+        return failures
 
     def emit_all(self, events: Iterable[Event]) -> None:
-        """Tell every sink of many events, in order, also after one of them failed.
-
-        Args:
-            events: What took effect; made one by one, since there may be many.
+        """Emit many events, in order, also after a sink failed; they are made one by one.
 
         Raises:
-            SinkError: One sink or more raised: the first time of all, with the first time of each other sink as a note.
+            SinkError: The first failure of all, with the first failure of each other sink as a note.
         """
-        failed: dict[str, SinkError] = {}
+        errors = []
         for event in events:
             try:
                 self.emit(event)
             except SinkError as error:
-                for name, _ in error.failures:
-                    failed.setdefault(name, error)
-        first, *others = dict.fromkeys(failed.values()) or (None,)
-        if first is not None:
-            for other in others:
-                first.add_note(str(other))
-            raise first
+                errors.append(error)
+        _raise_first(errors)
+
+    def emit_batch(self, batch: Batch) -> None:
+        """Emit events that took effect together; a failed sink still receives the rest of them.
+
+        Raises:
+            SinkError: The first failure of all, with the first failure of each other sink as a note.
+        """
+        if self._is_emitting:
+            self._pending.append(batch)
+            return
+        errors = [_sink_error(failures) for failures in self._deliver_batch(batch)]
+        if failures := self._deliver_pending():
+            errors.append(_sink_error(failures))
+        _raise_first(errors)
+
+    def _deliver_batch(self, batch: Batch) -> list[_Failures]:
+        """Deliver a batch; return the failures of each event that had any."""
+        single = [sink for sink in self.sinks if not hasattr(sink, "handle_batch")]
+        whole = [
+            (sink, batch.last, partial(sink.handle_batch, batch))
+            for sink in self.sinks
+            if hasattr(sink, "handle_batch")
+        ]
+        found: list[_Failures] = []
+        self._is_emitting = True
+        try:
+            for event in batch.events() if single else ():
+                found.append(tuple(_failures_of((sink, event, partial(sink.handle, event)) for sink in single)))
+            found += ((failure,) for failure in _failures_of(whole))
+        finally:
+            self._is_emitting = False
+        return [failures for failures in found if failures]
 
 
-def _failed(failures: tuple[tuple[_Handler, Event, Exception], ...]) -> SinkError:
+def _failures_of(calls: Iterable[tuple[_Handler, Event, Callable[[], object]]]) -> Iterator[_Failure]:
+    for sink, event, call in calls:
+        try:
+            call()
+        except Exception as error:  # whatever one sink raises, the others receive the event all the same
+            yield sink, event, error
+
+
+def _raise_first(errors: list[SinkError]) -> None:
+    """Raise the first error, with the first error of each other sink as a note."""
+    first_of: dict[str, SinkError] = {}
+    for error in errors:
+        for name, _ in error.failures:
+            first_of.setdefault(name, error)
+    first, *others = dict.fromkeys(first_of.values()) or (None,)
+    if first is not None:
+        for other in others:
+            first.add_note(str(other))
+        raise first
+
+
+def _sink_error(failures: _Failures) -> SinkError:
     first = failures[0][1]
     named = tuple((type(sink).__name__, f"{type(error).__name__}: {error}") for sink, _, error in failures)
     error = SinkError(f"{type(first).__name__} {short(first[0])}", named)

@@ -24,7 +24,6 @@ class _Owner(Protocol):
     def __len__(self) -> int: ...
     def get(self, key: str, default: Any = None) -> Any: ...
     def keys(self) -> KeysView[str]: ...
-    def _described(self) -> str: ...
     def _ipython_key_completions_(self) -> list[str]: ...
 
 
@@ -35,16 +34,16 @@ def _refuse_to_delete(key: str) -> NoReturn:
 class ItemFields(MutableMapping[str, Any]):
     """The view of a context over a `TypedDict` or `dict`: items that can be written once."""
 
-    __slots__ = ("_crystallize_owner",)
+    __slots__ = ("crystallize_owner",)
 
     def __init__(self, owner: _Owner) -> None:
-        self._crystallize_owner = owner
+        self.crystallize_owner = owner
 
     def __getitem__(self, key: str) -> Any:
-        return self._crystallize_owner[key]
+        return self.crystallize_owner[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._crystallize_owner[key] = value
+        self.crystallize_owner[key] = value
 
     def __getattr__(self, name: str) -> NoReturn:
         # Tools ask any object for names like these.
@@ -55,11 +54,11 @@ class ItemFields(MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None, /) -> Any:  # ty: ignore[incompatible-method-override]  # no overloads
         """Return the value of a key, or a default if it is not written; one that is not declared raises."""
-        return self._crystallize_owner.get(key, default)
+        return self.crystallize_owner.get(key, default)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Write a key if it is not written, and return what it holds."""
-        if key not in self._crystallize_owner:
+        if key not in self.crystallize_owner:
             self[key] = default
         return self[key]
 
@@ -76,20 +75,20 @@ class ItemFields(MutableMapping[str, Any]):
         _refuse_to_delete("all of them")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._crystallize_owner)
+        return iter(self.crystallize_owner)
 
     def __len__(self) -> int:
-        return len(self._crystallize_owner)
+        return len(self.crystallize_owner)
 
     def copy(self) -> dict[str, Any]:
         """Return what is held as a plain dict."""
         return dict(self)
 
     def __repr__(self) -> str:
-        return self._crystallize_owner._described()
+        return repr(self.crystallize_owner)
 
     def _ipython_key_completions_(self) -> list[str]:
-        return self._crystallize_owner._ipython_key_completions_()
+        return self.crystallize_owner._ipython_key_completions_()
 
 
 class _View:
@@ -106,9 +105,9 @@ class AttributeFields(_View):
     """
 
     # Names that no field has.
-    __slots__ = ("_crystallize_owner", "_crystallize_schema")
-    _crystallize_owner: _Owner
-    _crystallize_schema: Schema
+    __slots__ = ("crystallize_owner", "crystallize_schema")
+    crystallize_owner: _Owner
+    crystallize_schema: Schema
 
     def __init__(self, owner: _Owner, schema: Schema, shared: dict[str, Any] | None = None) -> None:
         """Make the view.
@@ -119,48 +118,48 @@ class AttributeFields(_View):
             shared: The dict in which the context keeps what needs no copying. It becomes the view's own
                 attributes, so that reading one costs no more than that. None: every read goes by the owner.
         """
-        object.__setattr__(self, "_crystallize_owner", owner)
-        object.__setattr__(self, "_crystallize_schema", schema)
+        object.__setattr__(self, "crystallize_owner", owner)
+        object.__setattr__(self, "crystallize_schema", schema)
         if shared is not None:
             _attributes_of.__set__(self, shared)
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # covers the real one, which must not be changed
-        return dict(self._crystallize_owner)
+        return dict(self.crystallize_owner)
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._crystallize_schema.keys:
-            return self._crystallize_owner[name]
-        shape = get_origin(self._crystallize_schema.shape) or self._crystallize_schema.shape
+        if name in self.crystallize_schema.keys:
+            return self.crystallize_owner[name]
+        shape = get_origin(self.crystallize_schema.shape) or self.crystallize_schema.shape
         own = getattr_static(shape, name, _NOTHING)
         if own is _NOTHING:
             # Asked by tools of every object, and no key: it would be noted as one that was looked for.
             if name.startswith("__"):
                 raise AttributeError(name)
-            return self._crystallize_owner[name]
+            return self.crystallize_owner[name]
         if getattr_static(BaseModel, name, _NOTHING) is not _NOTHING and issubclass(shape, BaseModel):
-            raise ModelMethodError(name, self._crystallize_schema.name)
+            raise ModelMethodError(name, self.crystallize_schema.name)
         return _on_view(self, shape, name, own)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._crystallize_schema.frozen:
+        if self.crystallize_schema.frozen:
             reason = (
-                f"Cannot assign {name!r}: {self._crystallize_schema.name} is frozen; write through ctx[{name!r}] = ..."
+                f"Cannot assign {name!r}: {self.crystallize_schema.name} is frozen; write through ctx[{name!r}] = ..."
             )
             raise ContextMutationError(name, reason)
-        self._crystallize_owner[name] = value
+        self.crystallize_owner[name] = value
 
     def __delattr__(self, name: str) -> NoReturn:
         _refuse_to_delete(name)
 
     def __dir__(self) -> list[str]:
-        shape = get_origin(self._crystallize_schema.shape) or self._crystallize_schema.shape
+        shape = get_origin(self.crystallize_schema.shape) or self.crystallize_schema.shape
         machinery = {*dir(BaseModel), *dir(object)}
         own = {name for name in dir(shape) if not name.startswith("_") and name not in machinery}
-        return sorted({*self._crystallize_schema.keys, *self._crystallize_owner, *own})
+        return sorted({*self.crystallize_schema.keys, *self.crystallize_owner, *own})
 
     def __repr__(self) -> str:
-        return self._crystallize_owner._described()
+        return repr(self.crystallize_owner)
 
 
 _attributes_of: Any = vars(_View)["__dict__"]

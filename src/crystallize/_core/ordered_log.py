@@ -1,159 +1,149 @@
-"""Where what branches bring is read: at the place of their forks, in whichever order they come.
+"""Items in the order in which they were appended, with sections inserted at earlier marks.
 
-A context's own keys, points, artifacts and steps are in the order in which they came. What a branch brings stands
-where the branch was forked, as if it had been done there and then.
+Keys, points, artifacts and step records each have such a log. A mark is the number of items that were appended so far.
+A section that is inserted at a mark is read as if its items had been appended there and then, whenever it comes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-__all__ = ["Fork", "Merged", "Parts", "Place", "ordered_keys"]
+__all__ = ["OrderedKeys", "OrderedLog", "Section"]
 
-_P = TypeVar("_P")
 _I = TypeVar("_I")
+_S = TypeVar("_S")
 
 
-class Place(NamedTuple):
-    """How much a context had of its own when a branch was forked."""
+class Section(NamedTuple):
+    """Items that were inserted together."""
 
-    keys: int
-    steps: int
-    artifacts: int
-    points: Mapping[str, int]
-    """By metric."""
-
-
-class Merged(NamedTuple):
-    """What is known of a branch that was merged."""
-
-    digest: str
-    """Of all that it brought, times aside."""
-    result: Any
-    """What its task returned, or what a file has of that, until somebody takes it."""
-    item: str | None
-    """A digest of the item that its task was given, where there is one."""
-    is_taken: bool
-    """Whether its result was handed out."""
+    mark: int
+    """The number of appended items before them."""
+    items: Any
+    """A sized collection; `OrderedLog.splice` gets at the items in it."""
 
 
-@dataclass(slots=True)
-class Fork:
-    """A branch, as the context from which it was forked knows it."""
-
-    number: int
-    """Its place among the branches, by which what they bring is ordered."""
-    place: Place
-    merged: Merged | None = None
-    is_adrift: bool = False
-    """Whether the step that it was forked in is to be done again: it then stands where that forks it anew."""
-
-
-class Parts(Generic[_P]):
-    """What branches brought into one sequence, each part with the number of its branch and its place.
+class OrderedLog(Generic[_I]):
+    """Items in order. Whoever changes it holds the lock over effect and event.
 
     Attributes:
-        count: How much all parts have together.
+        own: The appended items.
+        inserted: The number of items in all sections.
     """
 
-    __slots__ = ("_found", "count")
+    __slots__ = ("_sections", "inserted", "own")
 
-    def __init__(self, found: Mapping[int, tuple[int, _P, int]] = MappingProxyType({})) -> None:
-        self._found = dict(found)
-        self.count = self._counted()
+    def __init__(self, own: Iterable[_I] = (), sections: Mapping[int, Section] | None = None) -> None:
+        self.own: Collection[_I] = list(own)
+        self._sections: dict[int, Section] = dict(sections or {})
+        self._count()
 
-    def _counted(self) -> int:
-        return sum(count for _, _, count in self._found.values())
+    def _count(self) -> None:
+        self.inserted = sum(len(section.items) for section in self._sections.values())
 
-    # Whoever changes it has the lock over effect and event.
+    def append(self, item: _I) -> None:
+        """Add an item at the end."""
+        self.own.append(item)  # type: ignore[attr-defined]  # a list, but for logs with another way to append
 
-    def add(self, number: int, place: int, part: _P, count: int) -> None:
-        """Take a part in, in place of what the branch had before.
+    def mark(self) -> int:
+        """Return the mark of this moment: the number of appended items."""
+        return len(self.own)
+
+    def insert(self, rank: int, mark: int, items: Sized, undo: ExitStack | None = None) -> None:
+        """Insert a section, in place of the section that had this rank before.
 
         Args:
-            number: The number of its branch.
-            place: How much of the context's own comes before it.
-            part: The part.
-            count: How much it has; of nothing, nothing is kept.
+            rank: The order among sections at the same mark.
+            mark: The number of appended items before the section.
+            items: The items; an empty section is not kept.
+            undo: Gets a callback that restores the earlier state. It is registered first, so that an interruption at
+                any moment, as by Ctrl-C, can be undone.
         """
-        if count:
-            before = self._found.get(number)
-            self._found[number] = place, part, count
-            self.count += count - (before[2] if before is not None else 0)
+        if undo is not None:
+            undo.callback(partial(self._restore, rank, self._sections.get(rank)))
+        if len(items):
+            before = self._sections.get(rank)
+            self._sections[rank] = Section(mark, items)
+            self.inserted += len(items) - (len(before.items) if before is not None else 0)
 
-    def drop(self, number: int) -> None:
-        """Give the part of a branch back, if it was taken in, also if that was interrupted."""
-        self._found.pop(number, None)
-        self.count = self._counted()
+    def _restore(self, rank: int, before: Section | None) -> None:
+        if before is None:
+            self._sections.pop(rank, None)
+        else:
+            self._sections[rank] = before
+        self._count()
 
-    def move(self, number: int, to: int, place: int) -> None:
-        """Give the part of a branch another place. Whoever calls has the lock over effect and event.
+    def move(self, rank: int, new_rank: int, mark: int) -> None:
+        """Move the section of a rank, if there is one, to another rank and mark."""
+        if rank in self._sections:
+            self._sections[new_rank] = self._sections.pop(rank)._replace(mark=mark)
 
-        Args:
-            number: The number of the branch.
-            to: The number that it gets.
-            place: How much of the context's own comes before it.
-        """
-        if number in self._found:
-            self._found[to] = (place, *self._found.pop(number)[1:])
+    def section(self, rank: int) -> Any:
+        """Return the items of a section; None if there is no section of this rank."""
+        found = self._sections.get(rank)
+        return None if found is None else found.items
 
-    def clear(self) -> None:
-        """Forget all parts."""
-        self._found.clear()
-        self.count = 0
+    def sections(self) -> list[Section]:
+        """Return the sections by rank."""
+        # Most often they are inserted nearly in order, which sorting makes use of.
+        return [section for _, section in sorted(self._sections.copy().items(), key=itemgetter(0))]
 
-    def copy(self) -> "Parts[_P]":
-        """Return parts of their own with the same content."""
-        return Parts(self._found.copy())
-
-    def of(self, number: int) -> _P | None:
-        """Return the part of a branch; None if it brought nothing."""
-        found = self._found.get(number)
-        return None if found is None else found[1]
-
-    def ordered(self) -> list[tuple[int, int, _P]]:
-        """Return the parts by the numbers of their branches, each after that number and its place."""
-        # Most often they come nearly in order, which sorting makes use of.
-        found = sorted(self._found.copy().items(), key=itemgetter(0))
-        return [(number, place, part) for number, (place, part, _) in found]
-
-    def spliced(self, own: Iterable[_I], items: Callable[[_P], Iterable[_I]]) -> Iterator[_I]:
-        """Return a sequence with all parts at their places.
+    def splice(self, own: Iterable[_S], items: Callable[[Any], Iterable[_S]] = iter) -> Iterator[_S]:
+        """Return one sequence with all sections at their marks.
 
         Args:
-            own: What the context did itself, in order.
-            items: Returns what a part has.
+            own: The appended items, or something made of each of them.
+            items: Returns the same for the items of a section.
         """
         rest, at = iter(own), 0
-        for _, place, part in self.ordered():
-            # What came before the fork may have been forgotten since, as artifacts can be.
-            yield from islice(rest, max(place - at, 0))
-            at = max(place, at)
-            yield from items(part)
+        for mark, section in self.sections():
+            # What was appended before the mark may have been deleted since, as artifacts can be.
+            yield from islice(rest, max(mark - at, 0))
+            at = max(mark, at)
+            yield from items(section)
         yield from rest
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
+    def clear(self) -> None:
+        """Delete all sections."""
+        self._sections.clear()
+        self.inserted = 0
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Parts, (self._found.copy(),)
+    def __iter__(self) -> Iterator[_I]:
+        return self.splice([*self.own])
+
+    def __len__(self) -> int:
+        return len(self.own) + self.inserted
+
+    def copy_sections(self) -> dict[int, Section]:
+        """Return the sections by their ranks, for a log of its own with the same sections."""
+        return self._sections.copy()
 
 
-def ordered_keys(held: Iterable[str], parts: Parts[tuple[str, ...]]) -> list[str]:
-    """Return the keys of a context in order.
+class OrderedKeys(OrderedLog[str]):
+    """The order of the keys of a dict to which somebody else adds them, those of the sections too."""
 
-    Args:
-        held: Its keys in the order in which they came.
-        parts: Those among them that branches brought.
-    """
-    keys = list(held)
-    if not parts:
-        return keys
-    # Other threads may bring more meanwhile.
-    known, parts = {*keys}, parts.copy()
-    brought = {key for _, _, part in parts.ordered() for key in part}
-    own = [key for key in keys if key not in brought]
-    return [*parts.spliced(own, lambda part: (key for key in part if key in known))]
+    __slots__ = ()
+
+    def __init__(self, held: Mapping[str, object], sections: Mapping[int, Section] | None = None) -> None:
+        super().__init__((), sections)
+        self.own = held
+
+    def mark(self) -> int:
+        """Return the mark of this moment: the number of keys that were added outside of sections."""
+        return len(self.own) - self.inserted
+
+    def __iter__(self) -> Iterator[str]:
+        # Other threads may add keys, and insert sections, meanwhile.
+        keys = [*dict.fromkeys([*self.own])]
+        if not self._sections:
+            return iter(keys)
+        known, sections = {*keys}, OrderedLog[str](sections=self._sections.copy())
+        inserted = {key for section in sections.sections() for key in section.items}
+        own = [key for key in keys if key not in inserted]
+        return sections.splice(own, lambda items: (key for key in items if key in known))
+
+    def __len__(self) -> int:
+        return len(self.own)

@@ -1,4 +1,4 @@
-"""What others may rely on, and what they may provide."""
+"""The protocols that others rely on, and those that sinks provide."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -6,9 +6,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkab
 
 from ..events import Event
 from .artifacts import ArtifactLog
-from .metrics import FrozenMetrics, Metric, MetricSchema
+from .context_view import ContextView
+from .event_dispatch import Batch
+from .metrics import Metric, MetricSchema
+from .series import FrozenMetrics
 
-__all__ = ["CheckingSink", "Context", "DeclaredKey", "Sink"]
+__all__ = ["AttachedSink", "BatchSink", "CheckingSink", "Context", "DeclaredKey", "Sink"]
 
 T_co = TypeVar("T_co", covariant=True)
 _V = TypeVar("_V")
@@ -145,5 +148,54 @@ class CheckingSink(Sink, Protocol):
 
         Returns:
             Each problem as a sentence.
+        """
+        ...
+
+
+@runtime_checkable
+class AttachedSink(Sink, Protocol):
+    """A sink that gets to know its context: a context calls `attach` once, before the first event.
+
+    This is how a journal learns the schema, and which texts show secrets.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> class Named(MemorySink):
+        ...     def attach(self, view, /):
+        ...         print(view.schema.name)
+        >>> ctx = FrozenContext({"lr": 0.1}, sinks=[Named()])
+        dict[str, Any]
+    """
+
+    def attach(self, view: ContextView, /) -> None:
+        """Keep the view, or raise to refuse the context: then the context is not made.
+
+        Args:
+            view: The context, for as long as it is used.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchSink(Sink, Protocol):
+    """A sink that receives a merged branch as a whole, as a journal does, in place of its events one by one.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> class Counting(MemorySink):
+        ...     def handle_batch(self, work, /):
+        ...         print(f"{work.branch}: {len(work.keys)} key, {len(work.steps)} step")
+        >>> ctx = FrozenContext(sinks=[Counting()])
+        >>> child = fork(ctx, "fold-3").open()
+        >>> child["score"] = 0.9
+        >>> merge(ctx, child.delta())
+        fold-3: 1 key, 1 step
+    """
+
+    def handle_batch(self, work: Batch, /) -> None:
+        """Handle the work of a branch; an error that it raises reaches the caller of `merge` as a `SinkError`.
+
+        Args:
+            work: A `MergedWork`. Its `events()` are the events that other sinks receive.
         """
         ...

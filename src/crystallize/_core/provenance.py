@@ -1,24 +1,22 @@
-"""Provenance: which step read, missed and wrote what, and what follows from that."""
+"""Provenance: which step read, missed and wrote which keys, and what follows from that."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from .._base.table import Table, as_html
-from .._base.text import counted, moment, one_line, took
+from .._base.table import Table, TableDisplay
+from .._base.text import counted
 from ..events import StepFinished
-from .freezing import Thaw, secrets_in
-from .ordered_log import Parts, ordered_keys
-from .schema import Schema, digest
+from .digest import digest
+from .ordered_log import OrderedKeys, OrderedLog, Section
+from .schema import Schema
+from .secrets import secrets_in
+from .stored_value import RawValue, StoredValue
 
-__all__ = ["EarlyRead", "Lineage", "Provenance", "StepRecord", "StoredValue"]
-
-
-StoredValue: TypeAlias = tuple[Any, Thaw | None, str | None, bool]
-"""A key's value as it is kept; what makes a copy of it for a reader, if anything; the step that wrote it, if a step
-did; and whether it was there when the context was made. A plain tuple, since each write makes one."""
+__all__ = ["EarlyRead", "Lineage", "Provenance", "StepLog", "StepRecord"]
 
 
 class StepRecord(NamedTuple):
@@ -54,13 +52,9 @@ class StepRecord(NamedTuple):
         # A view of a dict does not pickle.
         return _restored_record, (tuple(self._replace(points=dict(self.points))),)
 
-    def as_event(self, branch: str | None = None) -> StepFinished:
-        """Return what sinks are told of the end of the step.
-
-        Args:
-            branch: The branch that brought it, if one did.
-        """
-        return StepFinished(*self._replace(points=dict(self.points)), branch)
+    def as_event(self, source: str | None = None) -> StepFinished:
+        """Return the event of the end of the step, of work that was done elsewhere with its source."""
+        return StepFinished(*self._replace(points=dict(self.points)), source)
 
     @property
     def duration(self) -> timedelta:
@@ -149,8 +143,36 @@ def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
     return groups
 
 
-class Provenance:
-    """Who read, missed and wrote what in one context, by the steps that have ended.
+class StepLog(OrderedLog[StepRecord]):
+    """The records of the steps that have ended.
+
+    Attributes:
+        finished: The names of the steps that ended without an exception.
+    """
+
+    __slots__ = ("finished",)
+
+    def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
+        super().__init__(own, sections)
+        self.finished = {record.name for record in self if record.error is None}
+
+    def append(self, record: StepRecord) -> None:
+        """Add the record of a step that has ended."""
+        super().append(record)
+        if record.error is None:
+            self.finished.add(record.name)
+
+    def insert(self, rank: int, mark: int, records: Sequence[StepRecord], undo: ExitStack | None = None) -> None:  # type: ignore[override]  # its items are records
+        """Insert records; see `OrderedLog.insert`."""
+        finished = {record.name for record in records if record.error is None}
+        if undo is not None:
+            undo.callback(self.finished.difference_update, finished - self.finished)
+        self.finished |= finished
+        super().insert(rank, mark, records, undo)
+
+
+class Provenance(TableDisplay):
+    """Who read, missed and wrote which keys of one context, by the steps that have ended.
 
     Example:
         >>> ctx = FrozenContext({"lr": 0.1, "seed": 7})
@@ -160,58 +182,27 @@ class Provenance:
         (True, 'fit', ('seed',))
     """
 
-    __slots__ = ("_cells", "_finished", "_keys", "_parts", "_schema", "_steps")
+    __slots__ = ("_keys", "_log", "_schema", "_values")
 
-    def __init__(self, schema: Schema, cells: Mapping[str, StoredValue], keys: Parts[tuple[str, ...]]) -> None:
+    def __init__(self, schema: Schema, values: Mapping[str, RawValue], keys: OrderedKeys, log: StepLog) -> None:
         self._schema = schema
-        self._cells = cells
+        self._values = values
         self._keys = keys
-        self._steps: list[StepRecord] = []
-        self._parts: Parts[tuple[StepRecord, ...]] = Parts()
-        self._finished: set[str] = set()
-
-    def _restore(self, steps: Iterable[StepRecord], parts: Parts[tuple[StepRecord, ...]]) -> None:
-        """Take in the records of another context."""
-        self._steps += steps
-        self._parts = parts
-        self._finished.update(record.name for record in self.steps if record.error is None)
-
-    def _file(self, record: StepRecord) -> None:
-        self._steps.append(record)
-        if record.error is None:
-            self._finished.add(record.name)
-
-    @property
-    def _own(self) -> int:
-        """How many records there are without those of branches."""
-        return len(self._steps)
-
-    def _bring(self, number: int, place: int, records: tuple[StepRecord, ...]) -> None:
-        """Take in the records of a branch, in place of that of an attempt that failed."""
-        self._parts.add(number, place, records, len(records))
-        self._finished.update(record.name for record in records if record.error is None)
-
-    def _give_back(
-        self, number: int, place: int, records: tuple[StepRecord, ...], before: tuple[StepRecord, ...]
-    ) -> None:
-        """Undo what `_bring` has done, of a branch that had other records before: that it had failed."""
-        self._parts.drop(number)
-        self._finished.difference_update(record.name for record in records)
-        self._parts.add(number, place, before, len(before))
+        self._log = log
 
     @property
     def steps(self) -> tuple[StepRecord, ...]:
-        """The records of all steps, in the order in which they ended, those of branches where these were forked."""
-        return tuple(self._parts.spliced(self._steps[:], iter))
+        """The records of all steps, in the order in which they ended."""
+        return tuple(self._log)
 
     def finished(self, name: str) -> bool:
         """Whether a step of this name has ended, and not by an exception."""
-        return name in self._finished
+        return name in self._log.finished
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The keys that were there when the context was made."""
-        return tuple(key for key, (_, _, _, is_input) in self._cells_now() if is_input)
+        """The keys that were written when the context was made."""
+        return tuple(key for key, stored in self._stored() if stored.is_input)
 
     @property
     def unread_inputs(self) -> tuple[str, ...]:
@@ -222,24 +213,24 @@ class Provenance:
     @property
     def unwritten(self) -> tuple[str, ...]:
         """The keys that are declared and not written."""
-        return tuple(key for key in self._schema.keys if key not in self._cells)
+        return tuple(key for key in self._schema.keys if key not in self._values)
 
     @property
     def early_reads(self) -> tuple[EarlyRead, ...]:
-        """The keys that a step looked for before another one, or nobody's step, wrote them."""
+        """The keys that a step looked for before they were written elsewhere."""
         return tuple(
             EarlyRead(key, record.name, self.writer(key))
             for record in self.steps
             for key in record.absent
-            if key in self._cells and self.writer(key) != record.name
+            if key in self._values and self.writer(key) != record.name
         )
 
     @property
     def lineage(self) -> Lineage:
-        """The graph of what was made from what."""
+        """The graph of which key was made from which."""
         return Lineage(
             tuple((key, record.name) for record in self.steps for key in record.reads),
-            tuple((step, key) for key, (_, _, step, _) in self._cells_now() if step is not None),
+            tuple((stored.step, key) for key, stored in self._stored() if stored.step is not None),
         )
 
     def writer(self, key: str) -> str | None:
@@ -249,7 +240,7 @@ class Provenance:
             UnknownKeyError: The schema does not declare it.
         """
         self._schema.key(key)
-        return self._cells[key][2] if key in self._cells else None
+        return StoredValue._make(self._values[key]).step if key in self._values else None
 
     def digest(self, key: str) -> str | None:
         """Return a digest of a key's value, the same in every process.
@@ -264,52 +255,22 @@ class Provenance:
             UnknownKeyError: The schema does not declare it.
         """
         declared = self._schema.key(key)
-        cell = self._cells.get(key)
-        if cell is None or declared.secret or declared.shared:
+        if key not in self._values or declared.secret or declared.shared:
             return None
-        kept, thaw, _, _ = cell
-        value = kept if thaw is None else thaw()
+        value = StoredValue._make(self._values[key]).read()
         content = None if secrets_in(value) else declared.content(value)
         return None if content is None else digest(content)
 
-    def _cells_now(self) -> list[tuple[str, StoredValue]]:
+    def _stored(self) -> Iterator[tuple[str, StoredValue]]:
         # Other threads may write meanwhile.
-        cells = dict(self._cells)
-        return [(key, cells[key]) for key in ordered_keys(cells, self._keys)]
+        values = dict(self._values)
+        for key in OrderedKeys(values, self._keys.copy_sections()):
+            yield key, StoredValue._make(values[key])
 
     def __repr__(self) -> str:
-        steps = counted(len(self._steps) + self._parts.count, "step")
-        return f"Provenance({steps}, {counted(len(self.inputs), 'input')})"
+        return f"Provenance({counted(len(self._log), 'step')}, {counted(len(self.inputs), 'input')})"
 
-    def _repr_html_(self) -> str:
-        """Return a table of the steps, and one of what is worth a look, for notebooks."""
-        return as_html(*self._tables())
+    def _notebook_tables(self) -> Sequence[Table]:
+        from .notebook import provenance_tables
 
-    def _tables(self) -> tuple[Table, Table]:
-        steps = self.steps
-        findings = {
-            "inputs that no step read": self.unread_inputs,
-            "declared and not written": self.unwritten,
-            "looked for before it was written": tuple(f"{one.key} by {one.reader}" for one in self.early_reads),
-        }
-        rows = [(what, ", ".join(keys)) for what, keys in findings.items() if keys]
-        return (
-            Table.of(f"Provenance: {counted(len(steps), 'step')}", _HEADINGS, steps, _row),
-            Table("Worth a look", ("", ""), rows),
-        )
-
-
-_HEADINGS = ("step", "outcome", "started (UTC)", "took", "read", "not found", "wrote", "points", "artifacts", "error")
-
-
-def _row(step: StepRecord) -> tuple[str | None, ...]:
-    return (
-        step.name,
-        "finished" if step.error is None else "failed",
-        moment(step.started),
-        took(step.duration.total_seconds()),
-        *(", ".join(keys) for keys in (step.reads, step.absent, step.writes)),
-        ", ".join(f"{name}: {count:,}" for name, count in step.points.items()),
-        ", ".join(step.artifacts),
-        None if step.error is None else one_line(step.error),
-    )
+        return provenance_tables(self)

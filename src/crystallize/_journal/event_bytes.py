@@ -26,10 +26,12 @@ from .._core.codec import (
     refers_to_arrays,
     unrestorable,
 )
-from .._core.freezing import PLAIN
-from .._core.metrics import MetricSchema, fetched
+from .._core.key import Key
+from .._core.metrics import MetricSchema
+from .._core.object_parts import PLAIN
 from .._core.point_log import Part, fetch
-from .._core.schema import Key, Schema
+from .._core.recording import fetched
+from .._core.schema import Schema
 from ..errors import CrystallizeError
 from ..events import (
     ArtifactAdded,

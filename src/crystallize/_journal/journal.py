@@ -27,13 +27,14 @@ from pydantic_core import to_json
 from .._base.text import legible, short
 from .._core.artifacts import unfit_name
 from .._core.codec import LONGEST, fingerprints
-from .._core.context import FrozenContext, State, blank_context
-from .._core.freezing import masked
-from .._core.logging_context import told_of
+from .._core.context import FrozenContext, blank_context
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
+from .._core.secrets import masked
+from .._core.state import State
 from ..errors import JournalError, ResumeError
 from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
+from ..sinks.delivery_queue import told_of
 from .database import ROW, apply, connect, create, insert, state_of, transaction
 from .environment import Origin, origin
 from .event_bytes import END, JOIN, Encoder, declarations, gathered, joined, span

@@ -21,17 +21,23 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias
 from pydantic_core import from_json, to_json
 from typing_extensions import TypeVar
 
-from .._base.table import Row, Table, as_html
+from .._base.table import Table, TableRow, as_html
 from .._base.text import MASK, counted, moment, nearest, one_line, short, took
 from .._core.artifacts import Artifact, ArtifactLog
 from .._core.codec import NotRestorable, Stored, decode, decode_untyped, json_view, revalidate
-from .._core.context import FrozenContext, State, blank_context
-from .._core.freezing import same
-from .._core.metrics import FrozenMetrics, MetricLog, MetricSchema
-from .._core.ordered_log import Fork, Merged, Parts, Place
-from .._core.point_log import FULL, PointLog, StepRegistry, StepToken, store
+from .._core.context import FrozenContext, blank_context
+from .._core.digest import digest
+from .._core.equality import same
+from .._core.metrics import MetricSchema
+from .._core.ordered_log import Fork, Merged, Parts
+from .._core.point_log import FULL, PointLog, store
 from .._core.provenance import Provenance, StepRecord
-from .._core.schema import Schema, digest
+from .._core.recording import MetricLog
+from .._core.schema import Schema
+from .._core.series import FrozenMetrics
+from .._core.state import State
+from .._core.steps import StepRegistry, StepToken
+from .._stubs.type_names import Place
 from ..errors import DamagedRunError, JournalError, KeyLookupError, MetricError, RunNotFoundError
 from .database import ROW, apply, connect, missing_in, points_of, problems_in, rows, state_of, transaction
 from .environment import Origin
@@ -1011,11 +1017,11 @@ class Run(Generic[T_co]):
             if one.record is None or one.sequence in lost or (one.session, one.step) in superseded
         ]
 
-        def key_row(one: Entry) -> Row:
+        def key_row(one: Entry) -> TableRow:
             shown = self.context._shown(one.key) if one.missing is None else _IN_PLACE[one.missing]
             return one.key, shown, one.stored.type, "(at the start)" if one.is_input else one.step
 
-        def attempt_row(one: Attempt) -> Row:
+        def attempt_row(one: Attempt) -> TableRow:
             is_running = one.record is None and one.session == self.sessions[-1].number and self.status == "running"
             became = "running" if is_running else "died" if one.record is None else one.record.error or "done again"
             done = self.so_far[one.session, one.step] if one.record is None else one.record

@@ -7,8 +7,11 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from .._core.metrics import FrozenMetrics, MetricLog, MetricSchema
-from .._core.point_log import FULL, Block, Piece, PointLog
+from .._core.metrics import MetricSchema
+from .._core.packed_columns import Block
+from .._core.point_log import FULL, Piece, PointLog
+from .._core.recording import MetricLog
+from .._core.series import FrozenMetrics
 from ..errors import DamagedRunError
 from .database import points_of
 from .loaded_run import PointReader, RunData

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from .._base.text import counted, printable, short
 from .._core.codec import json_view
-from .._core.freezing import PLAIN
-from .._core.metrics import Series
+from .._core.object_parts import PLAIN
 from .._core.point_log import fetch
+from .._core.series import Series
 
 __all__ = [
     *("COLUMNS", "MOST", "POSITION", "At", "Curve", "Curves", "Points"),

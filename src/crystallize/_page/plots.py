@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._base.optional import Extra
 from .._base.text import nearest, printable, short, type_name
-from .._core.metrics import Series
+from .._core.series import Series
 from ..errors import FrameError, NoAxisError
 from .metric_curves import Curves, Points, alone, are_numbers, curves, notes, points_of
 

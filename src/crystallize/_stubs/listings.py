@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from typing_extensions import get_type_hints, is_typeddict
 
 from .._base.text import nearest, one_line
+from .._core.key import shape_name
 from .._core.metrics import Metric, MetricSchema
-from .._core.schema import Schema, shape_name
+from .._core.schema import Schema
 from ..errors import SchemaError, StubsError
 from .type_names import Place, Spelling, classes_in, free, subscripted
 

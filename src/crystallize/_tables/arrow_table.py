@@ -12,8 +12,10 @@ from pydantic_core import to_json
 from .._base.optional import Extra
 from .._base.text import legible
 from .._core.metrics import Metric
-from .._core.point_log import Coded, Column, Piece, unrestorable_parts
+from .._core.packed_columns import unrestorable_parts
+from .._core.point_log import Coded, Piece
 from .._journal.loaded_run import Declared
+from .._page.drawings import Column
 from .columns import Form, Kind, Seen, beside, constant, encoded, form_of, gathered, number, text_dictionary
 
 if TYPE_CHECKING:

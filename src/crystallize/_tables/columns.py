@@ -20,9 +20,11 @@ from pydantic_core import PydanticSerializationError, from_json
 from .._base.optional import Extra
 from .._base.text import legible, short
 from .._core.codec import NotRestorable, json_view
-from .._core.freezing import PLAIN
-from .._core.point_log import ABSENT, Coded, Column, fetch
-from .._core.schema import Outcome
+from .._core.key import Outcome
+from .._core.object_parts import PLAIN
+from .._core.packed_columns import ABSENT
+from .._core.point_log import Coded, fetch
+from .._page.drawings import Column
 from .export import as_json
 
 if TYPE_CHECKING:

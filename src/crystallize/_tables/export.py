@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from .._core.artifacts import Artifact
 from .._core.codec import NotRestorable, json_view
-from .._core.metrics import Series
+from .._core.series import Series
 from .._journal.environment import Origin
 from .._journal.loaded_run import Attempt, Entry, Run, Session, SoFar, Status
 from ..errors import DamagedRunError, JournalError

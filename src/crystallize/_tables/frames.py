@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 from .._base.optional import Extra
 from .._base.text import nearest, short, type_name
 from .._core.context import FrozenContext
-from .._core.metrics import FrozenMetrics, MetricSchema, Series
+from .._core.metrics import MetricSchema
 from .._core.point_log import Piece
+from .._core.series import FrozenMetrics, Series
 from .._journal.journal import Journal
 from .._journal.loaded_run import Run, list_runs, load_run, open_streaming, real
 from .._journal.point_stream import StoredPoints

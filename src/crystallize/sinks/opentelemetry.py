@@ -28,9 +28,10 @@ from opentelemetry.trace import (
 
 from .._base.text import nearest, short
 from .._base.type_hints import classes_of
-from .._core.context import State
-from .._core.metrics import FrozenMetrics, Metric, MetricSchema
+from .._core.metrics import Metric, MetricSchema
 from .._core.protocols import DeclaredKey
+from .._core.series import FrozenMetrics
+from .._core.state import State
 from ..errors import SinkClosedError
 from ..events import BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
 from .undelivered import Undelivered

@@ -1,0 +1,266 @@
+"""Merge the work of branches into their parent: all of it, once, or nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+from .._base.text import MASK, short, type_name
+from .._core.context import FrozenContext, state_of, token_of
+from .._core.packed_columns import Block
+from .._core.point_log import PointSection, fetch
+from .._core.provenance import StepRecord
+from .._core.recording import MetricLog, fetched
+from .._core.secrets import secrets_in
+from .._core.state import State
+from .._core.stored_value import RawValue, StoredValue
+from ..errors import BranchError, DivergentRetryError, ForeignDeltaError, ForeignMetricError, MergeConflictError
+from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, KeyWritten, MetricRecorded, StepStarted
+from .branch import checked, fingerprint_of, schema_label
+from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry_of
+from .delta import DIGEST_PARTS, Delta, Work, parent_of, work_of
+
+__all__ = ["MergedWork", "file_failure", "merge", "merge_result"]
+
+
+class MergedWork:
+    """The work of a merged branch, as a sink with `handle_batch` receives it; see `BatchSink`.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> class Whole(MemorySink):
+        ...     def handle_batch(self, work, /):
+        ...         print(work.branch, [type(event).__name__ for event in work.events()])
+        >>> ctx = FrozenContext(sinks=[Whole()])
+        >>> merge(ctx, fork(ctx, "fold-3").open().delta())
+        fold-3 ['StepStarted', 'StepFinished', 'BranchMerged']
+
+    Attributes:
+        branch: The full name of the branch.
+        last: The event that comes last.
+        forked: The event that the branch was forked, if no fork of this context was it; None if sinks know it.
+        step_names: The branch, then its steps in the order of opening; stored points count them from 1.
+        steps: The records of the steps in the order in which they ended, that of the branch last.
+        blocks: The points, packed, by metric.
+    """
+
+    def __init__(self, state: State, work: Work, last: BranchMerged, *, is_known: bool) -> None:
+        self.branch = last.branch
+        self.last = last
+        self.forked = None if is_known else BranchForked(last.branch)
+        self.step_names: Sequence[str] = work.names
+        self.steps: tuple[StepRecord, ...] = work.steps
+        self.blocks: Mapping[str, tuple[Block, ...]] = work.points
+        self._state = state
+        self._work = work
+
+    @cached_property
+    def keys(self) -> tuple[KeyWritten, ...]:
+        """The events of the keys, with a mask in place of secrets."""
+        return tuple(self._state.key_event(key, self.branch) for key in self._work.values)
+
+    @cached_property
+    def artifacts(self) -> tuple[ArtifactAdded, ...]:
+        """The events of the artifacts."""
+        return tuple(ArtifactAdded(*artifact, self.branch) for artifact in self._work.artifacts)
+
+    def events(self) -> Iterator[Event]:
+        """Return the events that other sinks receive, in order; they are made one by one, since there may be many."""
+        if self.forked is not None:
+            yield self.forked
+        starts = {record.name: record.started for record in self.steps}
+        # A branch of this one that failed has a record, and opened no step.
+        for name in dict.fromkeys((*self.step_names, *starts)):
+            yield StepStarted(name, starts[name], self.branch)
+        yield from self.keys
+        for name, blocks in self.blocks.items():
+            rows = chain.from_iterable(block.rows() for block in blocks)
+            for position, (value, tags, number) in enumerate(rows):
+                step = self.step_names[number - 1]
+                yield MetricRecorded(name, fetch(value), fetched(tags), step, position, self.branch)
+        yield from self.artifacts
+        for record in self.steps:
+            yield record.as_event(self.branch)
+        yield self.last
+
+
+def merge(ctx: FrozenContext[Any], delta: Delta) -> None:
+    """Merge the work of a branch into its parent: all of it, once, or nothing.
+
+    The work is trusted, since the same schema has accepted it. It stands where the branch was forked, in whichever
+    order deltas come. Merging the same delta again does nothing.
+
+    Args:
+        ctx: The context from which the branch was forked, or a step of it.
+        delta: The work of the branch.
+
+    Raises:
+        ForeignDeltaError: It is of another schema, or of a branch of another context.
+        DivergentRetryError: The branch was merged before, with other content.
+        MergeConflictError: It wrote a key, or added an artifact, that the parent has already.
+        BranchError: There is a step of the branch's name.
+        StepClosedError: `ctx` is a step, or a child, that has ended.
+        ForeignMetricError: It recorded a metric under a name that stands for another metric in the parent.
+        TravelError: It cannot be unpickled in this process.
+        SinkError: It is merged, and a sink failed.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> child = fork(ctx, "fold-3").open()
+        >>> child.record("score", 0.9)
+        >>> merge(ctx, child.delta())
+        >>> ctx.metrics["score"], ctx.provenance.finished("fold-3")
+        ((0.9,), True)
+    """
+    merge_result(ctx, delta, Any)
+
+
+def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
+    """Merge the work of a branch as `merge` does, whose task has a return annotation that a journal may restore by."""
+    if not isinstance(delta, Delta):
+        raise ForeignDeltaError(short(delta), f"a delta is what child.delta() returns, not a {type_name(type(delta))}")
+    # A child whose delta was taken already would lose the work.
+    token_of(checked(ctx)).check_open()
+    state = state_of(ctx)
+    registry = registry_of(state)
+    with state.dispatcher.lock:
+        _check_own(state, registry, delta)
+        receipt = registry.receipt(delta.branch)
+        if receipt is not None:
+            _check_same(receipt, delta)
+            return
+        work = work_of(delta)
+        _check_free(state, registry, work)
+        if not work.is_frozen:
+            work = work._replace(values=_frozen(state, work.values))
+        known = registry.entries.get(delta.branch)
+        entry = known or BranchEntry(registry.next_rank(), state.marks())
+        _apply(state, registry, entry, work, MergeReceipt(delta.digest, work.result, work.item, False))
+        if state.dispatcher.sinks:
+            shown = MASK if secrets_in(work.result) else work.result
+            last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
+            state.dispatcher.emit_batch(MergedWork(state, work, last, is_known=known is not None))
+
+
+def _check_own(state: State, registry: BranchRegistry, delta: Delta) -> None:
+    """Check that a delta is of a branch of this context."""
+    within, fingerprint = parent_of(delta)
+    if within != registry.within:
+        owner = "the context itself" if within is None else f"the child of branch {within!r}"
+        own = "the context itself" if registry.within is None else f"the child of branch {registry.within!r}"
+        raise ForeignDeltaError(delta.branch, f"it was forked from {owner}, and this is {own}; merge it there")
+    metrics = state.metric_store.schema
+    if fingerprint != fingerprint_of(state.schema, metrics):
+        label = schema_label(state.schema, metrics)
+        reason = f"its work was accepted by another schema or other metrics than {label} here; nothing of it was merged"
+        raise ForeignDeltaError(delta.branch, f"{reason}. Did the code change between fork and merge?")
+
+
+def _check_same(receipt: MergeReceipt, delta: Delta) -> None:
+    """Check that a branch that was merged comes with the same work."""
+    pairs = zip(DIGEST_PARTS, receipt.digest.split("-"), delta.digest.split("-"), strict=True)
+    different = [part for part, before, now in pairs if before != now]
+    if different:
+        raise DivergentRetryError(delta.branch, " and ".join(different))
+
+
+def _check_free(state: State, registry: BranchRegistry, work: Work) -> None:
+    """Check that nothing in the context is in the way of the work of a branch."""
+    branch, store = work.names[0], state.metric_store
+    for key, raw in work.values.items():
+        if key in state.values:
+            _raise_conflict(branch, key, state.stored(key), StoredValue._make(raw))
+    for artifact in work.artifacts:
+        other = state.artifact_store.clash(artifact)
+        if other is not None:
+            writers = (_writer(other.step), _writer(artifact.step))
+            raise MergeConflictError(branch, "artifact", artifact.name, writers)
+    if branch not in registry.entries and store.registry.is_used(branch):
+        raise BranchError(branch, "there is a step of that name in this context")
+    for name, metric in work.undeclared.items():
+        log = store.logs.get(name)
+        if log is None:
+            continue
+        if metric is not None:
+            store.find(metric)
+        elif log.metric is not None:
+            reason = f"metric {name!r} was first recorded as {log.metric!r}, and in branch {branch!r} undeclared"
+            raise ForeignMetricError(name, None, None, reason)
+
+
+def _raise_conflict(branch: str, key: str, held: StoredValue, brought: StoredValue) -> None:
+    raise MergeConflictError(branch, "key", key, (_writer(held.step), _writer(brought.step)))
+
+
+def _writer(step: str | None) -> str:
+    return "the parent outside any step" if step is None else f"step {step!r}"
+
+
+def _frozen(state: State, values: dict[str, RawValue]) -> dict[str, RawValue]:
+    """Freeze values that came from another process."""
+    made: dict[str, RawValue] = {}
+    for key, (value, _, step, is_input) in values.items():
+        kept, thaw = state.freeze(state.schema.key(key), key, value)
+        made[key] = (kept, thaw, step, is_input)
+    return made
+
+
+def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Work, receipt: MergeReceipt) -> None:
+    """Put the work of a branch into a state: all of it, or nothing.
+
+    Each effect registers its undo before it takes place, so an error, or Ctrl-C, at any moment leaves nothing behind.
+    """
+    branch, rank, marks, store = work.names[0], entry.rank, entry.marks, state.metric_store
+    with ExitStack() as undo:
+        _claim(state, branch, work.values, undo)
+        state.keys.insert(rank, marks.keys, tuple(work.values), undo)
+        names = store.registry.names
+        offset = len(names) - 1
+        undo.callback(names.__delitem__, slice(len(names), None))
+        names += work.names
+        for name, blocks in work.points.items():
+            if name not in store.logs:
+                undo.callback(_drop_empty, store.logs, name)
+            log = store.open(work.undeclared.get(name) or name)
+            log.points.insert(rank, marks.points.get(name, 0), PointSection(blocks, offset, branch), undo)
+        state.artifact_store.insert(rank, marks.artifacts, work.artifacts, undo)
+        state.step_log.insert(rank, marks.steps, work.steps, undo)
+        if branch not in registry.entries:
+            undo.callback(store.registry.release, branch)
+            store.registry.reserve(branch)
+            undo.callback(registry.entries.pop, branch, None)
+        undo.callback(setattr, entry, "receipt", None)
+        entry.receipt = receipt
+        registry.entries[branch] = entry
+        undo.pop_all()
+
+
+def _claim(state: State, branch: str, values: Mapping[str, RawValue], undo: ExitStack) -> None:
+    undo.callback(state.release, values)
+    for key, raw in values.items():
+        if state.values.setdefault(key, raw) is not raw:
+            # Another thread wrote it just now.
+            _raise_conflict(branch, key, state.stored(key), StoredValue._make(raw))
+    state.shared.update({key: raw[0] for key, raw in values.items() if raw[1] is None})
+
+
+def _drop_empty(logs: dict[str, MetricLog], name: str) -> None:
+    if name in logs and not len(logs[name].points):
+        del logs[name]
+
+
+def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
+    """File the record of an attempt at a branch that failed, until the branch is merged or fails again.
+
+    Raises:
+        SinkError: It is filed, and a sink failed.
+    """
+    state, branch = state_of(ctx), record.name
+    with state.dispatcher.lock:
+        entry = registry_of(state).entries[branch]
+        if entry.receipt is not None:
+            return
+        state.step_log.insert(entry.rank, entry.marks.steps, (record,))
+        if state.dispatcher.sinks:
+            state.dispatcher.emit(StepStarted(branch, record.started, branch), record.as_event(branch))

@@ -1,0 +1,90 @@
+"""Digests of values and of core schemas, the same in every process."""
+
+import re
+from collections import deque
+from dataclasses import fields, is_dataclass
+from math import isfinite
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+__all__ = ["content_json", "digest", "stable_form"]
+
+
+def digest(content: bytes) -> str:
+    """Return the BLAKE2b of some bytes, 128 bits, in hexadecimal."""
+    from hashlib import blake2b  # here, since importing the package is to cost little
+
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def stable_form(node: Any) -> Any:
+    """Return a core schema without what differs from process to process, and without what has no say in validation."""
+    if isinstance(node, dict):
+        return sorted((str(name), stable_form(part)) for name, part in node.items() if name not in _SILENT)
+    if isinstance(node, (list, tuple, set, frozenset)):
+        return [stable_form(part) for part in node]
+    if isinstance(node, str):
+        # What recursive types are referred to by ends in the address of a class.
+        return re.sub(r":\d+", "", _as_main(node))
+    if callable(node):
+        return _as_main(f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}")
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(node))
+
+
+def _as_main(text: str) -> str:
+    """Return a name as it is in the main process: those that multiprocessing starts call `__main__` otherwise."""
+    return text.replace("__mp_main__", "__main__")
+
+
+_SILENT = frozenset({"metadata", "serialization", "default", "default_factory"})
+
+
+def _json(value: Any) -> str:
+    import json  # as above
+
+    return json.dumps(value, sort_keys=True)
+
+
+def _is_array(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject
+
+
+def _inner(value: Any) -> Any:
+    """Return what JSON would show of a value that holds others; None of one that holds none."""
+    if isinstance(value, BaseModel):
+        return value.__dict__
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return value if isinstance(value, (dict, list, tuple, set, frozenset, deque)) else None
+
+
+def _needs_order(value: Any) -> bool:
+    """Whether JSON is not enough: an array has none, a set has any order, and NaN would be the same as None."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    inner = _inner(value)
+    if inner is None:
+        return _is_array(value)
+    parts = [*inner.keys(), *inner.values()] if isinstance(inner, dict) else inner
+    return isinstance(inner, (set, frozenset)) or any(map(_needs_order, parts))
+
+
+def _ordered_form(value: Any) -> Any:
+    """Make JSON of what needs more than the schema's own."""
+    inner = _inner(value)
+    if isinstance(inner, (set, frozenset)):
+        return sorted(_json(_ordered_form(item)) for item in inner)
+    if isinstance(inner, dict):
+        return {_json(_ordered_form(key)): _ordered_form(item) for key, item in inner.items()}
+    if inner is not None:
+        return [_ordered_form(item) for item in inner]
+    if _is_array(value):
+        return [str(value.dtype.descr), value.shape, digest(value.tobytes())]
+    return to_jsonable_python(value)
+
+
+def content_json(value: Any, dump: Any) -> str:
+    """Return JSON that is the same for equal values, with the help of the dump of the value's schema."""
+    return _json(_ordered_form(value) if _needs_order(value) else dump(value, None))

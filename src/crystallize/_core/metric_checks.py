@@ -1,0 +1,247 @@
+"""Validate the values and the tags of a metric."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any, TypeAlias, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import SchemaValidator
+from typing_extensions import is_typeddict
+
+from .._base.text import nearest, short
+from ..errors import InvalidMetricError, InvalidTagError, MissingTagError, Problem, SchemaError
+from .digest import digest
+from .key import Key, shape_name
+from .object_parts import PLAIN
+from .problems import MISSING, problems_of, raised_in
+from .pydantic_core_schema import (
+    EXACT_TYPES,
+    NUMBERS,
+    PLAIN_NODES,
+    CoreNode,
+    CoreShape,
+    allows_more,
+    core_schema_of,
+    exact_type,
+    is_model,
+    make_model,
+    makes_secret,
+    nodes_in,
+    unwrapped,
+)
+from .schema import Schema
+
+__all__ = ["MetricChecks", "PointLayout"]
+
+PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
+"""What is known of every point of a metric: the type of the values, and the names and types of the tags."""
+
+
+class MetricChecks:
+    """What a metric allows: the validators of its values and of its tags.
+
+    Attributes:
+        tag_names: The tags that it declares.
+        layout: What is known of every point that validates: the type of the values where that is a number's, and the
+            names of the tags, if each point has the same, with the types of those that are numbers or text.
+        split: Returns tags that are plainly right by name, or raises; None where the metric's types, or a tag's,
+            are such that what validates may be other than a number, a bool or a text.
+        tag_count: How many tags there have to be, where `split` does not look for undeclared ones; else None.
+        tag_keys: What the schema of the tags says of each.
+        tag_model: The model that its tags are instances of; None where they are dicts, or where there are none.
+        type: The type of its values.
+        validate: Validates a value.
+        validate_tags: Validates tags, given as a mapping; None where it takes none.
+    """
+
+    __slots__ = (
+        *("__dict__", "_open", "layout", "split", "tag_count", "tag_keys", "tag_model", "tag_names", "type"),
+        *("validate", "validate_tags"),
+    )
+
+    def __init__(self, metric: str, type: Any, tags: Any) -> None:
+        node = core_schema_of(type, f"metric {metric!r}")
+        self.type = type
+        self.validate: Callable[[Any], Any] = self._validator(metric, node, None)
+        self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if node["type"] in NUMBERS else None
+        self.tag_count: int | None = None
+        self.validate_tags: Callable[[Any], Any] | None = None
+        self.tag_model: Any = None
+        self.tag_keys: dict[str, Key] = {}
+        self._open = False
+        self.layout: PointLayout = (EXACT_TYPES.get(node["type"]), {})
+        if tags is not None:
+            self._take_tags(metric, tags)
+        self.tag_names: tuple[str, ...] = tuple(self.tag_keys)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every value and tag that validates is a number, a bool or a text, and nothing else."""
+        kind, kinds = self.layout
+        return kind is not None and len(kinds) == len(self.tag_keys) and None not in kinds.values()
+
+    @cached_property
+    def value_key(self) -> Key:
+        """What a context says of a key of the type of the values."""
+        others = Schema(dict[str, self.type]).others  # type: ignore[name-defined]  # a type that only runtime knows
+        assert others is not None
+        return others
+
+    @property
+    def fingerprint(self) -> str:
+        """What is the same in every process for the same types of values and tags."""
+        keys = [self.value_key, *(self.tag_keys[name] for name in sorted(self.tag_keys))]
+        return digest(",".join([*sorted(self.tag_keys), *(key.fingerprint() for key in keys)]).encode())
+
+    def _take_tags(self, metric: str, tags: Any) -> None:
+        if not is_typeddict(get_origin(tags) or tags) and not is_model(get_origin(tags) or tags):
+            raise SchemaError(f"metric {metric!r}", f"its tags are a TypedDict or a model, not {shape_name(tags)}")
+        core = CoreShape.of(tags)
+        self.tag_keys = {name: core.key(name, field) for name, field in core.fields.items()}
+        self._open = core.others is not None
+        node = core_schema_of(tags, shape_name(tags))
+        if is_model(get_origin(tags) or tags):
+            self.tag_model = get_origin(tags) or tags
+        self.validate_tags = self._validator(metric, node, core.config)
+        if self.split is not None:
+            self.split = self._splitter(metric, node, core)
+
+    def _splitter(self, metric: str, node: CoreNode, core: "CoreShape") -> Callable[[Any], dict[str, Any]] | None:
+        plain = all(unwrapped(field["schema"])["type"] in PLAIN_NODES for field in core.fields.values())
+        if self._open or not plain or node["type"] not in ("typed-dict", "model"):
+            return None
+        if self.tag_model is not None:
+            return _model_splitter(self.tag_model)
+        if not all(key.required for key in self.tag_keys.values()):
+            return self.validate_tags
+        self.layout = (self.layout[0], {name: exact_type(field["schema"]) for name, field in core.fields.items()})
+        self.tag_count = len(self.tag_keys)
+        # To count is cheaper than to look for what is undeclared: as many tags as there have to be leave no place.
+        return self._validator(metric, node, core.config, undeclared="ignore")
+
+    @staticmethod
+    def _validator(metric: str, node: Any, config: Any, *, undeclared: str = "forbid") -> Callable[[Any], Any]:
+        definitions = {one["ref"]: one for one in node.get("definitions", ())}
+        if any(makes_secret(part) for part in nodes_in(node, definitions)):
+            raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
+        closed = node["type"] == "typed-dict" and not allows_more(node)
+        own: Any = {**node, "extra_behavior": undeclared} if closed else node
+        validate = SchemaValidator(own, config).validate_python
+        if any("validation_alias" in part for part in nodes_in(node, definitions)):
+            # Elsewhere tags go by their names, so here they may too.
+            return partial(validate, by_alias=True, by_name=True)
+        return validate
+
+    def check(self, metric: str, value: Any) -> Any:
+        """Validate a value.
+
+        Raises:
+            InvalidMetricError: The metric does not allow it.
+        """
+        try:
+            return self.validate(value)
+        except ValidationError as error:
+            problems = problems_of(error, ())
+            failure = InvalidMetricError(metric, tuple(problems))
+            cause = raised_in(error)
+        raise failure from cause
+
+    def check_tags(self, metric: str, tags: Any) -> dict[str, Any]:
+        """Validate tags, given as a mapping or as an instance of their model, which is not validated again.
+
+        Returns:
+            The tags by name, in a dict of their own.
+
+        Raises:
+            InvalidTagError: The metric does not allow them.
+            MissingTagError: A tag is missing.
+        """
+        if self.validate_tags is None:
+            if tags is None or tags == {}:
+                return {}
+            raise InvalidTagError(metric, (Problem((), "takes no tags", type(tags).__name__, short(tags)),))
+        if self.tag_model is not None and isinstance(tags, BaseModel):
+            return self._of_model(metric, tags)
+        given: Any = {} if tags is None else tags
+        problems = self._unknown(given)
+        valid: Any = None
+        cause = None
+        try:
+            valid = self.validate_tags(given)
+        except ValidationError as error:
+            # What is unknown at the top is named already, with the nearest name.
+            named = {problem.location for problem in problems}
+            problems += [one for one in problems_of(error, ()) if one.location not in named]
+            cause = raised_in(error)
+        if problems:
+            missing = any(problem.allowed == MISSING for problem in problems)
+            raise (MissingTagError if missing else InvalidTagError)(metric, tuple(problems)) from cause
+        return self._of_model(metric, valid) if self.tag_model is not None else dict(valid)
+
+    def _of_model(self, metric: str, tags: BaseModel) -> dict[str, Any]:
+        """Return the tags in an instance of their model."""
+        if not isinstance(tags, self.tag_model):
+            should = f"should be an instance of {shape_name(self.tag_model)} or a mapping"
+            raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
+        found = {**tags.__dict__, **(tags.__pydantic_extra__ or {})}
+        unknown = [name for name in found if name in type(tags).__pydantic_fields__ and name not in self.tag_keys]
+        if unknown and not self._open:
+            raise InvalidTagError(metric, tuple(map(self.unknown, unknown)))
+        declared = {*self.tag_keys, *unknown, *(tags.__pydantic_extra__ or {})}
+        return {name: tag for name, tag in found.items() if name in declared}
+
+    def make_tags(self, tags: dict[str, Any]) -> Any:
+        """Make what a reader gets of tags by name: an instance of their model, or the dict itself."""
+        return tags if self.tag_model is None else make_model(self.tag_model, tags, {*tags})
+
+    def _unknown(self, tags: Any) -> list[Problem]:
+        """Undeclared tags, which a model would ignore."""
+        if self._open or not isinstance(tags, Mapping):
+            return []
+        known = {*self.tag_keys, *(way[0] for key in self.tag_keys.values() for way in key.aliases)}
+        return [self.unknown(str(name)) for name in tags if name not in known]
+
+    def unknown(self, tag: str) -> Problem:
+        """Return what to say of a tag that is not declared."""
+        near = nearest(tag, self.tag_names)
+        declared = f"declared are {', '.join(self.tag_names)}" if self.tag_names else "it has none"
+        hint = f"did you mean {near!r}?" if near else declared
+        return Problem((tag,), f"is not a tag of this metric; {hint}", "", "")
+
+    def check_tag(self, metric: str, tag: str, value: Any) -> Any:
+        """Validate the value of one tag, to look points up by.
+
+        Raises:
+            InvalidTagError: The metric has no such tag, or does not allow the value.
+        """
+        if tag in self.tag_keys and self.tag_keys[tag].validate_among is None:
+            try:
+                return self.tag_keys[tag].validate(value)
+            except ValidationError as error:
+                failure = InvalidTagError(metric, tuple(problems_of(error, (tag,))))
+        elif tag in self.tag_keys or self._open:
+            return value
+        else:
+            failure = InvalidTagError(metric, (self.unknown(tag),))
+        raise failure
+
+
+def _no_tags(tags: None) -> dict[str, Any]:
+    if tags is not None:
+        raise TypeError("takes no tags")
+    return {}
+
+
+def _model_splitter(model: type[BaseModel]) -> Callable[[Any], dict[str, Any]]:
+    count, plain = len(model.__pydantic_fields__), PLAIN
+
+    def split(tags: Any) -> dict[str, Any]:
+        found: dict[str, Any] = tags.__dict__.copy()
+        if type(tags) is not model or len(found) != count:
+            raise TypeError("not plainly tags of this model")
+        for tag in found.values():
+            if type(tag) not in plain:
+                raise TypeError("not plainly tags of this model")
+        return found
+
+    return split

@@ -1,0 +1,47 @@
+"""The parts of an object: which objects have none that can change, and how to get at those of others."""
+
+import re
+from collections import deque
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from types import (
+    BuiltinFunctionType,
+    EllipsisType,
+    FunctionType,
+    ModuleType,
+    NoneType,
+    NotImplementedType,
+)
+from typing import Any
+from uuid import UUID
+
+__all__ = ["ATOMIC", "PLAIN", "parts_of"]
+
+ATOMIC: frozenset[type] = frozenset(
+    {
+        *(int, float, complex, bool, str, bytes, NoneType, EllipsisType, NotImplementedType, range, type),
+        *(date, datetime, time, timedelta, timezone, Decimal, Fraction, UUID, re.Pattern),
+        *(PurePosixPath, PureWindowsPath, PosixPath, WindowsPath),
+        *(FunctionType, BuiltinFunctionType),
+    }
+)
+"""Types whose instances, of exactly this type, nobody can change."""
+
+PLAIN: frozenset[type] = frozenset({float, int, str, bool, NoneType})
+"""The types of most of what is measured and tagged: immutable, and no secrets."""
+
+
+def parts_of(item: Any) -> list[Any]:
+    """Return what an object holds, as far as it can be looked into."""
+    if isinstance(item, (type, ModuleType)):
+        return []
+    inner: list[Any] = [*getattr(item, "__dict__", {}).values()]
+    if isinstance(item, dict):
+        inner += [*item.keys(), *item.values()]
+    elif isinstance(item, (list, tuple, set, frozenset, deque)):
+        inner += item
+    slots = [vars(base).get("__slots__", ()) for base in type(item).__mro__]
+    names = [name for own in slots for name in ([own] if isinstance(own, str) else own) if name != "__dict__"]
+    return inner + [getattr(item, name) for name in names if hasattr(item, name)]

@@ -1,0 +1,284 @@
+"""Points as typed columns: a few bytes for each value and tag, which come back exactly as they were."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from functools import lru_cache
+from itertools import chain, repeat
+from types import NoneType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from .codec import NotRestorable
+from .object_parts import PLAIN
+
+__all__ = ["ABSENT", "Block", "CodedColumn", "PackedColumn", "PointLayout", "StoredPoint", "unrestorable_parts"]
+
+StoredPoint: TypeAlias = tuple[Any, dict[str, Any], int]
+"""A point as it is kept: value, tags by name, and the number of the step that recorded it."""
+
+PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
+"""What is known of all points of a series: the type of the values where that is float, int or str, and the names of
+the tags, if each point has the same, with the same of each. What is known need not be found out in packing."""
+
+_WIDEST: Final = 32
+"""Tags of different names in one block, beyond which columns would be mostly empty."""
+
+
+class CodedColumn(NamedTuple):
+    """A column of few different values: the place of each in a table."""
+
+    codes: bytes
+    table: tuple[Any, ...]
+
+
+PackedColumn: TypeAlias = Sequence[Any] | CodedColumn
+
+
+def _constant(size: int, value: Any) -> CodedColumn:
+    """Return a column that has one value so many times; the same object for the same arguments."""
+    if type(value) not in _SHARED or (type(value) is str and len(value) > _LONG):
+        return CodedColumn(bytes(size), (value,))
+    # By type too, since 1 and True are the same key.
+    return _constant_of((size, type(value), value))
+
+
+_SHARED = (str, int, bool, NoneType)
+_LONG = 100
+"""Characters of a text that is not worth keeping for others."""
+
+
+@lru_cache(maxsize=1024)
+def _constant_of(what: tuple[int, Any, Any]) -> CodedColumn:
+    size, _, value = what
+    return CodedColumn(bytes(size), (value,))
+
+
+@lru_cache(maxsize=1024)
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of tags; the same object again."""
+    return names
+
+
+def _items(column: PackedColumn) -> Iterable[Any]:
+    return map(column.table.__getitem__, column.codes) if isinstance(column, CodedColumn) else column
+
+
+def _item(column: PackedColumn, at: int) -> Any:
+    return column.table[column.codes[at]] if isinstance(column, CodedColumn) else column[at]
+
+
+def _pack(items: Sequence[Any], kind: type | None = None) -> PackedColumn:
+    """Pack values into as few bytes as keep each exactly, with its type.
+
+    Args:
+        items: The values.
+        kind: The type of all of them, where it is known to be float, int or str.
+    """
+    if kind is None:
+        return _packed(items, set(map(type, items)))
+    try:
+        return _packed(items, {kind})
+    except TypeError:  # in place of what a file could not give back stands something of another type
+        return _pack(items)
+
+
+def _packed(items: Sequence[Any], types: set[type]) -> PackedColumn:
+    """Pack values of these types."""
+    if types == {float}:
+        return array("d", items)
+    if not types <= {str, bool, NoneType, int, _Absent}:
+        return tuple(items)
+    # Most tags stay the same for as many points as a block has.
+    if len(types) == 1 and items[0] == items[-1] and items.count(items[0]) == len(items):
+        return _constant(len(items), items[0])
+    if types == {int}:
+        return _pack_ints(items)
+    # Equal values of different types are different values: 1 and True.
+    keys = items if len(types) == 1 else list(zip(map(type, items), items, strict=True))
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    if len(places) > 256:
+        return tuple(items)
+    table = tuple(places) if len(types) == 1 else tuple(item for _, item in places)
+    return CodedColumn(bytes(map(places.__getitem__, keys)), table)
+
+
+def _pack_ints(items: Sequence[int]) -> PackedColumn:
+    for code in "bhiq":
+        try:
+            return array(code, items)
+        except OverflowError:
+            continue
+    return tuple(items)
+
+
+class _Absent(Enum):
+    """In place of a tag that a point does not have."""
+
+    ABSENT = 0
+
+
+ABSENT = _Absent.ABSENT
+
+
+def _columns(
+    tags: list[dict[str, Any]], kinds: dict[str, type | None]
+) -> tuple[tuple[str, ...] | None, tuple[PackedColumn, ...]]:
+    """Return the names of tags and a column for each; no names where there are too many different ones.
+
+    Args:
+        tags: The tags of each point.
+        kinds: The names and types of all tags, where they are known.
+    """
+    first = tags[0]
+    # As from a bound recorder, whose tags are one dict.
+    if first is tags[-1] and len(set(map(id, tags))) == 1:
+        return tuple(first), tuple(CodedColumn(bytes(len(tags)), (tag,)) for tag in first.values())
+    if kinds:
+        return tuple(kinds), tuple(_pack([tag[name] for tag in tags], kind) for name, kind in kinds.items())
+    names = tuple(first)
+    # Most often all points have the same tags, and as many as the first one has.
+    if set(map(len, tags)) == {len(names)}:
+        try:
+            return names, tuple(_pack([tag[name] for tag in tags]) for name in names)
+        except KeyError:
+            pass
+    names = tuple(dict.fromkeys(chain.from_iterable(tags)))
+    if len(names) > _WIDEST:
+        return None, (tags,)
+    return names, tuple(_pack([tag.get(name, ABSENT) for tag in tags]) for name in names)
+
+
+def _cut(column: PackedColumn, start: int, stop: int) -> PackedColumn:
+    return (
+        CodedColumn(column.codes[start:stop], column.table) if isinstance(column, CodedColumn) else column[start:stop]
+    )
+
+
+def _is_plain(column: PackedColumn) -> bool:
+    if not isinstance(column, CodedColumn):
+        return isinstance(column, array)
+    return all(item is ABSENT or (type(item) in PLAIN and not _is_long(item)) for item in column.table)
+
+
+def _shared(column: PackedColumn) -> PackedColumn:
+    if isinstance(column, CodedColumn) and len(column.table) == 1:
+        return _constant(len(column.codes), column.table[0])
+    return column
+
+
+def _is_long(item: Any) -> bool:
+    return type(item) is int and item.bit_length() > 63
+
+
+class Block(NamedTuple):
+    """A block of points, by columns."""
+
+    packed: PackedColumn
+    step_numbers: PackedColumn
+    names: tuple[str, ...] | None
+    """The tags; None where the points have too many different ones, and the one column holds dicts."""
+    tags: tuple[PackedColumn, ...]
+
+    @classmethod
+    def of(cls, tail: list[Any], layout: PointLayout) -> "Block":
+        """Pack points."""
+        values, tags, numbers = tail[0::3], tail[1::3], _pack(tail[2::3], int)
+        kind, kinds = layout
+        return cls(_pack(values, kind), numbers, *_columns(tags, kinds))
+
+    @property
+    def size(self) -> int:
+        """How many points there are."""
+        return len(self.packed.codes if isinstance(self.packed, CodedColumn) else self.packed)
+
+    @property
+    def values(self) -> Iterable[Any]:
+        """The values, oldest first."""
+        return _items(self.packed)
+
+    @property
+    def numbers(self) -> Iterable[int]:
+        """The numbers of the step_numbers, oldest first."""
+        return _items(self.step_numbers)
+
+    def cut(self, start: int, stop: int) -> "Block":
+        """Return the points from a place on, up to another or the end."""
+        if start == 0 and stop >= self.size:
+            return self
+        tags = tuple(_cut(column, start, stop) for column in self.tags)
+        return Block(_cut(self.packed, start, stop), _cut(self.step_numbers, start, stop), self.names, tags)
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The names of all tags that a point has."""
+        if self.names is not None:
+            return self.names
+        names: Iterator[str] = chain.from_iterable(_items(self.tags[0]))
+        return tuple(dict.fromkeys(names))
+
+    def tag(self, name: str) -> PackedColumn:
+        """Return the column of a tag, with `ABSENT` where a point does not have it."""
+        if self.names is None:
+            return tuple(tags.get(name, ABSENT) for tags in _items(self.tags[0]))
+        return self.tags[self.names.index(name)] if name in self.names else _constant(self.size, ABSENT)
+
+    def shared(self) -> "Block":
+        """Return the same points with what other blocks have too only once."""
+        names = None if self.names is None else _known(self.names)
+        return Block(_shared(self.packed), _shared(self.step_numbers), names, tuple(map(_shared, self.tags)))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all values and tags are texts, bools and numbers of at most 64 bits, as packing shows it."""
+        return self.names is not None and all(map(_is_plain, (self.packed, *self.tags)))
+
+    @property
+    def columns(self) -> Iterator[list[Any]]:
+        """All that is in it, by column: values, numbers, then each tag, with () where a point does not have it."""
+        yield list(self.values)
+        yield list(self.numbers)
+        for column in self.tags:
+            yield [() if item is ABSENT else item for item in _items(column)]
+
+    def rows(self) -> Iterator[StoredPoint]:
+        """Return the points, oldest first."""
+        return zip(self.values, self._dicts(), self.numbers, strict=False)
+
+    def _dicts(self) -> Iterable[dict[str, Any]]:
+        if self.names is None:
+            return _items(self.tags[0])
+        if not self.names:
+            return repeat({})
+        columns = zip(*map(_items, self.tags), strict=True)
+        if all(
+            isinstance(column, array) or (isinstance(column, CodedColumn) and ABSENT not in column.table)
+            for column in self.tags
+        ):
+            return map(dict, map(zip, repeat(self.names), columns))
+        return ({name: tag for name, tag in zip(self.names, row, strict=True) if tag is not ABSENT} for row in columns)
+
+    def row(self, at: int) -> StoredPoint:
+        """Return one point."""
+        if self.names is None:
+            tags = _item(self.tags[0], at)
+        else:
+            found = ((name, _item(column, at)) for name, column in zip(self.names, self.tags, strict=True))
+            tags = {name: tag for name, tag in found if tag is not ABSENT}
+        return _item(self.packed, at), tags, _item(self.step_numbers, at)
+
+
+def unrestorable_parts(block: Block) -> Iterator[tuple[str | None, ...]]:
+    """Return, for each point of a block, what of it a file cannot give back: None for the value, the names of tags."""
+    columns = [(None, block.packed), *((name, block.tag(name)) for name in block.tag_names)]
+    held = [(name, [*_items(column)]) for name, column in columns if _may_lack(column)]
+    if not held:
+        # So it is of nearly all blocks.
+        yield from repeat((), block.size)
+        return
+    for at in range(block.size):
+        yield tuple(name for name, items in held if type(items[at]) is NotRestorable)
+
+
+def _may_lack(column: PackedColumn) -> bool:
+    items = column.table if isinstance(column, CodedColumn) else column
+    return not isinstance(items, array) and NotRestorable in set(map(type, items))

@@ -1,0 +1,330 @@
+"""Read the core schemas that Pydantic makes of types. No other file knows their form."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
+from pydantic_core import SchemaSerializer, SchemaValidator
+from typing_extensions import is_typeddict
+
+from ..errors import SchemaError
+from .digest import digest, stable_form
+from .freezing import Shared
+from .key import Key, Outcome, Output, shape_name
+from .secrets import is_secret
+
+__all__ = [
+    "EXACT_TYPES",
+    "NUMBERS",
+    "PLAIN_NODES",
+    "CoreNode",
+    "CoreShape",
+    "allows_more",
+    "core_schema_of",
+    "exact_type",
+    "is_model",
+    "make_model",
+    "makes_secret",
+    "nodes_in",
+    "unwrapped",
+]
+
+CoreNode: TypeAlias = dict[str, Any]
+"""A core schema, or a part of one."""
+
+NUMBERS = ("float", "int", "bool")
+EXACT_TYPES = {"float": float, "int": int, "bool": bool, "str": str}
+"""The types of what validates by a core schema, and of nothing else, subclasses included."""
+
+
+def exact_type(node: CoreNode) -> type | None:
+    """Return the type of all that validates by a core schema, where it is one."""
+    is_text = node["type"] == "literal" and all(type(choice) is str for choice in node["expected"])
+    return str if is_text else EXACT_TYPES.get(node["type"])
+
+
+PLAIN_NODES = (*NUMBERS, "str", "literal")
+
+
+def outcome_of(node: CoreNode, definitions: Mapping[str, CoreNode]) -> Outcome | None:
+    """Return what all that validates by a core schema can be, where that says so without a function of somebody's."""
+    kind = node["type"]
+    if kind == "definition-ref":
+        # An enum is referred to where it is used twice; all else that is may hold itself.
+        node = definitions.get(node["schema_ref"], node)
+        kind = node["type"]
+    if kind in ("literal", "enum"):
+        choices = tuple(choice for choice in node["expected" if kind == "literal" else "members"] if choice is not None)
+        return Outcome(frozenset(map(type, choices)), choices)
+    if kind in EXACT_TYPES:
+        return Outcome(frozenset({EXACT_TYPES[kind]}), None)
+    if kind == "union":
+        parts = [outcome_of(part[0] if isinstance(part, tuple) else part, definitions) for part in node["choices"]]
+        known = [part for part in parts if part is not None]
+        types = frozenset(chain.from_iterable(part.types for part in known))
+        listed = [part.choices for part in known if part.choices is not None]
+        choices = tuple(chain.from_iterable(listed))
+        return Outcome(types, choices if len(listed) == len(parts) else None) if len(known) == len(parts) else None
+    return outcome_of(node["schema"], definitions) if kind in ("nullable", "default", "function-before") else None
+
+
+def unwrapped(node: CoreNode) -> CoreNode:
+    """A node without what allows None or gives a default."""
+    return unwrapped(node["schema"]) if node["type"] in ("nullable", "default") else node
+
+
+class CoreShape:
+    """What pydantic-core makes of a shape, taken apart.
+
+    Attributes:
+        kind: "model", "dataclass", "typed-dict" or "dict".
+        config: The config under which the shape's own validators run.
+        definitions: What recursive types refer to.
+        around: The model-level validators that run after the whole is made, outermost first.
+        fields: The node of each field.
+        others: The node of the values of undeclared keys; None where there may be none.
+    """
+
+    def __init__(self, kind: str, definitions: list[CoreNode]) -> None:
+        self.kind = kind
+        self.definitions = definitions
+        self.config: Any = None
+        self.around: list[CoreNode] = []
+        self.fields: dict[str, CoreNode] = {}
+        self.others: CoreNode | None = None
+
+    @classmethod
+    def of(cls, shape: Any) -> "CoreShape":
+        """Take the core schema of a shape apart.
+
+        Raises:
+            SchemaError: The shape has no keys, or Pydantic cannot work with it.
+        """
+        kind = shape_kind(shape)
+        plain: Any = dict
+        own = get_args(shape)
+        is_mapping = Mapping in (shape, get_origin(shape))
+        node = core_schema_of((plain[own] if own else plain) if is_mapping else shape, shape_name(shape))
+        core = cls(kind, [])
+        while True:
+            if node["type"] == "definitions":
+                core.definitions = node["definitions"]
+                node = node["schema"]
+            elif node["type"] == "definition-ref":
+                node = next(one for one in core.definitions if one["ref"] == node["schema_ref"])
+            elif node["type"] in ("model", "dataclass"):
+                core.config = node.get("config")
+                core.others = {"type": "any"} if (core.config or {}).get("extra_fields_behavior") == "allow" else None
+                node = node["schema"]
+            elif node["type"] in ("function-after", "function-wrap"):
+                core.around.append(node)
+                node = node["schema"]
+            elif node["type"] == "function-before":
+                node = node["schema"]
+            else:
+                core._take_fields(node, shape)
+                return core
+
+    def _take_fields(self, node: CoreNode, shape: Any) -> None:
+        if node["type"] == "dict":
+            if node.get("keys_schema", {"type": "any"}) not in ({"type": "str"}, {"type": "any"}):
+                raise SchemaError(shape_name(shape), "a context's keys are any str; write dict[str, ...]")
+            self.others = node.get("values_schema", {"type": "any"})
+            return
+        if node["type"] not in ("model-fields", "dataclass-args", "typed-dict"):
+            raise SchemaError(shape_name(shape), f"it has its own way to be validated ({node['type']}), and so no keys")
+        fields = node["fields"]
+        self.fields = fields if isinstance(fields, dict) else {field["name"]: field for field in fields}
+        if any(field.get("init_only") for field in self.fields.values()):
+            raise SchemaError(shape_name(shape), "an InitVar is no key, as nothing holds it; declare a field instead")
+        if node["type"] == "typed-dict":
+            self.config = node.get("config")
+        if allows_more(node) or self.others is not None:
+            self.others = node.get("extras_schema", {"type": "any"})
+
+    def defined(self, node: Any) -> Any:
+        """Return a node with the definitions that it may refer to."""
+        return {"type": "definitions", "schema": node, "definitions": self.definitions} if self.definitions else node
+
+    def key(self, name: str, field: CoreNode) -> Key:
+        """Return what a field's node says of its key."""
+        node = field["schema"]
+        own = self.defined(node)
+        definitions = {one["ref"]: one for one in self.definitions}
+        parts, top = list(nodes_in(node, definitions)), list(_top(node, definitions))
+        marks = {mark for part in top for mark in part.get("metadata", {}).get("crystallize", ())}
+        if any(Shared.__name__ in part.get("metadata", {}).get("crystallize", ()) for part in parts if part not in top):
+            raise SchemaError(name, "Shared marks a whole key; within its value it would have no effect")
+        default = next((part for part in top if part["type"] == "default"), None)
+        validates_default = (default or {}).get("validate_default")
+        among = None
+        if any(part.get("type") == "with-info" for part in parts):
+            fields = {"type": "model-fields", "fields": {name: {"type": "model-field", "schema": node}}}
+            among = SchemaValidator(self.defined(fields), self.config).validate_assignment
+        optional = default is not None or field.get("required") is False
+        holds_secret = any(makes_secret(part) for part in parts)
+        validator = SchemaValidator(own, self.config)
+        # Without that NaN and the infinities within what is typed `Any` would be null.
+        config: Any = {**(self.config or {}), "ser_json_inf_nan": "constants"}
+        serializer = SchemaSerializer(own, config)
+        return Key(
+            name=name,
+            validate=validator.validate_python,
+            validate_among=among,
+            validate_json=validator.validate_json,
+            dump=lambda value, help: serializer.to_python(value, mode="json", fallback=help, warnings=False),
+            aliases=alias_ways(field.get("validation_alias")),
+            default=default,
+            validates_default=bool(
+                (self.config or {}).get("validate_default") if validates_default is None else validates_default
+            ),
+            shared=Shared.__name__ in marks,
+            output=Output.__name__ in marks,
+            excluded=bool(field.get("serialization_exclude")),
+            secret=holds_secret,
+            inner=frozenset(chain.from_iterable(map(_names_in, parts))) if holds_secret else frozenset(),
+            required=not optional,
+            beside=self.fields.keys() if self.others is None else None,
+            fingerprint=lambda: digest(repr(stable_form(own)).encode()),
+            outcome=outcome_of(node, definitions),
+        )
+
+
+def shape_kind(shape: Any) -> str:
+    """Say which kind of shape a type is.
+
+    Raises:
+        SchemaError: It has no keys.
+    """
+    cls = get_origin(shape) or shape
+    if cls in (dict, Mapping):
+        return "dict"
+    if is_typeddict(cls):
+        return "typed-dict"
+    if is_dataclass(cls) and isinstance(cls, type):
+        return "dataclass"
+    if is_model(cls):
+        return "model"
+    name = shape_name(shape)
+    if isinstance(shape, str):
+        raise SchemaError(name, "a context is made over a type, not over the name of one; write it without quotes")
+    if isinstance(shape, TypeVar):
+        raise SchemaError(
+            shape.__name__, f"a type variable says nothing yet; write a type in place of {shape.__name__}"
+        )
+    if getattr(cls, "_is_protocol", False):
+        raise SchemaError(
+            name,
+            f"a protocol says what a step needs, as in Context[{name}]; make the context over a model that has it",
+        )
+    reason = "it declares no keys; a context is made over a Pydantic model, a TypedDict, a dataclass or dict[str, V]"
+    if isinstance(cls, type):
+        reason += f". For keys of your own choice that all hold this type write FrozenContext[dict[str, {name}]]"
+    raise SchemaError(name, reason)
+
+
+def is_model(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, BaseModel) and not cls.__pydantic_root_model__
+
+
+def core_schema_of(shape: Any, name: str) -> CoreNode:
+    try:
+        adapter = TypeAdapter[Any](shape)
+        if not isinstance(adapter.core_schema, dict):
+            # Put off by `defer_build` until it is needed, which is now.
+            adapter.rebuild(force=True)
+    except PydanticUndefinedAnnotation as error:
+        raise SchemaError(name, f"it refers to {error.name!r}, which is not defined") from error
+    except PydanticUserError as error:
+        raise SchemaError(name, _reason(error)) from error
+    node: Any = adapter.core_schema
+    return dict(node)
+
+
+def _reason(error: PydanticUserError) -> str:
+    if error.code == "typed-dict-version":
+        return "before Python 3.12 Pydantic needs its TypedDict to be the one of typing_extensions; import that one"
+    message, advice, _ = (error.message or str(error)).partition("\n")[0].partition(". Set `arbitrary_types_allowed")
+    # Pydantic's advice is for those who write a model, which this may not be.
+    return f"{message}; use a model with arbitrary_types_allowed=True" if advice else message
+
+
+def _top(node: CoreNode, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]:
+    """The nodes around one value: down to what it is, not into what it holds."""
+    yield node
+    inner = definitions.get(node["schema_ref"]) if node["type"] == "definition-ref" else node.get("schema")
+    if isinstance(inner, dict) and inner["type"] not in ("model", "dataclass") and node["type"] not in _HOLDERS:
+        yield from _top(inner, definitions)
+    for choice in node.get("choices", ()) if node["type"] == "union" else ():
+        yield from _top(choice[0] if isinstance(choice, tuple) else choice, definitions)
+
+
+_HOLDERS = ("model", "dataclass")
+
+
+def nodes_in(node: Any, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]:
+    """Every node in a node, and in the definitions that it refers to."""
+    met: set[str] = set()
+    rest = [node]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            yield item
+            rest += [part for name, part in item.items() if name not in ("metadata", "config")]
+            ref = item.get("schema_ref")
+            if isinstance(ref, str) and ref in definitions and ref not in met:
+                met.add(ref)
+                rest.append(definitions[ref])
+        elif isinstance(item, list | tuple):
+            rest += item
+
+
+def _names_in(part: CoreNode) -> Iterator[str]:
+    """The names of the fields of a node, and those that they go by in the input."""
+    fields = part.get("fields") or {}
+    if part.get("type") == "dataclass-args":
+        fields = {field["name"]: field for field in fields}
+    # A dataclass itself has a list of names, which are those of its arguments.
+    for name, field in fields.items() if isinstance(fields, dict) else ():
+        yield name
+        yield from (step for way in alias_ways(field.get("validation_alias")) for step in way if isinstance(step, str))
+
+
+def allows_more(node: CoreNode) -> bool:
+    """Whether a TypedDict allows undeclared keys. The oldest versions of Pydantic say so in the config alone."""
+    behavior = node.get("extra_behavior", (node.get("config") or {}).get("extra_fields_behavior"))
+    return behavior == "allow" or "extras_schema" in node
+
+
+def makes_secret(part: CoreNode) -> bool:
+    """Whether a node makes or shows one of Pydantic's secrets."""
+    function = part.get("function")
+    if isinstance(function, type):
+        return is_secret(function)
+    name = getattr(function, "__qualname__", "")
+    return getattr(function, "__module__", "") == "pydantic.types" and "secret" in name.lower()
+
+
+def alias_ways(alias: Any) -> tuple[tuple[str | int, ...], ...]:
+    """Read an alias: a name, a way down, or a choice of ways."""
+    if alias is None:
+        return ()
+    if isinstance(alias, str):
+        return ((alias,),)
+    return tuple(map(tuple, alias)) if isinstance(alias[0], list) else (tuple(alias),)
+
+
+def make_model(cls: Any, values: dict[str, Any], written: set[str]) -> Any:
+    """Make an instance of a model without its validators."""
+    own = {name: values[name] for name in values if name in cls.__pydantic_fields__}
+    extra = {name: values[name] for name in values if name not in own}
+    instance = cls.__new__(cls)
+    object.__setattr__(instance, "__dict__", own)
+    object.__setattr__(instance, "__pydantic_fields_set__", written)
+    object.__setattr__(instance, "__pydantic_extra__", extra if cls.model_config.get("extra") == "allow" else None)
+    object.__setattr__(instance, "__pydantic_private__", None)
+    if cls.__pydantic_post_init__:
+        instance.model_post_init(None)
+    return instance

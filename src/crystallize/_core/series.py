@@ -1,0 +1,447 @@
+"""Series, and all the metrics of one context: the views by which points are recorded and read."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isnan
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Self, overload
+
+from typing_extensions import TypeVar
+
+from .._base.table import Table, TableDisplay
+from .._base.text import counted, short
+from ..errors import NoGoalError, NoPointsError
+from .codec import NotRestorable, json_view
+from .equality import same
+from .metrics import Metric, MetricSchema, Point
+from .object_parts import PLAIN
+from .packed_columns import StoredPoint
+from .point_log import fetch
+from .recording import MetricLog, MetricStore, Recorder, fast_bound_recorder, fetched, with_numbers
+from .steps import StepToken
+
+__all__ = [
+    "FrozenMetrics",
+    "Series",
+    "filter_of",
+    "log_of",
+    "matches",
+    "metrics_view",
+    "recorders_of",
+    "store_of",
+    "stored_points",
+]
+
+V = TypeVar("V", default=Any)
+"""The type of a metric's values."""
+G = TypeVar("G", default=Any)
+"""The type of a metric's tags."""
+_V = TypeVar("_V")
+_G = TypeVar("_G")
+
+
+class Series(TableDisplay, Generic[V, G]):
+    """The points of one metric, in the order in which they were recorded; a live view.
+
+    Got from `FrozenMetrics.series`. What it hands out never changes what is kept.
+
+    Example:
+        >>> loss = FrozenContext().metrics.series("loss")
+        >>> loss.add(0.7, {"split": "train"})
+        >>> note = loss.bind({"split": "val"})  # the tags are validated once
+        >>> note(0.5)
+        >>> loss.values, loss.last, loss.where(split="train").values
+        ((0.7, 0.5), 0.5, (0.7,))
+    """
+
+    def __init__(
+        self, store: MetricStore, metric: Metric[V, G] | str, token: StepToken, where: Mapping[str, Any] | None = None
+    ) -> None:
+        self.add = store.recorder(metric, token)  # type: ignore[method-assign]  # the slot below
+        self._store = store
+        self._metric = metric
+        self._token = token
+        self._where = where or {}
+
+    if TYPE_CHECKING:
+
+        @overload
+        def add(self, value: V, tags: G) -> None: ...
+        @overload
+        def add(self: "Series[V, None]", value: V) -> None: ...
+        def add(self, value: Any, tags: Any = None) -> None:
+            """Record a point.
+
+            Args:
+                value: The measured value, in the metric's unit.
+                tags: The tags.
+
+            Raises:
+                InvalidMetricError: The value is not allowed. Nothing is recorded.
+                InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
+                StepClosedError: The step that this series came from has ended.
+            """
+
+    else:
+        # A slot and not a method: it is called in loops, and is bound once to what records in the shortest way.
+        __slots__ = ("_metric", "_store", "_token", "_where", "add")
+
+    @overload
+    def bind(self, tags: G) -> Callable[[V], None]: ...
+    @overload
+    def bind(self: "Series[V, None]") -> Callable[[V], None]: ...
+    def bind(self, tags: Any = None) -> Callable[[V], None]:
+        """Return a function that records values under these tags: the fastest way to record.
+
+        Args:
+            tags: How all the values are tagged.
+
+        Returns:
+            A function of the value alone.
+
+        Raises:
+            InvalidTagError: The tags are not allowed, or one is missing.
+        """
+        store, token = self._store, self._token
+        token.check_open()
+        # Tags that are not valid take no name.
+        kept_tags = (store.find(self._metric) or store.new(self._metric)).prepare_tags(tags)
+        log = store.open(self._metric)
+
+        def slow(value: V) -> None:
+            token.check_open()
+            store.keep(log, token, log.prepare_value(value), kept_tags)
+
+        plain = PLAIN.issuperset(map(type, kept_tags.values()))
+        if not plain or log.metric is None or log.metric.checks.split is None:
+            return slow
+        return fast_bound_recorder(slow, store, log, token, kept_tags)
+
+    def where(self, /, **tags: Any) -> Self:
+        """Return the part of the series whose points have these tags.
+
+        Args:
+            **tags: The value of each tag to go by.
+
+        Returns:
+            A series of those points alone; it too is a live view.
+
+        Raises:
+            InvalidTagError: The metric has no such tag, or does not allow the value.
+        """
+        metric, tags = self.metric, with_numbers(tags)
+        if metric is not None:
+            tags = {tag: metric.checks.check_tag(metric.name, tag, value) for tag, value in tags.items()}
+        return type(self)(self._store, self._metric, self._token, {**self._where, **tags})
+
+    def _rows(self) -> Iterator[StoredPoint]:
+        log = log_of(self)
+        rows = log.points.rows() if log is not None else iter(())
+        return (row for row in rows if matches(self, row[1])) if self._where else rows
+
+    def __iter__(self) -> Iterator[Point[V, G]]:
+        log = log_of(self)
+        if log is not None:
+            for value, tags, number in self._rows():
+                yield Point(fetch(value), log.tags_of(tags), self._store.registry.names[number])
+
+    def __len__(self) -> int:
+        log = log_of(self)
+        if log is None or not self._where:
+            return 0 if log is None else len(log.points)
+        return sum(1 for _ in self._rows())
+
+    def __repr__(self) -> str:
+        where = "".join(f", {name}={short(value)}" for name, value in self._where.items())
+        return f"Series({self.name!r}{where}; {counted(len(self), 'point')})"
+
+    def _notebook_tables(self) -> Sequence[Table]:
+        from .notebook import series_table
+
+        return (series_table(self),)
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return self._metric if isinstance(self._metric, str) else self._metric.name
+
+    @property
+    def metric(self) -> Metric[V, G] | None:
+        """The metric; None where it is not declared."""
+        log = log_of(self)
+        declared = self._metric if log is None or log.metric is None else log.metric
+        return declared if isinstance(declared, Metric) else None
+
+    @property
+    def values(self) -> tuple[V, ...]:
+        """The values, oldest first."""
+        log = log_of(self)
+        if log is not None and not self._where:
+            # Tags would take most of the time.
+            return tuple(map(fetch, log.points.values()))
+        return tuple(fetch(value) for value, _, _ in self._rows())
+
+    @property
+    def tags(self) -> tuple[G, ...]:
+        """The tags of each point, oldest first."""
+        return tuple(point.tags for point in self)
+
+    @property
+    def first(self) -> V:
+        """The oldest value.
+
+        Raises:
+            NoPointsError: There is none.
+        """
+        for value, _, _ in self._rows():
+            oldest: V = fetch(value)
+            return oldest
+        raise self._no_points()
+
+    @property
+    def last(self) -> V:
+        """The newest value.
+
+        Raises:
+            NoPointsError: There is none.
+        """
+        log = log_of(self)
+        row = log.points.last() if log is not None and not self._where else None
+        for newest in self._rows() if row is None else ():
+            row = newest
+        if row is None:
+            raise self._no_points()
+        value: V = fetch(row[0])
+        return value
+
+    @property
+    def best(self) -> V:
+        """The best value by the metric's goal, the first of equals. Any is better than NaN, None, or what is lost.
+
+        Raises:
+            NoGoalError: The metric has no goal.
+            NoPointsError: There is no point.
+
+        Example:
+            >>> class TrainMetrics(MetricSchema):
+            ...     loss = Metric(float, goal="minimize")
+            >>> ctx = FrozenContext(metrics=TrainMetrics)
+            >>> for value in (0.7, 0.5, 0.6):
+            ...     ctx.record(TrainMetrics.loss, value)
+            >>> ctx.metrics.series(TrainMetrics.loss).best
+            0.5
+        """
+        metric = self.metric
+        if metric is None or metric.goal is None:
+            raise NoGoalError(self.name)
+        values: tuple[Any, ...] = self.values
+        if not values:
+            raise self._no_points()
+        values = tuple(value for value in values if type(value) is not NotRestorable) or values
+        numbers = [value for value in values if value is not None and not (isinstance(value, float) and isnan(value))]
+        best: Any = (min if metric.goal == "minimize" else max)(numbers) if numbers else values[0]
+        return best  # type: ignore[no-any-return]  # one of the values, which are V
+
+    def _no_points(self) -> NoPointsError:
+        return NoPointsError(self.name, ", ".join(f"{name}={short(value)}" for name, value in self._where.items()))
+
+
+def log_of(series: Series[Any, Any]) -> MetricLog | None:
+    """Return the log of a series; None if nothing was recorded yet under a name that is not declared."""
+    return series._store.find(series._metric)
+
+
+def filter_of(series: Series[Any, Any]) -> Mapping[str, Any]:
+    """Return the tags that the points of a series have in common, as given to `Series.where`."""
+    return series._where
+
+
+def matches(series: Series[Any, Any], tags: dict[str, Any]) -> bool:
+    """Whether the tags of a stored point are those of the filter of a series."""
+    return all(name in tags and _equal(json_view(fetch(tags[name])), value) for name, value in series._where.items())
+
+
+def stored_points(series: Series[Any, Any]) -> Iterator[StoredPoint]:
+    """Return the points of a series as they are kept."""
+    return series._rows()
+
+
+def _equal(tag: Any, wanted: Any) -> bool:
+    """Whether two tags are the same; a bool is no number here."""
+    if hasattr(tag, "dtype") or hasattr(wanted, "dtype"):
+        return same(tag, wanted)
+    try:
+        return isinstance(tag, bool) == isinstance(wanted, bool) and bool(tag == wanted)
+    except ValueError:  # arrays inside, which compare item by item
+        return same(tag, wanted)
+
+
+class FrozenMetrics(TableDisplay):
+    """All that was measured: points are added, never changed.
+
+    Looking never creates: a metric that was never recorded has no values and is not listed.
+
+    Example:
+        >>> metrics = FrozenContext().metrics
+        >>> metrics.add("loss", 0.5, {"epoch": 1})
+        >>> metrics["loss"], metrics.get_tags("loss"), list(metrics)
+        ((0.5,), ({'epoch': 1},), ['loss'])
+    """
+
+    __slots__ = ("__weakref__", "_recorders", "_store", "_token")
+
+    def __init__(self, schema: type[MetricSchema] | None = None) -> None:
+        """Make a place for points.
+
+        Args:
+            schema: The metrics that may be recorded; None: any.
+
+        Raises:
+            SchemaError: `schema` is not a `MetricSchema`, or a metric's types cannot be used.
+        """
+        self._store = MetricStore(schema)
+        self._token = StepToken()
+        self._recorders: dict[Metric[Any, Any] | str, Recorder] = {}
+
+    def __copy__(self) -> "FrozenMetrics":
+        return metrics_view(self._store.copy())
+
+    def __deepcopy__(self, memo: object) -> "FrozenMetrics":
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return metrics_view, (self._store.copy(),)
+
+    @property
+    def schema(self) -> type[MetricSchema] | None:
+        """What may be measured; None where that is anything."""
+        return self._store.schema
+
+    @overload
+    def series(self, metric: Metric[V, G]) -> Series[V, G]: ...
+    @overload
+    def series(self, metric: str) -> Series[Any, Any]: ...
+    def series(self, metric: Metric[Any, Any] | str) -> Series[Any, Any]:
+        """Return the series of a metric.
+
+        Args:
+            metric: A metric, or the name of one.
+
+        Returns:
+            A live view of its points, by which more can be recorded.
+
+        Raises:
+            UnknownMetricError: It is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+        """
+        return Series(self._store, metric, self._token)
+
+    @overload
+    def add(self, key: Metric[_V, None], value: _V, tags: None = None) -> None: ...
+    @overload
+    def add(self, key: Metric[_V, _G], value: _V, tags: _G) -> None: ...
+    @overload
+    def add(self, key: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
+    def add(self, key: Any, value: Any, tags: Any = None) -> None:
+        """Record a point.
+
+        Args:
+            key: A metric, or the name of one.
+            value: The measured value, in the metric's unit. numpy and torch scalars become Python numbers.
+            tags: How it is tagged: a mapping, or an instance of the metric's tag model.
+
+        Raises:
+            UnknownMetricError: The metric is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+            InvalidMetricError: The value is not allowed. Nothing is recorded.
+            InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
+            StepClosedError: The step has ended.
+        """
+        kind = type(key)
+        # A subclass of str may have its own idea of equality, and a dict would go by it.
+        record = self._recorders.get(key) if kind is str or kind is Metric else None
+        (record or self._find_recorder(key))(value, tags)
+
+    def _find_recorder(self, metric: Metric[Any, Any] | str) -> Recorder:
+        """Return the recorder of a metric; it is kept from when the metric's name is taken."""
+        self._token.check_open()
+        record = self._store.recorder(metric, self._token)
+        if self._store.find(metric) is not None:
+            self._recorders[metric] = record
+        return record
+
+    @overload
+    def __getitem__(self, key: Metric[_V, Any]) -> tuple[_V, ...]: ...
+    @overload
+    def __getitem__(self, key: str) -> tuple[Any, ...]: ...
+    def __getitem__(self, key: Metric[Any, Any] | str) -> tuple[Any, ...]:
+        """Return the values of a metric, oldest first; none if it was never recorded.
+
+        Raises:
+            UnknownMetricError: It is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+        """
+        log = self._store.find(key)
+        return () if log is None else tuple(map(fetch, log.points.values()))
+
+    def get_tags(self, key: Metric[Any, Any] | str) -> tuple[dict[str, Any], ...]:
+        """Return the tags of each point of a metric, oldest first; `{}` where it has none.
+
+        Raises:
+            UnknownMetricError: It is not declared in the schema.
+            ForeignMetricError: It is another schema's.
+        """
+        log = self._store.find(key)
+        rows = log.points.rows() if log is not None else ()
+        return tuple(fetched(tags) for _, tags, _ in rows)
+
+    def as_dict(self) -> Mapping[str, tuple[Any, ...]]:
+        """Return the values of every recorded metric by its name, in a mapping that cannot be changed."""
+        return MappingProxyType({name: self[name] for name in self})
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of what was recorded."""
+        return iter([name for name, log in self._store.logs.copy().items() if len(log.points)])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, metric: object) -> bool:
+        """Whether a metric, or a metric of a name, was recorded."""
+        name = metric.name if isinstance(metric, Metric) else metric
+        log = self._store.logs.get(str.__str__(name)) if isinstance(name, str) else None
+        if log is None or not len(log.points):
+            return False
+        return not isinstance(metric, Metric) or (log.metric is not None and log.metric.is_same(metric))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {len(self._store.logs[name].points)}" for name in self)
+        return f"FrozenMetrics({counts or 'no points'})"
+
+    def _notebook_tables(self) -> Sequence[Table]:
+        from .notebook import metrics_table
+
+        return (metrics_table(self),)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self._store.logs]
+
+
+def metrics_view(store: MetricStore, token: StepToken | None = None) -> FrozenMetrics:
+    """Return a view of a store: that of a step, or of the context outside any step."""
+    view = FrozenMetrics.__new__(FrozenMetrics)
+    view._store = store
+    view._token = token or StepToken()
+    view._recorders = {}
+    return view
+
+
+def store_of(measured: FrozenMetrics | Series[Any, Any]) -> MetricStore:
+    """Return the store behind a view."""
+    return measured._store
+
+
+def recorders_of(
+    metrics: FrozenMetrics,
+) -> tuple[dict[Metric[Any, Any] | str, Recorder], Callable[[Metric[Any, Any] | str], Recorder]]:
+    """Return the recorders that are found already, and the function that finds others."""
+    return metrics._recorders, metrics._find_recorder

@@ -1,0 +1,45 @@
+"""Prepare sinks for a context: check that they are sinks, ask them for objections, attach them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from .._base.text import short
+from .._base.type_hints import key_types
+from ..errors import SchemaError, SinkCheckError
+from .context_view import ContextView
+from .protocols import AttachedSink, CheckingSink, DeclaredKey, Sink
+from .state import State
+
+__all__ = ["attach_sinks", "check_sinks", "sinks_in"]
+
+
+def sinks_in(sinks: Any) -> tuple[Sink, ...]:
+    """Return the sinks in a sequence; raise SchemaError if something in it is no sink."""
+    if not isinstance(sinks, Iterable):
+        raise SchemaError("sinks", f"they are a sequence of sinks, not {short(sinks)}")
+    found = tuple(sinks)
+    for sink in found:
+        if not isinstance(sink, Sink):
+            raise SchemaError(type(sink).__name__, "a sink has the methods handle(event) and close()")
+    return found
+
+
+def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
+    """Raise SinkCheckError with all that the backends of the sinks would refuse."""
+    checking = [sink for sink in sinks if isinstance(sink, CheckingSink)]
+    if not checking:
+        return
+    keys = dict.fromkeys([*state.schema.keys, *state.values])
+    types = key_types(state.schema.shape, keys)
+    schema = {key: DeclaredKey(type, key in state.values and state.stored(key).is_input) for key, type in types.items()}
+    metrics = state.metric_store.schema
+    refused = [(type(sink).__name__, problem) for sink in checking for problem in sink.check(schema, metrics)]
+    if refused:
+        raise SinkCheckError(label, tuple(refused))
+
+
+def attach_sinks(sinks: Iterable[Sink], state: State) -> None:
+    """Give each sink that asks for it a view of the context."""
+    for sink in sinks:
+        if isinstance(sink, AttachedSink):
+            sink.attach(ContextView(state))

@@ -1,0 +1,223 @@
+"""Steps: who reads and writes, under which name, and what was done through one handle."""
+
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._base.text import legible, short
+from ..errors import FinishedStepError, InvalidStepError, KeyLookupError, StepClosedError
+from .key import plain_key
+from .provenance import StepRecord
+from .secrets import without
+
+if TYPE_CHECKING:
+    from .state import State
+
+__all__ = ["StepNotes", "StepOpening", "StepRegistry", "StepToken", "close_step", "error_text", "step_path"]
+
+
+class StepToken:
+    """On whose behalf something is done: a step, or the context outside any step.
+
+    Attributes:
+        step: The step's name; None outside any step.
+        number: Stands for the step in stored points. It is deleted when the step is closed, so that every fast path
+            that reads it fails from then on.
+    """
+
+    __slots__ = ("number", "step")
+
+    def __init__(self, step: str | None = None, number: int = 0) -> None:
+        self.step = step
+        self.number = number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether reads and writes are still allowed."""
+        return hasattr(self, "number")
+
+    def check_open(self) -> None:
+        """Raise if the step has ended.
+
+        Raises:
+            StepClosedError: The step has ended.
+        """
+        if not self.is_open:
+            raise StepClosedError(str(self.step))
+
+    def open_number(self) -> int:
+        """Return the number; raise StepClosedError if the step has ended."""
+        try:
+            return self.number
+        except AttributeError:
+            raise StepClosedError(str(self.step)) from None
+
+    def close(self) -> None:
+        """End the step. Ending it again does nothing."""
+        if self.is_open:
+            del self.number
+
+
+class StepRegistry:
+    """The steps of one context by their numbers: 0 is no step, then each step in the order of opening.
+
+    Attributes:
+        names: The names of the steps, after None for no step.
+    """
+
+    __slots__ = ("_finished", "_lock", "_uses", "names")
+
+    def __init__(self, names: Iterable[str | None] = (None,), reserved: Iterable[str] = ()) -> None:
+        """Make the registry with the steps that were opened so far, and names that nobody else may use."""
+        self._lock = threading.Lock()
+        self._finished: frozenset[str] = frozenset()
+        self.restore(names)
+        for name in reserved:
+            self.reserve(name)
+
+    def restore(self, names: Iterable[str | None], finished: Iterable[str] = ()) -> None:
+        """Take over the steps that were opened in another process; those that finished cannot be opened again."""
+        self.names: list[str | None] = list(names)
+        self._finished = frozenset(finished)
+        self._uses: dict[str, int] = {}
+        for name in self.names:
+            if name is not None:
+                self.reserve(_uncounted(name))
+
+    def copy(self) -> "StepRegistry":
+        """Return a registry of its own with the same steps and reserved names, in which any step can be opened."""
+        return _restored_registry(self.names[:], self._uses.copy())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored_registry, (self.names[:], self._uses.copy())
+
+    def open(self, path: str) -> StepToken:
+        """Open a step. A name used again counts up: "epoch", "epoch#2".
+
+        Raises:
+            FinishedStepError: The step finished before the context was made.
+        """
+        if path in self._finished:
+            raise FinishedStepError(path)
+        with self._lock:
+            uses = self._uses[path] = self._uses.get(path, 0) + 1
+            name = path if uses == 1 else f"{path}#{uses}"
+            self.names.append(name)
+            return StepToken(name, len(self.names) - 1)
+
+    def reserve(self, path: str) -> None:
+        """Reserve a name: a step of that name counts on from it."""
+        with self._lock:
+            self._uses[path] = self._uses.get(path, 0) + 1
+
+    def release(self, path: str) -> None:
+        """Release a name that was reserved and not used."""
+        self._uses.pop(path, None)
+
+    def is_used(self, path: str) -> bool:
+        """Whether a step has this name, or the name is reserved."""
+        return path in self._uses
+
+    def find(self, step: str | None) -> StepToken:
+        """Return a token of a step that was opened before, for a copy of its handle."""
+        return StepToken(step, self.names.index(step))
+
+
+def _restored_registry(names: list[str | None], uses: dict[str, int]) -> StepRegistry:
+    registry = StepRegistry(names)
+    registry._uses = uses
+    return registry
+
+
+def _uncounted(name: str) -> str:
+    """Return the name of a step without the count of a name that is used again."""
+    path, _, count = name.rpartition("#")
+    return path if count.isdecimal() else name
+
+
+@dataclass(slots=True)
+class StepNotes:
+    """What was done through one handle; each key once, in the order of its first time."""
+
+    reads: dict[str, None] = field(default_factory=dict)
+    """The keys alone, since their values cannot change."""
+    absent: dict[str, None] = field(default_factory=dict)
+    writes: dict[str, None] = field(default_factory=dict)
+
+    def copy(self) -> "StepNotes":
+        """Return notes of their own with the same keys."""
+        return StepNotes(self.reads.copy(), self.absent.copy(), self.writes.copy())
+
+
+class StepOpening(NamedTuple):
+    """The moment at which a step was opened."""
+
+    started: datetime
+    """In UTC."""
+    clock: float
+    """By `perf_counter`, which nobody sets."""
+    number: int
+    """The number of its token."""
+    marks: Mapping[str, int]
+    """The marks of the metrics."""
+
+    @classmethod
+    def now(cls, number: int, marks: Mapping[str, int]) -> "StepOpening":
+        """Return this moment."""
+        return cls(datetime.now(UTC), perf_counter(), number, marks)
+
+
+def close_step(
+    state: "State", token: StepToken, notes: StepNotes, opening: StepOpening, error: str | None
+) -> StepRecord:
+    """End a step, and return its record. Whoever calls holds the lock over effect and event."""
+    token.close()
+    return StepRecord(
+        name=str(token.step),
+        reads=tuple(notes.reads),
+        absent=tuple(notes.absent),
+        writes=tuple(notes.writes),
+        points=MappingProxyType(state.metric_store.counts(opening.number, opening.marks)),
+        artifacts=tuple(artifact.name for artifact in state.artifacts if artifact.step == token.step),
+        started=opening.started,
+        ended=opening.started + timedelta(seconds=perf_counter() - opening.clock),
+        error=error,
+    )
+
+
+def step_path(token: StepToken, name: object) -> str:
+    """Return the full name of a step within the step of a token: "fit/fold-3".
+
+    Raises:
+        InvalidStepError: The name cannot be a step's.
+    """
+    own = _step_name(name)
+    return own if token.step is None else f"{token.step}/{own}"
+
+
+_SEPARATOR = re.compile(r"[/#]")
+
+
+def _step_name(name: object) -> str:
+    try:
+        plain = plain_key(name)
+    except KeyLookupError:
+        raise InvalidStepError(short(name), "it should be a str of 1 to 255 printable characters") from None
+    if _SEPARATOR.search(plain):
+        raise InvalidStepError(short(plain), "'/' stands between a step and its inner steps, '#' before a count")
+    return plain
+
+
+def error_text(raised: BaseException, secrets: Iterable[str | bytes]) -> str:
+    """Return the type and the text of an exception, with a mask in place of some secrets given in clear."""
+    try:
+        text = str(raised)
+    except Exception as error:  # the text of the exception is at fault, and not what was going on
+        text = f"its text raises {type(error).__name__}"
+    name = type(raised).__name__
+    return without(legible(f"{name}: {text}" if text else name), secrets)
