@@ -1,7 +1,8 @@
 """Sinks: each is told everything, in the order in which it took effect."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from pydantic import BaseModel, SecretStr
 
 from crystallize import (
     ArtifactAdded,
+    AttachedSink,
+    BatchSink,
     ContextMutationError,
+    ContextView,
     Event,
     FrozenContext,
     InvalidInitialError,
@@ -26,6 +30,7 @@ from crystallize import (
     register,
 )
 from crystallize._core.context import state_of
+from crystallize._core.event_dispatch import Batch, EventDispatcher
 from crystallize.sinks.memory import MemorySink
 
 
@@ -347,3 +352,136 @@ def test_events_left_by_an_interrupt_come_first() -> None:
     dispatcher.emit(KeyWritten("c", 1, None))
 
     assert ["a", "b", "c"] == told
+
+
+class Work:
+    """Two events that took effect together."""
+
+    last: Event = KeyWritten("b", 2, None)
+
+    def events(self) -> Iterator[Event]:
+        yield KeyWritten("a", 1, None)
+        yield self.last
+
+
+class Whole(MemorySink):
+    """Receives work that was done elsewhere as a whole."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.batches: list[Batch] = []
+        self.error = error
+
+    def handle_batch(self, work: Batch, /) -> None:
+        self.batches.append(work)
+        if self.error is not None:
+            raise self.error
+
+
+def test_a_batch_is_received_as_a_whole_or_event_by_event() -> None:
+    """A sink that can handle a batch receives it once, and every other sink receives its events in order."""
+    single, whole, work = MemorySink(), Whole(), Work()
+    EventDispatcher([single, whole]).emit_batch(work)
+
+    assert (["a", "b"], []) == ([event[0] for event in single.events], whole.events)
+    assert [work] == whole.batches
+    assert isinstance(whole, BatchSink)
+
+
+def test_a_batch_is_received_by_all_where_some_fail() -> None:
+    """A sink that fails at a batch hinders no other sink; the error names the first failure of each."""
+    single, whole = MemorySink(), Whole(OSError("disk full"))
+    with pytest.raises(SinkError) as caught:
+        EventDispatcher([Failing(ValueError("no")), whole, single]).emit_batch(Work())
+
+    assert ("KeyWritten 'a'", (("Failing", "ValueError: no"),)) == (caught.value.event, caught.value.failures)
+    assert "Whole raised OSError: disk full" in caught.value.__notes__[-1]
+    assert (["a", "b"], 1) == ([event[0] for event in single.events], len(whole.batches))
+
+
+def test_a_batch_that_only_whole_sinks_receive() -> None:
+    """The error of a sink that failed at a batch names its last event."""
+    with pytest.raises(SinkError) as caught:
+        EventDispatcher([Whole(OSError("disk full"))]).emit_batch(Work())
+
+    assert "KeyWritten 'b'" == caught.value.event
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_sink_that_causes_a_batch(fails: bool) -> None:
+    """A batch that a sink causes while it handles an event comes after that event, for every sink."""
+
+    class Causing(MemorySink):
+        def handle(self, event: Event, /) -> None:
+            super().handle(event)
+            if event[0] == "first":
+                dispatcher.emit_batch(Work())
+                dispatcher.emit(KeyWritten("last", 3, None))
+
+    causing, other = Causing(), MemorySink()
+    whole = Whole(OSError("disk full") if fails else None)
+    dispatcher = EventDispatcher([causing, other, whole])
+    with pytest.raises(SinkError) if fails else nullcontext():
+        dispatcher.emit(KeyWritten("first", 0, None))
+
+    assert ["first", "a", "b", "last"] == [event[0] for event in causing.events]
+    assert ["first", "a", "b", "last"] == [event[0] for event in other.events]
+    assert (["first", "last"], 1) == ([event[0] for event in whole.events], len(whole.batches))
+
+
+def test_a_sink_that_writes_while_it_receives_a_batch() -> None:
+    """An event that a sink causes in the middle of a batch comes after the batch, for every sink."""
+
+    class Causing(MemorySink):
+        def handle(self, event: Event, /) -> None:
+            super().handle(event)
+            if event[0] == "a":
+                dispatcher.emit(KeyWritten("later", 3, None))
+
+    causing, failing = Causing(), Failing(key="later")
+    dispatcher = EventDispatcher([causing, failing])
+    with pytest.raises(SinkError, match="KeyWritten 'later'"):
+        dispatcher.emit_batch(Work())
+
+    assert ["a", "b", "later"] == [event[0] for event in causing.events]
+
+
+def test_an_attached_sink() -> None:
+    """A sink that asks for it gets a view of the context once, before the first event, with its schema and secrets."""
+
+    class Attached(MemorySink):
+        view: ContextView | None = None
+
+        def attach(self, view: ContextView, /) -> None:
+            assert (None, []) == (self.view, self.events)
+            self.view = view
+
+    class Train(BaseModel):
+        token: SecretStr
+
+    class Measured(MetricSchema):
+        loss = Metric(float)
+
+    sink = Attached()
+    ctx = FrozenContext[Train]({"token": "hunter2"}, metrics=Measured, sinks=[sink])
+    view = sink.view
+
+    assert isinstance(sink, AttachedSink)
+    assert view is not None
+    assert (["token"], Measured) == (list(view.schema.keys), view.metrics)
+    assert "it is **********" == view.mask("it is hunter2")
+    assert "ValueError: not **********" == view.error_text(ValueError("not hunter2"))
+    assert view.lock is state_of(ctx).dispatcher.lock
+
+
+def test_a_sink_that_refuses_its_context() -> None:
+    """If a sink raises while it is attached, the context is not made, and no sink receives anything."""
+
+    class Refusing(MemorySink):
+        def attach(self, view: ContextView, /) -> None:
+            raise OSError("no")
+
+    other = MemorySink()
+    with pytest.raises(OSError, match="no"):
+        FrozenContext({"lr": 0.1}, sinks=[other, Refusing()])
+    assert [] == other.events

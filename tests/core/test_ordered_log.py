@@ -105,11 +105,11 @@ def test_an_interrupted_insertion() -> None:
     """An insertion during which an interruption comes is undone."""
 
     class Interrupting(list[int]):
-        count = 0
+        asked = 0
 
         def __len__(self) -> int:
-            self.count += 1
-            if self.count == 2:
+            self.asked += 1
+            if self.asked == 2:
                 raise KeyboardInterrupt
             return 1
 

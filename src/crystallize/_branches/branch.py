@@ -4,17 +4,10 @@ A branch is read as a step that was done elsewhere: its work stands in the paren
 finishes first and however often one dies.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
-from weakref import ref
-
-from pydantic_core import to_json
 
 from .._base.text import short
-from .._core.codec import fingerprints
 from .._core.context import (
     FrozenContext,
     LoggingContext,
@@ -25,20 +18,16 @@ from .._core.context import (
     state_of,
     token_of,
 )
-from .._core.digest import digest
-from .._core.metrics import Metric, MetricSchema
 from .._core.provenance import StepRecord
 from .._core.recording import as_number
-from .._core.schema import Schema
 from .._core.secrets import secrets_in
 from .._core.state import LogMarks, State
 from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, step_path
-from .._core.stored_value import RawValue, StoredValue
 from ..errors import BranchError, ForeignDeltaError, SchemaError
 from ..events import BranchForked
 from .branch_registry import BranchEntry, registry_of
 from .delta import Delta, Work, digest_of
-from .pickling import dumped, loaded
+from .fork_base import ForkBase, arrived_base
 
 __all__ = [
     "Branch",
@@ -46,119 +35,13 @@ __all__ = [
     "checked",
     "failed_branch",
     "failed_record",
-    "fingerprint_of",
     "finished_delta",
     "fork",
     "forked",
     "has_delta",
-    "schema_label",
 ]
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class ForkBase:
-    """The contents of a context when branches were forked from it; branches that are forked together share it."""
-
-    schema: Schema
-    values: dict[str, RawValue]
-    metrics: type[MetricSchema] | None
-    undeclared: dict[str, Metric[Any, Any] | None]
-    """Without a schema of metrics, the first use of each name, which its later uses have to match."""
-    logger: Any
-    fingerprint: str
-
-    @classmethod
-    def of(cls, ctx: FrozenContext[Any]) -> "ForkBase":
-        """Return the base of a fork at this moment. Whoever calls holds the lock over effect and event."""
-        registry = registry_of(state_of(ctx))
-        last = None if registry.last_base is None else registry.last_base()
-        if isinstance(last, cls) and last._is_of(ctx):
-            return last
-        base = cls._taken(ctx)
-        # Weak, as it may be large: a branch keeps it.
-        registry.last_base = ref(base)
-        return base
-
-    def _is_of(self, ctx: FrozenContext[Any]) -> bool:
-        """Whether a context has nothing new since then: values that are written stay."""
-        state = state_of(ctx)
-        is_same = self.values.keys() == state.values.keys() and self.logger is ctx.logger
-        return is_same and (self.metrics is not None or self.undeclared.keys() == state.metric_store.logs.keys())
-
-    @classmethod
-    def _taken(cls, ctx: FrozenContext[Any]) -> "ForkBase":
-        state = state_of(ctx)
-        metrics = state.metric_store.schema
-        used = {name: log.metric for name, log in state.metric_store.logs.copy().items()}
-        values = {key: state.values[key] for key in state.keys}
-        own = fingerprint_of(state.schema, metrics)
-        return cls(state.schema, values, metrics, used if metrics is None else {}, ctx.logger, own)
-
-    @property
-    def label(self) -> str:
-        """The name of the schema in errors."""
-        return schema_label(self.schema, self.metrics)
-
-    @cached_property
-    def shared(self) -> dict[str, Any]:
-        """The values that need no copying."""
-        return {key: raw[0] for key, raw in self.values.items() if raw[1] is None}
-
-    def packed(self, branch: str) -> tuple[str, bytes] | None:
-        """Return a digest of its bytes, and the bytes; None where the engine has to pickle it by itself.
-
-        They are made once, for the first of the branches that have this base; errors name that branch.
-        """
-        if "_packed" not in vars(self):
-            vars(self)["_packed"] = self._pack(branch)
-        packed: tuple[str, bytes] | None = vars(self)["_packed"]
-        return packed
-
-    def _pack(self, branch: str) -> tuple[str, bytes] | None:
-        content = dumped(self, branch, self._parts)
-        # The workers of some engines find classes of the main module by their names, and others get them sent along.
-        by_name = b"cloudpickle" not in content and (b"__main__" in content or b"__mp_main__" in content)
-        return None if by_name else (digest(content), content)
-
-    def _read(self) -> dict[str, tuple[Any, str | None, bool]]:
-        stored = {key: StoredValue._make(raw) for key, raw in self.values.items()}
-        return {key: (value.read(), value.step, value.is_input) for key, value in stored.items()}
-
-    def _parts(self) -> Iterator[tuple[str, Any]]:
-        yield "the schema", self.schema.shape
-        yield "the metrics", self.metrics
-        yield "the logger", self.logger
-        for key, (value, _, _) in self._read().items():
-            yield f"key {key!r}", value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        shape = () if self.schema is Schema.untyped() else (self.schema.shape,)
-        return _unpacked_base, (shape, self._read(), self.metrics, self.undeclared, self.logger)
-
-
-def _unpacked_base(
-    shape: tuple[Any, ...], values: dict[str, Any], metrics: Any, undeclared: dict[str, Any], logger: Any
-) -> ForkBase:
-    state = State(Schema.of(*shape) if shape else Schema.untyped())
-    state.write_all(values)
-    return ForkBase(state.schema, state.values, metrics, undeclared, logger, fingerprint_of(state.schema, metrics))
-
-
-def schema_label(schema: Schema, metrics: type[MetricSchema] | None) -> str:
-    """Return the name of a schema and its metrics in errors."""
-    return schema.name if metrics is None else f"{schema.name} with {metrics.__qualname__}"
-
-
-def fingerprint_of(schema: Schema, metrics: type[MetricSchema] | None) -> str:
-    """Return a fingerprint of a schema and its metrics, the same in every process."""
-    return _fingerprint_of((schema, metrics))
-
-
-@lru_cache(maxsize=64)
-def _fingerprint_of(kinds: tuple[Schema, type[MetricSchema] | None]) -> str:
-    return digest(to_json(fingerprints(*kinds)))
 
 
 class Branch(Generic[T_co]):
@@ -206,7 +89,7 @@ class Branch(Generic[T_co]):
             TravelError: What the parent held cannot be read in this process.
             ForeignDeltaError: The schema or the metrics are others in this process.
         """
-        base = self._base if self._packed is None else _arrived(self.name, *self._packed)
+        base = self._base if self._packed is None else arrived_base(self.name, *self._packed)
         assert base is not None
         if base.fingerprint != self._fingerprint:
             reason = f"{base.label} is another in this process than where it was forked; does a worker have older code?"
@@ -219,20 +102,6 @@ class Branch(Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"Branch({self.name!r})"
-
-
-_last_arrived: tuple[str, ForkBase] | None = None
-"""What came last, as most often the next branch comes with the same. One, since it may be large."""
-
-
-def _arrived(branch: str, which: str, content: bytes) -> ForkBase:
-    """Return what the parent held, out of bytes; it was unpacked before if the last branch came with the same."""
-    global _last_arrived
-    last = _last_arrived
-    if last is None or last[0] != which:
-        last = which, loaded(content, branch, "what its parent held")
-        _last_arrived = last
-    return last[1]
 
 
 class BranchContext(LoggingContext[T_co]):

@@ -17,9 +17,10 @@ from .._core.state import State
 from .._core.stored_value import RawValue, StoredValue
 from ..errors import BranchError, DivergentRetryError, ForeignDeltaError, ForeignMetricError, MergeConflictError
 from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, KeyWritten, MetricRecorded, StepStarted
-from .branch import checked, fingerprint_of, schema_label
+from .branch import checked
 from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry_of
 from .delta import DIGEST_PARTS, Delta, Work, parent_of, work_of
+from .fork_base import fingerprint_of, schema_label
 
 __all__ = ["MergedWork", "file_failure", "merge", "merge_result"]
 

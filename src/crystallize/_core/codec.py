@@ -53,13 +53,11 @@ LONGEST = 4000
 
 
 class Stored(NamedTuple):
-    """A value as a journal keeps it.
+    """A value as a file stores it; see `Entry.stored`.
 
     Example:
-        >>> with Journal.start("runs", "digits") as journal:
-        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
-
-        >>> stored = load_run("runs/digits-0001.db").entries["lr"].stored
+        >>> from crystallize.runs import Stored
+        >>> stored = Stored("json", "float", b"0.1")
         >>> stored.type, stored.json
         ('float', b'0.1')
     """
@@ -82,12 +80,10 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NotRestorable:
-    """In place of a value or a tag of a point that a file cannot give back, in a run that is loaded or resumed.
+    """Stands for a value or a tag of a point that cannot be restored from a file, in a run that was read from one.
 
     Example:
-        >>> with Journal.start("runs", "digits") as journal:
-        ...     journal.context(FrozenContext).record("span", (1, 2))
-        >>> load_run("runs/digits-0001.db").metrics.series("span").last.seen
+        >>> NotRestorable("tuple", "[1, 2]").seen
         [1, 2]
     """
 
