@@ -262,12 +262,7 @@ def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
 
 
 def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
-    """Fork branches with these full names, all at the same moment.
-
-    Raises:
-        BranchError: There is a step of one of these names.
-        StepClosedError: `ctx` is a step that has ended.
-    """
+    """Fork branches with these full names, all at the same moment; BranchError: there is a step of such a name."""
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
     registry, steps = registry_of(state), state.registry

@@ -252,11 +252,7 @@ def _drop_empty(logs: dict[str, MetricLog], name: str) -> None:
 
 
 def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
-    """File the record of an attempt at a branch that failed, until the branch is merged or fails again.
-
-    Raises:
-        SinkError: It is filed, and a sink failed.
-    """
+    """File the record of an attempt at a branch that failed, until the branch is merged or fails again."""
     state, branch = state_of(ctx), record.name
     with state.dispatcher.lock:
         entry = registry_of(state).entries[branch]

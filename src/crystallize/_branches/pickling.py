@@ -56,11 +56,7 @@ def _pickled(value: Any) -> bytes:
 
 
 def loaded(content: bytes, branch: str, what: str) -> Any:
-    """Return what was pickled.
-
-    Raises:
-        TravelError: It cannot be read in this process.
-    """
+    """Return an unpickled object, or raise TravelError."""
     try:
         return pickle.loads(content)
     except Exception as error:  # whatever a type's own way to be unpickled raises

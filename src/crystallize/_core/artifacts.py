@@ -224,11 +224,7 @@ _FORBIDDEN = frozenset('/\\:*?"<>|')
 
 
 def _file_name(name: object) -> str:
-    """Return a name that is a file's on every common system.
-
-    Raises:
-        InvalidArtifactError: It is not.
-    """
+    """Return a name that is a file's on every common system, or raise InvalidArtifactError."""
     if not isinstance(name, str):
         raise InvalidArtifactError(short(name), f"its name should be a str, got {type(name).__name__}")
     plain = str.__str__(name)

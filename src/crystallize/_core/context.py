@@ -670,19 +670,9 @@ def begin_context(
     sinks: Sequence[Sink],
     baseline: Baseline | None = None,
 ) -> None:
-    """Make a blank context a handle on a state, which then takes the initial values.
+    """Make a blank context a handle on a state from `blank_state`, which then takes the initial values.
 
-    Args:
-        ctx: The context, as `blank_context` returned it.
-        state: The state, as `blank_state` returned it, to which the baseline is applied if there is one.
-        initial: The initial values; None: none but the defaults.
-        logger: The logger of the run.
-        sinks: The sinks that receive the events.
-        baseline: The work that the state contains already.
-
-    Raises:
-        InvalidInitialError: The initial values are not allowed.
-        SinkCheckError: A sink's backend would refuse something.
+    The baseline, if there is one, was applied to the state before.
     """
     label = type(ctx).__name__ if state.schema is Schema.untyped() else f"{type(ctx).__name__}[{state.schema.name}]"
     found = sinks_in(sinks)

@@ -110,13 +110,10 @@ class AttributeFields(_View):
     crystallize_schema: Schema
 
     def __init__(self, owner: _Owner, schema: Schema, shared: dict[str, Any] | None = None) -> None:
-        """Make the view.
+        """Make the view of a context.
 
-        Args:
-            owner: The context.
-            schema: Its schema.
-            shared: The dict in which the context keeps what needs no copying. It becomes the view's own
-                attributes, so that reading one costs no more than that. None: every read goes by the owner.
+        `shared` is the dict of the values that need no copying. It becomes the `__dict__` of the view, so that reading
+        such a value costs no more than reading an attribute. If it is None, every read goes through the context.
         """
         object.__setattr__(self, "crystallize_owner", owner)
         object.__setattr__(self, "crystallize_schema", schema)
@@ -189,22 +186,10 @@ def _noting_fields(schema: Schema, reader: Callable[[str], _Reader]) -> type[Att
 
 
 def fields_of(owner: _Owner, schema: Schema, shared: dict[str, Any]) -> Any:
-    """Return the view of a context's keys that fits its schema.
-
-    Args:
-        owner: The context.
-        schema: Its schema.
-        shared: Where it keeps what needs no copying, to be read past it.
-    """
+    """Return the view of a context's keys that fits its schema; see `AttributeFields` for `shared`."""
     return ItemFields(owner) if schema.by_items else AttributeFields(owner, schema, shared)
 
 
 def noting_fields_of(owner: _Owner, schema: Schema, reader: Callable[[str], _Reader]) -> Any:
-    """Return the same for a context that wants to know of every read.
-
-    Args:
-        owner: The context.
-        schema: Its schema.
-        reader: Makes, for a key, what reads it and notes that; the same for every owner.
-    """
+    """Return a view that notes every read; `reader` makes the reader of a key, the same for every context."""
     return ItemFields(owner) if schema.by_items else _noting_fields(schema, reader)(owner, schema)

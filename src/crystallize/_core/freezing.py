@@ -46,18 +46,10 @@ class Shared(KeyMarker):
 
 
 def freeze(value: Any, subject: str) -> Frozen:
-    """Take a value in.
+    """Return a value as it is kept, and the function that makes a reader's copy; None: the kept object is handed out.
 
-    Args:
-        value: Any value, already validated.
-        subject: What holds it, for an error: "'lr'" or "a value of metric 'loss'".
-
-    Returns:
-        What to keep, and what makes a fresh copy of it for each reader; None in place of the latter when the
-        kept object itself may be handed out.
-
-    Raises:
-        UncopyableValueError: The value refuses to be copied, or is nested too deeply.
+    `subject` names the value in errors: "'lr'" or "a value of metric 'loss'". A value that cannot be copied, or is
+    nested too deeply, raises UncopyableValueError.
     """
     if type(value) in ATOMIC:
         return value, None

@@ -49,16 +49,9 @@ class Baseline(NamedTuple):
 
 
 def take_initial(state: State, initial: Any, label: str, baseline: Baseline | None = None) -> None:
-    """Take initial values and defaults, all or none.
+    """Take initial values, a mapping or an instance of the shape, and the defaults: all or none.
 
-    Args:
-        state: The state that gets them.
-        initial: A mapping, or an instance of the schema's shape.
-        label: The name of the context in errors.
-        baseline: The values that the state has already.
-
-    Raises:
-        InvalidInitialError: The initial values are not allowed. The error names all problems.
+    `label` is the name of the context in the InvalidInitialError that names all problems.
     """
     schema = state.schema
     given, problems, is_trusted = _given(schema, initial, label)

@@ -35,11 +35,7 @@ class Output(KeyMarker):
 
 
 def plain_key(key: object) -> str:
-    """Return a key as the plain `str` that it holds.
-
-    Raises:
-        InvalidKeyError: It is not a `str` of 1 to 255 printable characters.
-    """
+    """Return a key as a plain `str`; raise InvalidKeyError if it is not a `str` of 1 to 255 printable characters."""
     if not isinstance(key, str):
         raise InvalidKeyError(short(key), f"is of type {type(key).__name__}")
     # A subclass may have its own idea of equality, and a dict would go by it.
@@ -113,19 +109,10 @@ class Key:
         return self.default is not None and not self.output
 
     def check(self, name: str, value: Any, held: Callable[[], dict[str, Any]]) -> Any:
-        """Validate a value.
+        """Return the validated value of the key `name`; `held` returns all values, for validators that look at them.
 
-        Args:
-            name: The key.
-            value: What is to be written.
-            held: Returns what the context holds so far, for validators that look at it.
-
-        Returns:
-            What the validators made of it.
-
-        Raises:
-            InvalidValueError: It is not allowed.
-            AbsentKeyError: A validator needs a key that is not written yet.
+        A value that is not allowed raises InvalidValueError; a validator that needs a key that is not written raises
+        AbsentKeyError.
         """
         failure: CrystallizeError
         try:
@@ -153,12 +140,7 @@ class Key:
         raise failure from cause
 
     def make_default(self, held: Callable[[], dict[str, Any]]) -> Any:
-        """Return its default, made anew.
-
-        Raises:
-            InvalidValueError: It is to be validated, and is not allowed.
-            AbsentKeyError: Its factory needs a key that is not written yet.
-        """
+        """Return the default, made anew; an error is raised as by `check`."""
         node = self.default or {}
         if "default_factory" not in node:
             value = deepcopy(node["default"])

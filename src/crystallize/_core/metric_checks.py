@@ -133,11 +133,7 @@ class MetricChecks:
         return validate
 
     def check(self, metric: str, value: Any) -> Any:
-        """Validate a value.
-
-        Raises:
-            InvalidMetricError: The metric does not allow it.
-        """
+        """Return a validated value, or raise InvalidMetricError."""
         try:
             return self.validate(value)
         except ValidationError as error:
@@ -147,14 +143,9 @@ class MetricChecks:
         raise failure from cause
 
     def check_tags(self, metric: str, tags: Any) -> dict[str, Any]:
-        """Validate tags, given as a mapping or as an instance of their model, which is not validated again.
+        """Return validated tags by name, in a dict of their own, or raise InvalidTagError.
 
-        Returns:
-            The tags by name, in a dict of their own.
-
-        Raises:
-            InvalidTagError: The metric does not allow them.
-            MissingTagError: A tag is missing.
+        Tags are given as a mapping, or as an instance of their model, which is not validated again.
         """
         if self.validate_tags is None:
             if tags is None or tags == {}:
@@ -209,11 +200,7 @@ class MetricChecks:
         return Problem((tag,), f"is not a tag of this metric; {hint}", "", "")
 
     def check_tag(self, metric: str, tag: str, value: Any) -> Any:
-        """Validate the value of one tag, to look points up by.
-
-        Raises:
-            InvalidTagError: The metric has no such tag, or does not allow the value.
-        """
+        """Return the validated value of one tag, to look points up by, or raise InvalidTagError."""
         if tag in self.tag_keys and self.tag_keys[tag].validate_among is None:
             try:
                 return self.tag_keys[tag].validate(value)

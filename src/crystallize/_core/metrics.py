@@ -206,11 +206,7 @@ class MetricSchema:
 
 
 def _is_declared(cls: type, name: str, value: object) -> bool:
-    """Whether an attribute of a schema is a metric of its own.
-
-    Raises:
-        SchemaError: It is none and was probably meant to be, or it is another one's.
-    """
+    """Whether an attribute of a schema is a metric of its own; raise SchemaError if it was probably meant to be one."""
     if isinstance(value, Metric):
         if (value.name, value._schema) != (name, cls):
             raise SchemaError(cls.__qualname__, f"metric {name!r} is declared already, as {value!r}; declare its own")

@@ -68,12 +68,7 @@ def _item(column: PackedColumn, at: int) -> Any:
 
 
 def _pack(items: Sequence[Any], kind: type | None = None) -> PackedColumn:
-    """Pack values into as few bytes as keep each exactly, with its type.
-
-    Args:
-        items: The values.
-        kind: The type of all of them, where it is known to be float, int or str.
-    """
+    """Pack values of one type, if it is known, into as few bytes as keep each value exactly, with its type."""
     if kind is None:
         return _packed(items, set(map(type, items)))
     try:
@@ -123,11 +118,9 @@ ABSENT = _Absent.ABSENT
 def _columns(
     tags: list[dict[str, Any]], kinds: dict[str, type | None]
 ) -> tuple[tuple[str, ...] | None, tuple[PackedColumn, ...]]:
-    """Return the names of tags and a column for each; no names where there are too many different ones.
+    """Return the names of tags, and a column for each; None for the names if there are too many different ones.
 
-    Args:
-        tags: The tags of each point.
-        kinds: The names and types of all tags, where they are known.
+    `kinds` are the names and types of all tags, if they are known.
     """
     first = tags[0]
     # As from a bound recorder, whose tags are one dict.

@@ -36,14 +36,14 @@ def problems_of(
     given: tuple[str, ...] = (),
     harmless: Collection[str] | None = None,
 ) -> Iterator[Problem]:
-    """Turn a validation error into problems.
+    """Return the problems in a validation error.
 
     Args:
-        error: What Pydantic raised.
+        error: The error that Pydantic raised.
         at: The key or tag that was validated.
-        given: How the error itself begins each location, if it names the key.
-        harmless: The names that may be shown of a location, where a secret may be in the input. Then nothing is shown
-            that comes from there: no value, no key of a dict, no user's message. None: it may all be shown.
+        given: The beginning of each location in the error, if the error itself names the key.
+        harmless: The names that may be shown of a location, if a secret may be in the input. Then nothing is shown
+            that comes from there: no value, no key of a dict, no message of a validator. None: all may be shown.
     """
     for detail in error.errors(include_url=False):
         missing = detail["type"] in ("missing", "missing_argument")

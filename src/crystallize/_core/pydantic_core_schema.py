@@ -97,11 +97,7 @@ class CoreShape:
 
     @classmethod
     def of(cls, shape: Any) -> "CoreShape":
-        """Take the core schema of a shape apart.
-
-        Raises:
-            SchemaError: The shape has no keys, or Pydantic cannot work with it.
-        """
+        """Take the core schema of a shape apart; raise SchemaError if the shape has no keys."""
         kind = shape_kind(shape)
         plain: Any = dict
         own = get_args(shape)
@@ -193,11 +189,7 @@ class CoreShape:
 
 
 def shape_kind(shape: Any) -> str:
-    """Say which kind of shape a type is.
-
-    Raises:
-        SchemaError: It has no keys.
-    """
+    """Return the kind of a shape; raise SchemaError if it has no keys."""
     cls = get_origin(shape) or shape
     if cls in (dict, Mapping):
         return "dict"

@@ -240,11 +240,9 @@ class MetricStore:
             self.logs[name] = MetricLog(name, metric, PointLog(metric.checks.layout))
 
     def find(self, metric: Metric[Any, Any] | str) -> MetricLog | None:
-        """Return the log of a metric; None where nothing was recorded under a name that may be any.
+        """Return the log of a metric; None if nothing was recorded yet under a name that may be any.
 
-        Raises:
-            UnknownMetricError: The schema does not declare it.
-            ForeignMetricError: It is another schema's, or its name stands for another metric already.
+        A metric that the schema does not declare raises UnknownMetricError, another schema's ForeignMetricError.
         """
         name = self._name(metric)
         log = self.logs.get(name)

@@ -69,11 +69,7 @@ class Schema:
 
     @classmethod
     def of(cls, shape: Any) -> "Schema":
-        """Return the schema of a shape, made once for a class.
-
-        Raises:
-            SchemaError: The shape has no keys, or Pydantic cannot work with it.
-        """
+        """Return the schema of a shape, made once for a class."""
         # By class alone: of generic types equal ones may differ, as dict[str, int | str] and dict[str, str | int].
         return _schema_of_class(shape) if isinstance(shape, type) else cls(shape)
 
@@ -84,12 +80,7 @@ class Schema:
         return Schema(dict[str, Any])
 
     def key(self, name: object) -> Key:
-        """Return what it says of a key.
-
-        Raises:
-            InvalidKeyError: `name` cannot be a key.
-            UnknownKeyError: It is not declared, and only declared keys are allowed.
-        """
+        """Return the declaration of a key; raise InvalidKeyError or UnknownKeyError if it cannot be one."""
         plain = name if type(name) is str and name in self.keys else plain_key(name)
         known = self.keys.get(plain, self.others)
         if known is None:
@@ -99,17 +90,10 @@ class Schema:
         return known
 
     def snapshot(self, values: dict[str, Any]) -> Any:
-        """Make an instance of the shape out of values that it has accepted already.
+        """Return an instance of the shape, made of copies of values that it has accepted already.
 
-        Only the model-level validators run, since a field's need not give the same again.
-
-        Args:
-            values: Copies that are the instance's own from now on.
-
-        Raises:
-            IncompleteContextError: Required keys are missing.
-            InvalidSnapshotError: A model-level validator refuses.
-            AbsentKeyError: A default's factory needs a key that is not written.
+        Only the model-level validators run, since those of fields need not return the same value again. Missing keys
+        raise IncompleteContextError; a validator that refuses raises InvalidSnapshotError.
         """
         missing = tuple(name for name, key in self.keys.items() if key.required and name not in values)
         if missing:

@@ -167,12 +167,7 @@ class State:
     ) -> None:
         """Write a key: look it up, validate, freeze, claim, emit. Before the claim nothing changes.
 
-        Args:
-            key: The key.
-            value: The value.
-            token: The step that writes it.
-            is_input: Whether the context is just being made.
-            trusted: Whether the schema has accepted the value before.
+        An input is written while the context is made. A trusted value was accepted by the schema before.
         """
         token.check_open()
         declared = self.schema.key(key)

@@ -42,11 +42,7 @@ class StepToken:
         return hasattr(self, "number")
 
     def check_open(self) -> None:
-        """Raise if the step has ended.
-
-        Raises:
-            StepClosedError: The step has ended.
-        """
+        """Raise StepClosedError if the step has ended."""
         if not self.is_open:
             raise StepClosedError(str(self.step))
 
@@ -99,8 +95,7 @@ class StepRegistry:
     def open(self, path: str) -> StepToken:
         """Open a step. A name used again counts up: "epoch", "epoch#2".
 
-        Raises:
-            FinishedStepError: The step finished before the context was made.
+        A step that finished before the context was made raises FinishedStepError.
         """
         if path in self._finished:
             raise FinishedStepError(path)
@@ -191,11 +186,7 @@ def close_step(
 
 
 def step_path(token: StepToken, name: object) -> str:
-    """Return the full name of a step within the step of a token: "fit/fold-3".
-
-    Raises:
-        InvalidStepError: The name cannot be a step's.
-    """
+    """Return the full name of a step within the step of a token, "fit/fold-3", or raise InvalidStepError."""
     own = _step_name(name)
     return own if token.step is None else f"{token.step}/{own}"
 
