@@ -1,6 +1,6 @@
 """Stubs of this package that contain the keys of a project's schemas."""
 
-from ._stubs.stubs import (
+from ._stubs.generate import (
     Changed,
     Stubs,
     make_stubs,
