@@ -131,7 +131,7 @@ MOVED = {
     "a/contexts": """
 from typing import Generic, TypeVar
 S = TypeVar("S")
-class Base(Generic[S]):
+class Base(dict[str, int], Generic[S]):
     def get(self, key: str) -> object: ...
     def record(self, metric_name: str, value: object) -> None: ...
 class FrozenContext(Base[S]):
@@ -167,7 +167,7 @@ def test_classes_may_be_anywhere(schemas: SchemaList) -> None:
     assert "from crystallize.protocols import Context\n" in texts["a/contexts"]
     assert "from crystallize.a.contexts import FrozenContext\n" in texts["protocols"]
     assert "from crystallize.points import Series\n" in texts["metrics"]
-    assert "class Base(Context[S], Generic[S]):" in texts["a/contexts"]
+    assert "class Base(dict[str, int], Context[S], Generic[S]):" in texts["a/contexts"]
     assert "class FrozenContext(Base[S]):\n    ..." in texts["a/contexts"]
     assert "class StepContext(FrozenContext[S]):\n    ..." in texts["a/contexts"]
     assert ["@_as_get (self: Context[T], key: str) -> object"] == signatures(moved, "Context", "get")

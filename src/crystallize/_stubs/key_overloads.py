@@ -133,15 +133,15 @@ class _PackageClasses:
         parameter = _parameter(context)
         self._change("Context", body=[_described(statement, parameter) for statement in context.body])
         family = self._lineage("FrozenContext")
-        for name in [name for name in self._classes if name in family or "FrozenContext" in self._lineage(name)]:
+        contexts = [name for name in self._classes if name in family or "FrozenContext" in self._lineage(name)]
+        for name in contexts:
             body = self._classes[name].body
             kept = [part for part in body if not (isinstance(part, ast.FunctionDef) and part.name in _KEY_METHODS)]
             self._change(name, body=kept or [ELLIPSIS])
         root = next(name for name in family if "Generic" in map(_head, self._classes[name].bases))
         bases = self._classes[root].bases
-        base = ast.Subscript(ast.Name("Context"), ast.Name(_parameter(self._classes[root])))
         index = [*map(_head, bases)].index("Generic")
-        self._change(root, bases=[*bases[:index], base, *bases[index:]])
+        self._change(root, bases=[*bases[:index], _context_of(_parameter(self._classes[root])), *bases[index:]])
 
 
 def _head(base: ast.expr) -> str:
@@ -149,9 +149,14 @@ def _head(base: ast.expr) -> str:
     return ast.unparse(base).partition("[")[0]
 
 
-def _parameter(cls: ast.ClassDef) -> str:
+def _parameter(cls: ast.ClassDef) -> ast.expr:
     """Return the type variable of a class that is generic in a single one."""
-    return next(ast.unparse(base.slice) for base in cls.bases if isinstance(base, ast.Subscript))
+    bases = [base for base in cls.bases if _head(base) in ("Generic", "Protocol")]
+    return next(base.slice for base in bases if isinstance(base, ast.Subscript))
+
+
+def _context_of(parameter: ast.expr) -> ast.expr:
+    return ast.Subscript(ast.Name("Context"), parameter)
 
 
 def _takes_text(function: ast.FunctionDef) -> bool:
@@ -159,14 +164,14 @@ def _takes_text(function: ast.FunctionDef) -> bool:
     return annotation is not None and "str" in ast.unparse(annotation).split(" | ")
 
 
-def _described(statement: ast.stmt, parameter: str) -> ast.stmt:
+def _described(statement: ast.stmt, parameter: ast.expr) -> ast.stmt:
     """Make a method of the protocol a descriptor if it takes a key."""
     if not isinstance(statement, ast.FunctionDef) or statement.name not in _KEY_METHODS:
         return statement
     made = copy(statement)
     made.args = copy(statement.args)
     first, *others = statement.args.args
-    made.args.args = [ast.arg(first.arg, ast.Subscript(ast.Name("Context"), ast.Name(parameter))), *others]
+    made.args.args = [ast.arg(first.arg, _context_of(parameter)), *others]
     made.decorator_list = [ast.Name(f"_as{_KEY_METHODS[statement.name].lower()}")]
     return made
 
