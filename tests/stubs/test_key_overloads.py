@@ -2,7 +2,7 @@
 
 import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,77 +11,95 @@ import crystallize
 from crystallize import StubsError
 from crystallize._stubs.class_outline import outline
 from crystallize._stubs.key_overloads import with_overloads
-from crystallize._stubs.listings import Listing, listed
-from crystallize._stubs.printer import printed
+from crystallize._stubs.schema_list import SchemaList, list_schemas
 
 PACKAGE = Path(crystallize.__file__).parent
-MODULES = ("_core/protocols", "_core/context", "_core/logging_context", "_core/metrics", "errors", "_branches/branch")
+EMPTY = SchemaList([], [], [], {})
 
 
 def outlines() -> dict[str, ast.Module]:
-    return {name: outline((PACKAGE / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
+    paths = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
+    return {name: outline(path.read_text(encoding="utf-8")) for name, path in paths.items()}
 
 
-@pytest.fixture
-def listing(monkeypatch: pytest.MonkeyPatch) -> Listing:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "docs/examples"))
-    return listed(["pipeline.schemas", "pipeline.tuning"])
+@pytest.fixture(scope="module")
+def schemas() -> SchemaList:
+    return list_schemas(["pipeline.schemas", "pipeline.tuning"])
 
 
-@pytest.fixture
-def texts(listing: Listing) -> dict[str, str]:
-    return {name: printed(module) for name, module in with_overloads(outlines(), listing).items()}
+def stubs_with(schemas: SchemaList) -> dict[str, ast.Module]:
+    """Return the stubs of all modules, parsed from their text."""
+    return {name: ast.parse(ast.unparse(module)) for name, module in with_overloads(outlines(), schemas).items()}
 
 
-def signatures(text: str, cls: str, method: str) -> list[str]:
-    """Return how a method is declared in a class, an overload a line."""
-    found = next(one for one in ast.parse(text).body if isinstance(one, ast.ClassDef) and one.name == cls)
-    return [*_signatures(found, method)]
+@pytest.fixture(scope="module")
+def stubs(schemas: SchemaList) -> dict[str, ast.Module]:
+    return stubs_with(schemas)
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, ast.Module]:
+    return stubs_with(EMPTY)
+
+
+def class_in(stubs: Mapping[str, ast.Module], name: str) -> ast.ClassDef:
+    """Return a class, whichever module it is in."""
+    body = (statement for module in stubs.values() for statement in module.body)
+    return next(statement for statement in body if isinstance(statement, ast.ClassDef) and statement.name == name)
+
+
+def module_of(stubs: Mapping[str, ast.Module], name: str) -> str:
+    """Return the text of the module that a class is in."""
+    return next(ast.unparse(module) for module in stubs.values() if class_in(stubs, name) in module.body)
+
+
+def signatures(stubs: Mapping[str, ast.Module], cls: str, method: str) -> list[str]:
+    """Return how a method is declared in a class or in its nearest base but `Context`, a text for each overload."""
+    found = class_in(stubs, cls)
+    declared = [*_signatures(found, method)]
+    names = [ast.unparse(base).partition("[")[0] for base in found.bases]
+    known = {part.name for module in stubs.values() for part in module.body if isinstance(part, ast.ClassDef)}
+    inherited = (signatures(stubs, name, method) for name in names if name in known - {"Context"})
+    return declared or next(filter(None, inherited), [])
 
 
 def _signatures(cls: ast.ClassDef, method: str) -> Iterator[str]:
-    for one in cls.body:
-        if isinstance(one, ast.FunctionDef) and one.name == method:
-            marks = "".join(f"@{ast.unparse(mark)} " for mark in one.decorator_list)
-            returns = "" if one.returns is None else ast.unparse(one.returns)
-            yield f"{marks}({ast.unparse(one.args)}) -> {returns}"
+    for part in cls.body:
+        if isinstance(part, ast.FunctionDef) and part.name == method:
+            marks = "".join(f"@{ast.unparse(mark)} " for mark in part.decorator_list)
+            returns = "" if part.returns is None else ast.unparse(part.returns)
+            yield f"{marks}({ast.unparse(part.args)}) -> {returns}"
 
 
-def test_keys(texts: dict[str, str]) -> None:
+def test_keys(stubs: dict[str, ast.Module]) -> None:
     """There is an overload a key, to read it, to write it and to get it or a default."""
-    protocols = texts["_core/protocols"]
-
-    assert ["@overload (self, key: Literal['mean']) -> float"] == signatures(protocols, "_Scores_getitem", "__call__")[
-        :1
-    ]
+    assert ["@overload (self, key: Literal['mean']) -> float"] == signatures(stubs, "_Scores_getitem", "__call__")[:1]
     assert "@overload (self, key: Literal['lr'], value: float) -> None" in signatures(
-        protocols, "_Train_setitem", "__call__"
+        stubs, "_Train_setitem", "__call__"
     )
     assert "@overload (self, key: Literal['best_epoch'], default: _Default=...) -> int | None | _Default" in signatures(
-        protocols, "_Train_get", "__call__"
+        stubs, "_Train_get", "__call__"
     )
     # That of one key needs no mark, since it has no others.
-    assert ["(self, key: Literal['depth']) -> int"] == signatures(protocols, "_Settings_getitem", "__call__")
+    assert ["(self, key: Literal['depth']) -> int"] == signatures(stubs, "_Settings_getitem", "__call__")
 
 
-def test_other_keys(texts: dict[str, str]) -> None:
+def test_other_keys(stubs: dict[str, ast.Module]) -> None:
     """A schema that allows more takes any other key after its own."""
     assert [
         "@overload (self, key: Literal['seed']) -> int",
         "@overload (self, key: str) -> Any",
-    ] == signatures(texts["_core/protocols"], "_Loose_getitem", "__call__")
+    ] == signatures(stubs, "_Loose_getitem", "__call__")
 
 
-def test_no_keys(texts: dict[str, str]) -> None:
+def test_no_keys(stubs: dict[str, ast.Module]) -> None:
     """Of a schema without keys there is none that will do, and none to complete."""
-    protocols = texts["_core/protocols"]
-
-    assert ["(self, key: Never) -> Any"] == signatures(protocols, "_Nothing_getitem", "__call__")
-    assert ["(self, key: Never, value: Any) -> None"] == signatures(protocols, "_Nothing_setitem", "__call__")
+    assert ["(self, key: Never) -> Any"] == signatures(stubs, "_Nothing_getitem", "__call__")
+    assert ["(self, key: Never, value: Any) -> None"] == signatures(stubs, "_Nothing_setitem", "__call__")
     assert ["(self, key: Never, default: _Default=...) -> Any | _Default"] == signatures(
-        protocols, "_Nothing_get", "__call__"
+        stubs, "_Nothing_get", "__call__"
     )
-    assert not any("Nothing" in one for one in signatures(protocols, "_Getitem", "__call__"))
+    assert not any("Nothing" in signature for signature in signatures(stubs, "_Getitem", "__call__"))
 
 
 @pytest.mark.parametrize(
@@ -93,19 +111,74 @@ def test_no_keys(texts: dict[str, str]) -> None:
         ("(self, metric_name: str) -> None: ...\n", 2),
     ],
 )
-def test_nowhere_for_metrics(listing: Listing, changed: str, count: int) -> None:
-    """A method without the one signature that the overloads of metrics go before is an error, and is named."""
+def test_nowhere_for_metrics(schemas: SchemaList, changed: str, count: int) -> None:
+    """A method without a single signature for the overloads of metrics is an error that names the method."""
     source = f"class FrozenContext:\n    def record{changed}" + f"\n    def record{changed}"
 
     with pytest.raises(
         StubsError, match=f"FrozenContext: {count} signatures of 'record' take a metric's name as a tex"
     ):
-        with_overloads({"context": ast.parse(source)}, listing)
+        with_overloads({"context": ast.parse(source)}, schemas)
 
 
-def test_schemas(texts: dict[str, str]) -> None:
+def test_no_such_method(schemas: SchemaList) -> None:
+    """A class without a method that takes a metric's name is an error, too."""
+    with pytest.raises(StubsError, match="FrozenContext: 0 signatures of 'record'"):
+        with_overloads({"context": ast.parse("class FrozenContext: ...")}, schemas)
+
+
+MOVED = {
+    "a/contexts": """
+from typing import Generic, TypeVar
+S = TypeVar("S")
+class Base(dict[str, int], Generic[S]):
+    def get(self, key: str) -> object: ...
+    def record(self, metric_name: str, value: object) -> None: ...
+class FrozenContext(Base[S]):
+    def add(self, key: str, value: object) -> None: ...
+class StepContext(FrozenContext[S]):
+    def __setitem__(self, key: str, value: object) -> None: ...
+""",
+    "protocols": """
+from typing import Protocol, TypeVar
+T = TypeVar("T")
+class Context(Protocol[T]):
+    def get(self, key: str) -> object: ...
+    def record(self, metric_name: str, value: object) -> None: ...
+""",
+    "points": "import typing\nclass Series: ...",
+    "metrics": """
+import typing
+class Named:
+    def add(self, key: str) -> None: ...
+    def series(self, metric: str) -> None: ...
+class FrozenMetrics(Named):
+    def __getitem__(self, key: str) -> None: ...
+    def get_tags(self, key: str) -> None: ...
+""",
+}
+
+
+def test_classes_may_be_anywhere(schemas: SchemaList) -> None:
+    """The classes are typed in any file of the package, and so are methods that they inherit from a base there."""
+    moved = with_overloads({name: ast.parse(source) for name, source in MOVED.items()}, schemas)
+    texts = {name: ast.unparse(module) for name, module in moved.items()}
+
+    assert "from crystallize.protocols import Context\n" in texts["a/contexts"]
+    assert "from crystallize.a.contexts import FrozenContext\n" in texts["protocols"]
+    assert "from crystallize.points import Series\n" in texts["metrics"]
+    assert "class Base(dict[str, int], Context[S], Generic[S]):" in texts["a/contexts"]
+    assert "class FrozenContext(Base[S]):\n    ..." in texts["a/contexts"]
+    assert "class StepContext(FrozenContext[S]):\n    ..." in texts["a/contexts"]
+    assert ["@_as_get (self: Context[T], key: str) -> object"] == signatures(moved, "Context", "get")
+    assert [] == signatures(moved, "StepContext", "get")
+    for cls, method in [("Base", "record"), ("Context", "record"), ("Named", "series"), ("FrozenMetrics", "get_tags")]:
+        assert any("Literal['rows']" in signature for signature in signatures(moved, cls, method))
+
+
+def test_schemas(stubs: dict[str, ast.Module]) -> None:
     """The schema of a context decides what takes its keys; a context of any other one takes all keys, as before."""
-    reads = signatures(texts["_core/protocols"], "_Getitem", "__get__")
+    reads = signatures(stubs, "_Getitem", "__get__")
 
     assert "@overload (self: _Getitem[_Unlisted], ctx: object, owner: Any) -> _FreeGetitem[Any]" == reads[0]
     assert "@overload (self: _Getitem[_pipeline_schemas.Train], ctx: object, owner: Any) -> _Train_getitem" in reads
@@ -117,26 +190,24 @@ def test_schemas(texts: dict[str, str]) -> None:
         "@overload (self: _Getitem[dict[str, _Value]], ctx: FrozenContext[Any], owner: Any) -> _FreeGetitem[_Value]",
         "@overload (self, ctx: object, owner: Any) -> _FreeGetitem[Any]",
     ] == reads[-2:]
-    writes = signatures(texts["_core/protocols"], "_Setitem", "__get__")
+    writes = signatures(stubs, "_Setitem", "__get__")
     assert "@overload (self, ctx: object, owner: Any) -> _FreeSetitem" == writes[-1]
 
 
-def test_methods(texts: dict[str, str]) -> None:
+def test_methods(stubs: dict[str, ast.Module]) -> None:
     """The methods that take a key are typed in the protocol, from which all contexts have them."""
-    assert ["@_as_getitem (self: Context[T_co], key: str) -> Any"] == signatures(
-        texts["_core/protocols"], "Context", "__getitem__"
-    )
+    assert ["@_as_getitem (self: Context[T_co], key: str) -> Any"] == signatures(stubs, "Context", "__getitem__")
     for method in ("__getitem__", "__setitem__", "get", "add"):
-        assert signatures(texts["_core/protocols"], "Context", method)
-        assert [] == signatures(texts["_core/context"], "FrozenContext", method)
-        assert [] == signatures(texts["_core/logging_context"], "LoggingContext", method)
-    assert "class FrozenContext(Context[T_co], Generic[T_co]):" in texts["_core/context"]
-    assert "from crystallize._core.protocols import Context\n" in texts["_core/context"]
+        assert signatures(stubs, "Context", method)
+        assert [] == signatures(stubs, "FrozenContext", method)
+        assert [] == signatures(stubs, "LoggingContext", method)
+    assert "(Context[T_co], Generic[T_co]):" in module_of(stubs, "FrozenContext")
+    assert "from crystallize._core.protocols import Context\n" in module_of(stubs, "FrozenContext")
 
 
-def test_metrics(texts: dict[str, str]) -> None:
+def test_metrics(stubs: dict[str, ast.Module]) -> None:
     """There is an overload a metric's name, of each way to be declared, before the one that takes any name."""
-    records = signatures(texts["_core/context"], "FrozenContext", "record")
+    records = signatures(stubs, "FrozenContext", "record")
 
     assert [
         "@overload (self, metric_name: Literal['accuracy'], value: float, tags: _pipeline_schemas.FoldTags) -> None",
@@ -144,12 +215,12 @@ def test_metrics(texts: dict[str, str]) -> None:
         "@overload (self, metric_name: Literal['loss'], value: float, tags: _pipeline_schemas.EpochTags) -> None",
         "@overload (self, metric_name: Literal['rows'], value: int, tags: None=None) -> None",
         "@overload (self, metric_name: str, value: Any, tags: Mapping[str, Any] | None=None) -> None",
-    ] == sorted(records[2:], key=lambda one: (" str" in one, one))
-    assert records[2:] == signatures(texts["_core/protocols"], "Context", "record")[2:]
+    ] == sorted(records[2:], key=lambda signature: (" str" in signature, signature))
+    assert records[2:] == signatures(stubs, "Context", "record")[2:]
     assert "@overload (self, key: Literal['rows']) -> tuple[int, ...]" in signatures(
-        texts["_core/metrics"], "FrozenMetrics", "__getitem__"
+        stubs, "FrozenMetrics", "__getitem__"
     )
-    tags = signatures(texts["_core/metrics"], "FrozenMetrics", "get_tags")
+    tags = signatures(stubs, "FrozenMetrics", "get_tags")
     assert {
         "@overload (self, key: Literal['accuracy']) -> tuple[dict[str, Any], ...]",
         "@overload (self, key: Literal['loss']) -> tuple[_pipeline_schemas.EpochTags | dict[str, Any], ...]",
@@ -157,38 +228,34 @@ def test_metrics(texts: dict[str, str]) -> None:
     } <= {*tags}
     assert "@overload (self, key: Metric[Any, Any] | str) -> tuple[dict[str, Any], ...]" == tags[-1]
     assert "@overload (self, metric: Literal['rows']) -> Series[int, None]" in signatures(
-        texts["_core/metrics"], "FrozenMetrics", "series"
+        stubs, "FrozenMetrics", "series"
     )
 
 
-def test_what_is_not_typed_stays(texts: dict[str, str]) -> None:
+def test_what_is_not_typed_stays(stubs: dict[str, ast.Module], before: dict[str, ast.Module]) -> None:
     """Other modules and classes are as they would be without any schema."""
-    before = {name: printed(module) for name, module in outlines().items()}
-
-    assert before["errors"] == texts["errors"]
-    assert before["_branches/branch"] == texts["_branches/branch"]
-    assert signatures(before["_core/metrics"], "Series", "add") == signatures(texts["_core/metrics"], "Series", "add")
+    for name in ("errors", "_branches/branch"):
+        assert ast.unparse(before[name]) == ast.unparse(stubs[name])
+    assert signatures(before, "Series", "add") == signatures(stubs, "Series", "add")
 
 
-@pytest.mark.parametrize(("part", "as_before"), [("schemas", "_core/metrics"), ("metrics", "_core/protocols")])
-def test_one_of_two(listing: Listing, part: str, as_before: str) -> None:
+@pytest.mark.parametrize(("part", "as_before"), [("schemas", "FrozenMetrics"), ("metrics", "Context")])
+def test_one_of_two(schemas: SchemaList, before: dict[str, ast.Module], part: str, as_before: str) -> None:
     """Where there are schemas alone, or metrics alone, the rest stays as it is."""
-    empty: Listing = Listing([], [], [], listing.imports)._replace(**{part: getattr(listing, part)})
-    texts = {name: printed(module) for name, module in with_overloads(outlines(), empty).items()}
+    some = EMPTY._replace(imports=schemas.imports, **{part: getattr(schemas, part)})
+    stubs = stubs_with(some)
 
-    before = printed(outlines()[as_before])
     if part == "schemas":
-        assert before == texts[as_before]
-        assert "Literal[" not in signatures(texts["_core/context"], "FrozenContext", "record")[-2]
+        assert module_of(before, as_before) == module_of(stubs, as_before)
+        assert "Literal[" not in signatures(stubs, "FrozenContext", "record")[-2]
     else:
-        assert "_Getitem" not in texts["_core/protocols"]
-        assert ["(self, key: str) -> Any"] == signatures(texts["_core/protocols"], "Context", "__getitem__")
+        assert "_Getitem" not in module_of(stubs, as_before)
+        assert ["(self, key: str) -> Any"] == signatures(stubs, "Context", "__getitem__")
 
 
-def test_every_name_is_bound(texts: dict[str, str]) -> None:
+def test_every_name_is_bound(stubs: dict[str, ast.Module]) -> None:
     """Whatever the overloads name is imported or defined in the module that they are in."""
-    for text in texts.values():
-        tree = ast.parse(text)
+    for tree in stubs.values():
         used = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
         bound = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
         for part in ast.walk(tree):

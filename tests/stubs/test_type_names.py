@@ -1,6 +1,5 @@
 """How types are written in a stub."""
 
-import ast
 import collections
 import datetime
 import enum
@@ -21,7 +20,7 @@ from sklearn.linear_model import SGDClassifier
 from typing_extensions import TypeAliasType
 
 from crystallize import SchemaError
-from crystallize._stubs.type_names import Place, Spelling
+from crystallize._stubs.type_names import ImportPath, TypeNames
 
 T = TypeVar("T")
 B = TypeVar("B", bound=int)
@@ -52,7 +51,7 @@ def _sequence_of(item: Any) -> Any:
 
 
 def written(shape: Any, **options: Any) -> str:
-    return ast.unparse(Spelling().of(shape, **options))
+    return TypeNames().of(shape, **options)
 
 
 @pytest.mark.parametrize(
@@ -115,23 +114,23 @@ def test_types(shape: Any, text: str) -> None:
 
 def test_variables() -> None:
     """A type variable is called what it is said to be called."""
-    assert "_collections_abc.Sequence[_Box_T]" == written(_sequence_of(T), names={T: ast.Name("_Box_T")})
+    assert "_collections_abc.Sequence[_Box_T]" == written(_sequence_of(T), names={T: "_Box_T"})
 
 
 def test_names_of_modules() -> None:
     """Each module has a name of its own, whatever it is called."""
-    spelling = Spelling()
-    places = [Place("a.b", "X"), Place("a_b", "X"), Place("a.b", "Y.Z"), Place("builtins", "int")]
+    names = TypeNames()
+    paths = [ImportPath("a.b", "X"), ImportPath("a_b", "X"), ImportPath("a.b", "Y.Z"), ImportPath("builtins", "int")]
 
-    assert ["_a_b.X", "_a_b_2.X", "_a_b.Y.Z", "int"] == [ast.unparse(spelling.name(place)) for place in places]
-    assert {"a.b": "_a_b", "a_b": "_a_b_2"} == spelling.imports()
+    assert ["_a_b.X", "_a_b_2.X", "_a_b.Y.Z", "int"] == [names.name(path) for path in paths]
+    assert {"a.b": "_a_b", "a_b": "_a_b_2"} == names.imports()
 
 
 def test_imports_as_the_module_does() -> None:
     """What a module imports by name is imported from there, and not from where it happens to be defined."""
-    spelling, here = Spelling(), [sys.modules[__name__]]
-    assert Place("sklearn.linear_model", "SGDClassifier") == spelling.place(SGDClassifier, here)
-    assert Place("numpy", "int64") == spelling.place(np.int64, here)
+    names, here = TypeNames(), [sys.modules[__name__]]
+    assert ImportPath("sklearn.linear_model", "SGDClassifier") == names.path(SGDClassifier, here)
+    assert ImportPath("numpy", "int64") == names.path(np.int64, here)
     # What is hidden is imported from the package that shows it.
     assert "_sklearn_linear_model.SGDClassifier" == written(SGDClassifier)
 

@@ -1,9 +1,10 @@
-"""Asks four type checkers, and exits with 1 if one of them does not say what it should.
+"""Run four type checkers, and exit with 1 if a checker misses an error, or reports one that is not expected.
 
-In `acceptance.py` each must report an error on every line that ends in an E comment. On any other line there,
-and in the package and the examples of the docs, none may report one. What they are told beyond the command
-lines below stands in `mypy.ini` and `pyproject.toml`. The same goes for `keys/string_keys.py`, which they read with
-the stubs of the examples, as `keys/pyproject.toml` has it; and they say the same of `acceptance.py` with them.
+In `acceptance.py`, each checker must report an error on every line that ends in an E comment. No checker may report an
+error on any other line there, in the package, or in the examples of the docs. `mypy.ini` and `pyproject.toml` contain
+the settings of the checkers. The same rules apply to `keys/string_keys.py`, which is checked with the stubs of the
+examples: `make typing` writes them, and `keys/pyproject.toml` names their folder. With the stubs, the checkers must
+report the same errors in `acceptance.py`, too.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What editors complete, where they are told of the stubs of the examples."""
+"""Editors complete keys and metrics with the stubs of the examples, which `make typing` writes."""
 
 import sys
 from collections.abc import Iterator

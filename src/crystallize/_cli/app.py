@@ -12,7 +12,7 @@ from .._base.table import Table
 from .._base.text import counted, moment, one_line, took
 from .._journal.loaded_run import Run, compared, find_run, list_runs, load_run, verify_run, writable
 from .._page.report import write_report
-from .._stubs.stubs import make_stubs
+from .._stubs.generate import make_stubs
 from .._tables.export import (
     Overview,
     PointRow,

@@ -1,320 +1,277 @@
-"""The overloads by which stubs type keys and metrics: one a key, and one a metric's name.
+"""The overloads by which stubs type keys and metrics: an overload for each key, and for each metric's name.
 
-First a context's schema is matched, and then a key of it. In one step a misspelt key would do for the last overload,
-which takes any text so that contexts of other schemas keep what they have. So a method that takes a key is a
-descriptor: its `__get__` has an overload a schema, and gives something whose `__call__` has an overload a key.
+Type checkers match the schema of a context first, and then a key of that schema. In a single step, a misspelt key would
+match the last overload, which takes any text so that contexts of other schemas stay as they are. So a method that takes
+a key is a descriptor: its `__get__` has an overload for each schema, and returns an object whose `__call__` has an
+overload for each key.
 """
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from copy import copy
+from typing import Any
 
 from ..errors import StubsError
-from .class_outline import names_in
-from .listings import ListedMetric, ListedSchema, Listing
+from .class_outline import ELLIPSIS, names_in
+from .schema_list import ListedMetric, ListedSchema, SchemaList
 from .type_names import subscripted
 
 __all__ = ["with_overloads"]
 
-_METHODS = {"__getitem__": "_Getitem", "__setitem__": "_Setitem", "add": "_Setitem", "get": "_Get"}
-"""The methods that take a key, each with the descriptor that types it."""
-_CONTEXTS = {"FrozenContext", "LoggingContext"}
-_Argument: TypeAlias = tuple[str, ast.expr] | tuple[str, ast.expr, ast.expr]
-"""The name and the type of a parameter, and perhaps a default."""
+_KEY_METHODS = {"__getitem__": "_Getitem", "__setitem__": "_Setitem", "add": "_Setitem", "get": "_Get"}
+"""The methods that take a key, with the descriptors that type them."""
+_METRIC_METHODS = {
+    "FrozenContext": ("record",),
+    "Context": ("record",),
+    "FrozenMetrics": ("add", "series", "__getitem__", "get_tags"),
+}
+"""The methods that take a metric's name, by class."""
+_IMPORTS = {
+    **dict.fromkeys(("Any", "Generic", "Literal", "Never", "Protocol", "overload"), "typing"),
+    "Callable": "collections.abc",
+}
+_PACKAGE_IMPORTS = ("Context", "FrozenContext", "Series")
+"""The classes of this package that overloads refer to."""
 
 
-def with_overloads(outlines: Mapping[str, ast.Module], listing: Listing) -> dict[str, ast.Module]:
-    """Add the overloads to the outlines of the package's modules.
-
-    Args:
-        outlines: The outline of each module, by its name within the package.
-        listing: What is known of schemas and metrics.
-
-    Returns:
-        All outlines; those in which there is nothing to type as they were.
-    """
+def with_overloads(outlines: Mapping[str, ast.Module], schemas: SchemaList) -> dict[str, ast.Module]:
+    """Return the outlines of the package's modules with the overloads added. The classes may be in any module."""
+    package = _PackageClasses(outlines)
+    if schemas.metrics:
+        for name, methods in _METRIC_METHODS.items():
+            for method in methods:
+                package.add_metrics(name, method, schemas.metrics)
+    if schemas.schemas:
+        package.add_descriptors()
     found = {}
     for name, module in outlines.items():
-        body = [_typed(one, listing) if isinstance(one, ast.ClassDef) else one for one in module.body]
-        if name == "_core/protocols" and listing.schemas:
-            at = next(at for at, one in enumerate(body) if isinstance(one, ast.ClassDef))
-            body[at:at] = _keys_typed(listing.schemas)
-        found[name] = ast.Module(_with_imports(body, listing), []) if body != module.body else module
+        body = [package.replaced(statement) for statement in module.body]
+        if schemas.schemas and name == package.modules["Context"]:
+            first = next(index for index, statement in enumerate(body) if isinstance(statement, ast.ClassDef))
+            body[first:first] = _key_types(schemas.schemas)
+        if body != module.body:
+            body = _with_imports(body, {**schemas.imports, "typing_extensions": "_typing_extensions"}, package.modules)
+        found[name] = ast.Module(body, [])
     return found
 
 
-_SOURCES = {
-    **dict.fromkeys(("Any", "Generic", "Literal", "Never", "Protocol", "overload"), ("typing", 0)),
-    **{
-        "Callable": ("collections.abc", 0),
-        "FrozenContext": ("crystallize._core.context", 0),
-        "Context": ("crystallize._core.protocols", 0),
-    },
-}
-"""What the overloads need besides the types of keys: the module of each, and how many dots are before it."""
-
-
-def _with_imports(body: list[ast.stmt], listing: Listing) -> list[ast.stmt]:
+def _with_imports(
+    body: list[ast.stmt], aliases: Mapping[str, str], package_modules: Mapping[str, str]
+) -> list[ast.stmt]:
     """Add the imports that are missing."""
-    used = names_in(body)
-    imports = [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
-    bound = {alias.asname or alias.name for one in imports for alias in one.names}
-    bound |= {one.name for one in body if isinstance(one, ast.ClassDef)}
-    missing: dict[tuple[str, int], list[ast.alias]] = {}
-    for name in sorted(used & _SOURCES.keys() - bound):
-        missing.setdefault(_SOURCES[name], []).append(ast.alias(name))
-    modules = {**listing.imports, "typing_extensions": "_typing_extensions"}
-    theirs = [ast.Import([ast.alias(module, name)]) for module, name in sorted(modules.items()) if name in used]
-    ours = [ast.ImportFrom(module, names, dots) for (module, dots), names in missing.items()]
-    at = body.index(imports[0])
-    return [*body[:at], *theirs, *ours, *body[at:]]
+    imports = [statement for statement in body if isinstance(statement, ast.Import | ast.ImportFrom)]
+    bound = {alias.asname or alias.name for statement in imports for alias in statement.names}
+    bound |= {statement.name for statement in body if isinstance(statement, ast.ClassDef)}
+    used = names_in(body) - bound
+    sources = _IMPORTS | {name: f"crystallize.{package_modules[name].replace('/', '.')}" for name in _PACKAGE_IMPORTS}
+    lines = [f"import {module} as {alias}\n" for module, alias in sorted(aliases.items()) if alias in used]
+    lines += [f"from {sources[name]} import {name}\n" for name in sorted(used & sources.keys())]
+    first = body.index(imports[0])
+    return [*body[:first], *ast.parse("".join(lines)).body, *body[first:]]
 
 
-def _typed(cls: ast.ClassDef, listing: Listing) -> ast.ClassDef:
-    """Type the methods of a class of the package."""
-    bases, body = cls.bases, cls.body
-    if listing.schemas and cls.name == "Context":
-        body = [_described(one) if isinstance(one, ast.FunctionDef) else one for one in body]
-    if listing.schemas and (cls.name == "FrozenContext" or _heads(bases) & _CONTEXTS):
-        # What is typed they all have from the protocol, where each overload stands once.
-        body = [one for one in body if not (isinstance(one, ast.FunctionDef) and one.name in _METHODS)]
-    if listing.schemas and cls.name == "FrozenContext":
-        bases = [_of("Context", ast.Name("T_co")), *bases]
-    if listing.metrics and cls.name in _OF_METRICS:
-        body = _with_metrics(cls.name, body, listing.metrics)
-    is_typed = bases is not cls.bases or body is not cls.body
-    return ast.ClassDef(cls.name, bases, cls.keywords, body, cls.decorator_list) if is_typed else cls
+class _PackageClasses:
+    """The classes of the package by name, with the overloads that were added so far."""
+
+    def __init__(self, outlines: Mapping[str, ast.Module]) -> None:
+        found = {
+            statement.name: (name, statement)
+            for name, module in outlines.items()
+            for statement in module.body
+            if isinstance(statement, ast.ClassDef)
+        }
+        self.modules = {name: module for name, (module, _) in found.items()}
+        self._originals = {name: cls for name, (_, cls) in found.items()}
+        self._classes = dict(self._originals)
+
+    def replaced(self, statement: ast.stmt) -> ast.stmt:
+        """Return the class with overloads in place of an original class; any other statement as it is."""
+        if isinstance(statement, ast.ClassDef) and statement is self._originals[statement.name]:
+            return self._classes[statement.name]
+        return statement
+
+    def _lineage(self, name: str) -> list[str]:
+        """Return a class and its bases within the package, the nearest first."""
+        bases = [base for base in map(_head, self._classes[name].bases) if base in self._classes and base != "Context"]
+        return [name, *(ancestor for base in bases for ancestor in self._lineage(base))]
+
+    def _change(self, name: str, **changes: Any) -> None:
+        self._classes[name] = copy(self._classes[name])
+        for field, value in changes.items():
+            setattr(self._classes[name], field, value)
+
+    def add_metrics(self, name: str, method: str, metrics: Iterable[ListedMetric]) -> None:
+        """Put an overload for each metric before the signature of a method that takes any name.
+
+        The signature may be in a base of the class. Raises StubsError unless there is exactly one.
+        """
+        owners = [owner for owner in self._lineage(name) if any(self._signatures(owner, method))]
+        signatures = [*self._signatures(owners[0], method)] if owners else []
+        texts = [signature for signature in signatures if _takes_text(signature)]
+        if len(texts) != 1:
+            problem = f"{len(texts)} signatures of {method!r} take a metric's name as a text, and not 1"
+            raise StubsError(f"crystallize's {name}", f"{problem}; this is a mistake in crystallize, please report it")
+        named = [overload for metric in metrics for overload in _metric_overloads(method, metric)]
+        last = copy(texts[0])
+        last.decorator_list = [ast.Name("overload")]
+        body = self._classes[owners[0]].body
+        index = body.index(texts[0])
+        added = ast.parse("".join(f"@overload\n{overload}\n" for overload in named)).body
+        self._change(owners[0], body=[*body[:index], *added, last, *body[index + 1 :]])
+
+    def _signatures(self, cls: str, method: str) -> Iterator[ast.FunctionDef]:
+        for statement in self._classes[cls].body:
+            if isinstance(statement, ast.FunctionDef) and statement.name == method:
+                yield statement
+
+    def add_descriptors(self) -> None:
+        """Make the key methods of `Context` descriptors, and let all contexts inherit them.
+
+        So each overload is written once. Contexts are `FrozenContext`, its bases in the package, and its subclasses.
+        """
+        context = self._classes["Context"]
+        parameter = _parameter(context)
+        self._change("Context", body=[_described(statement, parameter) for statement in context.body])
+        family = self._lineage("FrozenContext")
+        contexts = [name for name in self._classes if name in family or "FrozenContext" in self._lineage(name)]
+        for name in contexts:
+            body = self._classes[name].body
+            kept = [part for part in body if not (isinstance(part, ast.FunctionDef) and part.name in _KEY_METHODS)]
+            self._change(name, body=kept or [ELLIPSIS])
+        root = next(name for name in family if "Generic" in map(_head, self._classes[name].bases))
+        bases = self._classes[root].bases
+        index = [*map(_head, bases)].index("Generic")
+        self._change(root, bases=[*bases[:index], _context_of(_parameter(self._classes[root])), *bases[index:]])
 
 
-def _heads(bases: Iterable[ast.expr]) -> set[str]:
-    return {ast.unparse(base).partition("[")[0] for base in bases}
+def _head(base: ast.expr) -> str:
+    """Return the name of a base class without its arguments."""
+    return ast.unparse(base).partition("[")[0]
 
 
-def _of(name: str, *arguments: ast.expr) -> ast.expr:
-    """Return a generic type with its arguments; without any, its name."""
-    if not arguments:
-        return ast.Name(name)
-    return ast.Subscript(ast.Name(name), arguments[0] if len(arguments) == 1 else ast.Tuple([*arguments]))
+def _parameter(cls: ast.ClassDef) -> ast.expr:
+    """Return the type variable of a class that is generic in a single one."""
+    bases = [base for base in cls.bases if _head(base) in ("Generic", "Protocol")]
+    return next(base.slice for base in bases if isinstance(base, ast.Subscript))
 
 
-def _literal(*keys: str) -> ast.expr:
-    return _of("Literal", *map(ast.Constant, keys))
-
-
-def _either(types: Sequence[ast.expr]) -> ast.expr:
-    """Return the union of some types, each once."""
-    first, *rest = {ast.unparse(one): one for one in types}.values()
-    for one in rest:
-        first = ast.BinOp(first, ast.BitOr(), one)
-    return first
-
-
-def _function(
-    name: str, arguments: Sequence[_Argument], returns: ast.expr, me: ast.expr | None = None
-) -> ast.FunctionDef:
-    """Return the signature of a method, with the type of its first parameter where that is said."""
-    args = [ast.arg("self", me), *(ast.arg(one[0], one[1]) for one in arguments)]
-    defaults = [one[2] for one in arguments if len(one) == 3]
-    return ast.FunctionDef(name, ast.arguments([], args, None, [], [], None, defaults), [], [], returns, None, lineno=0)
-
-
-def _overloaded(functions: Sequence[ast.FunctionDef]) -> list[ast.stmt]:
-    """Mark functions of one name as overloads, where there are several."""
-    for one in functions if len(functions) > 1 else ():
-        one.decorator_list = [ast.Name("overload")]
-    return [*functions]
-
-
-def _class(name: str, bases: Sequence[ast.expr], body: Sequence[ast.stmt], doc: str = "") -> ast.ClassDef:
-    docs = [ast.Expr(ast.Constant(doc))] if doc else []
-    return ast.ClassDef(name, [*bases], [], [*docs, *body], [])
-
-
-_ANY, _STR, _NONE, _DOTS = ast.Name("Any"), ast.Name("str"), ast.Constant(None), ast.Constant(...)
-_DEFAULT = "_Default"
-_TYPE_VAR = ast.Attribute(ast.Name("_typing_extensions"), "TypeVar")
-
-
-# Keys
-
-
-def _keys_typed(schemas: Sequence[ListedSchema]) -> list[ast.stmt]:
-    """Return what types the keys of contexts: for each schema what takes its keys, then the descriptors."""
-    variables = {name: call for schema in schemas for name, call in schema.parameters.items()}
-    variables |= {
-        _DEFAULT: ast.Call(_TYPE_VAR, [ast.Constant(_DEFAULT)], [ast.keyword("default", _NONE)]),
-        "_Value": ast.Call(_TYPE_VAR, [ast.Constant("_Value")], []),
-        "_Value_co": ast.Call(_TYPE_VAR, [ast.Constant("_Value_co")], [ast.keyword("covariant", ast.Constant(True))]),
-    }
-    declared = [ast.Assign([ast.Name(name)], call, lineno=0) for name, call in variables.items()]
-    takers = [taker for schema in schemas for taker in _takers(schema)]
-    unlisted = _class("_Unlisted", [], [], "No schema: only that of a context of `Any` passes for it.")
-    descriptors = [_descriptor(kind, schemas) for kind in dict.fromkeys(_METHODS.values())]
-    return [*declared, unlisted, *takers, *_free_takers(), *descriptors, *_decorators()]
-
-
-def _takers(schema: ListedSchema) -> list[ast.ClassDef]:
-    """Return what takes the keys of a schema: to read one, to write one, and to read one or a default."""
-    bases = [_of("Generic", *map(ast.Name, schema.parameters))] if schema.parameters else []
-    reads: list[ast.FunctionDef] = []
-    writes: list[ast.FunctionDef] = []
-    gets: list[ast.FunctionDef] = []
-    for key, type in schema.keys.items():
-        reads.append(_reading(_literal(key), type))
-        writes.append(_writing(_literal(key), type))
-        gets.append(_getting(_literal(key), type))
-    if schema.takes_others or not schema.keys:
-        # Where there is no key, none will do.
-        other = _STR if schema.takes_others else ast.Name("Never")
-        reads.append(_reading(other, _ANY))
-        writes.append(_writing(other, _ANY))
-        gets.append(_getting(other, _ANY))
-    made = {"_Getitem": reads, "_Setitem": writes, "_Get": gets}
-    return [_class(_taker(kind, schema), bases, _overloaded(calls)) for kind, calls in made.items()]
-
-
-def _taker(kind: str, schema: ListedSchema) -> str:
-    return f"_{schema.name}{kind.lower()}"
-
-
-def _reading(key: ast.expr, type: ast.expr) -> ast.FunctionDef:
-    return _function("__call__", [("key", key)], type)
-
-
-def _writing(key: ast.expr, type: ast.expr) -> ast.FunctionDef:
-    return _function("__call__", [("key", key), ("value", type)], _NONE)
-
-
-def _getting(key: ast.expr, type: ast.expr) -> ast.FunctionDef:
-    default = ast.Name(_DEFAULT)
-    return _function("__call__", [("key", key), ("default", default, _DOTS)], _either([type, default]))
-
-
-def _free_takers() -> list[ast.ClassDef]:
-    """Return what takes any key, for contexts of schemas that are not listed."""
-    protocol, value = [ast.Name("Protocol")], ast.Name("_Value_co")
-    get = _function("__call__", [("key", _STR), ("default", _ANY, _NONE)], _ANY)
-    return [
-        _class("_FreeGetitem", [_of("Protocol", value)], [_reading(_STR, value)]),
-        _class("_FreeSetitem", protocol, [_writing(_STR, _ANY)]),
-        _class("_FreeGet", protocol, [get]),
-    ]
-
-
-def _descriptor(kind: str, schemas: Sequence[ListedSchema]) -> ast.ClassDef:
-    """Return what a method that takes a key is: on a context of a schema that is listed, what takes its keys."""
-
-    def given(schema: ast.expr | None, taker: ast.expr, ctx: str = "object") -> ast.FunctionDef:
-        me = None if schema is None else _of(kind, schema)
-        of = ast.Name(ctx) if ctx == "object" else _of(ctx, _ANY)
-        return _function("__get__", [("ctx", of), ("owner", _ANY)], taker, me)
-
-    is_read = kind == "_Getitem"
-    free = _of(f"_Free{kind.removeprefix('_')}", *([_ANY] if is_read else []))
-    gets = [given(ast.Name("_Unlisted"), free)]
-    gets += [given(_shape(schema), _of(_taker(kind, schema), *map(ast.Name, schema.parameters))) for schema in schemas]
-    if is_read:
-        value = ast.Name("_Value")
-        gets.append(given(_of("dict", _STR, value), _of("_FreeGetitem", value), "FrozenContext"))
-    gets.append(given(None, free))
-    # Asked by editors for the keys to complete, which do not call `__get__`.
-    keyed = [one for one in schemas if one.keys]
-    asked = [_function("__call__", [("key", _literal(*one.keys))], _ANY, _of(kind, _shape(one))) for one in keyed]
-    return _class(
-        kind, [_of("Generic", ast.Name("T_co"))], [*_overloaded(gets), *_overloaded(asked if is_read else [])]
-    )
-
-
-def _shape(schema: ListedSchema) -> ast.expr:
-    """Return how a schema is written, with its type variables."""
-    return subscripted(schema.shape, [*map(ast.Name, schema.parameters)])
-
-
-def _decorators() -> list[ast.stmt]:
-    """Return what makes a method such a descriptor."""
-    context = _of("Context", ast.Name("_Value"))
-    made: list[ast.stmt] = []
-    for kind, arguments in {"_Getitem": [_STR], "_Setitem": [_STR, _ANY], "_Get": [_STR]}.items():
-        returns = _NONE if kind == "_Setitem" else _ANY
-        method = _of("Callable", ast.List([context, *arguments]), returns)
-        function = _function(f"_as{kind.lower()}", [], _of(kind, ast.Name("_Value")))
-        function.args.args = [ast.arg("method", method)]
-        made.append(function)
-    return made
-
-
-def _described(method: ast.FunctionDef) -> ast.FunctionDef:
-    """Make a method of the protocol a descriptor, where it takes a key."""
-    if method.name not in _METHODS:
-        return method
-    first, *rest = method.args.args
-    mine = ast.arg(first.arg, _of("Context", ast.Name("T_co")))
-    args = ast.arguments([], [mine, *rest], None, [], [], None, method.args.defaults)
-    decorator = ast.Name(f"_as{_METHODS[method.name].lower()}")
-    return ast.FunctionDef(method.name, args, method.body, [decorator], method.returns, None, lineno=0)
-
-
-# Metrics
-
-
-_OF_METRICS = {
-    **dict.fromkeys(("Context", "FrozenContext"), ("record",)),
-    "FrozenMetrics": ("add", "series", "__getitem__", "get_tags"),
-}
-"""The methods that take a metric's name, by their classes."""
-
-
-def _with_metrics(cls: str, body: Iterable[ast.stmt], metrics: Iterable[ListedMetric]) -> list[ast.stmt]:
-    """Add the overloads of the metrics' names to the methods of a class that take such a name.
-
-    Raises:
-        StubsError: One of them has no signature, or several, that the overloads go before.
-    """
-    made: list[ast.stmt] = []
-    typed: list[str] = []
-    for statement in body:
-        # The one that takes any name is the last.
-        if isinstance(statement, ast.FunctionDef) and statement.name in _OF_METRICS[cls] and _takes_text(statement):
-            named = (one for metric in metrics for one in _named(statement.name, metric))
-            made += _overloaded([*named, statement])
-            typed.append(statement.name)
-        else:
-            made.append(statement)
-    if sorted(typed) != sorted(_OF_METRICS[cls]):
-        wrong = next(name for name in _OF_METRICS[cls] if typed.count(name) != 1)
-        told = f"{typed.count(wrong)} signatures of {wrong!r} take a metric's name as a text, and not 1"
-        raise StubsError(f"crystallize's {cls}", f"{told}; this is a mistake in crystallize, please report it")
-    return made
+def _context_of(parameter: ast.expr) -> ast.expr:
+    return ast.Subscript(ast.Name("Context"), parameter)
 
 
 def _takes_text(function: ast.FunctionDef) -> bool:
-    taken = function.args.args[1].annotation if len(function.args.args) > 1 else None
-    return "str" in map(ast.unparse, _alternatives(taken))
+    annotation = function.args.args[1].annotation if len(function.args.args) > 1 else None
+    return annotation is not None and "str" in ast.unparse(annotation).split(" | ")
 
 
-def _alternatives(type: ast.expr | None) -> Iterator[ast.expr]:
-    """Return the types that a union is of."""
-    if isinstance(type, ast.BinOp):
-        yield from (*_alternatives(type.left), *_alternatives(type.right))
-    elif type is not None:
-        yield type
-
-
-def _named(method: str, metric: ListedMetric) -> list[ast.FunctionDef]:
-    """Return the overloads of a method for one metric's name."""
-    name, values = _literal(metric.name), _either(metric.values)
-    if method == "series":
-        series = [_of("Series", *one) for one in zip(metric.values, metric.tags, strict=True)]
-        return [_function(method, [("metric", name)], _either(series))]
-    if method in ("record", "add"):
-        return _recordings(method, ("metric_name" if method == "record" else "key", name), metric)
-    found = values if method == "__getitem__" else _either(metric.kept)
-    return [_function(method, [("key", name)], _of("tuple", found, _DOTS))]
-
-
-def _recordings(method: str, name: _Argument, metric: ListedMetric) -> list[ast.FunctionDef]:
-    made: list[ast.FunctionDef] = []
-    for value, tags in zip(metric.values, metric.tags, strict=True):
-        told = ("tags", tags, _NONE) if ast.unparse(tags) == "None" else ("tags", tags)
-        made.append(_function(method, [name, ("value", value), told], _NONE))
+def _described(statement: ast.stmt, parameter: ast.expr) -> ast.stmt:
+    """Make a method of the protocol a descriptor if it takes a key."""
+    if not isinstance(statement, ast.FunctionDef) or statement.name not in _KEY_METHODS:
+        return statement
+    made = copy(statement)
+    made.args = copy(statement.args)
+    first, *others = statement.args.args
+    made.args.args = [ast.arg(first.arg, _context_of(parameter)), *others]
+    made.decorator_list = [ast.Name(f"_as{_KEY_METHODS[statement.name].lower()}")]
     return made
+
+
+# `typing_extensions.TypeVar` accepts a default; `typing.TypeVar` does so only from Python 3.13.
+_TYPES_BEFORE = '''
+_Default = _typing_extensions.TypeVar("_Default", default=None)
+_Value = _typing_extensions.TypeVar("_Value")
+_Value_co = _typing_extensions.TypeVar("_Value_co", covariant=True)
+class _Unlisted:
+    """No schema: only that of a context of `Any` passes for it."""
+'''
+_TYPES_AFTER = """
+class _FreeGetitem(Protocol[_Value_co]):
+    def __call__(self, key: str) -> _Value_co: ...
+class _FreeSetitem(Protocol):
+    def __call__(self, key: str, value: Any) -> None: ...
+class _FreeGet(Protocol):
+    def __call__(self, key: str, default: Any = None) -> Any: ...
+def _as_getitem(method: Callable[[Context[_Value], str], Any]) -> _Getitem[_Value]: ...
+def _as_setitem(method: Callable[[Context[_Value], str, Any], None]) -> _Setitem[_Value]: ...
+def _as_get(method: Callable[[Context[_Value], str], Any]) -> _Get[_Value]: ...
+"""
+"""The types of contexts whose schemas are not listed, and the decorators that make methods descriptors."""
+_CALLS = {
+    "_Getitem": "def __call__(self, key: {key}) -> {type}: ...",
+    "_Setitem": "def __call__(self, key: {key}, value: {type}) -> None: ...",
+    "_Get": "def __call__(self, key: {key}, default: _Default = ...) -> {type} | _Default: ...",
+}
+"""The call of a method for a single key, by descriptor."""
+
+
+def _key_types(schemas: Sequence[ListedSchema]) -> list[ast.stmt]:
+    """Return the types of keys: for each schema a class per descriptor that takes its keys, then the descriptors."""
+    variables = {name: call for schema in schemas for name, call in schema.parameters.items()}
+    lines = [f"{name} = {call}\n" for name, call in variables.items()]
+    takers = [_taker(kind, schema) for schema in schemas for kind in _CALLS]
+    descriptors = [_descriptor(kind, schemas) for kind in _CALLS]
+    return ast.parse("".join([*lines, _TYPES_BEFORE, *takers, *descriptors, _TYPES_AFTER])).body
+
+
+def _overloaded(signatures: Sequence[str]) -> str:
+    """Return the text of methods of a single name, marked as overloads if there are several."""
+    mark = "    @overload\n" if len(signatures) > 1 else ""
+    return "".join(f"{mark}    {signature}\n" for signature in signatures)
+
+
+def _taker(kind: str, schema: ListedSchema) -> str:
+    """Return the class that takes the keys of a schema."""
+    keys = {_literal([key]): type for key, type in schema.keys.items()}
+    if schema.takes_others or not schema.keys:
+        # Without any key, every key is an error.
+        keys["str" if schema.takes_others else "Never"] = "Any"
+    bases = f"(Generic[{', '.join(schema.parameters)}])" if schema.parameters else ""
+    calls = [_CALLS[kind].format(key=key, type=type) for key, type in keys.items()]
+    return f"class _{schema.name}{kind.lower()}{bases}:\n{_overloaded(calls)}"
+
+
+def _literal(choices: Iterable[str]) -> str:
+    return subscripted("Literal", [*map(repr, choices)])
+
+
+def _descriptor(kind: str, schemas: Sequence[ListedSchema]) -> str:
+    """Return the descriptor of a method: it returns the class that takes the keys of the context's schema."""
+    free = "_FreeGetitem[Any]" if kind == "_Getitem" else f"_Free{kind.removeprefix('_')}"
+    get = f"def __get__(self: {kind}[%s], ctx: %s, owner: Any) -> %s: ..."
+    gets = [get % ("_Unlisted", "object", free)]
+    for schema in schemas:
+        taker = subscripted(f"_{schema.name}{kind.lower()}", schema.parameters)
+        gets.append(get % (schema.type, "object", taker))
+    if kind == "_Getitem":
+        gets.append(get % ("dict[str, _Value]", "FrozenContext[Any]", "_FreeGetitem[_Value]"))
+    gets.append(f"def __get__(self, ctx: object, owner: Any) -> {free}: ...")
+    # Editors do not call `__get__`, and ask this for the keys to complete.
+    call = "def __call__(self: _Getitem[%s], key: %s) -> Any: ..."
+    completed = [call % (schema.type, _literal(schema.keys)) for schema in schemas if schema.keys]
+    calls = completed if kind == "_Getitem" else []
+    return f"class {kind}(Generic[_Value_co]):\n{_overloaded(gets)}{_overloaded(calls)}"
+
+
+def _metric_overloads(method: str, metric: ListedMetric) -> list[str]:
+    """Return the signatures of a method for a single metric's name."""
+    name = _literal([metric.name])
+    if method == "series":
+        series = _union(f"Series[{value}, {tags}]" for value, tags in zip(metric.values, metric.tags, strict=True))
+        return [f"def series(self, metric: {name}) -> {series}: ..."]
+    if method in ("record", "add"):
+        parameter = "metric_name" if method == "record" else "key"
+        return [
+            f"def {method}(self, {parameter}: {name}, value: {value}, tags: {tags}{_default(tags)}) -> None: ..."
+            for value, tags in zip(metric.values, metric.tags, strict=True)
+        ]
+    items = _union(metric.values if method == "__getitem__" else metric.kept)
+    return [f"def {method}(self, key: {name}) -> tuple[{items}, ...]: ..."]
+
+
+def _default(tags: str) -> str:
+    return " = None" if tags == "None" else ""
+
+
+def _union(types: Iterable[str]) -> str:
+    """Return the union of types without duplicates."""
+    return " | ".join(dict.fromkeys(types))

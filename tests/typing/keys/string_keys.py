@@ -1,7 +1,7 @@
-"""What a type checker has to say of keys that are texts, where it is told of `stubs`. Read by checkers, never run.
+"""The errors that type checkers must report for string keys with stubs. Read by checkers, never run.
 
-As in `acceptance.py`, a line that ends in an E comment is a mistake that each checker must report, and no other line
-is. The schemas are those of the examples of the docs, of which `make stubs` has written the stubs.
+As in `acceptance.py`, each checker must report an error on every line that ends in an E comment, and on no other line.
+The schemas are those of the examples of the docs. `make typing` writes their stubs.
 """
 
 # pyright: strict

@@ -1,6 +1,5 @@
 """Which schemas modules declare, and what is known of them."""
 
-import ast
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from crystallize import StubsError
-from crystallize._stubs.listings import ListedSchema, Listing, listed
+from crystallize._stubs.schema_list import SchemaList, list_schemas
 
 HEAD = """
 from dataclasses import dataclass
@@ -39,14 +38,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
             del sys.modules[name]
 
 
-def keys_of(schema: ListedSchema) -> dict[str, str]:
-    return {key: ast.unparse(type) for key, type in schema.keys.items()}
-
-
-def found(listing: Listing) -> dict[str, dict[str, str]]:
+def found(listing: SchemaList) -> dict[str, dict[str, str]]:
     """Return the keys of each schema, with their types."""
     assert [] == listing.refused
-    return {schema.name: keys_of(schema) for schema in listing.schemas}
+    return {schema.name: schema.keys for schema in listing.schemas}
 
 
 def test_each_kind(write: Write) -> None:
@@ -77,7 +72,7 @@ def test_each_kind(write: Write) -> None:
         "Train": {"lr": "float", "epochs": "int", "best": "int | None", "later": "_of_a_user.Node"},
         "Scores": {"mean": "float | None"},
         "Service": {"host": "str", "mirrors": "list[_of_a_user.Service]"},
-    } == found(listed([name]))
+    } == found(list_schemas([name]))
 
 
 def test_what_is_no_schema(write: Write) -> None:
@@ -104,7 +99,7 @@ def test_what_is_no_schema(write: Write) -> None:
     )
     write("class Other(BaseModel):\n    x: int", "of_others")
 
-    assert {"Plain_Within": {"x": "int"}, "Derived": {}} == found(listed([name]))
+    assert {"Plain_Within": {"x": "int"}, "Derived": {}} == found(list_schemas([name]))
 
 
 def test_self(write: Write) -> None:
@@ -126,7 +121,7 @@ def test_self(write: Write) -> None:
         "Leaf": {"above": "_of_a_user.Leaf | None"},
         "Node": {"above": "_of_a_user.Node | None"},
         "Box": {"within": "list[_of_a_user.Box[_Box_T]]"},
-    } == found(listed([name]))
+    } == found(list_schemas([name]))
 
 
 def test_made_by_a_call(write: Write) -> None:
@@ -149,7 +144,7 @@ def test_made_by_a_call(write: Write) -> None:
         Computed = TypedDict("Computed", ITEMS)
         """
     )
-    listing = listed([name])
+    listing = list_schemas([name])
 
     assert {"Train", "Items"} == {one.name for one in listing.schemas}
     reasons = {one.schema: one.reason for one in listing.refused}
@@ -164,7 +159,7 @@ def test_package(write: Write) -> None:
     write("from .inner import A", "of_package.__init__")
     write("class A(BaseModel):\n    x: int\nclass B(A): ...", "of_package.inner")
 
-    assert {"A": {"x": "int"}} == found(listed(["of_package"]))
+    assert {"A": {"x": "int"}} == found(list_schemas(["of_package"]))
 
 
 def test_package_that_hands_on(write: Write) -> None:
@@ -184,7 +179,7 @@ def test_package_that_hands_on(write: Write) -> None:
         "of_package.inner.__init__",
     )
 
-    listing = listed(["of_package.inner"])
+    listing = list_schemas(["of_package.inner"])
     assert {"A": {"x": "int"}, "B": {"y": "int"}} == found(listing)
     assert {"of_others.A", "of_package.beside.B"} == {one.full_name for one in listing.schemas}
 
@@ -206,7 +201,7 @@ def test_subclasses_come_first(write: Write) -> None:
         """
     )
 
-    names = [*found(listed([name]))]
+    names = [*found(list_schemas([name]))]
     assert ["C", "B", "A"] == [one for one in names if len(one) == 1]
     assert ["Large", "Small"] == [one for one in names if len(one) > 1]
 
@@ -219,7 +214,7 @@ def test_two_of_one_name(write: Write) -> None:
     )
 
     expected = {"A": {"x": "int"}, "A_2": {"y": "int"}}
-    assert expected == found(listed([one, other, one])) == found(listed([other, one]))
+    assert expected == found(list_schemas([one, other, one])) == found(list_schemas([other, one]))
 
 
 def test_generics(write: Write) -> None:
@@ -242,19 +237,19 @@ def test_generics(write: Write) -> None:
             c: C
         """
     )
-    schemas = {schema.name: schema for schema in listed([name]).schemas}
+    schemas = {schema.name: schema for schema in list_schemas([name]).schemas}
 
     assert {
         "items": "list[_Box_T]",
         "next": "_of_a_user.Box[_Box_T] | None",
         "lid": "_of_a_user.Lid[_Box_T] | None",
-    } == keys_of(schemas["Box"])
-    assert ["_typing_extensions.TypeVar('_Box_T')"] == [*map(ast.unparse, schemas["Box"].parameters.values())]
-    assert {"b": "_Pair_B", "c": "_Pair_C"} == keys_of(schemas["Pair"])
+    } == schemas["Box"].keys
+    assert ["_typing_extensions.TypeVar('_Box_T')"] == [*schemas["Box"].parameters.values()]
+    assert {"b": "_Pair_B", "c": "_Pair_C"} == schemas["Pair"].keys
     assert {
         "_Pair_B": "_typing_extensions.TypeVar('_Pair_B', bound=int)",
         "_Pair_C": "_typing_extensions.TypeVar('_Pair_C', int, str)",
-    } == {name: ast.unparse(call) for name, call in schemas["Pair"].parameters.items()}
+    } == schemas["Pair"].parameters
 
 
 def test_takes_others(write: Write) -> None:
@@ -268,7 +263,7 @@ def test_takes_others(write: Write) -> None:
         """
     )
 
-    assert {"Loose": True, "Strict": False} == {one.name: one.takes_others for one in listed([name]).schemas}
+    assert {"Loose": True, "Strict": False} == {one.name: one.takes_others for one in list_schemas([name]).schemas}
 
 
 def test_metrics(write: Write) -> None:
@@ -288,10 +283,7 @@ def test_metrics(write: Write) -> None:
             score = Metric(int, tags=Model)
         """
     )
-    metrics = {
-        one.name: [[ast.unparse(part) for part in parts] for parts in (one.values, one.tags, one.kept)]
-        for one in listed([name]).metrics
-    }
+    metrics = {metric.name: [metric.values, metric.tags, metric.kept] for metric in list_schemas([name]).metrics}
 
     assert {
         "loss": [["float", "float"], ["_of_a_user.Tags", "None"], ["_of_a_user.Tags", "dict[str, Any]"]],
@@ -327,7 +319,7 @@ def test_one_that_cannot_be_written(write: Write) -> None:
             worse = Metric(Hidden)
         """
     )
-    listing = listed([name])
+    listing = list_schemas([name])
     local = "of_a_user.made.<locals>.Local"
 
     assert ["Good"] == [one.name for one in listing.schemas]
@@ -352,7 +344,7 @@ def test_annotations_that_raise(write: Write, monkeypatch: pytest.MonkeyPatch) -
             x: "1 / 0"
         """
     )
-    (refused,) = listed([name]).refused
+    (refused,) = list_schemas([name]).refused
 
     assert ("of_a_user.Raises", "ZeroDivisionError: division by zero") == refused
 
@@ -362,7 +354,7 @@ def test_none_that_can_be_written(write: Write) -> None:
     name = write("class Lost(BaseModel):\n    x: 'Nowhere'")
 
     with pytest.raises(StubsError, match=r"of any schema there: of_a_user.Lost: it refers to 'Nowhere'"):
-        listed([name])
+        list_schemas([name])
 
 
 @pytest.mark.parametrize(
@@ -395,7 +387,7 @@ def test_modules_that_will_not_do(write: Write, module: str, told: str) -> None:
     write("x = 3", "of_nothing")
 
     with pytest.raises(StubsError) as caught:
-        listed([module])
+        list_schemas([module])
 
     assert told in str(caught.value)
     assert module == caught.value.subject

@@ -13,11 +13,11 @@ from crystallize.stubs import Stubs, make_stubs
 MODULES = ["pipeline.schemas", "pipeline.tuning"]
 PROTOCOLS = "crystallize/_core/protocols.pyi"
 TEXT = "crystallize/_base/text.pyi"
+GOLDEN = Path(__file__).parents[1] / "typing/golden_stub.txt"
 
 
-@pytest.fixture
-def stubs(monkeypatch: pytest.MonkeyPatch) -> Stubs:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "docs/examples"))
+@pytest.fixture(scope="module")
+def stubs() -> Stubs:
     return make_stubs(MODULES)
 
 
@@ -31,6 +31,13 @@ def test_stands_for_the_package(stubs: Stubs) -> None:
     assert modules == set(stubs.files)
     for text in stubs.files.values():
         ast.parse(text)
+
+
+def test_golden() -> None:
+    """The stub of the module of `Context` has the content of the golden file, which `make stubs` writes."""
+    made = make_stubs(["pipeline.tuning"]).files[PROTOCOLS]
+
+    assert ast.unparse(ast.parse(GOLDEN.read_text(encoding="utf-8"))) == ast.unparse(ast.parse(made))
 
 
 def test_says_what_it_knows(stubs: Stubs) -> None:
@@ -54,7 +61,7 @@ def test_head(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert third.startswith(f"# crystallize {crystallize.__version__}, schemas and version: ")
     assert all(third in text for text in stubs.files.values())
     assert third not in make_stubs(MODULES[:1]).files[PROTOCOLS]
-    monkeypatch.setattr("crystallize._stubs.stubs.version", lambda name: crystallize.__version__ + "1")
+    monkeypatch.setattr("crystallize._stubs.generate.version", lambda name: crystallize.__version__ + "1")
     assert third.rpartition(" ")[2] not in make_stubs(MODULES).files[PROTOCOLS]
 
 

@@ -10,15 +10,15 @@ from typing import Literal, NamedTuple
 from ..errors import StubsError
 from .class_outline import outline
 from .key_overloads import with_overloads
-from .listings import Listing, Refused, listed
-from .printer import printed
+from .schema_list import Refused, SchemaList, list_schemas
 
 __all__ = ["Changed", "Stubs", "make_stubs"]
 
 _PACKAGE = "crystallize"
+_SOURCE = Path(__file__).parents[1]
 _MARK = "# Written by `crystallize stubs`"
-"""How every file begins that may be written over, or deleted."""
-_UNASKED = """\
+"""The start of every file that this command may overwrite or delete."""
+_SILENCED = """\
 # mypy: ignore-errors
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
 # pyright: reportInvalidTypeVarUse=false
@@ -26,11 +26,12 @@ _UNASKED = """\
 # ty: ignore[unused-ignore-comment, incompatible-mutable-override, incompatible-method-override, import-not-found]
 # ty: ignore[unused-ignore-comment, deprecated]
 """
-"""What a project asks of its own code it need not ask of this, as where a checker is run on all that there is."""
+"""Keeps checkers quiet about the stubs when they check a whole project, with the strict rules of its own code."""
+_ELSEWHERE = "move it, or name another folder"
 
 
 class Changed(NamedTuple):
-    """A file that is not as it would be written.
+    """A file that differs from the stub that would be written.
 
     Example:
         >>> from pathlib import Path
@@ -59,17 +60,17 @@ class Stubs(NamedTuple):
     files: Mapping[str, str]
     """The text of each file, by its path within a folder of stubs."""
     schemas: tuple[str, ...]
-    """The schemas whose keys have their types in it."""
+    """The schemas whose keys have types in the stubs."""
     metrics: tuple[str, ...]
-    """The names of the metrics that have theirs."""
+    """The names of the metrics that have types in the stubs."""
     refused: tuple[Refused, ...]
-    """The schemas that no stub can be written of. Their contexts stay as they are without stubs."""
+    """The schemas that no stub can be written of. Their contexts are typed as they are without stubs."""
 
     def changed(self, folder: Path) -> list[Changed]:
-        """Return the files in a folder that are not as these are, in the order of their names.
+        """Return the files in a folder that differ from these stubs, sorted by name.
 
         Args:
-            folder: A folder of stubs, with those of other packages beside these.
+            folder: A folder of stubs. It may contain stubs of other packages.
         """
         found = []
         for name in sorted({*self.files, *_written(folder)}):
@@ -83,26 +84,26 @@ class Stubs(NamedTuple):
         return found
 
     def write(self, folder: Path) -> list[Changed]:
-        """Write what has changed, and delete what was written once and is no more part of it.
+        """Write the stubs that have changed, and delete those that are no longer needed.
 
         Args:
-            folder: A folder of stubs. What this command has not written stays as it is.
+            folder: A folder of stubs. Files that `crystallize stubs` did not write are not changed.
 
         Returns:
-            The files that were not as they are now.
+            The files that were written or deleted.
 
         Raises:
-            StubsError: Something else stands in the place of a file or folder, and nothing is written.
+            StubsError: A file or a folder is in the place of a stub. No stub is written.
         """
         if folder.exists() and not folder.is_dir():
             raise StubsError(str(folder), "it is a file; -o names the folder of the stubs")
         if (folder / _PACKAGE).resolve() == _SOURCE.resolve():
             raise StubsError(str(folder), "the package itself is there; -o names a folder of stubs, as stubs")
         for name in self.files:
-            _check_place(folder / name)
+            _check_free(folder / name)
         changed = self.changed(folder)
-        for path in [one.path for one in changed if one.how == "stale"]:
-            if not _is_ours(path):
+        for path, how in changed:
+            if how == "stale" and not _is_ours(path):
                 advice = f"it was not written by this command, and is not written over; {_ELSEWHERE}"
                 raise StubsError(str(path), advice)
         for path, how in changed:
@@ -114,17 +115,14 @@ class Stubs(NamedTuple):
         return changed
 
 
-_SOURCE = Path(__file__).parents[1]
-
-
 def make_stubs(modules: Sequence[str]) -> Stubs:
     """Make stubs of this package in which the keys of some schemas, and the names of their metrics, have types.
 
     Args:
-        modules: The names of the modules that declare them. They are imported.
+        modules: The names of the modules that declare the schemas. They are imported.
 
     Returns:
-        The stubs, to be written to a folder on the search path of type checkers.
+        A stub for each module of this package, made from the installed source.
 
     Raises:
         StubsError: A module cannot be imported, or declares no schema that a stub can be written of.
@@ -134,35 +132,34 @@ def make_stubs(modules: Sequence[str]) -> Stubs:
         >>> made.metrics
         ('accuracy', 'loss', 'rows')
     """
-    listing = listed(sorted(dict.fromkeys(modules)))
+    names = sorted(dict.fromkeys(modules))
+    listed = list_schemas(names)
     sources = {path.relative_to(_SOURCE).with_suffix(""): path for path in sorted(_SOURCE.rglob("*.py"))}
     outlines = {name.as_posix(): outline(path.read_text(encoding="utf-8")) for name, path in sources.items()}
-    head = _head(sorted(dict.fromkeys(modules)), listing)
-    texts = {name: printed(module) for name, module in with_overloads(outlines, listing).items()}
+    head = _head(names, listed)
     return Stubs(
-        {f"{_PACKAGE}/{name}.pyi": f"{head}{text}" for name, text in texts.items()},
-        tuple(sorted(one.full_name for one in listing.schemas)),
-        tuple(one.name for one in listing.metrics),
-        tuple(listing.refused),
+        {
+            f"{_PACKAGE}/{name}.pyi": f"{head}{ast.unparse(module)}\n"
+            for name, module in with_overloads(outlines, listed).items()
+        },
+        tuple(sorted(schema.full_name for schema in listed.schemas)),
+        tuple(metric.name for metric in listed.metrics),
+        tuple(listed.refused),
     )
 
 
-def _head(modules: Iterable[str], listing: Listing) -> str:
-    """Return how each file begins: what it was made of, and of which state of that."""
+def _head(modules: Iterable[str], listed: SchemaList) -> str:
+    """Return the comments at the start of each file: its origin, and a digest of the schemas and the version."""
     own = version("crystallize-context")
-    schemas = [(one.name, one.full_name, _told(one.keys), _told(one.parameters)) for one in listing.schemas]
-    metrics = [(one.name, [ast.unparse(part) for part in (*one.values, *one.tags)]) for one in listing.metrics]
+    schemas = [(schema.name, schema.full_name, schema.keys, schema.parameters) for schema in listed.schemas]
+    metrics = [(metric.name, metric.values, metric.tags) for metric in listed.metrics]
     content = repr((own, schemas, metrics)).encode()
     return (
         f"{_MARK}: run it again in place of a change by hand.\n"
         f"# Of {', '.join(modules)}.\n"
         f"# crystallize {own}, schemas and version: {blake2b(content, digest_size=8).hexdigest()}\n"
-        f"{_UNASKED}"
+        f"{_SILENCED}"
     )
-
-
-def _told(types: Mapping[str, ast.expr]) -> list[tuple[str, str]]:
-    return [(name, ast.unparse(type)) for name, type in types.items()]
 
 
 def _written(folder: Path) -> list[str]:
@@ -171,12 +168,8 @@ def _written(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in files]
 
 
-def _check_place(path: Path) -> None:
-    """Check that a file can stand at a path.
-
-    Raises:
-        StubsError: Something else stands there, or in the place of a folder that it is in.
-    """
+def _check_free(path: Path) -> None:
+    """Raise StubsError if something other than a file is at a path, or other than a folder at one of its parents."""
     for place in [*reversed(path.parents), path]:
         expected = "file" if place == path else "folder"
         if place.is_symlink() and not place.exists():
@@ -185,9 +178,6 @@ def _check_place(path: Path) -> None:
             )
         if place.exists() and not (place.is_file() if place == path else place.is_dir()):
             raise StubsError(str(place), f"it is no {expected}, and the stubs have one there; {_ELSEWHERE}")
-
-
-_ELSEWHERE = "move it, or name another folder"
 
 
 def _is_ours(path: Path) -> bool:
