@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from .._base.table import Row, Table
+from .._base.table import Table, TableRow
 from .._base.text import MASK, counted, moment, one_line, printable, short, took
 from .._tables.export import Description, MetricSummary, RunProcess, StepAttempt, ValueRow
 
@@ -78,7 +78,7 @@ def _session_facts(session: RunProcess) -> dict[str, str | None]:
 _VALUE = ("key", "type", "step", "value")
 
 
-def _value_row(row: ValueRow) -> Row:
+def _value_row(row: ValueRow) -> TableRow:
     return row.key, row.type, row.step, shown_value(row)
 
 
@@ -92,7 +92,7 @@ def shown_value(row: ValueRow) -> str:
 _STEP = ("step", "session", "outcome", "started", "took", "read", "not found", "wrote", "points", "artifacts", "error")
 
 
-def _step_row(one: StepAttempt, resumed: bool) -> Row:
+def _step_row(one: StepAttempt, resumed: bool) -> TableRow:
     session = str(one.session) if resumed else None
     facts = (one.name, session, one.outcome, f"{one.started:%H:%M:%S}", took(one.seconds))
     reads = _UNTOLD.get(one.outcome, ", ".join(one.reads))
@@ -103,7 +103,7 @@ _UNTOLD = {"running": "(told when it ends)", "died": "(not known)"}
 """What stands in place of what a step has read that has not ended."""
 
 
-def made_by(one: StepAttempt) -> Row:
+def made_by(one: StepAttempt) -> TableRow:
     """Return what a step wrote, recorded and added, as cells of a table."""
     points = ", ".join(f"{name}: {count:,}" for name, count in one.points.items())
     return ", ".join(one.writes), points, ", ".join(one.artifacts)

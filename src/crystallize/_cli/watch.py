@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from .._base.table import Row, Table
+from .._base.table import Table, TableRow
 from .._base.text import counted, moment, one_line, short, took
 from .._tables.export import Description, StepAttempt
 from .follow import Follower, Look
@@ -96,7 +96,7 @@ def _moving(look: Look) -> Iterator[Table]:
     tables = {table.title: table for table in rest}
     metrics = tables.pop("metrics")
 
-    def step_row(one: StepAttempt) -> Row:
+    def step_row(one: StepAttempt) -> TableRow:
         return one.name, f"{one.started:%H:%M:%S}", _elapsed((now - one.started).total_seconds()), *made_by(one)
 
     yield facts_table(

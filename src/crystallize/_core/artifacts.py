@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from .._base.table import Table, as_html
+from .._base.table import Table
 from .._base.text import counted, nearest, short
 from ..errors import ContextMutationError, InvalidArtifactError, UnknownArtifactError
 from ..events import ArtifactAdded
@@ -178,6 +178,8 @@ class ArtifactLog:
 
     def _repr_html_(self) -> str:
         """Return a table of the artifacts, without what is in them, for notebooks."""
+        from .._base.html import as_html  # only notebooks need it
+
         return as_html(self._table())
 
     def _table(self) -> Table:

@@ -32,7 +32,7 @@ from typing import (
 
 from typing_extensions import TypeVar
 
-from .._base.table import Row, Table, as_html
+from .._base.table import Table, TableRow
 from .._base.text import MASK, counted, nearest, short, type_name
 from .._base.type_hints import key_types
 from ..errors import (
@@ -753,6 +753,8 @@ class FrozenContext(Generic[T_co]):
 
     def _repr_html_(self) -> str:
         """Return a table of the keys, those too that are declared and not written, for notebooks."""
+        from .._base.html import as_html  # only notebooks need it
+
         return as_html(self._table())
 
     def _table(self) -> Table:
@@ -764,7 +766,7 @@ class FrozenContext(Generic[T_co]):
     def _unwritten(self) -> Iterable[str]:
         return self._state.provenance.unwritten
 
-    def _row(self, key: str) -> Row:
+    def _row(self, key: str) -> TableRow:
         cell = self._state.cells.get(key)
         if cell is None:
             return key, "not written yet", None, None, self._done_with(key)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, N
 
 from typing_extensions import Format, TypeForm, TypeVar, get_annotations
 
-from .._base.table import Table, as_html
+from .._base.table import Table
 from .._base.text import counted, nearest, short
 from ..errors import (
     ContextMutationError,
@@ -649,6 +649,8 @@ class Series(Generic[V, G]):
 
     def _repr_html_(self) -> str:
         """Return the first and the last points as a table, for notebooks."""
+        from .._base.html import as_html  # only notebooks need it
+
         count, shown = self._ends()
         tags = tuple(dict.fromkeys(chain.from_iterable(tags for _, tags, _ in shown.values())))
         names = self._store.scopes.names
@@ -966,6 +968,8 @@ class FrozenMetrics:
 
     def _repr_html_(self) -> str:
         """Return a table of what can be measured and what was, for notebooks."""
+        from .._base.html import as_html  # only notebooks need it
+
         return as_html(self._table())
 
     def _table(self) -> Table:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-from .._base.table import Table, as_html
+from .._base.table import Table
 from .._base.text import counted, moment, one_line, took
 from ..events import StepFinished
 from .freezing import Thaw, secrets_in
@@ -283,6 +283,8 @@ class Provenance:
 
     def _repr_html_(self) -> str:
         """Return a table of the steps, and one of what is worth a look, for notebooks."""
+        from .._base.html import as_html  # only notebooks need it
+
         return as_html(*self._tables())
 
     def _tables(self) -> tuple[Table, Table]:

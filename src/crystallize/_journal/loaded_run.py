@@ -21,7 +21,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias
 from pydantic_core import from_json, to_json
 from typing_extensions import TypeVar
 
-from .._base.table import Row, Table, as_html
+from .._base.table import Table, TableRow
 from .._base.text import MASK, counted, moment, nearest, one_line, short, took
 from .._core.artifacts import Artifact, ArtifactLog
 from .._core.codec import NotRestorable, Stored, decode, decode_untyped, json_view, revalidate
@@ -985,6 +985,8 @@ class Run(Generic[T_co]):
 
     def _repr_html_(self) -> str:
         """Return tables of what it was, did and made, for notebooks."""
+        from .._base.html import as_html  # only notebooks need it
+
         seconds = None if self.ended is None else (self.ended - self.started).total_seconds()
         facts = {
             "status": self.status,
@@ -1011,11 +1013,11 @@ class Run(Generic[T_co]):
             if one.record is None or one.sequence in lost or (one.session, one.step) in superseded
         ]
 
-        def key_row(one: Entry) -> Row:
+        def key_row(one: Entry) -> TableRow:
             shown = self.context._shown(one.key) if one.missing is None else _IN_PLACE[one.missing]
             return one.key, shown, one.stored.type, "(at the start)" if one.is_input else one.step
 
-        def attempt_row(one: Attempt) -> Row:
+        def attempt_row(one: Attempt) -> TableRow:
             is_running = one.record is None and one.session == self.sessions[-1].number and self.status == "running"
             became = "running" if is_running else "died" if one.record is None else one.record.error or "done again"
             done = self.so_far[one.session, one.step] if one.record is None else one.record
