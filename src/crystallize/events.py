@@ -15,8 +15,8 @@ __all__ = [
     "StepStarted",
 ]
 
-# Each event has a `branch`: the full name of the branch that it comes from, or None if it comes from the context itself.
-# Events of a branch are emitted when the branch is merged or has failed.
+# The `branch` of an event is the full name of the branch that it comes from, or None if the context itself caused it.
+# The events of a branch are emitted when the branch is merged or has failed.
 
 
 class KeyWritten(NamedTuple):

@@ -18,8 +18,8 @@ _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
 def key_types(shape: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return the declared types of keys, or of a metric's tags, without constraints; `Any` for unknown types.
 
-    The shape is a model, a TypedDict, a dataclass, a dict, or None for no tags. An undeclared key of a dict has the type
-    of its values.
+    The shape is a model, a TypedDict, a dataclass, a dict, or None for no tags. An undeclared key of a dict has the
+    type of its values.
     """
     cls, arguments = get_origin(shape) or shape or dict, get_args(shape)
     others = arguments[1] if len(arguments) == 2 and issubclass(cls, Mapping) and not is_typeddict(cls) else Any
