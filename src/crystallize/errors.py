@@ -130,7 +130,7 @@ class Problem(NamedTuple):
     location: tuple[str | int, ...]
     """The key or tag, then the path into its value."""
     allowed: str
-    """The rule that the value breaks, worded to follow the location: "should be greater than 0"."""
+    """The rule that the value breaks, worded to follow the location, such as "should be greater than 0"."""
     type: str
     """The name of the type of the given value; empty if no value was given."""
     value: str | None

@@ -129,7 +129,7 @@ class BranchForked(NamedTuple):
     """
 
     branch: str
-    """The full name: "tune/fold-3" if it was forked from the step "tune"."""
+    """The full name, such as "tune/fold-3" if the branch was forked from the step "tune"."""
 
 
 class BranchMerged(NamedTuple):

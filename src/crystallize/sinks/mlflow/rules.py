@@ -30,7 +30,7 @@ _COMBINATIONS: Final = 10_000
 """The maximum number of names of one metric that are checked before the run."""
 
 Template: TypeAlias = str | Callable[[str, Mapping[str, Any]], str]
-"""How to name a metric by its tags: a text such as "{metric}/{split}", or a function of the metric's name and tags."""
+"""A text such as "{metric}/{split}", or a function of a metric's name and its tags, that names the metric in MLflow."""
 
 
 def named(metric: str, tags: Mapping[str, Any]) -> str:
