@@ -2,7 +2,9 @@
 
 import ast
 import copy
+import copyreg
 import doctest
+import inspect
 import logging
 import pickle
 import re
@@ -11,7 +13,7 @@ import sys
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from inspect import getdoc
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -339,7 +341,7 @@ def drawn() -> dict[str, tuple[str | None, set[str]]]:
     """Return the exceptions that the docstring draws: the parent of each, and its builtin bases."""
     found: dict[str, tuple[str | None, set[str]]] = {}
     above: list[tuple[int, str]] = []
-    for line in (getdoc(errors) or "").splitlines():
+    for line in (inspect.getdoc(errors) or "").splitlines():
         match = re.match(r"(?P<lead>[ │├└─]*)(?P<name>\w+(?:Error|Warning))\b(?: \((?P<bases>[\w, ]+)\))?", line)
         if match is None:
             continue
@@ -421,13 +423,41 @@ def test_tree_is_true(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(public()))
 def test_says_its_facts(name: str) -> None:
-    """Each error has a docstring that names each of its public attributes."""
+    """Each error has a docstring, and each of its attributes is an annotation, a property or an argument."""
     cls = public()[name]
     facts = {fact for error, _, facts in CASES if type(error) is cls for fact in facts}
-    missing = [fact for fact in facts if f"    {fact}: " not in (cls.__doc__ or "")]
+    declared = {name for base in cls.__mro__ for name in (*inspect.get_annotations(base), *vars(base))}
 
     assert cls.__doc__
-    assert [] == missing or {"nearest", "declared"} == set(missing)  # a ModelMethodError's are always empty
+    assert facts <= declared | {*inspect.signature(cls).parameters}
+
+
+@by_class
+def test_takes_its_facts_by_name(error: CrystallizeError, text: str, facts: dict[str, Any]) -> None:
+    """The constructor knows the names of its arguments, and makes the same error of these."""
+    cls = type(error)
+    parameters = inspect.signature(cls).parameters
+    if cls in {CrystallizeError, errors.KeyLookupError, errors.MetricError}:
+        assert ["args"] == [*parameters]
+        return
+    found = cls(**dict(zip(parameters, error.args, strict=True)))
+
+    assert (error.args, vars(error), text) == (found.args, vars(found), str(found))
+
+
+@pytest.mark.parametrize(
+    ("args", "keywords", "told"),
+    [
+        (("Train",), {}, "missing a required argument: 'reason'"),
+        (("Train", "it has no keys", 1), {}, "too many positional arguments"),
+        (("Train",), {"schema": "Train"}, "multiple values for argument 'schema'"),
+        (("Train", "it has no keys"), {"odd": 1}, "got an unexpected keyword argument 'odd'"),
+    ],
+)
+def test_refuses_other_arguments(args: tuple[Any, ...], keywords: dict[str, Any], told: str) -> None:
+    """Arguments that do not fit raise the TypeError of any function."""
+    with pytest.raises(TypeError, match=told):
+        errors.SchemaError(*args, **keywords)
 
 
 def test_exported() -> None:
@@ -461,8 +491,17 @@ def test_problem(expected: str, problem: Problem, of: str) -> None:
     assert problem.sentence() == str(problem)
 
 
+def test_sentence() -> None:
+    """The text of an error about a key is its sentence too."""
+    error = errors.AbsentKeyError("lr")
+
+    assert str(error) == error.sentence()
+
+
 def test_braces_in_names() -> None:
     """Names with braces in them print as they are."""
+    assert "{lr}: is {bad}" == str(errors.SchemaError("{lr}", "is {bad}"))
+
     text = str(errors.InvalidValueError("{lr}", (Problem(("{lr}",), "is {bad}", "str", "'{}'"),)))
 
     assert "cannot write '{lr}': is {bad}, got '{}' (str)" == text
@@ -470,6 +509,24 @@ def test_braces_in_names() -> None:
 
 class MisspeltError(errors.UnknownKeyError):
     """An error that a user has made of one of ours."""
+
+
+class HintedError(errors.BranchError):
+    """An error of a user with an attribute more, and a constructor of its own."""
+
+    hint: str
+    advice: str = ""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__("fold-1", f"it is odd, {hint}")
+        self.args = (hint,)
+        self.hint = hint
+
+
+class NotedError(errors.StepClosedError):
+    """An error of a user with an annotation, and the constructor of its base."""
+
+    seen: bool
 
 
 def sections() -> list[str]:
@@ -528,6 +585,24 @@ def test_own_errors_are_explained_as_their_base() -> None:
     assert ["Explained in docs/errors.md#unknownkeyerror"] == MisspeltError("lrr", "Train", "lr", ("lr",)).__notes__
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "error", [MisspeltError("lrr", "Train", "lr", ("lr",)), HintedError("see the log"), NotedError("fit")], ids=repr
+)
+def test_own_errors_travel(error: CrystallizeError, protocol: int) -> None:
+    """The errors of others pickle and copy as ours do; what they annotate changes no constructor."""
+    error = copy.copy(error)
+    error.add_note("in the third fold")
+    found = copy.deepcopy(pickle.loads(pickle.dumps(error, protocol)))
+
+    assert (type(error), error.args, vars(error), shown(error)) == (
+        type(found),
+        found.args,
+        vars(found),
+        shown(found),
+    )
+
+
 @by_class
 def test_note_does_not_double(error: CrystallizeError, text: str, facts: dict[str, Any]) -> None:
     """However often an error is shown, pickled and copied, it has one such line."""
@@ -538,14 +613,16 @@ def test_note_does_not_double(error: CrystallizeError, text: str, facts: dict[st
         assert expected == shown(error)
 
 
-def test_note_is_made_when_it_is_shown() -> None:
-    """An error that is caught and never shown has no note yet; one that is pickled so has none too many."""
+def test_note_does_not_depend_on_how_it_is_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that others pickle in their own way, as tblib does for Dask, has the same notes."""
+    tblib = import_module("tblib.pickling_support")  # which has no types
+    monkeypatch.setitem(copyreg.dispatch_table, errors.AbsentKeyError, tblib.pickle_exception)
     error = errors.AbsentKeyError("lr", "Train")
     sent = pickle.loads(pickle.dumps(error))
+    sent.add_note("in the third fold")
 
-    assert "__notes__" not in vars(error)
-    assert "__notes__" not in vars(sent)
-    assert shown(error) == shown(sent)
+    assert [*shown(error), "in the third fold"] == shown(pickle.loads(pickle.dumps(sent)))
+    assert 1 == len(error.__notes__)
 
 
 def test_notes_of_others_follow() -> None:

@@ -2,60 +2,62 @@
 
     CrystallizeError
     ├── SchemaError (TypeError)               a schema that cannot be used
-    │   └── MetricClashError                  one metric name, declared twice
-    ├── ContextMutationError (TypeError)      what is written once was to be changed
+    │   └── MetricClashError                  two classes of a schema declare the same metric
+    ├── ContextMutationError (TypeError)      an attempt to change or delete a written key, attribute or artifact
     ├── KeyLookupError (KeyError, AttributeError)
     │   ├── UnknownKeyError                   a key that the schema does not declare
-    │   │   └── ModelMethodError              what only a whole model can do
+    │   │   └── ModelMethodError              a method of a whole model, asked of a context's fields
     │   ├── ItemFieldsError                   an attribute of fields that are items
     │   ├── AbsentKeyError                    a key that is not written yet
-    │   └── InvalidKeyError (ValueError)      not a key at all
+    │   └── InvalidKeyError (ValueError)      a value that cannot be a key
     ├── InvalidValueError (ValueError)        a value that its key does not allow
     ├── InvalidInitialError (ValueError)      initial values that cannot make a context
-    ├── InvalidSnapshotError (ValueError)     the whole fails a model-level validator
+    ├── InvalidSnapshotError (ValueError)     a context that fails a model-level validator
     ├── IncompleteContextError (LookupError)  a snapshot with keys missing
-    ├── UncopyableValueError (TypeError)      a value that cannot be kept apart from its writer
+    ├── UncopyableValueError (TypeError)      a value that cannot be copied
     ├── MetricError
     │   ├── UnknownMetricError (KeyError)     a metric that the schema does not declare
     │   ├── ForeignMetricError (TypeError)    a metric of another schema
     │   ├── InvalidMetricError (ValueError)   a value that its metric does not allow
     │   ├── InvalidTagError (ValueError)      tags that their metric does not allow
-    │   │   └── MissingTagError               a tag is missing
-    │   ├── NoPointsError (LookupError)       the best or last of nothing
-    │   ├── NoGoalError (TypeError)           the best, and no goal that says which that is
-    │   └── NoAxisError (ValueError)          a plot over what is no axis of a series
+    │   │   └── MissingTagError               a required tag is missing
+    │   ├── NoPointsError (LookupError)       the best or last point of an empty series
+    │   ├── NoGoalError (TypeError)           the best point of a metric without a goal
+    │   └── NoAxisError (ValueError)          a plot over something that is no axis of the series
     ├── InvalidArtifactError (ValueError)     a name or data that cannot be an artifact
-    ├── UnknownArtifactError (KeyError)       an artifact that nobody has added
+    ├── UnknownArtifactError (KeyError)       an artifact that was never added
     ├── InvalidStepError (ValueError)         a name that cannot be a step's
-    │   └── FinishedStepError                 a step that had finished before the run was resumed
-    ├── StepClosedError (RuntimeError)        a step used after it ended
-    ├── BranchError (RuntimeError)            what a branch, or merging it, cannot do
-    │   ├── MergeConflictError                one key or artifact from two branches, or from one and its parent
+    │   └── FinishedStepError                 a step that finished before the run was resumed
+    ├── StepClosedError (RuntimeError)        a step that is used after it ended
+    ├── BranchError (RuntimeError)            a branch that cannot be forked, used or merged
+    │   ├── MergeConflictError                one key or artifact from two branches, or from a branch and its parent
     │   ├── DivergentRetryError               a branch that was merged before, with other content
     │   ├── ForeignDeltaError (TypeError)     a delta of another schema, or of a branch of another context
-    │   └── TravelError (TypeError)           what cannot be sent to another process
-    ├── JournalError (RuntimeError)           what a journal, or a run in a file, cannot do
-    │   ├── RunNotFoundError (LookupError)    there is no such run
-    │   ├── RunInUseError                     somebody else is writing it
-    │   ├── DamagedRunError                   what was written cannot all be read
-    │   └── ResumeError (ValueError)          a run that cannot go on as it was asked to
-    ├── FrameError (ValueError)               what there is no table or picture of, or no place for one
-    ├── StubsError (ValueError)               stubs that cannot be written, or no place for them
+    │   └── TravelError (TypeError)           a value that cannot be sent to another process
+    ├── JournalError (RuntimeError)           a journal, or the file of a run, that cannot be used
+    │   ├── RunNotFoundError (LookupError)    a run that does not exist
+    │   ├── RunInUseError                     a run that is already being written
+    │   ├── DamagedRunError                   a file that cannot be read completely
+    │   └── ResumeError (ValueError)          a run that cannot be resumed as asked
+    ├── FrameError (ValueError)               data that cannot become a table or a plot
+    ├── StubsError (ValueError)               stubs that cannot be written
     ├── MissingExtraError (ModuleNotFoundError)  a library that is not installed
-    ├── SinkError (RuntimeError)              sinks failed; the context itself holds
-    ├── SinkCheckError (ValueError)           what a sink's backend would refuse, said before anything is told
-    ├── SinkClosedError (RuntimeError)        a sink told something after its end
+    ├── SinkError (RuntimeError)              sinks failed; the change to the context is kept
+    ├── SinkCheckError (ValueError)           a sink's backend would reject the context; no event was emitted
+    ├── SinkClosedError (RuntimeError)        a sink that receives an event after it was closed
     ├── UnknownSinkError (LookupError)        a sink that is not installed
-    ├── SinkLoadError (ImportError)           a sink that is installed and cannot be loaded
-    └── UndeliveredWarning (UserWarning)      what a sink's backend did not get
+    ├── SinkLoadError (ImportError)           an installed sink that cannot be loaded
+    └── UndeliveredWarning (UserWarning)      data that a sink's backend did not get
 
-The facts of an error are its attributes, and they are its arguments too, so it pickles. One more stands in `workers`:
-`LostBranchesError`, a `BranchError` that is a `BrokenExecutor` of concurrent.futures too, whose import takes long.
+The fields of an error are its attributes and its `args`, so that it pickles. One more error is defined beside
+`fan_out`: `LostBranchesError`, a `BranchError` and a `BrokenExecutor`, since importing `concurrent.futures` takes long.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Final, NamedTuple
+from inspect import Parameter, Signature
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+
+from typing_extensions import dataclass_transform
 
 __all__ = [
     "AbsentKeyError",
@@ -111,11 +113,11 @@ __all__ = [
 
 
 EXPLAINED_IN: Final = "docs/errors.md"
-"""The page with a section on each error, by the name of its class in lower case. Of a release it is an address."""
+"""The page with one section for each error, named after its class in lower case. In a release, it is a URL."""
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a value.
+    """One reason why a value is invalid.
 
     Example:
         >>> try:
@@ -126,22 +128,22 @@ class Problem(NamedTuple):
     """
 
     location: tuple[str | int, ...]
-    """The key or tag, then the way down into its value."""
+    """The key or tag, then the path into its value."""
     allowed: str
-    """What was allowed, to be read after the location, as "should be greater than 0"."""
+    """The rule that the value breaks, worded to follow the location, such as "should be greater than 0"."""
     type: str
-    """The name of the type of the value that was given; empty where there was none."""
+    """The name of the type of the given value; empty if no value was given."""
     value: str | None
-    """The value in short; None where there was none, or where it may hold a secret."""
+    """The given value, shortened; None if no value was given, or if it may contain a secret."""
 
     def __str__(self) -> str:
         return self.sentence()
 
     def sentence(self, of: str = "") -> str:
-        """Return it as a sentence, without the place where that is the whole of what is spoken of."""
-        place = "" if self.location == (of,) else ".".join(str(part) for part in self.location)
+        """Return the problem as a sentence. The location is left out if it is `of`, which the reader knows already."""
+        path = "" if self.location == (of,) else ".".join(str(part) for part in self.location)
         joint = " " if self.allowed.startswith(_VERBS) else ": "
-        sentence = f"{place!r}{joint}{self.allowed}" if place else self.allowed
+        sentence = f"{path!r}{joint}{self.allowed}" if path else self.allowed
         if not self.type:
             return sentence
         return f"{sentence}, got {self.type}" if self.value is None else f"{sentence}, got {self.value} ({self.type})"
@@ -151,15 +153,20 @@ _VERBS = ("should ", "is ", "must ", "takes ", "needs ", "has ")
 
 
 def _listing(head: str, subject: str, problems: Sequence[Problem]) -> str:
-    """A sentence for one problem; for more, a line each."""
-    head = head.format(subject)
+    """Return one sentence if there is one problem, else one line for each problem."""
     if len(problems) == 1:
         return f"{head}: {problems[0].sentence(subject)}"
-    return "\n".join([f"{head}: {len(problems)} problems", *(f"  {problem}" for problem in problems)])
+    return _lines(head, map(str, problems))
+
+
+def _lines(head: str, problems: Iterable[str]) -> str:
+    """Return the number of problems and one line for each of them."""
+    lines = [f"  {problem}" for problem in problems]
+    return "\n".join([f"{head}: {len(lines)} problems", *lines])
 
 
 def _hint(nearest: str | None, declared: Iterable[str], of: str) -> str:
-    """What to write instead: the nearest name, else some of the names that there are."""
+    """Return a hint at the nearest name, else a list of the first declared names."""
     if nearest is not None:
         return f"; did you mean {nearest!r}?"
     names = sorted(declared)
@@ -172,53 +179,72 @@ def _hint(nearest: str | None, declared: Iterable[str], of: str) -> str:
 class CrystallizeError(Exception):
     """The base of every error that crystallize raises.
 
-    A traceback ends with where the error is explained. That is a note, and not part of the error's text.
+    A traceback ends with a note that names the section of the documentation which explains the error. The note is not
+    part of the error's text.
     """
 
-    if TYPE_CHECKING:
-        __notes__: list[str]
-    else:
-        # Made when a traceback asks for it, as most errors are caught and never shown. From then on it is an attribute
-        # like others: notes are added to it, and a pickle or a copy brings it along.
-        @cached_property
-        def __notes__(self) -> list[str]:
-            return self._first_notes()
+    _explained: ClassVar[str] = f"Explained in {EXPLAINED_IN}#crystallizeerror"
+    _text: ClassVar[str] = ""
+    """The error's text, with its attributes in braces."""
 
-    def _first_notes(self) -> list[str]:
-        return [self._explained()]
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        # Classes outside of this package are explained by the nearest of their bases that belongs to it.
+        if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            cls._explained = f"Explained in {EXPLAINED_IN}#{cls.__name__.lower()}"
 
-    def _explained(self) -> str:
-        own = __name__.partition(".")[0]
-        # A class that others made is explained as the nearest of ours that it is made of.
-        name = next(cls.__name__ for cls in type(self).__mro__ if cls.__module__.partition(".")[0] == own)
-        return f"Explained in {EXPLAINED_IN}#{name.lower()}"
-
-
-class SchemaError(CrystallizeError, TypeError):
-    """A type that cannot serve as a context's schema, or a metric declared in a way that cannot work.
-
-    Attributes:
-        schema: The schema's name.
-        reason: What is wrong, and what to write instead.
-    """
-
-    def __init__(self, schema: str, reason: str) -> None:
-        super().__init__(schema, reason)
-        self.schema = schema
-        self.reason = reason
+    def __init__(self, *args: object) -> None:
+        self.args = args
+        # A plain list, as `add_note` makes it. Pickles and copies bring their own, which replaces it.
+        self.__notes__ = [self._explained]
 
     def __str__(self) -> str:
-        return f"{self.schema}: {self.reason}"
+        return self._text.format_map(vars(self)) if self._text else super().__str__()
+
+
+_E = TypeVar("_E", bound=CrystallizeError)
+
+
+@dataclass_transform(eq_default=False)
+def _with_fields(cls: type[_E]) -> type[_E]:
+    """Give an error class a constructor that takes its annotated attributes, in order, as its `args`.
+
+    A decorator, since a base class would take the annotations of users' subclasses for fields.
+    """
+    names, kind = tuple(cls.__annotations__), Parameter.POSITIONAL_OR_KEYWORD
+    fields = [Parameter(name, kind, annotation=type) for name, type in cls.__annotations__.items()]
+    signature = Signature([Parameter("self", kind), *fields])
+
+    def __init__(self: _E, *args: object, **keywords: object) -> None:
+        if keywords or len(args) != len(names):
+            args = signature.bind(self, *args, **keywords).args[1:]
+        self.args = args
+        self.__notes__ = [self._explained]
+        attributes = vars(self)
+        for name, value in zip(names, args, strict=True):
+            attributes[name] = value
+
+    __init__.__signature__ = signature  # type: ignore[attr-defined]  # for `help` and Sphinx
+    cls.__init__ = __init__  # type: ignore[method-assign,assignment]  # checkers derive the same one
+    return cls
+
+
+@_with_fields
+class SchemaError(CrystallizeError, TypeError):
+    """A type that cannot be a context's schema, or a metric that is declared wrongly."""
+
+    schema: str
+    reason: str
+    """The problem, and the declaration to write instead."""
+    _text = "{schema}: {reason}"
 
 
 class MetricClashError(SchemaError):
-    """One metric name that two classes of a schema declare.
+    """A metric name that two classes of a schema declare."""
 
-    Attributes:
-        schema: The class that was to be made.
-        metric: The name declared twice.
-        owners: The two classes that declare it.
-    """
+    metric: str
+    owners: tuple[str, str]
+    """The two classes that declare the metric."""
 
     def __init__(self, schema: str, metric: str, owners: tuple[str, str]) -> None:
         super().__init__(schema, f"metric {metric!r} is declared by both {owners[0]} and {owners[1]}; rename one")
@@ -227,75 +253,52 @@ class MetricClashError(SchemaError):
         self.owners = owners
 
 
+@_with_fields
 class ContextMutationError(CrystallizeError, TypeError):
-    """An attempt to change or delete what is written once: a key, an attribute, an artifact.
+    """An attempt to change or delete a key, an attribute or an artifact, each of which is written once."""
 
-    Attributes:
-        key: The key, attribute or artifact.
-        reason: The whole sentence.
-    """
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(key, reason)
-        self.key = key
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
+    key: str
+    """The key, attribute or artifact."""
+    reason: str
+    """The whole message."""
+    _text = "{reason}"
 
 
 class KeyLookupError(CrystallizeError, KeyError, AttributeError):
-    """A key that has no value to give. Both a KeyError and an AttributeError, since keys are both.
-
-    Attributes:
-        key: The key asked for.
-    """
+    """A key without a value. Keys are read as items and as attributes, so it is a KeyError and an AttributeError."""
 
     key: str
 
-    # KeyError prints the repr of its argument; ours are sentences.
+    # KeyError prints the repr of its argument; our texts are sentences.
     def __str__(self) -> str:
-        return self.sentence()
+        return super().__str__() if self._text else ", ".join(map(str, self.args))
 
     def sentence(self) -> str:
-        """Return what went wrong, as a sentence."""
-        return ", ".join(map(str, self.args))
+        """Return the error's text."""
+        return str(self)
 
 
+@_with_fields
 class UnknownKeyError(KeyLookupError):
-    """A key that the schema does not declare.
+    """A key that the schema does not declare."""
 
-    Attributes:
-        key: The key asked for.
-        schema: The schema's name.
-        nearest: The declared key nearest to it, if one is near.
-        declared: The keys that the schema declares.
-    """
+    key: str
+    schema: str
+    nearest: str | None
+    """The declared key with the most similar name; None if no name is similar."""
+    declared: tuple[str, ...]
 
-    def __init__(self, key: str, schema: str, nearest: str | None, declared: tuple[str, ...]) -> None:
-        super().__init__(key, schema, nearest, declared)
-        self.key = key
-        self.schema = schema
-        self.nearest = nearest
-        self.declared = declared
-
-    def sentence(self) -> str:
-        """Return what went wrong, as a sentence."""
+    def __str__(self) -> str:
         return f"{self.key!r} {self.complaint}"
 
     @property
     def complaint(self) -> str:
-        """What is to be said of the key."""
+        """The text of the error without the key."""
         return f"is not declared in {self.schema}{_hint(self.nearest, self.declared, 'declared are')}"
 
 
 class ModelMethodError(UnknownKeyError):
-    """What Pydantic gives every model, asked of a context's fields, which are not a model.
-
-    Attributes:
-        key: The name asked for.
-        schema: The schema's name.
-    """
+    """A method of Pydantic models, asked of a context's fields, which are not a model."""
 
     def __init__(self, key: str, schema: str) -> None:
         super().__init__(key, schema, None, ())
@@ -303,50 +306,46 @@ class ModelMethodError(UnknownKeyError):
 
     @property
     def complaint(self) -> str:
-        """What is to be said of the name."""
+        """The text of the error without the name."""
         return f"works on a whole {self.schema} and not on the fields of a context; write ctx.snapshot().{self.key}"
 
 
 class ItemFieldsError(KeyLookupError):
-    """An attribute asked of fields that are items.
+    """An attribute asked of fields that are items."""
 
-    Attributes:
-        key: The attribute asked for.
-    """
+    _text = (
+        "the keys of this context are items: write fields[{key!r}]. "
+        "Over a model or dataclass they are attributes: FrozenContext[Model](...)"
+    )
 
+    # This constructor and the next are written out for speed: each failed `hasattr` or `get` makes such an error.
     def __init__(self, key: str) -> None:
-        super().__init__(key)
+        self.args = (key,)
+        self.__notes__ = [self._explained]
         self.key = key
-
-    def sentence(self) -> str:
-        """Return what went wrong, as a sentence."""
-        return (
-            f"the keys of this context are items: write fields[{self.key!r}]. "
-            "Over a model or dataclass they are attributes: FrozenContext[Model](...)"
-        )
 
 
 class AbsentKeyError(KeyLookupError):
-    """A key that may be there and is not written yet.
+    """A key that is valid and not written yet."""
 
-    Attributes:
-        key: The key asked for.
-        schema: The name of the schema that declares it; None where there is no schema.
-        nearest: The written key nearest to it, where there is no schema and one is near.
-        needed_by: The key whose validator or default asked for it, if one did.
-    """
+    schema: str | None
+    """The name of the schema that declares the key; None if the context has no schema."""
+    nearest: str | None
+    """The written key with the most similar name; None if no name is similar, or if the schema declares the key."""
+    needed_by: str | None
+    """The key whose validator or default asked for this key; None if neither did."""
 
     def __init__(
         self, key: str, schema: str | None = None, nearest: str | None = None, needed_by: str | None = None
     ) -> None:
-        super().__init__(key, schema, nearest, needed_by)
+        self.args = (key, schema, nearest, needed_by)
+        self.__notes__ = [self._explained]
         self.key = key
         self.schema = schema
         self.nearest = nearest
         self.needed_by = needed_by
 
-    def sentence(self) -> str:
-        """Return what went wrong, as a sentence."""
+    def __str__(self) -> str:
         if self.needed_by is not None:
             return f"{self.needed_by!r} {self.complaint}"
         if self.schema is None:
@@ -355,49 +354,34 @@ class AbsentKeyError(KeyLookupError):
 
     @property
     def complaint(self) -> str:
-        """What is to be said of the key that needs it."""
+        """The text of the error without `needed_by`."""
         return f"needs {self.key!r}, which is not written yet; write {self.key!r} first"
 
 
+@_with_fields
 class InvalidKeyError(KeyLookupError, ValueError):
-    """Something that cannot be a key.
+    """A value that cannot be a key."""
 
-    Attributes:
-        key: What was given, in short.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(key, reason)
-        self.key = key
-        self.reason = reason
-
-    def sentence(self) -> str:
-        """Return what went wrong, as a sentence."""
-        return f"a name is a str of 1 to 255 printable characters; {self.key} {self.reason}"
+    key: str
+    """The given value, shortened."""
+    reason: str
+    _text = "a name is a str of 1 to 255 printable characters; {key} {reason}"
 
 
+@_with_fields
 class _InvalidError(CrystallizeError, ValueError):
-    """Something that does not validate, with the problems found."""
+    """A value that does not validate."""
 
+    subject: str
+    problems: tuple[Problem, ...]
     _head = "{}"
 
-    def __init__(self, subject: str, problems: tuple[Problem, ...]) -> None:
-        super().__init__(subject, problems)
-        self.subject = subject
-        self.problems = problems
-
     def __str__(self) -> str:
-        return _listing(self._head, self.subject, self.problems)
+        return _listing(self._head.format(self.subject), self.subject, self.problems)
 
 
 class InvalidValueError(_InvalidError):
-    """A value that its key does not allow. Nothing was written.
-
-    Attributes:
-        key: The key.
-        problems: What is wrong with the value, each with its place.
-    """
+    """A value that its key does not allow. Nothing was written."""
 
     _head = "cannot write {!r}"
 
@@ -408,12 +392,7 @@ class InvalidValueError(_InvalidError):
 
 
 class InvalidInitialError(_InvalidError):
-    """Initial values that cannot make a context. All that is wrong with them comes at once.
-
-    Attributes:
-        context: The context that was to be made.
-        problems: What is wrong, each with its key.
-    """
+    """Initial values that cannot make a context. All problems are reported at once."""
 
     _head = "cannot make {}"
 
@@ -424,12 +403,7 @@ class InvalidInitialError(_InvalidError):
 
 
 class InvalidSnapshotError(_InvalidError):
-    """A context whose values, each valid by itself, fail a model-level validator of the schema.
-
-    Attributes:
-        schema: The schema's name.
-        problems: What the validators said.
-    """
+    """A context whose values are valid one by one, but fail a model-level validator of the schema."""
 
     _head = "no valid {} yet"
 
@@ -439,160 +413,112 @@ class InvalidSnapshotError(_InvalidError):
         return self.subject
 
 
+@_with_fields
 class IncompleteContextError(CrystallizeError, LookupError):
-    """A snapshot of a context in which keys are still missing.
+    """A snapshot of a context that lacks keys."""
 
-    Attributes:
-        schema: The schema's name.
-        missing: The keys without a value.
-    """
-
-    def __init__(self, schema: str, missing: tuple[str, ...]) -> None:
-        super().__init__(schema, missing)
-        self.schema = schema
-        self.missing = missing
+    schema: str
+    missing: tuple[str, ...]
+    """The keys without a value."""
 
     def __str__(self) -> str:
         return f"no complete {self.schema} yet; not written: {', '.join(self.missing)}"
 
 
+@_with_fields
 class UncopyableValueError(CrystallizeError, TypeError):
-    """A value that cannot be copied, so that it cannot be kept apart from whoever else holds it.
+    """A value that cannot be copied, so that later changes to it would change the context."""
 
-    Attributes:
-        subject: The key or metric that was to hold the value.
-        type: The full name of the type that refuses.
-        reason: Why it cannot be copied.
-    """
-
-    def __init__(self, subject: str, type: str, reason: str) -> None:
-        super().__init__(subject, type, reason)
-        self.subject = subject
-        self.type = type
-        self.reason = reason
+    subject: str
+    """The key or metric that the value was for."""
+    type: str
+    """The full name of the type that cannot be copied."""
+    reason: str
 
     def __str__(self) -> str:
         name = self.type.rpartition(".")[2]
         lines = [f"cannot hold {self.subject}: a {self.type} cannot be copied ({self.reason})"]
         if self.subject.startswith("'"):
             lines += [f"If nobody changes it, declare its key as Annotated[{name}, Shared]."]
-        # A builtin is copied by Python itself, and what is made in a function has no name to register.
+        # Python itself copies builtins, and a class that is defined in a function cannot be registered by name.
         if name != self.type and "<locals>" not in self.type:
             lines += ["Or say how it is copied:", f'  crystallize.register("{self.type}", freeze=..., thaw=...)']
         return "\n".join(lines)
 
     @property
     def complaint(self) -> str:
-        """What is to be said of the value."""
+        """The text of the error without the key."""
         name = self.type.rpartition(".")[2]
         return f"is a {self.type}, which cannot be copied ({self.reason}); Annotated[{name}, Shared] keeps it as it is"
 
 
 class MetricError(CrystallizeError):
-    """The base of the errors about metrics.
-
-    Attributes:
-        metric: The metric's name.
-    """
+    """The base of the errors about metrics."""
 
     metric: str
 
 
+@_with_fields
 class UnknownMetricError(MetricError, KeyError):
-    """A metric that the schema does not declare.
+    """A metric that the schema does not declare."""
 
-    Attributes:
-        metric: The name asked for.
-        schema: The metric schema's name.
-        nearest: The declared metric nearest to it, if one is near.
-        declared: The metrics that the schema declares.
-    """
-
-    def __init__(self, metric: str, schema: str, nearest: str | None, declared: tuple[str, ...]) -> None:
-        super().__init__(metric, schema, nearest, declared)
-        self.metric = metric
-        self.schema = schema
-        self.nearest = nearest
-        self.declared = declared
+    metric: str
+    schema: str
+    nearest: str | None
+    declared: tuple[str, ...]
 
     def __str__(self) -> str:
         hint = _hint(self.nearest, self.declared, "declared are")
         return f"metric {self.metric!r} is not declared in {self.schema}{hint}"
 
 
+@_with_fields
 class ForeignMetricError(MetricError, TypeError):
-    """A `Metric` that is not the one that goes by its name here.
+    """A `Metric` object of another schema, with or without a namesake in this one."""
 
-    Attributes:
-        metric: The metric's name.
-        owner: The schema that the metric belongs to, or None.
-        schema: The schema in use, or None where there is none.
-        reason: The whole sentence.
-    """
-
-    def __init__(self, metric: str, owner: str | None, schema: str | None, reason: str) -> None:
-        super().__init__(metric, owner, schema, reason)
-        self.metric = metric
-        self.owner = owner
-        self.schema = schema
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
+    metric: str
+    owner: str | None
+    """The schema that the metric belongs to."""
+    schema: str | None
+    """The schema in use; None if there is none."""
+    reason: str
+    """The whole message."""
+    _text = "{reason}"
 
 
+@_with_fields
 class _InvalidPointError(MetricError, ValueError):
-    """A point that cannot be recorded, with the problems found."""
+    """A point that does not validate."""
 
+    metric: str
+    problems: tuple[Problem, ...]
     _head = "{}"
 
-    def __init__(self, metric: str, problems: tuple[Problem, ...]) -> None:
-        super().__init__(metric, problems)
-        self.metric = metric
-        self.problems = problems
-
     def __str__(self) -> str:
-        return _listing(self._head, self.metric, self.problems)
+        return _listing(self._head.format(self.metric), self.metric, self.problems)
 
 
 class InvalidMetricError(_InvalidPointError):
-    """A value that its metric does not allow. Nothing was recorded.
-
-    Attributes:
-        metric: The metric's name.
-        problems: What is wrong with the value.
-    """
+    """A value that its metric does not allow. Nothing was recorded."""
 
     _head = "cannot record {!r}"
 
 
 class InvalidTagError(_InvalidPointError):
-    """Tags that their metric does not allow. Nothing was recorded.
-
-    Attributes:
-        metric: The metric's name.
-        problems: What is wrong, each with its tag.
-    """
+    """Tags that their metric does not allow. Nothing was recorded."""
 
     _head = "cannot tag {!r}"
 
 
 class MissingTagError(InvalidTagError):
-    """A tag that its metric requires is missing. Nothing was recorded.
-
-    Attributes:
-        metric: The metric's name.
-        problems: What is wrong, each with its tag.
-    """
+    """A tag that its metric requires is missing. Nothing was recorded."""
 
 
 class NoPointsError(MetricError, LookupError):
-    """The last or best point of a series that has none.
+    """The last or best point of an empty series."""
 
-    Attributes:
-        metric: The metric's name.
-        where: The tags that the series was narrowed to, in short.
-    """
+    where: str
+    """The tags that the series was filtered by, shortened; empty if it was not filtered."""
 
     def __init__(self, metric: str, where: str = "") -> None:
         super().__init__(metric, where)
@@ -603,105 +529,69 @@ class NoPointsError(MetricError, LookupError):
         return f"metric {self.metric!r} has no points" + (f" where {self.where}" if self.where else "")
 
 
+@_with_fields
 class NoGoalError(MetricError, TypeError):
-    """The best of a metric that does not say which values are better.
+    """The best point of a metric that does not declare which values are better."""
 
-    Attributes:
-        metric: The metric's name.
-    """
-
-    def __init__(self, metric: str) -> None:
-        super().__init__(metric)
-        self.metric = metric
-
-    def __str__(self) -> str:
-        return (
-            f"metric {self.metric!r} has no goal, so none of its values is the best; "
-            'declare it with goal="minimize" or goal="maximize"'
-        )
+    metric: str
+    _text = (
+        "metric {metric!r} has no goal, so none of its values is the best; "
+        'declare it with goal="minimize" or goal="maximize"'
+    )
 
 
+@_with_fields
 class NoAxisError(MetricError, ValueError):
-    """A plot over what is no axis of a series.
+    """A plot over something that is no axis of the series."""
 
-    Attributes:
-        metric: The metric's name.
-        axis: What was asked for.
-        nearest: The axis nearest to it, if one is near.
-        axes: What it can be plotted over.
-        reason: Why it cannot be plotted over that.
-    """
-
-    def __init__(self, metric: str, axis: str, nearest: str | None, axes: tuple[str, ...], reason: str) -> None:
-        super().__init__(metric, axis, nearest, axes, reason)
-        self.metric = metric
-        self.axis = axis
-        self.nearest = nearest
-        self.axes = axes
-        self.reason = reason
+    metric: str
+    axis: str
+    nearest: str | None
+    axes: tuple[str, ...]
+    """The axes that the series can be plotted over."""
+    reason: str
 
     def __str__(self) -> str:
         hint = _hint(self.nearest, self.axes, "it can be plotted over")
         return f"cannot plot {self.metric!r} over {self.axis!r}, {self.reason}{hint}"
 
 
+@_with_fields
 class InvalidArtifactError(CrystallizeError, ValueError):
-    """A name or data that cannot be an artifact. Nothing was added.
+    """A name or data that cannot be an artifact. Nothing was added."""
 
-    Attributes:
-        name: The name given, in short.
-        reason: What is wrong.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"cannot add artifact {self.name}: {self.reason}"
+    name: str
+    """The given name, shortened."""
+    reason: str
+    _text = "cannot add artifact {name}: {reason}"
 
 
+@_with_fields
 class UnknownArtifactError(CrystallizeError, KeyError):
-    """An artifact that nobody has added.
+    """An artifact that was never added."""
 
-    Attributes:
-        name: The name asked for, in short.
-        nearest: The name nearest to it, if one is near.
-    """
-
-    def __init__(self, name: str, nearest: str | None) -> None:
-        super().__init__(name, nearest)
-        self.name = name
-        self.nearest = nearest
+    name: str
+    """The given name, shortened."""
+    nearest: str | None
 
     def __str__(self) -> str:
         return f"no artifact is named {self.name}{_hint(self.nearest, (), '')}"
 
 
+@_with_fields
 class InvalidStepError(CrystallizeError, ValueError):
-    """A name that cannot be a step's.
+    """A name that cannot be a step's."""
 
-    Attributes:
-        name: The name given, in short.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"cannot open step {self.name}: {self.reason}"
+    name: str
+    """The given name, shortened."""
+    reason: str
+    _text = "cannot open step {name}: {reason}"
 
 
 class FinishedStepError(InvalidStepError):
-    """A step that had finished before the run was resumed; its work is there.
+    """A step that finished before the run was resumed. Its results are in the context."""
 
-    Attributes:
-        step: The step's name.
-    """
+    step: str
 
     def __init__(self, step: str) -> None:
         reason = (
@@ -713,164 +603,113 @@ class FinishedStepError(InvalidStepError):
         self.step = step
 
 
+@_with_fields
 class StepClosedError(CrystallizeError, RuntimeError):
-    """A step, or something that it handed out, used after the step ended.
+    """A step, or an object that it returned, used after the step ended."""
 
-    Attributes:
-        step: The step's name.
-    """
-
-    def __init__(self, step: str) -> None:
-        super().__init__(step)
-        self.step = step
-
-    def __str__(self) -> str:
-        return f"step {self.step!r} has ended and takes no more reads or writes; use the context, or open another step"
+    step: str
+    _text = "step {step!r} has ended and takes no more reads or writes; use the context, or open another step"
 
 
+@_with_fields
 class SinkError(CrystallizeError, RuntimeError):
-    """One sink or more failed to take an event. What happened in the context holds nevertheless.
+    """One or more sinks failed to handle an event. The change to the context is not rolled back.
 
-    The sinks' own exceptions are its cause, as one ExceptionGroup.
-
-    Attributes:
-        event: What happened, in short.
-        failures: For each sink that failed its name and what it raised, as text.
+    The exceptions of the sinks are its cause, as one ExceptionGroup.
     """
 
-    def __init__(self, event: str, failures: tuple[tuple[str, str], ...]) -> None:
-        super().__init__(event, failures)
-        self.event = event
-        self.failures = failures
+    event: str
+    """The event, shortened."""
+    failures: tuple[tuple[str, str], ...]
+    """For each sink that failed, its name and its exception as text."""
 
     def __str__(self) -> str:
-        told = "; ".join(f"{sink} raised {error}" for sink, error in self.failures)
-        return f"{self.event} took effect in the context, but not every sink took it: {told}"
+        failures = "; ".join(f"{sink} raised {error}" for sink, error in self.failures)
+        return f"{self.event} took effect in the context, but not every sink took it: {failures}"
 
 
+@_with_fields
 class SinkCheckError(CrystallizeError, ValueError):
-    """What sinks' backends would refuse of what a context holds and measures. It was not made, and nothing was told.
+    """A context whose keys or metrics a sink's backend would reject. It was not made, and no event was emitted."""
 
-    Attributes:
-        context: The context that was to be made.
-        problems: For each problem the sink's name and what it says, as a sentence.
-    """
-
-    def __init__(self, context: str, problems: tuple[tuple[str, str], ...]) -> None:
-        super().__init__(context, problems)
-        self.context = context
-        self.problems = problems
+    context: str
+    """The context that was to be made."""
+    problems: tuple[tuple[str, str], ...]
+    """For each problem, the name of the sink and the sentence that its `check` returned."""
 
     def __str__(self) -> str:
-        head, told = f"cannot make {self.context}", [f"{sink}: {problem}" for sink, problem in self.problems]
-        if len(told) == 1:
-            return f"{head}: {told[0]}"
-        return "\n".join([f"{head}: {len(told)} problems", *(f"  {one}" for one in told)])
+        head, problems = f"cannot make {self.context}", [f"{sink}: {problem}" for sink, problem in self.problems]
+        return f"{head}: {problems[0]}" if len(problems) == 1 else _lines(head, problems)
 
 
+@_with_fields
 class SinkClosedError(CrystallizeError, RuntimeError):
-    """A sink that was told something after its end.
+    """A sink that received an event after it was closed."""
 
-    Attributes:
-        sink: The sink's name.
-        reason: Why it takes nothing.
-    """
-
-    def __init__(self, sink: str, reason: str) -> None:
-        super().__init__(sink, reason)
-        self.sink = sink
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.sink} takes nothing more: {self.reason}"
+    sink: str
+    reason: str
+    _text = "{sink} takes nothing more: {reason}"
 
 
+@_with_fields
 class UnknownSinkError(CrystallizeError, LookupError):
-    """A sink that no package installed here has.
+    """A sink that no installed package provides."""
 
-    Attributes:
-        sink: The name asked for, in short.
-        nearest: The name nearest to it, if one is near.
-        installed: The sinks that are installed.
-    """
-
-    def __init__(self, sink: str, nearest: str | None, installed: tuple[str, ...]) -> None:
-        super().__init__(sink, nearest, installed)
-        self.sink = sink
-        self.nearest = nearest
-        self.installed = installed
+    sink: str
+    """The given name, shortened."""
+    nearest: str | None
+    installed: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"no sink is named {self.sink}{_hint(self.nearest, self.installed, 'installed are')}"
 
 
+@_with_fields
 class SinkLoadError(CrystallizeError, ImportError):
-    """A sink that is installed and cannot be loaded.
+    """An installed sink that cannot be loaded."""
 
-    Attributes:
-        sink: The sink's name.
-        reason: Why not, and what to do about it.
-    """
-
-    def __init__(self, sink: str, reason: str) -> None:
-        super().__init__(sink, reason)
-        self.sink = sink
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"sink {self.sink!r} cannot be loaded: {self.reason}"
+    sink: str
+    reason: str
+    """The cause, and a way to solve it."""
+    _text = "sink {sink!r} cannot be loaded: {reason}"
 
 
 class UndeliveredWarning(CrystallizeError, UserWarning):
-    """What a sink's backend did not get. The context has it, and so has a journal.
+    """Data that a sink's backend did not get. The context has it, and so has a journal."""
 
-    Attributes:
-        sink: The sink's name.
-        undelivered: How many of what, each with the reason.
-    """
+    undelivered: tuple[tuple[int, str, str], ...]
+    """For each reason the number of items, their kind and the reason."""
 
     def __init__(self, sink: str, undelivered: tuple[tuple[int, str, str], ...]) -> None:
         super().__init__(sink, undelivered)
+        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
         self.sink = sink
         self.undelivered = undelivered
 
     def __str__(self) -> str:
-        told = [f"{count:,} {what if count == 1 else what + 's'}: {why}" for count, what, why in self.undelivered]
-        head, rest = f"{self.sink} did not deliver all; the context has it, and so has a journal", "\n  ".join(told)
-        said = f"{head}. {rest}" if len(told) == 1 else f"{head}\n  {rest}"
-        return f"{said}\n{self._explained()}"
-
-    # A warning is printed without its notes.
-    def _first_notes(self) -> list[str]:
-        return []
+        parts = [f"{count:,} {kind if count == 1 else kind + 's'}: {why}" for count, kind, why in self.undelivered]
+        head = f"{self.sink} did not deliver all; the context has it, and so has a journal"
+        return "\n".join([f"{head}. {parts[0]}" if len(parts) == 1 else "\n  ".join([head, *parts]), self._explained])
 
 
+@_with_fields
 class BranchError(CrystallizeError, RuntimeError):
-    """What a branch, or merging it, cannot do.
+    """A branch that cannot be forked, used or merged as asked."""
 
-    Attributes:
-        branch: The branch's full name.
-        reason: Why not, and what to do about it.
-    """
-
-    def __init__(self, branch: str, reason: str) -> None:
-        super().__init__(branch, reason)
-        self.branch = branch
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"branch {self.branch!r}: {self.reason}"
+    branch: str
+    """The branch's full name."""
+    reason: str
+    """The cause, and a way to solve it."""
+    _text = "branch {branch!r}: {reason}"
 
 
 class MergeConflictError(BranchError):
-    """One key or artifact from two branches, or from a branch and its parent. Nothing of this branch was merged.
+    """One key or artifact from two branches, or from a branch and its parent. Nothing of this branch was merged."""
 
-    Attributes:
-        branch: The branch that was to be merged.
-        reason: Why it was not.
-        name: The key or artifact.
-        writers: Who wrote it first, and who did in this branch.
-    """
+    name: str
+    """The key or artifact."""
+    writers: tuple[str, str]
+    """The first writer, and the writer in this branch."""
 
     def __init__(self, branch: str, what: str, name: str, writers: tuple[str, str]) -> None:
         first, second = writers
@@ -885,12 +724,7 @@ class MergeConflictError(BranchError):
 
 
 class DivergentRetryError(BranchError):
-    """A branch that was merged before, and now comes with other content. Nothing was changed.
-
-    Attributes:
-        branch: The branch's full name.
-        reason: What differs.
-    """
+    """A branch that was merged before, and now comes with other content. Nothing was changed."""
 
     def __init__(self, branch: str, differs: str) -> None:
         super().__init__(
@@ -902,31 +736,21 @@ class DivergentRetryError(BranchError):
 
 
 class ForeignDeltaError(BranchError, TypeError):
-    """A delta of another schema, or of a branch that was forked within another branch. Nothing of it was merged.
-
-    Attributes:
-        branch: The branch's full name.
-        reason: Whose it is.
-    """
+    """A delta of another schema, or of a branch that was forked within another branch. Nothing of it was merged."""
 
 
 class TravelError(BranchError, TypeError):
-    """Something that cannot be sent to another process, or cannot be read there.
-
-    Attributes:
-        branch: The branch's full name.
-        reason: What, of which type, and why not.
-    """
+    """A value that cannot be sent to another process, or that cannot be read there."""
 
 
 class JournalError(CrystallizeError, RuntimeError):
-    """What a journal, or a run in a file, cannot do.
+    """A journal, or the file of a run, that cannot be used as asked."""
 
-    Attributes:
-        path: The file.
-        reason: Why not.
-        advice: What to do about it; empty where the reason says it.
-    """
+    path: str
+    """The file; of a `RunNotFoundError`, the name or file that was asked for."""
+    reason: str
+    advice: str
+    """A way to solve it; empty if the reason contains it."""
 
     def __init__(self, path: str, reason: str, advice: str = "") -> None:
         super().__init__(path, reason, advice)
@@ -939,23 +763,11 @@ class JournalError(CrystallizeError, RuntimeError):
 
 
 class RunNotFoundError(JournalError, LookupError):
-    """There is no such run.
-
-    Attributes:
-        path: The name or file that was asked for.
-        reason: Why not.
-        advice: What to do about it; empty where the reason says it.
-    """
+    """A run that does not exist."""
 
 
 class RunInUseError(JournalError):
-    """Another process, or another journal of this one, is writing the run.
-
-    Attributes:
-        path: The file.
-        reason: Why not.
-        advice: What to do about it; empty where the reason says it.
-    """
+    """A run that is already being written by another process, or by another journal in this process."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -967,66 +779,37 @@ class RunInUseError(JournalError):
 
 
 class DamagedRunError(JournalError):
-    """What was written cannot all be read: the file was changed, cut short, or is no run at all.
-
-    Attributes:
-        path: The file.
-        reason: Why not.
-        advice: What to do about it; empty where the reason says it.
-    """
+    """A file that cannot be read completely: it was changed, it was cut short, or it is not a run."""
 
 
 class ResumeError(JournalError, ValueError):
-    """A run that cannot go on as it was asked to.
-
-    Attributes:
-        path: The file.
-        reason: Why not.
-        advice: What to do about it; empty where the reason says it.
-    """
+    """A run that cannot be resumed as asked."""
 
 
-class FrameError(CrystallizeError, ValueError):
-    """What there is no table or picture of, or a table that cannot be written where it was to be.
+@_with_fields
+class _SubjectError(CrystallizeError, ValueError):
+    """Something that cannot be made of a subject."""
 
-    Attributes:
-        subject: What was given, in short.
-        reason: Why not, and what to do about it.
-    """
-
-    def __init__(self, subject: str, reason: str) -> None:
-        super().__init__(subject, reason)
-        self.subject = subject
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.reason}"
+    subject: str
+    """The given object, module or path, shortened."""
+    reason: str
+    """The cause, and a way to solve it."""
+    _text = "{subject}: {reason}"
 
 
-class StubsError(CrystallizeError, ValueError):
-    """Stubs that cannot be written.
+class FrameError(_SubjectError):
+    """Data that cannot become a table or a plot, or a table that cannot be written to the given place."""
 
-    Attributes:
-        subject: The module or the place that stands in the way.
-        reason: What is wrong, and what to do.
-    """
 
-    def __init__(self, subject: str, reason: str) -> None:
-        super().__init__(subject, reason)
-        self.subject = subject
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.reason}"
+class StubsError(_SubjectError):
+    """Stubs that cannot be written."""
 
 
 class MissingExtraError(CrystallizeError, ModuleNotFoundError):
-    """A library that is needed, and comes with an extra of this package.
+    """A required library that is not installed, and that an extra of this package installs."""
 
-    Attributes:
-        library: The library.
-        extra: The extra that brings it.
-    """
+    library: str
+    extra: str
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(library, extra)
@@ -1034,5 +817,4 @@ class MissingExtraError(CrystallizeError, ModuleNotFoundError):
         self.library = library
         self.extra = extra
 
-    def __str__(self) -> str:
-        return f"this needs {self.library}, which is not installed: pip install 'crystallize-context[{self.extra}]'"
+    _text = "this needs {library}, which is not installed: pip install 'crystallize-context[{extra}]'"

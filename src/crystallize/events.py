@@ -1,4 +1,4 @@
-"""What can happen to a context. A sink is told each of these, in the order in which they took effect."""
+"""The events of a context. A sink receives each of them, in the order in which they took effect."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,8 +15,8 @@ __all__ = [
     "StepStarted",
 ]
 
-# Each has `branch`: the branch that brought it, told when that was merged or had failed; None for what the context
-# itself did.
+# The `branch` of an event is the full name of the branch that it comes from, or None if the context itself caused it.
+# The events of a branch are emitted when the branch is merged or has failed.
 
 
 class KeyWritten(NamedTuple):
@@ -32,11 +32,11 @@ class KeyWritten(NamedTuple):
 
     key: str
     value: Any
-    """As a reader would get it; where it may hold a secret, the mask."""
+    """The value as a reader gets it, or the mask if it may contain a secret."""
     step: str | None
-    """The step that wrote it; None outside any step."""
+    """The step that wrote the key; None outside any step."""
     is_input: bool = False
-    """Whether it was there when the context was made."""
+    """Whether the context was made with this value."""
     branch: str | None = None
 
 
@@ -53,9 +53,9 @@ class MetricRecorded(NamedTuple):
     value: Any
     tags: Mapping[str, Any]
     step: str | None
-    """The step that recorded it; None outside any step."""
+    """The step that recorded the point; None outside any step."""
     position: int
-    """Its place among the points of its metric that the context itself recorded, or that branch, from 0."""
+    """The index of the point among the points of its metric that the context itself, or the branch, recorded."""
     branch: str | None = None
 
 
@@ -70,7 +70,7 @@ class ArtifactAdded(NamedTuple):
     name: str
     data: bytes
     step: str | None
-    """The step that made it; None outside any step."""
+    """The step that added the artifact; None outside any step."""
     branch: str | None = None
 
 
@@ -85,12 +85,12 @@ class StepStarted(NamedTuple):
 
     step: str
     started: datetime
-    """When, in UTC."""
+    """The time of the start, in UTC."""
     branch: str | None = None
 
 
 class StepFinished(NamedTuple):
-    """A step was closed. What it read, wrote and recorded is here; its points were told one by one.
+    """A step ended. The event lists what it read and wrote; each of its points had an event of its own.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink
@@ -106,22 +106,22 @@ class StepFinished(NamedTuple):
     absent: tuple[str, ...]
     writes: tuple[str, ...]
     points: Mapping[str, int]
-    """How many points it recorded, by metric."""
+    """The number of points that the step recorded, by metric."""
     artifacts: tuple[str, ...]
     started: datetime
     ended: datetime
     error: str | None
-    """What ended it, if an exception did."""
+    """The exception that ended the step, as text; None if it ended without one."""
     branch: str | None = None
 
     @property
     def is_of_failed_branch(self) -> bool:
-        """Whether a whole branch failed, of which nothing that was done is in the context."""
+        """Whether the step is a whole branch that failed. Nothing of such a branch is in the context."""
         return self.error is not None and self.step == self.branch
 
 
 class BranchForked(NamedTuple):
-    """A branch was forked: what it brings is read as if it had been done here, whenever it is merged.
+    """A branch was forked. After the merge, its work is read as if it had been done at this point.
 
     Example:
         >>> BranchForked("tune/fold-3").branch
@@ -129,11 +129,11 @@ class BranchForked(NamedTuple):
     """
 
     branch: str
-    """Its full name, as "tune/fold-3" after the step that it was forked from."""
+    """The full name, such as "tune/fold-3" if the branch was forked from the step "tune"."""
 
 
 class BranchMerged(NamedTuple):
-    """A branch was merged. All that it brought has been told one by one, and this comes last.
+    """A branch was merged. This event follows the events of all of its work.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink
@@ -145,16 +145,16 @@ class BranchMerged(NamedTuple):
 
     branch: str
     digest: str
-    """Of all that it brought, times aside."""
+    """The digest of the branch's work, without times."""
     result: Any
-    """What its task returned; where that may hold a secret, the mask."""
+    """The return value of the task, or the mask if it may contain a secret."""
     type: Any
-    """What its task says that it returns."""
+    """The return annotation of the task."""
     item: str | None
-    """A digest of the item that its task was given, where there is one."""
+    """The digest of the task's item; None if it has no item, or if the item has no digest."""
 
 
 Event: TypeAlias = (
     KeyWritten | MetricRecorded | ArtifactAdded | StepStarted | StepFinished | BranchForked | BranchMerged
 )
-"""Anything that a sink may be told."""
+"""Any event that a sink receives."""

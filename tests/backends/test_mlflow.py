@@ -35,9 +35,9 @@ from crystallize import (
     fan_out,
 )
 from crystallize.sinks import delivery_queue as delivery
-from crystallize.sinks import mlflow as module
 from crystallize.sinks.entry_points import find_sink
 from crystallize.sinks.mlflow import MLflowSink
+from crystallize.sinks.mlflow import sink as module
 
 from ..examples import example_of, what_fails
 from .servers import MLflowServer

@@ -224,7 +224,7 @@ def test_spans(telemetry: Telemetry) -> None:
         "crystallize.step": "fit/fold-1",
         "crystallize.reads": ("lr",),
         "crystallize.writes": ("accuracy",),
-        "crystallize._core.artifacts": ("plot.svg",),
+        "crystallize.artifacts": ("plot.svg",),
     } == dict(spans["fit/fold-1"].attributes or {})
     assert ("accuracy",) == (spans["fit"].attributes or {})["crystallize.absent"]
     for record in ctx.provenance.steps:

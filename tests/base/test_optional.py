@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 
 from crystallize import MissingExtraError
-from crystallize._base.optional import Extra
+from crystallize._base.optional import OptionalModule
 
 
 def test_stands_for_a_module() -> None:
     """What is asked for is what the module has."""
     import json
 
-    assert json.dumps is Extra("json", "arrow").dumps
+    assert json.dumps is OptionalModule("json", "arrow").dumps
 
 
 def test_is_imported_when_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is imported before something of it is asked for."""
     (tmp_path / "late.py").write_text("answer = 42")
     monkeypatch.syspath_prepend(tmp_path)
-    late = Extra("late", "arrow")
+    late = OptionalModule("late", "arrow")
 
     assert "late" not in sys.modules
     assert 42 == late.answer == late.answer
@@ -32,7 +32,7 @@ def test_says_what_to_install() -> None:
     with pytest.raises(
         MissingExtraError, match=r"needs nowhere, .*: pip install 'crystallize-context\[arrow\]'"
     ) as told:
-        Extra("nowhere.compute", "arrow").add
+        OptionalModule("nowhere.compute", "arrow").add
 
     assert ("nowhere", "arrow") == (told.value.library, told.value.extra)
 
@@ -43,7 +43,7 @@ def test_what_a_library_misses_is_its_own_affair(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
 
     with pytest.raises(ModuleNotFoundError, match="nowhere") as told:
-        Extra("broken", "arrow").answer
+        OptionalModule("broken", "arrow").answer
     assert not isinstance(told.value, MissingExtraError)
     with pytest.raises(AttributeError, match="dumpz"):
-        Extra("json", "arrow").dumpz
+        OptionalModule("json", "arrow").dumpz

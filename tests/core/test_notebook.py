@@ -27,7 +27,8 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._base.table import ENDS, Table, as_html
+from crystallize._base.html import as_html
+from crystallize._base.table import ENDS, Table
 from crystallize._base.text import cut, printable
 
 from ..journal.journal_runs import die

@@ -27,7 +27,7 @@ from crystallize import (
     fan_out,
     load_run,
 )
-from crystallize._base.optional import Extra
+from crystallize._base.optional import OptionalModule
 from crystallize._page import report as report_module
 from crystallize._page.drawings import weave
 from crystallize._tables.export import describe
@@ -597,7 +597,7 @@ def test_a_branch_that_failed(tmp_path: Path) -> None:
 
 def test_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what the page is made with, that is an error, and nothing is written."""
-    monkeypatch.setattr("crystallize._page.report.jinja2", Extra("jinja2", "report"))
+    monkeypatch.setattr("crystallize._page.report.jinja2", OptionalModule("jinja2", "report"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     path = made(tmp_path)
 

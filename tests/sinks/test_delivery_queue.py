@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from crystallize import SinkClosedError, UndeliveredWarning
 from crystallize.sinks import delivery_queue as module
-from crystallize.sinks.delivery_queue import Delivery, told_of
+from crystallize.sinks.delivery_queue import Delivery, error_line
 
 
 class Backend:
@@ -342,7 +342,7 @@ delivery.put(1)
 )
 def test_text_of_an_error(error: Exception, expected: str) -> None:
     """What is told of an error is one line, not too long, and has no password of an address."""
-    told = told_of(error)
+    told = error_line(error)
 
     assert told.startswith(expected)
     assert "hunter2" not in told

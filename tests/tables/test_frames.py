@@ -42,7 +42,7 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._base.optional import Extra
+from crystallize._base.optional import OptionalModule
 from crystallize._core.point_log import BLOCK
 from crystallize._journal import journal as journal_module
 from crystallize._journal import point_stream as batches
@@ -1162,8 +1162,8 @@ def test_runs_of_other_metrics(runs: Path) -> None:
 @pytest.mark.parametrize(("library", "call"), [("polars", to_polars), ("pandas", to_pandas)])
 def test_libraries_that_are_missing(library: str, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its library a function says what to install."""
-    monkeypatch.setattr("crystallize._tables.frames.pd", Extra("pandas", "pandas"))
-    monkeypatch.setattr("crystallize._tables.frames.pl", Extra("polars", "polars"))
+    monkeypatch.setattr("crystallize._tables.frames.pd", OptionalModule("pandas", "pandas"))
+    monkeypatch.setattr("crystallize._tables.frames.pl", OptionalModule("polars", "polars"))
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=re.escape(f"crystallize-context[{library}]")):
         call(FrozenContext())

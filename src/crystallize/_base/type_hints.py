@@ -1,4 +1,4 @@
-"""What the annotations of a shape, a metric or a tag say, for those who look at types before there are values."""
+"""Read annotations: the types of keys and tags, and the classes and choices that a type allows."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,18 +12,14 @@ from typing_extensions import TypeAliasType, get_type_hints, is_typeddict
 __all__ = ["choices_of", "classes_of", "key_types"]
 
 _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
-"""What may make something of a value that its annotation does not say."""
+"""Metadata that can turn a value into one of another type than its annotation."""
 
 
 def key_types(shape: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Return the types that the keys of a shape are declared with, or the tags of a metric, without constraints.
+    """Return the declared types of keys, or of a metric's tags, without constraints; `Any` for unknown types.
 
-    Args:
-        shape: A model, TypedDict or dataclass, or a dict; None where there are no tags.
-        names: The keys, declared or not; the type of one that is not is that of all others.
-
-    Returns:
-        The type of each, in their order; `Any` where none is known.
+    The shape is a model, a TypedDict, a dataclass, a dict, or None for no tags. An undeclared key of a dict has the
+    type of its values.
     """
     cls, arguments = get_origin(shape) or shape or dict, get_args(shape)
     others = arguments[1] if len(arguments) == 2 and issubclass(cls, Mapping) and not is_typeddict(cls) else Any
@@ -32,7 +28,7 @@ def key_types(shape: Any, names: Iterable[str]) -> dict[str, Any]:
     if fields is not None:
         hints = {name: field.annotation for name, field in fields.items()}
     else:
-        # What stands as text for something in a function only Pydantic finds.
+        # Only Pydantic resolves a quoted name that is local to a function.
         with suppress(NameError):
             hints = get_type_hints(cls)
     filled: dict[Any, Any] = dict(zip(getattr(cls, "__parameters__", ()), arguments, strict=False))
@@ -41,7 +37,7 @@ def key_types(shape: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 def classes_of(annotation: Any) -> frozenset[type] | None:
-    """Return the classes of which values of a type may be; None where that is not known."""
+    """Return the classes that the values of a type can have; None if they are unknown."""
     found: set[type] = set()
     for part in _parts(annotation):
         if get_origin(part) is Literal:
@@ -54,7 +50,7 @@ def classes_of(annotation: Any) -> frozenset[type] | None:
 
 
 def choices_of(annotation: Any) -> tuple[Any, ...] | None:
-    """Return all values that a type has; None where they cannot be listed."""
+    """Return all values of a type; None if they cannot be listed."""
     found: list[Any] = []
     for part in _parts(annotation):
         if get_origin(part) is Literal:
@@ -67,12 +63,12 @@ def choices_of(annotation: Any) -> tuple[Any, ...] | None:
 
 
 def _parts(annotation: Any) -> list[Any]:
-    """Return the types that a type is one of, without what is around them."""
+    """Return the members of a union, or the type itself, without aliases and metadata."""
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
-        return [Any] if any(isinstance(one, _VALIDATORS) for one in metadata) else _parts(inner)
+        return [Any] if any(isinstance(item, _VALIDATORS) for item in metadata) else _parts(inner)
     if get_origin(annotation) in (Union, UnionType):
-        return [part for one in get_args(annotation) for part in _parts(one)]
+        return [part for member in get_args(annotation) for part in _parts(member)]
     if isinstance(annotation, NewType):
         return _parts(annotation.__supertype__)
     if isinstance(annotation, TypeAliasType):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import nearest, printable, short, type_name
 from .._core.series import Series
 from ..errors import FrameError, NoAxisError
@@ -12,7 +12,7 @@ from .metric_curves import Curves, Points, alone, are_numbers, curves, notes, po
 if TYPE_CHECKING:
     import plotly.graph_objects
 else:
-    plotly = Extra("plotly", "report")
+    plotly = OptionalModule("plotly", "report")
 
 __all__ = ["COLOURS", "DASHES", "FONT", "escaped", "mode", "plot"]
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import MASK, counted, lasted, printable, short
 from .._core.artifacts import Artifact, ArtifactLog
 from .._core.provenance import EarlyRead
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import markupsafe
     import plotly
 else:
-    jinja2, markupsafe, plotly = (Extra(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
+    jinja2, markupsafe, plotly = (OptionalModule(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
 
 __all__ = ["write_report"]
 

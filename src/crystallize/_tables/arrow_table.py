@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pydantic_core import to_json
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import legible
 from .._core.metrics import Metric
 from .._core.packed_columns import unrestorable_parts
@@ -21,7 +21,7 @@ from .columns import Form, Kind, Seen, beside, constant, encoded, form_of, gathe
 if TYPE_CHECKING:
     import pyarrow as pa
 else:
-    pa = Extra("pyarrow", "arrow")
+    pa = OptionalModule("pyarrow", "arrow")
 
 __all__ = ["Layout", "Source"]
 

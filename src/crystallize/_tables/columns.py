@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import legible, short
 from .._core.codec import NotRestorable, json_view
 from .._core.key import Outcome
@@ -30,7 +30,7 @@ from .export import as_json
 if TYPE_CHECKING:
     import pyarrow as pa
 else:
-    pa = Extra("pyarrow", "arrow")
+    pa = OptionalModule("pyarrow", "arrow")
 
 __all__ = ["Form", "Kind", "Seen", "beside", "constant", "encoded", "form_of", "gathered", "number", "text_dictionary"]
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import nearest, short, type_name
 from .._core.context import FrozenContext
 from .._core.metrics import MetricSchema
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 else:
-    fsspec = Extra("fsspec", "arrow")
-    pa, pq = Extra("pyarrow", "arrow"), Extra("pyarrow.parquet", "arrow")
-    pd, pl = Extra("pandas", "pandas"), Extra("polars", "polars")
+    fsspec = OptionalModule("fsspec", "arrow")
+    pa, pq = OptionalModule("pyarrow", "arrow"), OptionalModule("pyarrow.parquet", "arrow")
+    pd, pl = OptionalModule("pandas", "pandas"), OptionalModule("polars", "polars")
 
 __all__ = ["Measured", "runs_frame", "to_arrow", "to_pandas", "to_polars", "to_reader", "write_arrow", "write_parquet"]
 

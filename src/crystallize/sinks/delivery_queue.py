@@ -1,4 +1,4 @@
-"""Delivery: brings what a sink takes in to a backend that may be slow, or down, while the run goes on."""
+"""Deliver the items of a sink to a backend that may be slow or down, without holding up the run."""
 
 import atexit
 import logging
@@ -14,27 +14,27 @@ from .._base.text import MASK, legible
 from ..errors import SinkClosedError
 from .undelivered import Undelivered
 
-__all__ = ["Delivery", "told_of"]
+__all__ = ["Delivery", "error_line"]
 
 _I = TypeVar("_I")
 
 DELAY: Final = 0.5
-"""Seconds that an item waits for others to go along with, at the most."""
+"""The maximum seconds that an item waits for others to be sent with it."""
 FIRST_PAUSE: Final = 0.5
-"""Seconds until a backend that has failed is tried again; each time it fails anew they double."""
+"""Seconds until a failed backend is tried again. They double with each further failure."""
 LONGEST_PAUSE: Final = 30.0
-"""Seconds between two trials, at the most."""
+"""The maximum seconds between two attempts."""
 LAST_PAUSE: Final = 1.0
-"""The same, once the sink is being closed and somebody waits."""
+"""The same while `close` waits."""
 
 _log = logging.getLogger("crystallize")
 
 
 class Delivery(Generic[_I]):
-    """A queue with a bound, and a thread that empties it into a backend.
+    """A bounded queue, and a thread that sends its items to a backend.
 
-    Whoever puts an item in never waits. What the backend does not take is tried again, later and later, in its order.
-    What comes while the queue is full is not taken in; `close` says how much that was.
+    `put` never waits. Items that cannot be sent are retried in order, with growing pauses. Items that arrive while the
+    queue is full are dropped and counted; `close` reports them.
 
     Example:
         >>> sent = []
@@ -46,10 +46,6 @@ class Delivery(Generic[_I]):
         >>> delivery.close()
         >>> sent
         [1]
-
-    Attributes:
-        name: The sink's name, for what is said of it.
-        undelivered: What the backend did not get, and will not.
     """
 
     def __init__(
@@ -65,30 +61,32 @@ class Delivery(Generic[_I]):
         """Start the thread.
 
         Args:
-            name: The sink's name, for what is said of it.
-            send: Sends the first of some items, as many as go at once, and returns how many that were. What it raises
-                stands for a backend that is down: the same items come again. What the backend will never take it
-                notes in `undelivered`, and counts as sent.
-            kind: Says what an item is, in one word, as "point".
-            bound: How many items may wait, at the most.
-            batch: How many items `send` is given, at the most.
-            patience: Seconds that `close` waits, at the most, while the backend takes nothing in.
+            name: The sink's name, for log messages and warnings.
+            send: Sends the first of the given items, as many as fit into one request, and returns their number. If it
+                raises, the backend counts as down, and `send` is called with the same items later. Items that the
+                backend will never accept are noted in `undelivered` and count as sent.
+            kind: Returns a noun for an item, such as "point".
+            bound: The maximum number of items in the queue.
+            batch: The maximum number of items that `send` is called with.
+            patience: The maximum seconds that `close` waits while no item is sent.
         """
         self.name = name
         self.undelivered = Undelivered(name)
+        """The items that the backend will never get."""
         self._send, self._kind = send, kind
         self._bound, self._batch, self._patience = bound, batch, patience
         self._full = f"{bound:,} others were waiting already"
         self._queue: list[_I] = []
         self._done = 0
-        """How many items have left the queue."""
+        """The number of items that have left the queue."""
         self._closed: str | None = None
+        """Why no item is accepted any more; None while items are accepted."""
         self._is_over = False
-        """Whether nothing is sent any more."""
+        """Whether no item is sent any more."""
         self._failure: Exception | None = None
-        """Why the backend is down; None while it is not."""
+        """Why the backend is down; None while it is up."""
         self._wake = threading.Event()
-        # Over the queue. The thread does not hold it while it sends.
+        # Guards the queue. The thread does not hold it while it sends.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._deliver, name=f"{name} delivery", daemon=True)
@@ -96,12 +94,12 @@ class Delivery(Generic[_I]):
         self._thread.start()
 
     def put(self, item: _I) -> None:
-        """Take an item in, if there is room; either way, at once.
+        """Add an item to the queue, or drop and count it if the queue is full.
 
         Raises:
             SinkClosedError: The delivery is closed, or belongs to another process.
         """
-        self._check_open()  # also before the lock, which in a forked process nobody gives back
+        self._check_open()  # before the lock too, which a forked process may have inherited locked
         with self._lock:
             self._check_open()
             count = len(self._queue)
@@ -117,13 +115,10 @@ class Delivery(Generic[_I]):
             raise SinkClosedError(self.name, self._closed)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was put in before is delivered, or noted as undelivered.
+        """Wait until all items so far are delivered, or noted as undelivered. Return False if the timeout ends first.
 
         Args:
-            timeout: Seconds to wait, at the most; None: as long as it takes.
-
-        Returns:
-            Whether it is.
+            timeout: The maximum seconds to wait; None waits as long as it takes.
         """
         if self._is_over:  # as in `put`
             return not self._queue
@@ -134,13 +129,13 @@ class Delivery(Generic[_I]):
             return self._done >= goal
 
     def close(self, *last: _I) -> None:
-        """Deliver the rest, as long as the backend takes it in, and say what was not delivered. Again, it does nothing.
+        """Deliver the remaining items while the backend accepts them. Closing again does nothing.
 
         Args:
-            *last: What is to be delivered last, whether there is room or not.
+            *last: Items to be delivered last, even if the queue is full.
 
         Warns:
-            UndeliveredWarning: Not all was delivered.
+            UndeliveredWarning: Not all items were delivered.
         """
         if self._closed is not None:
             return
@@ -162,29 +157,28 @@ class Delivery(Generic[_I]):
             self._queue = []
         _living.discard(self)
         self._wake.set()
-        why = (
-            f"nothing was taken in for {self._patience:g} seconds" if self._failure is None else told_of(self._failure)
-        )
+        failure = self._failure
+        why = f"nothing was taken in for {self._patience:g} seconds" if failure is None else error_line(failure)
         self.undelivered.warn({(kind, why): count for kind, count in Counter(map(self._kind, left)).items()})
 
     def _deliver(self) -> None:
-        """Deliver until there is nothing left to do; what the thread runs."""
+        """Deliver until the delivery is closed and its queue is empty. The thread runs this."""
         pause = FIRST_PAUSE
         while self._closed is None or (self._queue and not self._is_over):
             self._wake.wait(DELAY)
             self._wake.clear()
             try:
                 self._send_all()
-            except Exception as error:  # whatever it is: the run goes on, and the items stay
+            except Exception as error:  # of any kind: the run goes on, and the items stay in the queue
                 self._failed(error, pause)
-                # While somebody waits for the end, they do not wait long.
+                # While `close` waits, the pauses are short.
                 self._wake.wait(pause if self._closed is None else min(pause, LAST_PAUSE))
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 pause = FIRST_PAUSE
 
     def _send_all(self) -> None:
-        """Send what is there by now. What comes meanwhile goes together with more."""
+        """Send the items that are in the queue now. Later ones wait, so that they are sent together."""
         goal = self._done + len(self._queue)
         while self._done < goal and not self._is_over:
             count = self._send(self._queue[: self._batch])
@@ -198,16 +192,16 @@ class Delivery(Generic[_I]):
 
     def _failed(self, error: Exception, pause: float) -> None:
         if self._failure is None:
-            _log.warning("%s: %s; it is tried again from %g seconds on", self.name, told_of(error), pause)
+            _log.warning("%s: %s; it is tried again from %g seconds on", self.name, error_line(error), pause)
         self._failure = error
 
 
 _PASSWORD = re.compile(r"://[^/\s@]*@")
-"""Where one stands in an address."""
+"""The user and password in a URL."""
 
 
-def told_of(error: Exception) -> str:
-    """Return an exception as text on one line, without passwords in addresses, and not too long."""
+def error_line(error: Exception) -> str:
+    """Return an exception as one line of at most 300 characters, with the passwords in URLs masked."""
     text = " ".join(legible(f"{type(error).__name__}: {error}").split())
     line = _PASSWORD.sub(f"://{MASK}@", text)
     return line if len(line) <= 300 else f"{line[:297]}..."
@@ -217,14 +211,14 @@ _living: set[Delivery[Any]] = set()
 
 
 def _at_exit() -> None:
-    """Close what nobody has closed, while its thread still runs."""
-    with ExitStack() as stack:  # all of them, also where warnings are errors
+    """Close the open deliveries while their threads still run."""
+    with ExitStack() as stack:  # closes all of them, even if warnings are errors
         for delivery in list(_living):
             stack.callback(delivery.close)
 
 
 def _after_fork() -> None:
-    """In a forked process: its parent has the queue, and the thread."""
+    """End all deliveries in a forked process, since the queue and the thread are its parent's."""
     for delivery in _living:
         delivery._closed = "it belongs to the process that opened it; a forked process has no part in it"
         delivery._is_over = True

@@ -1,4 +1,4 @@
-"""The sinks that are installed: those of crystallize, and those that other packages bring."""
+"""The installed sinks: those of crystallize, and those of other packages."""
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -11,11 +11,11 @@ from ..errors import SinkLoadError, UnknownSinkError
 __all__ = ["GROUP", "find_sink", "sink_names"]
 
 GROUP: Final = "crystallize.sinks"
-"""The group of entry points by which a package makes its sinks known."""
+"""The group of entry points in which a package lists its sinks."""
 
 
 def sink_names() -> list[str]:
-    """Return the names of the sinks that are installed, sorted.
+    """Return the names of the installed sinks, sorted.
 
     Example:
         >>> "memory" in sink_names()
@@ -25,27 +25,21 @@ def sink_names() -> list[str]:
 
 
 def find_sink(name: str) -> Callable[..., Sink]:
-    """Return what makes a sink, by its name, as a configuration has it.
-
-    Args:
-        name: What the sink's package calls it.
-
-    Returns:
-        Its class, or whatever else the package gives to be called.
+    """Return the class of a sink, or another callable that makes it, by the name that its package gave it.
 
     Raises:
-        UnknownSinkError: No package installed here has a sink of that name.
-        SinkLoadError: It cannot be imported, as where what it needs is not installed.
+        UnknownSinkError: No installed package has a sink of that name.
+        SinkLoadError: The sink cannot be imported, for example because a library is not installed.
 
     Example:
         >>> find_sink("memory")().events
         []
     """
-    found = [one for one in entry_points(group=GROUP) if one.name == name]
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
         names = sink_names()
         raise UnknownSinkError(short(name), nearest(name, names) if isinstance(name, str) else None, tuple(names))
-    owners = sorted({_owner(one) for one in found})
+    owners = sorted({_owner(entry) for entry in found})
     if len(owners) > 1:
         raise SinkLoadError(name, f"{' and '.join(owners)} both have one of that name; uninstall all but one")
     try:

@@ -1,4 +1,4 @@
-"""A sink that keeps what it is told, for tests."""
+"""A sink that stores its events, for tests."""
 
 from ..events import Event
 
@@ -6,27 +6,25 @@ __all__ = ["MemorySink"]
 
 
 class MemorySink:
-    """Keeps every event in memory.
+    """Stores every event in memory.
 
     Example:
         >>> sink = MemorySink()
         >>> ctx = FrozenContext({"lr": 0.1}, sinks=[sink])
         >>> [event.key for event in sink.events]
         ['lr']
-
-    Attributes:
-        events: What happened, in the order in which it took effect.
-        closed: Whether it was closed.
     """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        """The events, in the order in which they took effect."""
         self.closed = False
+        """Whether the sink was closed."""
 
     def handle(self, event: Event, /) -> None:
-        """Keep an event."""
+        """Store an event."""
         self.events.append(event)
 
     def close(self) -> None:
-        """Note that it was closed."""
+        """Set `closed`."""
         self.closed = True

@@ -1,7 +1,7 @@
 """A sink that reports to OpenTelemetry: each metric as an instrument, each step as a span.
 
-It uses the API alone. The application sets the SDK up, with the exporters of its choice; where there is none, nothing
-is reported.
+It uses only OpenTelemetry's API. The application sets up the SDK with its exporters. Without an SDK, nothing is
+reported.
 """
 
 import re
@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cache, partial
 from importlib.metadata import version
 from math import isfinite
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry import context as ambient
 from opentelemetry.metrics import MeterProvider, get_meter
@@ -39,37 +39,34 @@ from .undelivered import Undelivered
 __all__ = ["OpenTelemetrySink"]
 
 SCOPE: Final = "crystallize"
-"""What the instruments and spans are said to come from."""
+"""The instrumentation scope of the instruments and spans."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-/]{0,254}")
-"""What the specification allows as the name of an instrument."""
+"""The names of instruments that the specification allows."""
 _LONGEST_UNIT: Final = 63
 _COUNT = re.compile(r"#\d+$")
-"""What is at the end of the name of a step whose name was used before."""
+"""The end of a step's name if the name was used before."""
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Instrument(NamedTuple):
-    """What a metric is to OpenTelemetry."""
-
-    record: Callable[[int | float, Mapping[str, Any]], object]
-    is_histogram: bool
+_Recorder: TypeAlias = Callable[[int | float, Mapping[str, Any]], object]
+"""Records a value with its attributes in the instrument of a metric."""
 
 
-class _Open(NamedTuple):
+class _OpenSpan(NamedTuple):
     """The span of a step that has not ended."""
 
     span: Span
     token: Token[Any] | None
-    """What ends its being the current one; None where it is not."""
+    """Detaches the span from the current context; None if it is not attached."""
 
 
 class OpenTelemetrySink:
     """Reports a context to OpenTelemetry.
 
-    A metric is a gauge, or a histogram where that is asked for, with its unit and description; the tags of a point are
-    its attributes, and nothing else is. A step is a span under the current one, and the current one itself until it
-    ends, so that what is done in it stands below it. What ended it, if an exception did, is its status.
+    A metric becomes a gauge, or a histogram if it is listed in `histograms`, with its unit and description. Only the
+    tags of a point become its attributes. A step becomes a child of the current span, and is the current span until it
+    ends, so that spans of other libraries become its children. An exception that ended the step is the span's status.
 
     Example:
         >>> sink = OpenTelemetrySink(histograms={"latency"}, omit={"epoch"})
@@ -85,29 +82,30 @@ class OpenTelemetrySink:
         meter_provider: MeterProvider | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
-        """Get ready to report.
+        """Make a sink.
 
         Args:
-            histograms: The metrics of which the distribution counts; of all others the last value does.
-            omit: Tags that become no attribute, as one that counts up: each of its values would be a series of its own.
-            prefix: What to put before the name of each metric, as "digits.".
-            meter_provider: Where the instruments come from; by default the application's.
-            tracer_provider: Where the spans come from; by default the application's.
+            histograms: The metrics that become histograms. The others become gauges, of which the last value counts.
+            omit: Tags that do not become attributes, such as a counter: each of its values would start a new series.
+            prefix: A prefix for the names of all metrics, such as "digits.".
+            meter_provider: The provider of the instruments; by default the application's.
+            tracer_provider: The provider of the spans; by default the application's.
         """
         self._meter = get_meter(SCOPE, _version(), meter_provider)
         self._tracer = get_tracer(SCOPE, _version(), tracer_provider)
         self._histograms, self._omit, self._prefix = frozenset(histograms), frozenset(omit), prefix
         self._metrics: FrozenMetrics | None = None
-        self._instruments: dict[str, _Instrument] = {}
-        self._open: dict[str, _Open] = {}
+        self._recorders: dict[str, _Recorder] = {}
+        """The recorders of the metrics that had a point, by metric."""
+        self._spans: dict[str, _OpenSpan] = {}
         """The spans of the steps that have not ended, by step."""
         self._forks: dict[str, ambient.Context] = {}
-        """What was the current span where a branch was forked, by branch; it may be merged in another thread."""
+        """The current context at the fork of each branch, which may be merged in another thread."""
         self._undelivered = Undelivered(type(self).__name__)
         self._is_closed = False
 
     def check(self, schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, /) -> Iterable[str]:
-        """Return what OpenTelemetry would not take; see `CheckingSink`."""
+        """Return what OpenTelemetry would reject, as sentences; see `CheckingSink`."""
         if self._metrics is not None:
             yield "it reports one context, and has one already; make another sink"
         if metrics is None:
@@ -133,7 +131,7 @@ class OpenTelemetrySink:
             yield f"the values of metric {metric.name!r} are of type {listed}, and OpenTelemetry takes numbers"
 
     def _join(self, state: State) -> None:
-        """Learn what is measured; called by the context, before it tells anything."""
+        """Store the metrics of the context. The context calls this before it emits events."""
         self._metrics = state.metrics
 
     def handle(self, event: Event, /) -> None:
@@ -156,28 +154,29 @@ class OpenTelemetrySink:
             self._forks.pop(event.branch, None)
 
     def _record(self, event: MetricRecorded) -> None:
-        instrument = self._instruments.get(event.metric) or self._instrument(event.metric)
+        record = self._recorders.get(event.metric) or self._recorder(event.metric)
         value = event.value
-        reason = _unfit_value(value, is_histogram=instrument.is_histogram)
+        reason = _unfit_value(value, is_histogram=event.metric in self._histograms)
         if reason is not None:
             self._undelivered.note("point", f"metric {event.metric!r}: {reason}")
             return
-        tags = {tag: _attribute(one) for tag, one in event.tags.items() if tag not in self._omit and one is not None}
-        instrument.record(value if type(value) is float else _number(value), tags)
+        omit = self._omit
+        tags = {name: _attribute(tag) for name, tag in event.tags.items() if name not in omit and tag is not None}
+        record(value if type(value) is float else _number(value), tags)
 
-    def _instrument(self, name: str) -> _Instrument:
-        """Make the instrument of a metric; one that records nothing where OpenTelemetry would refuse it."""
+    def _recorder(self, name: str) -> _Recorder:
+        """Make the recorder of a metric. If OpenTelemetry would reject it, it notes the points as undelivered."""
         metric = self._metrics._store.channels[name].metric if self._metrics is not None else None
         unit, description = ("", "") if metric is None else (metric.unit or "", metric.description or "")
-        full, is_histogram = f"{self._prefix}{name}", name in self._histograms
+        full = f"{self._prefix}{name}"
         reason = _unfit_name(full) or _unfit_unit(unit)
         if reason is not None:
-            record: Callable[..., object] = partial(self._leave_out, f"metric {name!r}: {reason}")
-        elif is_histogram:
+            record: _Recorder = partial(self._leave_out, f"metric {name!r}: {reason}")
+        elif name in self._histograms:
             record = self._meter.create_histogram(full, unit, description).record
         else:
             record = self._meter.create_gauge(full, unit, description).set
-        return self._instruments.setdefault(name, _Instrument(record, is_histogram))
+        return self._recorders.setdefault(name, record)
 
     def _leave_out(self, reason: str, value: float, tags: Mapping[str, Any]) -> None:
         self._undelivered.note("point", reason)
@@ -190,35 +189,31 @@ class OpenTelemetrySink:
             attributes={"crystallize.step": step, **({} if branch is None else {"crystallize.branch": branch})},
             start_time=_nanoseconds(event.started),
         )
-        # What a branch did is over when it is told.
+        # The steps of a branch have ended before their events are emitted.
         token = ambient.attach(set_span_in_context(span)) if branch is None else None
-        self._open[step] = _Open(span, token)
+        self._spans[step] = _OpenSpan(span, token)
 
     def _parent(self, event: StepStarted) -> ambient.Context | None:
-        """Return below what the span of a step stands; None: the current span, if there is one."""
+        """Return the context of the parent span of a step, or None for the current span, if there is one."""
         if event.branch is None and get_current_span().get_span_context().is_valid:
             return None
         if event.step in self._forks:
             return self._forks[event.step]
-        # The thread that opens a step within another one may have no current span.
-        around = self._around(event.step)
-        return None if around is None else set_span_in_context(around)
-
-    def _around(self, step: str) -> Span | None:
-        """Return the span of the step that one is within, if it has not ended."""
-        while step := step.rpartition("/")[0]:
-            if step in self._open:
-                return self._open[step].span
+        # The thread that opens an inner step may have no current span.
+        outer = event.step
+        while outer := outer.rpartition("/")[0]:
+            if outer in self._spans:
+                return set_span_in_context(self._spans[outer].span)
         return None
 
     def _finish(self, event: StepFinished) -> None:
-        found = self._open.pop(event.step, None)
+        found = self._spans.pop(event.step, None)
         if found is None:
             return
         names = {"reads": event.reads, "absent": event.absent, "writes": event.writes, "artifacts": event.artifacts}
-        for what, listed in names.items():
+        for attribute, listed in names.items():
             if listed:
-                found.span.set_attribute(f"crystallize.{what}", listed)
+                found.span.set_attribute(f"crystallize.{attribute}", listed)
         if event.error is not None:
             found.span.set_attribute("error.type", event.error.partition(":")[0])
             found.span.set_status(Status(StatusCode.ERROR, event.error))
@@ -228,10 +223,10 @@ class OpenTelemetrySink:
         """End the spans of steps that have not ended. Closing again does nothing.
 
         Warns:
-            UndeliveredWarning: There were points that OpenTelemetry does not take.
+            UndeliveredWarning: OpenTelemetry does not accept some of the points.
         """
-        while self._open:
-            _end(self._open.popitem()[1], None)
+        while self._spans:
+            _end(self._spans.popitem()[1], None)
         if not self._is_closed:
             self._is_closed = True
             self._undelivered.warn()
@@ -245,18 +240,18 @@ def _version() -> str:
     return version("crystallize-context")
 
 
-def _end(step: _Open, at: int | None) -> None:
-    # Where another thread ends it, or leaves one of its own behind, that thread's current span is not this one.
+def _end(step: _OpenSpan, at: int | None) -> None:
+    # It is not the current span if another thread ends it, or if a span within it was not ended.
     if step.token is not None and get_current_span() is step.span:
         ambient.detach(step.token)
     step.span.end(at)
 
 
-def _unknown(what: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+def _unknown(noun: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:
     for name in sorted(names):
         if name not in known:
             near = nearest(name, known)
-            yield f"there is no {what} that is named {name!r}" + (f"; did you mean {near!r}?" if near else "")
+            yield f"there is no {noun} that is named {name!r}" + (f"; did you mean {near!r}?" if near else "")
 
 
 def _unfit_name(name: str) -> str | None:
@@ -274,12 +269,12 @@ def _unfit_unit(unit: str | None) -> str | None:
 
 
 def _unfit_value(value: Any, *, is_histogram: bool) -> str | None:
-    """Return why a value is not recorded; None if it is."""
+    """Return why a value cannot be recorded, or None."""
     if not isinstance(value, int | float):
         return f"it is a {type(value).__name__}, and OpenTelemetry takes numbers"
     try:
         is_finite = isfinite(value)
-    except OverflowError:  # an int that no float comes near to
+    except OverflowError:  # an int above the largest float
         is_finite = False
     if not is_finite:
         return "it is infinite or NaN, which OpenTelemetry leaves out"
@@ -287,12 +282,12 @@ def _unfit_value(value: Any, *, is_histogram: bool) -> str | None:
 
 
 def _number(value: float) -> int | float:
-    """Return a value as a number that goes into 64 bits."""
+    """Return a value as an int of 64 bits or a float."""
     return int(value) if isinstance(value, int) and -(2**63) <= value < 2**63 else float(value)
 
 
 def _attribute(value: Any) -> str | bool | int | float:
-    """Return the value of a tag as that of an attribute."""
+    """Return the value of a tag as the value of an attribute."""
     plain = value.value if isinstance(value, Enum) else value
     if isinstance(plain, str | bool | float) or (isinstance(plain, int) and -(2**63) <= plain < 2**63):
         return plain
@@ -300,5 +295,5 @@ def _attribute(value: Any) -> str | bool | int | float:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    """Return a moment in ns since 1970."""
+    """Return a time in ns since 1970."""
     return (moment - _START) // timedelta(microseconds=1) * 1_000

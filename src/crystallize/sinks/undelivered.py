@@ -1,4 +1,4 @@
-"""What a sink's backend did not get: told at once, counted, and told again at the end."""
+"""Data that a sink's backend did not get: logged at once, counted, and reported again when the sink is closed."""
 
 import logging
 import threading
@@ -13,13 +13,13 @@ from ..errors import UndeliveredWarning
 __all__ = ["Undelivered"]
 
 REASONS: Final = 100
-"""Reasons that are kept apart, at the most; there may be one a point."""
+"""The maximum number of reasons that are counted separately, as each point could have its own."""
 
 _log = logging.getLogger("crystallize")
 
 
 class Undelivered:
-    """Counts what is not delivered.
+    """Counts data that is not delivered.
 
     Example:
         >>> undelivered = Undelivered("Printer")
@@ -27,23 +27,22 @@ class Undelivered:
         >>> undelivered.counts
         Counter({('point', 'the paper is out'): 1})
 
-    Attributes:
-        sink: The sink's name.
-        counts: How many, by what they are and why.
     """
 
     def __init__(self, sink: str) -> None:
         self.sink = sink
+        """The sink's name."""
         self.counts: Counter[tuple[str, str]] = Counter()
+        """The number of items, by their kind and the reason."""
         self._lock = threading.Lock()
 
     def note(self, kind: str, reason: str, count: int = 1) -> None:
-        """Note that something is not delivered, and say so in the log, for each reason once.
+        """Count items that are not delivered. The first of each kind and reason is logged.
 
         Args:
-            kind: What it is, in one word, as "point".
-            reason: Why it is not, in one line.
-            count: How many there are.
+            kind: A noun for one item, such as "point".
+            reason: The reason, in one line.
+            count: The number of items.
         """
         with self._lock:
             if len(self.counts) >= REASONS and (kind, reason) not in self.counts:
@@ -54,16 +53,16 @@ class Undelivered:
             _log.warning("%s: %s not delivered: %s", self.sink, kind, reason)
 
     def warn(self, last: Mapping[tuple[str, str], int] = MappingProxyType({})) -> None:
-        """Say at the end how much there is.
+        """Warn if anything was not delivered.
 
         Args:
-            last: What was found undelivered just now, counted in the same way.
+            last: More counts, to be added first.
 
         Warns:
-            UndeliveredWarning: There is something.
+            UndeliveredWarning: At least one item was not delivered.
         """
         with self._lock:
             self.counts.update(last)
-            told = tuple((count, kind, reason) for (kind, reason), count in self.counts.items())
-        if told:
-            warnings.warn(UndeliveredWarning(self.sink, told), stacklevel=2)
+            undelivered = tuple((count, kind, reason) for (kind, reason), count in self.counts.items())
+        if undelivered:
+            warnings.warn(UndeliveredWarning(self.sink, undelivered), stacklevel=2)

@@ -1,4 +1,4 @@
-"""Report a run to MLflow."""
+"""Report a context to MLflow: `rules` names and checks the data, `requests` sends it, `sink` receives the events."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["MLflowSink"]
 
 
 def __getattr__(name: str) -> Any:
-    # The rules of MLflow's names are of use where MLflow is not installed.
+    # Imported late, so that `rules` can be used without MLflow.
     if name != "MLflowSink":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .sink import MLflowSink

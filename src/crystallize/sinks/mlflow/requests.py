@@ -1,4 +1,4 @@
-"""Requests to MLflow: made of what waits, and made again as they were where nobody knows whether one arrived."""
+"""Requests to MLflow. A request is repeated unchanged if it failed, as it may have arrived all the same."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,96 +12,88 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 from ..._base.text import short
-from ..delivery_queue import told_of
+from ..delivery_queue import error_line
 from ..undelivered import Undelivered
 from .rules import LONGEST_NAME, LONGEST_TEXT, Naming, unfit_name, unfit_number, unfit_step
 
-__all__ = ["METRICS", "File", "Input", "Item", "Requests", "kind_of"]
+__all__ = ["METRICS", "FileItem", "Item", "ParamItem", "RequestSender", "kind_of"]
 
 METRICS: Final = 1_000
-"""Metrics in one request, at the most."""
+"""The maximum number of metrics in one request."""
 PARAMS: Final = 100
+"""The maximum number of params in one request."""
 SIZE: Final = 1_000_000
-"""Bytes of one request, at the most."""
+"""The maximum bytes of one request."""
 AROUND: Final = 300
-"""Bytes around the name of a metric, or around the name and text of a param, at the most."""
+"""The maximum bytes of a metric without its name, or of a param without its name and text."""
 LARGEST_METRIC: Final = AROUND + 12 * LONGEST_NAME
-"""Bytes of one metric, at the most, as what is not ASCII takes six or twelve."""
+"""The maximum bytes of one metric. A character that is not ASCII takes six or twelve bytes."""
 LARGEST_PARAM: Final = AROUND + 12 * (LONGEST_NAME + LONGEST_TEXT)
 REFUSED: Final = frozenset({"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST"})
-"""The answers of MLflow after which trying again is of no use."""
+"""The error codes of MLflow after which a request is not repeated."""
 PASSING: Final = frozenset({401, 403, 408, 425, 429})
-"""The statuses below 500 after which it may be."""
+"""The HTTP statuses below 500 after which a request is repeated."""
 
 
-class Input(NamedTuple):
-    """A param to be sent. As a text, since a value that is shared may change before it is."""
+class ParamItem(NamedTuple):
+    """A param to be sent. It is a text, since a shared value may change before it is sent."""
 
     key: str
     text: str
 
 
-class File(NamedTuple):
-    """A file to be sent."""
+class FileItem(NamedTuple):
+    """An artifact to be sent."""
 
     name: str
     data: bytes
     folder: str | None
 
 
-_Point: TypeAlias = tuple[int, str, Any, int, tuple[str, ...], tuple[Any, ...]]
-"""A point to be sent: when it was recorded, in ns since 1970, its metric, value and position, its tags and values.
+_PointItem: TypeAlias = tuple[int, str, Any, int, tuple[str, ...], tuple[Any, ...]]
+"""A point to be sent: the time of its recording in ns since 1970, its metric, value and index, its tags, their values.
 
-Plain tuples, since many may wait: the garbage collector looks at these once, and at what has a dict in it each time."""
-Item: TypeAlias = _Point | Input | File
-"""What waits to be sent."""
+Plain tuples, since many may wait: the garbage collector visits them once, but objects with a dict each time."""
+Item: TypeAlias = _PointItem | ParamItem | FileItem
+"""Data that waits to be sent."""
 
 
 class _Request(NamedTuple):
-    """What is sent at once: the same again, should it fail."""
+    """One request, which is sent again unchanged if it fails."""
 
     covers: int
-    """How many items it is made of, those included that are withheld."""
+    """The number of items that it is made of, with those that are left out."""
     kind: str
     size: int
-    """How many are in it."""
+    """The number of items that are in it."""
     send: Callable[[], object]
 
 
 def kind_of(item: Item) -> str:
-    """Say what an item is, in one word."""
-    if isinstance(item, Input):
+    """Return a noun for an item."""
+    if isinstance(item, ParamItem):
         return "param"
-    return "artifact" if isinstance(item, File) else "point"
+    return "artifact" if isinstance(item, FileItem) else "point"
 
 
-class Requests:
-    """Sends what waits to a run of MLflow, a request at a time. For one thread."""
+class RequestSender:
+    """Sends items to a run of MLflow, one request at a time. It is not thread-safe."""
 
     def __init__(self, client: MlflowClient, run_id: str, naming: Naming, undelivered: Undelivered) -> None:
-        """Get ready to send.
-
-        Args:
-            client: What makes the requests.
-            run_id: The run to report to.
-            naming: What names the metrics.
-            undelivered: Where to note what will not be sent.
-        """
         self._client = client
         self._run_id = run_id
         self._naming = naming
         self._undelivered = undelivered
         self._names: dict[Any, str] = {}
-        """The names by metric and tags."""
-        self._moments = _Moments()
+        """The names of metrics, by metric and tags."""
+        self._timestamps = _Timestamps()
         self._request: _Request | None = None
-        """What is being sent; None while nothing is."""
+        """The request that is being sent, if any."""
 
     def send(self, items: Sequence[Item]) -> int:
-        """Send the first of some items, as many as go into one request, and return how many these are.
+        """Send as many of the first items as fit into one request, and return their number.
 
-        Raises:
-            Exception: There was no answer, or one after which the same may succeed later.
+        If the request may succeed later, its exception is raised.
         """
         if self._request is None:
             self._request = self._prepared(items)
@@ -111,67 +103,67 @@ class Requests:
         except Exception as error:
             if _is_passing(error):
                 raise
-            self._undelivered.note(request.kind, told_of(error), request.size)
+            self._undelivered.note(request.kind, error_line(error), request.size)
         self._request = None
         return request.covers
 
     def _prepared(self, items: Sequence[Item]) -> _Request:
         first = items[0]
-        if isinstance(first, File):
+        if isinstance(first, FileItem):
             return _Request(1, "artifact", 1, lambda: self._upload(first))
-        return self._params(items) if isinstance(first, Input) else self._points(items)
+        return self._params(items) if isinstance(first, ParamItem) else self._points(items)
 
     def _params(self, items: Sequence[Item]) -> _Request:
         params: list[Param] = []
         size = 0
         for item in items[:PARAMS]:
-            if not isinstance(item, Input) or size > SIZE - LARGEST_PARAM:
+            if not isinstance(item, ParamItem) or size > SIZE - LARGEST_PARAM:
                 break
             params.append(Param(item.key, item.text))
             size += AROUND + len(_escaped(item.key)) + len(_escaped(item.text))
         return _Request(len(params), "param", len(params), lambda: self._log(params=params))
 
     def _points(self, items: Sequence[Item]) -> _Request:
-        measured: list[Metric] = []
+        metrics: list[Metric] = []
         size = covers = 0
         for item in items[:METRICS]:
-            if isinstance(item, Input | File) or size > SIZE - LARGEST_METRIC:
+            if isinstance(item, ParamItem | FileItem) or size > SIZE - LARGEST_METRIC:
                 break
-            one = self._measurement(item)
+            metric = self._metric(item)
             covers += 1
-            if one is not None:
-                measured.append(one)
-                size += AROUND + len(_escaped(one.key))
-        return _Request(covers, "point", len(measured), lambda: self._log(metrics=measured))
+            if metric is not None:
+                metrics.append(metric)
+                size += AROUND + len(_escaped(metric.key))
+        return _Request(covers, "point", len(metrics), lambda: self._log(metrics=metrics))
 
-    def _measurement(self, point: _Point) -> "Metric | None":
-        """Return a point as MLflow has it; None if it is withheld."""
-        at, metric, value, position, names, tagged_with = point
-        tags = dict(zip(names, tagged_with, strict=True))
+    def _metric(self, point: _PointItem) -> "Metric | None":
+        """Return a point as a metric of MLflow, or None if MLflow would not store it as it is."""
+        recorded, metric, value, position, tag_names, tag_values = point
+        tags = dict(zip(tag_names, tag_values, strict=True))
         name = self._name_of(metric, tags)
         if name is None:
             return None
-        tagged = tags.get(self._naming.step_tag or "")
-        step = position if tagged is None else tagged
+        step = tags.get(self._naming.step_tag or "")
+        step = position if step is None else step
         reason = unfit_number(value) or unfit_step(step)
         if reason is not None:
             self._undelivered.note("point", f"{name!r}: {reason}")
             return None
         number = float(value)
-        return Metric(name, number, self._moments.of(name, step, number, at // 1_000_000), step)
+        return Metric(name, number, self._timestamps.of(name, step, number, recorded // 1_000_000), step)
 
     def _name_of(self, metric: str, tags: Mapping[str, Any]) -> str | None:
-        """Return the name of a metric by its tags; None if the point is withheld, since it has none that is fit."""
-        # By type too: True and 1 are equal, and are written otherwise.
-        others = tuple((tag, type(one), one) for tag, one in tags.items() if tag != self._naming.step_tag)
+        """Return the name of a metric with its tags, or None if MLflow would reject it."""
+        # With the types, since True and 1 are equal, but have different names.
+        others = tuple((tag, type(value), value) for tag, value in tags.items() if tag != self._naming.step_tag)
         try:
             return self._names[metric, others]
-        except (KeyError, TypeError):  # it is new, or a tag has no hash
+        except (KeyError, TypeError):  # a new name, or a tag that is not hashable
             pass
         try:
             name = self._naming.name(metric, tags)
-        except Exception as error:  # whatever the user's own template raises
-            self._undelivered.note("point", f"metric {metric!r} has no name: {told_of(error)}")
+        except Exception as error:  # of any kind: the template is the user's function
+            self._undelivered.note("point", f"metric {metric!r} has no name: {error_line(error)}")
             return None
         reason = unfit_name(name)
         if reason is not None:
@@ -184,53 +176,47 @@ class Requests:
     def _log(self, **parts: Any) -> None:
         self._client.log_batch(self._run_id, **parts, synchronous=True)
 
-    def _upload(self, file: File) -> None:
+    def _upload(self, file: FileItem) -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder, file.name)
             path.write_bytes(file.data)
             self._client.log_artifact(self._run_id, str(path), file.folder)
 
 
-class _Moments:
-    """Sees to it that no two points of a name are alike: of such MLflow would keep one.
+class _Timestamps:
+    """Makes the timestamps of points unique by name, step and value, since MLflow keeps one of several equal points.
 
-    A point that is sent again, since nobody knows whether it arrived, is alike on purpose.
+    A point that is sent again stays equal, so that it is stored once.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, set[tuple[int, float]]]] = {}
+        """The last timestamp of each name, and the steps and values of its points."""
 
     def of(self, name: str, step: int, value: float, at: int) -> int:
-        """Return when a point is said to have been recorded: as it was, or as soon after as makes it the only one.
-
-        Args:
-            name: Its name in MLflow.
-            step: Its step.
-            value: Its value.
-            at: When it was recorded, in ms since 1970.
-        """
-        last, there = self._last.get(name, (-1, set()))
-        # Also where the clock was set back: MLflow takes the latest moment for the last point.
+        """Return the time of recording, in ms since 1970, or the next time that makes the point unique."""
+        last, points = self._last.get(name, (-1, set()))
+        # Never before the last timestamp, even if the clock was set back: MLflow takes the latest point for the last.
         at = max(at, last)
-        if (step, value) in there and at == last:
+        if (step, value) in points and at == last:
             at += 1
         if at > last:
-            there = set()
-            self._last[name] = at, there
-        there.add((step, value))
+            points = set()
+            self._last[name] = at, points
+        points.add((step, value))
         return at
 
 
 def _escaped(text: str) -> str:
-    """Return a text as it is in a request, where all that is not ASCII takes six characters or twelve."""
+    """Return a text as it is written in a request, where other than ASCII characters take six or twelve."""
     return json.dumps(text)
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether a request that failed so may well succeed later."""
+    """Return whether a request that failed with this error may succeed later."""
     if isinstance(error, MlflowException):
         return error.error_code not in REFUSED
-    # By this the errors of `requests` are known, which are OSErrors too; there is none where no answer came.
+    # The errors of `requests` have this attribute, and are OSErrors too. It is None if there was no answer.
     if hasattr(error, "response"):
         status = getattr(getattr(error, "response", None), "status_code", 500)
         return status >= 500 or status in PASSING

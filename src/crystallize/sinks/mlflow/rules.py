@@ -1,4 +1,4 @@
-"""What MLflow takes: names, numbers, texts and files; and what a schema has that it would not take."""
+"""The names, numbers, texts and files that MLflow accepts, and the parts of a schema that it would reject."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -27,10 +27,10 @@ LONGEST_TEXT: Final = 6_000
 _NAME = re.compile(r"[/\w.\- :]*")
 _UNFIT = re.compile(r"[^/\w.\- :]")
 _COMBINATIONS: Final = 10_000
-"""Names of one metric that are looked at before the run, at the most."""
+"""The maximum number of names of one metric that are checked before the run."""
 
 Template: TypeAlias = str | Callable[[str, Mapping[str, Any]], str]
-"""What names a metric by its tags, a text as "{metric}/{split}" or a function of the metric's name and its tags."""
+"""A text such as "{metric}/{split}", or a function of a metric's name and its tags, that names the metric in MLflow."""
 
 
 def named(metric: str, tags: Mapping[str, Any]) -> str:
@@ -38,7 +38,7 @@ def named(metric: str, tags: Mapping[str, Any]) -> str:
 
     Args:
         metric: The metric's name.
-        tags: Its tags, without the one that is MLflow's step, and without those that are None.
+        tags: Its tags, without the tag that is MLflow's step, and without tags that are None.
 
     Example:
         >>> named("loss", {"split": "train"})
@@ -48,22 +48,15 @@ def named(metric: str, tags: Mapping[str, Any]) -> str:
 
 
 class Naming:
-    """Names metrics by their tags, as a template says.
-
-    Attributes:
-        step_tag: The tag that is MLflow's step and in no name; None where none is.
-    """
+    """Names metrics by their tags and a template."""
 
     def __init__(self, template: Template, step_tag: str | None) -> None:
         self.step_tag = step_tag
+        """The tag that is MLflow's step, which is left out of the names."""
         self._template = template
 
     def name(self, metric: str, tags: Mapping[str, Any]) -> str:
-        """Return the name of a metric by its tags.
-
-        Raises:
-            ValueError: The template does not go with the tags.
-        """
+        """Return the name of a metric with its tags. Raise ValueError if the template asks for another tag."""
         others = {tag: _plain(value) for tag, value in tags.items() if tag != self.step_tag and value is not None}
         if not isinstance(self._template, str):
             return self._template(metric, others)
@@ -73,7 +66,7 @@ class Naming:
             raise ValueError(f"it has no tag {error}, which the template {self._template!r} asks for") from None
 
     def problem(self) -> str | None:
-        """Return what is wrong with the template itself."""
+        """Return why the template is invalid, or None if it is valid."""
         if not isinstance(self._template, str):
             return None
         try:
@@ -93,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 
 def unfit_name(name: str) -> str | None:
-    """Return why MLflow would not take a name of a param or metric; None where it would."""
+    """Return why MLflow would reject the name of a param or metric, or None."""
     if not isinstance(name, str):
         return f"is no text but {short(name)}"
     if not name:
@@ -108,7 +101,7 @@ def unfit_name(name: str) -> str | None:
 
 
 def unfit_number(value: Any) -> str | None:
-    """Return why MLflow would not keep a value as it is; None where it would."""
+    """Return why MLflow would not store a value as it is, or None."""
     if not isinstance(value, int | float):
         return f"it is a {type(value).__name__}, and MLflow takes numbers"
     try:
@@ -123,21 +116,21 @@ def unfit_number(value: Any) -> str | None:
 
 
 def unfit_step(value: Any) -> str | None:
-    """Return why a tag's value cannot be MLflow's step; None where it can."""
+    """Return why a tag's value cannot be MLflow's step, or None."""
     if not isinstance(value, int) or isinstance(value, bool):
         return f"is a {type(value).__name__}, and MLflow's step is an int"
     return None if -(2**63) <= value < 2**63 else "does not go into 64 bits, as MLflow's step has to"
 
 
 def unfit_file(name: str) -> str | None:
-    """Return why MLflow would not keep a file under its name; None where it would."""
+    """Return why MLflow would not store a file under its name, or None."""
     if "#" in name or unquote(name) != name:
         return "MLflow would read its name as part of an address, and another name out of it"
     return None
 
 
 def as_text(value: Any) -> str:
-    """Return a value as the text of a param: numbers and texts as they are, others as JSON, or else in short."""
+    """Return a value as the text of a param: numbers and texts as they are, others as JSON if they can be."""
     if isinstance(value, str):
         return legible(str.__str__(_plain(value)))
     if value is None or isinstance(value, bool | int | float):
@@ -149,20 +142,14 @@ def as_text(value: Any) -> str:
 
 
 def unfit_text(text: str) -> str | None:
-    """Return why MLflow would not keep the text of a param; None where it would."""
+    """Return why MLflow would not store the text of a param as it is, or None."""
     if len(text) > LONGEST_TEXT:
         return f"it has {len(text):,} characters as a text, and MLflow would cut it after {LONGEST_TEXT:,}"
     return None
 
 
 def problems_of(schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, naming: Naming) -> Iterator[str]:
-    """Return what MLflow would not take of what a context holds and measures, each as a sentence.
-
-    Args:
-        schema: The keys of the context.
-        metrics: What may be measured; None where that is anything.
-        naming: What names the metrics.
-    """
+    """Yield a sentence for each key and metric that MLflow would reject."""
     for key, declared in schema.items():
         if declared.is_input and (reason := unfit_name(key)):
             yield f"the name of key {short(key)}, which would be a param, {reason}"
@@ -196,32 +183,25 @@ def _listed(kinds: frozenset[type]) -> str:
 
 
 def _problems_of_names(metric: str, tags: Mapping[str, Any], naming: Naming, owners: dict[str, str]) -> Iterator[str]:
-    """Look at the names that a metric will have, as far as they are known.
-
-    Args:
-        metric: The metric's name.
-        tags: The types of its tags.
-        naming: What names it.
-        owners: The metrics that have names already, to which this one is added.
-    """
+    """Yield the problems of the names that a metric can have, and add these names to `owners`."""
     choices = {tag: choices_of(type) or _example(type) for tag, type in tags.items() if tag != naming.step_tag}
-    told: set[str] = set()
+    found: set[str] = set()
     for values in islice(product(*choices.values()), _COMBINATIONS):
         try:
             name = naming.name(metric, dict(zip(choices, values, strict=True)))
-        except Exception as error:  # the template is the user's, and so is what goes wrong in it
+        except Exception as error:  # of any kind: the template is the user's function
             problem = f"metric {metric!r} has no name in MLflow: {error}"
         else:
             owner, reason = owners.setdefault(name, metric), unfit_name(name)
             problem = "" if reason is None else f"the name of metric {metric!r}, {short(name)}, {reason}"
             if owner != metric:
                 problem = f"metrics {owner!r} and {metric!r} would both be named {name!r}"
-        if problem and problem not in told:
-            told.add(problem)
+        if problem and problem not in found:
+            found.add(problem)
             yield problem
 
 
 def _example(type: Any) -> tuple[Any, ...]:
-    """Return one value that a tag of a type may have, where its values cannot be listed."""
+    """Return one value of a type whose values cannot be listed."""
     kinds = classes_of(type) or frozenset()
     return (next((kind(1) for kind in (bool, int, float) if kind in kinds), "x"),)

@@ -1,4 +1,4 @@
-"""A sink that reports to a run of MLflow: inputs as params, points, artifacts, and at the end the lineage."""
+"""A sink that reports to a run of MLflow: inputs, points, artifacts, and the lineage at the end."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
@@ -14,24 +14,24 @@ from ..._core.provenance import Provenance
 from ..._core.state import State
 from ...events import ArtifactAdded, Event, KeyWritten, MetricRecorded
 from ..delivery_queue import Delivery
-from .requests import METRICS, File, Input, Item, Requests, kind_of
+from .requests import METRICS, FileItem, Item, ParamItem, RequestSender, kind_of
 from .rules import Naming, Template, as_text, named, problems_of, unfit_file, unfit_text
 
 __all__ = ["MLflowSink"]
 
 LINEAGE: Final = ("crystallize", "lineage.json")
-"""The folder and the name of the artifact with the lineage; those of a context are in no folder."""
+"""The folder and the name of the artifact with the lineage. The artifacts of a context are in no folder."""
 
 
 class MLflowSink:
     """Reports a context to a run of MLflow.
 
-    The run is made and ended by whoever makes the sink. Nothing of MLflow's global state is used. Requests are made by
-    a thread of the sink's own, so that a server that is slow or down holds nothing up.
+    The caller creates and ends the run. The sink uses no global state of MLflow. Its own thread makes the requests, so
+    that a server that is slow or down does not hold up the context.
 
-    Inputs become params, points become metrics, artifacts artifacts. When the sink is closed, the lineage goes to the
-    artifact `crystallize/lineage.json`. What MLflow would not keep as it is, it is not sent: the log tells at once, and
-    `close` how much there was.
+    Inputs become params, points become metrics, artifacts become artifacts. When the sink is closed, the lineage
+    becomes the artifact `crystallize/lineage.json`. Data that MLflow would store differently, or reject, is not sent:
+    it is logged at once, and `close` warns with the counts.
 
     Example:
         >>> client = MlflowClient("http://localhost:5000")
@@ -53,17 +53,17 @@ class MLflowSink:
         bound: int = 100_000,
         patience: float = 30.0,
     ) -> None:
-        """Get ready to report; no request is made yet.
+        """Make a sink. It makes no request before the first event.
 
         Args:
-            client: What makes the requests.
-            run_id: The run to report to.
-            step_tag: The tag that is MLflow's step; it is in no name. The points of a metric that has no such tag are
-                counted instead, from 0.
-            name: What a metric is named, by its other tags: a template as "{metric}/{split}", or a function of the
+            client: The client that makes the requests.
+            run_id: The id of the run to report to.
+            step_tag: The tag whose value becomes MLflow's step. It is left out of the names. The step of a point
+                without this tag is its index, from 0.
+            name: The name of a metric with its other tags: a template such as "{metric}/{split}", or a function of the
                 metric's name and its tags. By default "loss/split-train", with all tags in alphabetical order.
-            bound: How many points, params and artifacts may wait for the server, at the most.
-            patience: Seconds that `close` waits, at the most, while the server takes nothing in.
+            bound: The maximum number of points, params and artifacts that wait for the server.
+            patience: The maximum seconds that `close` waits while the server accepts nothing.
         """
         self._run_id = run_id
         self._naming = Naming(name, step_tag)
@@ -72,11 +72,11 @@ class MLflowSink:
             type(self).__name__, self._send, kind_of, batch=METRICS, bound=bound, patience=patience
         )
         self._undelivered = self._delivery.undelivered
-        self._requests = Requests(client, run_id, self._naming, self._undelivered)
+        self._sender = RequestSender(client, run_id, self._naming, self._undelivered)
         self._put = self._delivery.put
 
     def check(self, schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, /) -> Iterable[str]:
-        """Return what MLflow would not take; see `CheckingSink`."""
+        """Return what MLflow would reject, as sentences; see `CheckingSink`."""
         if self._provenance is not None:
             yield "it reports one context, and has one already; make another sink, for another run"
         if not isinstance(self._run_id, str):
@@ -84,11 +84,11 @@ class MLflowSink:
         yield from problems_of(schema, metrics, self._naming)
 
     def _join(self, state: State) -> None:
-        """Learn whose sink this is; called by the context, before it tells anything."""
+        """Store the provenance of the context. The context calls this before it emits events."""
         self._provenance = state.provenance
 
     def handle(self, event: Event, /) -> None:
-        """Take an event in. It is sent later, in another thread.
+        """Queue an event, to be sent later by another thread.
 
         Raises:
             SinkClosedError: The sink is closed, or belongs to another process.
@@ -97,46 +97,37 @@ class MLflowSink:
             metric, value, tags, _, position, _ = event
             self._put((time_ns(), metric, value, position, (*tags,), (*tags.values(),)))
         elif isinstance(event, KeyWritten) and event.is_input:
-            self._put_input(event.key, as_text(event.value))
+            text = as_text(event.value)
+            self._put_if_fit(ParamItem(event.key, text), event.key, unfit_text(text))
         elif isinstance(event, ArtifactAdded):
-            self._put_file(event.name, event.data)
+            self._put_if_fit(FileItem(event.name, event.data, None), event.name, unfit_file(event.name))
 
-    def _put_input(self, key: str, text: str) -> None:
-        reason = unfit_text(text)
+    def _put_if_fit(self, item: Item, name: str, reason: str | None) -> None:
+        """Queue an item, or note it as undelivered if there is a reason against it."""
         if reason is None:
-            self._put(Input(key, text))
+            self._put(item)
         else:
-            self._undelivered.note("param", f"{key!r}: {reason}")
-
-    def _put_file(self, name: str, data: bytes) -> None:
-        reason = unfit_file(name)
-        if reason is None:
-            self._put(File(name, data, None))
-        else:
-            self._undelivered.note("artifact", f"{name!r}: {reason}")
+            self._undelivered.note(kind_of(item), f"{name!r}: {reason}")
 
     def _send(self, items: Sequence[Item]) -> int:
-        return self._requests.send(items)
+        return self._sender.send(items)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was taken in before is sent, or withheld.
+        """Wait until all events so far are sent, or noted as undelivered. Return False if the timeout ends first.
 
         Args:
-            timeout: Seconds to wait, at the most; None: as long as it takes.
-
-        Returns:
-            Whether it is.
+            timeout: The maximum seconds to wait; None waits as long as it takes.
         """
         return self._delivery.flush(timeout)
 
     def close(self) -> None:
-        """Send the rest and the lineage, as long as the server takes it in. Closing again does nothing.
+        """Send the remaining events and the lineage while the server accepts them. Closing again does nothing.
 
         Warns:
-            UndeliveredWarning: Not all was delivered. It says how much of what, and why.
+            UndeliveredWarning: Not everything was delivered. The warning has the counts and the reasons.
         """
         folder, name = LINEAGE
-        last = [] if self._provenance is None else [File(name, _lineage(self._provenance), folder)]
+        last = [] if self._provenance is None else [FileItem(name, _lineage(self._provenance), folder)]
         self._delivery.close(*last)
 
     def __enter__(self) -> Self:
@@ -146,7 +137,7 @@ class MLflowSink:
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the sink."""
         self.close()
 
     def __repr__(self) -> str:
@@ -154,7 +145,7 @@ class MLflowSink:
 
 
 def _lineage(provenance: Provenance) -> bytes:
-    """Return who read, missed and wrote what, as JSON."""
+    """Return the steps, with the keys that they read, missed and wrote, as JSON."""
     lineage = provenance.lineage
     content = {
         "inputs": provenance.inputs,
