@@ -70,7 +70,7 @@ def died(folder: Path, initial: dict[str, Any], kind: Any = FrozenContext, **opt
     journal = Journal.start(folder, "run")
     journal.context(kind, initial, **options)
     journal.flush()
-    journal._finalizer()
+    journal._writer._finalizer()
     return journal.path
 
 
@@ -116,20 +116,20 @@ def test_numbers_count_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         Journal.start(tmp_path, "a").close()
     Journal.start(tmp_path, "b").close()
     (tmp_path / "a-0003.spool").touch()
-    monkeypatch.setattr("crystallize._journal.journal._next_number", lambda folder, name: 1)
+    monkeypatch.setattr("crystallize._journal.run_files._next_number", lambda folder, name: 1)
     Journal.start(tmp_path, "a").close()
 
     assert ["a-0001", "a-0002", "a-0004", "b-0001"] == [run.stem for run in list_runs(tmp_path)]
 
 
-@pytest.mark.parametrize("where", ["origin", "connect"])
+@pytest.mark.parametrize("where", ["current_environment", "connect"])
 def test_start_that_fails_leaves_no_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Whatever fails in starting, the lock and the spool are given back."""
 
     def fail(*given: object, **options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(f"crystallize._journal.journal.{where}", fail)
+    monkeypatch.setattr(f"crystallize._journal.run_files.{where}", fail)
     with pytest.raises(MemoryError):
         Journal.start(tmp_path, "run")
     assert [] == list(tmp_path.glob("*.spool*"))
@@ -275,7 +275,7 @@ def test_failed_run(tmp_path: Path) -> None:
 def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the spool has no room for is in the database when it is acknowledged, and all others stay in their order."""
     monkeypatch.setattr(spool, "CAPACITY", 1 << 16)
-    monkeypatch.setattr("crystallize._journal.journal.DELAY", 1000)
+    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
     large = os.urandom(1 << 18)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext, metrics=TrainMetrics)
@@ -284,7 +284,7 @@ def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ctx.artifacts.add(f"{at}.bin", large)
     for at in range(3, 5000):
         ctx.record("loss", at, {"epoch": at})
-    journal._finalizer()
+    journal._writer._finalizer()
     run = load_run(journal.path)
 
     assert tuple(range(5000)) == run.metrics["loss"]
@@ -316,7 +316,7 @@ def test_interrupted_where_the_spool_has_no_room(tmp_path: Path, monkeypatch: py
 
 def test_interrupted_drain_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of a drain, before or after its commit, neither loses nor doubles anything."""
-    monkeypatch.setattr("crystallize._journal.journal.DELAY", 1000)
+    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
     real = database.apply
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
@@ -328,11 +328,11 @@ def test_interrupted_drain_is_done_again(tmp_path: Path, monkeypatch: pytest.Mon
                 if stops:
                     raise KeyboardInterrupt
 
-            monkeypatch.setattr("crystallize._journal.journal.apply", apply)
+            monkeypatch.setattr("crystallize._journal.run_writer.apply", apply)
             if interrupted:
                 with pytest.raises(KeyboardInterrupt):
                     journal.flush()
-        monkeypatch.setattr("crystallize._journal.journal.apply", real)
+        monkeypatch.setattr("crystallize._journal.run_writer.apply", real)
         ctx.record("loss", 3)
     assert (0, 1, 2, 3) == load_run(journal.path).metrics["loss"]
     assert () == verify_run(journal.path)
@@ -343,8 +343,8 @@ def test_commit_that_was_interrupted_is_not_done_twice(tmp_path: Path, monkeypat
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
         ctx.record("loss", 1)
-        with journal._lock:
-            journal._apply(journal._spool.pending[:])  # and whoever asked for it never learned of it
+        with journal._writer._lock:
+            journal._writer._apply(journal._writer.spool.pending[:])  # and whoever asked for it never learned of it
         ctx.record("loss", 2)
     assert (1, 2) == load_run(journal.path).metrics["loss"]
     assert () == verify_run(journal.path)
@@ -826,7 +826,7 @@ def test_short_way_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext, metrics=TrainMetrics)
         with monkeypatch.context() as patch:
-            patch.setattr("crystallize._journal.journal.to_json", fail)
+            patch.setattr("crystallize._journal.fast_handler.to_json", fail)
             ctx.record("loss", 0.5, {"epoch": 1})
     assert (0.5,) == load_run(journal.path).metrics["loss"]
 
@@ -834,11 +834,11 @@ def test_short_way_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_closing_with_a_full_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a run finds room in a spool that has none left."""
     monkeypatch.setattr(spool, "CAPACITY", 4096)
-    monkeypatch.setattr("crystallize._journal.journal.DELAY", 1000)
+    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
     for room in range(60, 360, 20):
         journal = Journal.start(tmp_path, "run")
         ctx = journal.context(FrozenContext)
-        used = sum(24 + len(fact) for fact in journal._spool.pending)
+        used = sum(24 + len(fact) for fact in journal._writer.spool.pending)
         ctx["a"] = "x" * (4096 - used - room)
         journal.close()
         run = load_run(journal.path)
@@ -849,13 +849,13 @@ def test_drainer_that_fails_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A run that records nothing more learns all the same that its file is gone."""
-    monkeypatch.setattr("crystallize._journal.journal.DELAY", 0.01)
+    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 0.01)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     journal.flush()
     journal.path.unlink()
     ctx["a"] = 1
-    journal._drainer.join(10)
+    journal._writer._drainer.join(10)
 
     assert "run-0001: the journal has failed and takes nothing more" in caplog.text
     assert "moved or deleted" in caplog.text
@@ -867,12 +867,12 @@ def test_forked_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """What a forked process does first is to let go of its parent's journal."""
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
-    monkeypatch.setattr("crystallize._journal.journal._open_here", [journal])
-    crystallize._journal.journal._after_fork()
+    monkeypatch.setattr("crystallize._journal.run_writer._open_here", [journal._writer])
+    crystallize._journal.run_writer._after_fork()
     with pytest.raises(SinkError, match="it belongs to the process that opened it"):
         ctx["a"] = 1
     journal.close()
-    journal._connection.close()
+    journal._writer._connection.close()
 
 
 def test_reader_meets_a_run_as_it_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -880,7 +880,7 @@ def test_reader_meets_a_run_as_it_is_resumed(tmp_path: Path, monkeypatch: pytest
     path = died(tmp_path, {"lr": 0.1})
     path.with_suffix(".spool").write_bytes(bytes(100))
     answers = iter([False, True, True])
-    monkeypatch.setattr("crystallize._journal.loaded_run.is_locked", lambda spooled: next(answers))
+    monkeypatch.setattr("crystallize._journal.read_run.is_locked", lambda spooled: next(answers))
 
     assert 0.1 == load_run(path).values["lr"]
 
@@ -916,7 +916,7 @@ def test_database_that_another_program_holds(tmp_path: Path, monkeypatch: pytest
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
         journal.flush()
-        journal._connection.execute("PRAGMA busy_timeout=0")
+        journal._writer._connection.execute("PRAGMA busy_timeout=0")
         other = sqlite3.connect(journal.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         ctx["a"] = 1
@@ -1107,15 +1107,15 @@ journal.context(FrozenContext).add("lr", 0.1)
     assert f"left{told}\n" == done.stderr
     assert "died" == load_run(tmp_path / "left-0001.db").status
     with Journal.start(tmp_path, "open"):
-        crystallize._journal.journal._at_exit()
-    crystallize._journal.journal._at_exit()
+        crystallize._journal.run_writer._at_exit()
+    crystallize._journal.run_writer._at_exit()
     assert [message for message in caplog.messages if message.startswith("open")] == [f"open{told}"]
 
 
 def test_journal_that_nobody_has(tmp_path: Path) -> None:
     """A journal that is dropped without closing gives its lock back, and its thread ends."""
     journal = Journal.start(tmp_path, "run")
-    path, drainer, gone = journal.path, journal._drainer, weakref.ref(journal)
+    path, drainer, gone = journal.path, journal._writer._drainer, weakref.ref(journal._writer)
     del journal
     gc.collect()
     drainer.join(10)
@@ -1124,7 +1124,7 @@ def test_journal_that_nobody_has(tmp_path: Path) -> None:
     assert not drainer.is_alive()
     assert "died" == load_run(path).status
     # A thread that was waiting meanwhile finds nobody.
-    crystallize._journal.journal._drain_on(gone, threading.Event(), threading.Event())
+    crystallize._journal.run_writer._drain_on(gone, threading.Event(), threading.Event())
 
 
 def test_drainer_of_a_journal_that_ends(caplog: pytest.LogCaptureFixture) -> None:
@@ -1139,7 +1139,7 @@ def test_drainer_of_a_journal_that_ends(caplog: pytest.LogCaptureFixture) -> Non
             raise JournalError("run-0001.db", "the journal is closed")
 
     ending: Any = Ending()
-    crystallize._journal.journal._drain_on(lambda: ending, threading.Event(), ends)  # type: ignore[arg-type]  # in place of a weakref
+    crystallize._journal.run_writer._drain_on(lambda: ending, threading.Event(), ends)  # type: ignore[arg-type]  # in place of a weakref
 
     assert "" == caplog.text
 
@@ -1154,8 +1154,7 @@ def test_interrupted_while_a_point_is_taken_in(tmp_path: Path, monkeypatch: pyte
     ctx = journal.context(FrozenContext, metrics=TrainMetrics)
     ctx.record("loss", 0.5, {"epoch": 1})
     with monkeypatch.context() as patch:
-        patch.setattr("crystallize._journal.journal.to_json", interrupt)
-        journal._shorten()
+        patch.setattr("crystallize._journal.fast_handler.to_json", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ctx.record("loss", 0.25, {"epoch": 2})
     with pytest.raises(SinkError, match="it was interrupted while it wrote"):
@@ -1171,12 +1170,12 @@ def test_interrupted_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupt(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crystallize._journal.journal.DELAY", 1000)
+    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     ctx["a"] = 1
     with monkeypatch.context() as patch:
-        patch.setattr("crystallize._journal.journal.apply", interrupt)
+        patch.setattr("crystallize._journal.run_writer.apply", interrupt)
         with pytest.raises(KeyboardInterrupt):
             journal.close()
     run = load_run(journal.path)
@@ -1215,7 +1214,7 @@ def test_refused_as_it_ends(tmp_path: Path) -> None:
     """An event that comes while the journal ends is refused as one that comes afterwards is."""
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
-        journal._refuse()
+        journal._writer.refuse()
         with pytest.raises(SinkError, match="the journal is closed"):
             ctx["a"] = 1
 
@@ -1252,7 +1251,7 @@ def test_reader_overtaken_by_a_resume(tmp_path: Path, monkeypatch: pytest.Monkey
     """A reader that finds its run resumed in the meantime reads again."""
     path = died(tmp_path, {"lr": 0.1})
     answers = iter([False, True, True])
-    monkeypatch.setattr("crystallize._journal.loaded_run.is_locked", lambda spooled: next(answers))
+    monkeypatch.setattr("crystallize._journal.read_run.is_locked", lambda spooled: next(answers))
 
     assert 0.1 == load_run(path).values["lr"]
     assert [] == list(answers)

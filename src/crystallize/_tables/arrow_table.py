@@ -13,7 +13,7 @@ from .._base.optional import Extra
 from .._base.text import legible
 from .._core.metrics import Metric
 from .._core.point_log import Coded, Column, Piece, unrestorable_parts
-from .._journal.loaded_run import Declared
+from .._journal.rows import Declared
 from .columns import Form, Kind, Seen, beside, constant, encoded, form_of, gathered, number, text_dictionary
 
 if TYPE_CHECKING:
