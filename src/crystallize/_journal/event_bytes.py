@@ -270,7 +270,8 @@ def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]]:
 
 def _restored(note: _Note, parsed: Any, key: Key | None) -> Any:
     """Return a part of a point; without a key, of JSON's types and with its arrays in place."""
-    how, kind, *encoded = [note, ""] if isinstance(note, str) else note
+    parts: list[Any] = [note, ""] if isinstance(note, str) else note
+    how, kind, *encoded = parts
     arrays = tuple(map(b64decode, encoded))
     # Points of the first version have the numbers of their arrays, and not the arrays.
     if how == "none" or (isinstance(note, str) and has_array_marks(parsed)):

@@ -28,11 +28,13 @@ _WRITTEN_SCHEMA = "use the metrics that the run was written with"
 class PointSource:
     """The source of points: one step of one process, and the metric that it recorded."""
 
-    __slots__ = ("branch", "is_changed", "metric", "number", "process", "step")
+    __slots__ = ("branch", "extend", "is_changed", "metric", "number", "step")
 
-    def __init__(self, metric: MetricLog, process: int, step: str | None, number: int, branch: str | None) -> None:
+    extend: Callable[[tuple[Any, ...]], None]
+    """Adds points to the log into which `PointStream.collect` puts them."""
+
+    def __init__(self, metric: MetricLog, step: str | None, number: int, branch: str | None) -> None:
         self.metric = metric
-        self.process = process
         self.step = step
         self.number = number
         """The number of the step in stored points."""
@@ -65,21 +67,27 @@ class PointStream:
         self.counts: dict[str | None, Counter[str]] = defaultdict(Counter)
         self.forks: dict[str, dict[str, int]] = {}
 
-    def points(self, row: PointRow) -> Iterator[tuple[PointSource, Any, dict[str, Any], int]]:
+    def points(
+        self, row: PointRow, opened: Callable[[PointSource], object] | None = None
+    ) -> Iterator[tuple[PointSource, Any, dict[str, Any], int]]:
         """Return the points in a row: source, value and tags as they are to be kept, and position.
 
-        If the metrics are not those of the run, this raises JournalError; if the row makes no sense, DamagedRunError.
+        `opened` is called with each source before its first point. If the metrics are not those of the run, this raises
+        JournalError; if the row makes no sense, DamagedRunError.
         """
         sources: dict[tuple[str, str | None], PointSource | None] = {}
         for position, point in enumerate(points_of(self._path, row.packed), row.position):
-            name, value, tags, step = point[:4]
+            has_note = len(point) > 4
+            name, value, tags, step = point[:4] if has_note else point
             try:
                 source = sources[name, step]
             except KeyError:
                 source = sources[name, step] = self._source(name, row.process, step)
+                if source is not None and opened is not None:
+                    opened(source)
             if source is None:
                 continue
-            if source.is_changed or len(point) > 4:
+            if has_note or source.is_changed:
                 value, tags = self._kept(source, point)
             yield source, value, tags, position
 
@@ -98,15 +106,14 @@ class PointStream:
 
     def _collect(self, row: PointRow, log_of: Callable[[MetricLog, str | None], PointLog]) -> None:
         logs: dict[tuple[str, str | None], tuple[PointLog, int]] = {}
-        extends: dict[PointSource, Callable[[tuple[Any, ...]], None]] = {}
-        for source, value, tags, _ in self.points(row):
-            try:
-                extend = extends[source]
-            except KeyError:
-                log = log_of(source.metric, source.branch)
-                logs.setdefault((source.metric.name, source.branch), (log, log.length()))
-                extend = extends[source] = log.extend
-            extend((value, tags, source.number))
+
+        def open_log(source: PointSource) -> None:
+            log = log_of(source.metric, source.branch)
+            logs.setdefault((source.metric.name, source.branch), (log, log.length()))
+            source.extend = log.extend
+
+        for source, value, tags, _ in self.points(row, open_log):
+            source.extend((value, tags, source.number))
         for (name, branch), (log, before) in logs.items():
             self.counts[branch][name] += log.length() - before
             while len(log.tail) >= FULL:
@@ -120,7 +127,7 @@ class PointStream:
             raise DamagedRunError(str(self._path), f"points were recorded by step {step!r}, which is not there")
         if (process, step) not in self._branches:
             self._branches[process, step] = self._data.branch_of(process, step)
-        source = PointSource(self._log(name), process, step, self._numbers[step], self._branches[process, step])
+        source = PointSource(self._log(name), step, self._numbers[step], self._branches[process, step])
         metric = source.metric.metric
         source.is_changed = metric is not None and self._known.get(process, {}).get(name) != metric.checks.fingerprint
         return source
@@ -221,7 +228,7 @@ class StoredPoints:
         logs: dict[tuple[str, str | None], PointLog] = defaultdict(PointLog)
         held = 0
         for row in stream.collect(self._rows(), lambda metric, branch: logs[metric.name, branch]):
-            held += row.count
+            held += row.size
             if held >= BATCH:
                 yield logs
                 logs.clear()
@@ -235,7 +242,7 @@ class _Brought(NamedTuple):
     branch: str
     start: int
     """How many points the run itself had recorded at the fork."""
-    count: int
+    size: int
 
 
 class _Spans:
@@ -244,7 +251,7 @@ class _Spans:
     def __init__(self, brought: list[_Brought]) -> None:
         """Take the points of branches, in the order in which these were forked."""
         self._starts = [points.start for points in brought]
-        self._sums = [*accumulate((points.count for points in brought), initial=0)]
+        self._sums = [*accumulate((points.size for points in brought), initial=0)]
         self._first = {
             points.branch: points.start + before for points, before in zip(brought, self._sums, strict=False)
         }

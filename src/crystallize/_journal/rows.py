@@ -157,7 +157,8 @@ class PointRow(NamedTuple):
     position: int
     """The position of the first point among the facts of the run."""
     process: int
-    count: int
+    size: int
+    """The number of points."""
     packed: bytes
 
 
