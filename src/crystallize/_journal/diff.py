@@ -27,13 +27,13 @@ class Difference(NamedTuple):
     what: Kind
     name: str
     one: str | None
-    """What the first run has, in short; None where it has nothing."""
+    """The value in the first run, in short; None if it has none."""
     other: str | None
-    """What the second one has."""
+    """The value in the second run."""
 
 
 def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
-    """Compare two runs: what they began with and what came out, times aside.
+    """Compare the inputs and the results of two runs, but not their times.
 
     Returns:
         The differences, first those of inputs, then of values, metrics, steps and artifacts.

@@ -31,12 +31,12 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
     """Find the file of a run.
 
     Args:
-        folder: Where to look.
+        folder: The folder of the runs.
         name: A path; or a name with its number, "digits-0001"; or a number or the beginning of one, "1"; or a name
             alone, which means its newest run.
 
     Raises:
-        RunNotFoundError: There is none, or there are several.
+        RunNotFoundError: No run matches, or several do.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:

@@ -40,8 +40,8 @@ _log = logging.getLogger("crystallize")
 class Journal:
     """A run in a file, which outlives its process; a sink of the context whose run it is.
 
-    When `record` or a write has returned, the fact survives the death of the process. When a step has ended, or
-    `flush` or `close` has returned, it also survives that of the machine, if the disk does as it is told.
+    When `record` or a write has returned, the point or value survives the death of the process. When a step has ended,
+    or `flush` or `close` has returned, it also survives a crash of the machine, if the disk writes when it is asked to.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:
@@ -50,7 +50,7 @@ class Journal:
         ...         step["accuracy"] = 0.9
 
     Attributes:
-        takes_merges: Of a branch that is merged it needs to be told the end alone.
+        takes_merges: Of a merged branch it needs the last event alone, and reads the work from the context.
         path: The file of the run.
         name: The run's name with its number, as in "digits-0001".
     """
@@ -74,8 +74,8 @@ class Journal:
         """Start a run, in a file of its own.
 
         Args:
-            folder: Where to make the file; it is made if it is not there.
-            name: What to call the run. It is a file's name; the runs of one name are numbered.
+            folder: The folder of the file. It is created if it does not exist.
+            name: The name of the run, which has to be valid in a file's name. Runs of one name are numbered.
 
         Returns:
             The journal of "<folder>/<name>-0001.db", or of the next number that is free.
@@ -93,12 +93,12 @@ class Journal:
             path: The file of the run.
 
         Returns:
-            A journal; its `context` holds what finished.
+            A journal, whose `context` has the finished work.
 
         Raises:
             RunNotFoundError: There is no such run.
             RunInUseError: Its process lives.
-            DamagedRunError: It cannot all be read.
+            DamagedRunError: Part of it cannot be read.
             JournalError: It cannot be opened or written, or is of a later version of crystallize.
 
         Example:
@@ -120,29 +120,29 @@ class Journal:
         metrics: type[MetricSchema] | None = None,
         sinks: Sequence[Sink] = (),
     ) -> FrozenContext[_T]:
-        """Make the context of this run: a new one, or, of a run that is resumed, one that holds what finished.
+        """Make the context of this run. The context of a resumed run has the finished work of the run.
 
-        A resumed context holds what was there at the start, what was written outside any step, and what the steps did
-        that finished. A step that did not finish, or wrote what a file cannot give back, is to be done again, and
-        none of its work is there.
+        This is the values of the start, everything written outside any step, and the work of all finished steps. A step
+        runs again from the start if it did not finish, or if it wrote a value that cannot be restored from the file.
+        Its earlier results are discarded.
 
         Args:
             kind: The context's class, as in `FrozenContext[Train]`.
-            initial: The values that it starts with. Of a run that is resumed they may be left out, except for
-                secrets, which are in no file; those given have to be the same as at the start.
-            logger: Where to log; by default the logger named "crystallize".
-            metrics: What may be measured; by default anything.
-            sinks: Who else is told what happens from now on.
+            initial: The values that it starts with. They may be left out when a run is resumed, except for secrets,
+                which are in no file; a value that is given has to equal the value at the start.
+            logger: The logger; by default the logger named "crystallize".
+            metrics: The metrics that may be recorded; by default any.
+            sinks: Other sinks, which receive the events from now on.
 
         Returns:
             The context, with this journal as its first sink.
 
         Raises:
-            ResumeError: A secret, or another input that no file can hold, is not given again.
+            ResumeError: A secret, or another input that cannot be restored from a file, is not given again.
             JournalError: The run is not one of this schema and these metrics, or the journal is closed.
             SchemaError: `kind` is not the class of a context.
             InvalidInitialError: The initial values are not allowed, or not those that the run began with.
-            SinkCheckError: Another sink's backend would refuse something.
+            SinkCheckError: Another sink's backend would reject something.
         """
         if self._writer.closed is not None:
             raise self._writer.refusal()

@@ -84,7 +84,7 @@ class Run(Generic[T_co]):
 
     @property
     def error(self) -> str | None:
-        """What ended it, if an exception did."""
+        """The exception that ended it, as text; None if none did."""
         return None if self._data.running else self._data.final.error
 
     @property
@@ -94,12 +94,12 @@ class Run(Generic[T_co]):
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Every opening of a step, in order, those too that never ended, and every branch that was merged or failed."""
+        """Every opening of a step, in order, also if it never ended, and every branch that was merged or failed."""
         return tuple(sorted((*self._data.attempts, *self._data.failures), key=self._data.position))
 
     @property
     def dead_attempts(self) -> tuple[Attempt, ...]:
-        """The openings of steps that never ended, or ended by an exception, or were done again."""
+        """The attempts that never ended, or ended by an exception, or were repeated."""
         dropped = self._data.superseded
         living = self.status == "running"
         last = self.sessions[-1].number
@@ -112,30 +112,30 @@ class Run(Generic[T_co]):
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """What the file has of each key that was written, also where that is not its value."""
+        """The entry of each key that was written, also if the file does not have its value."""
         dropped = self._data.superseded
         entries = sorted(self._data.values, key=self._data.position)
         return {entry.key: entry for entry in entries if (entry.session, entry.step) not in dropped}
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The keys that hold a secret, which is not in the file."""
+        """The keys whose values are secrets, which are not in the file."""
         return tuple(key for key, entry in self.entries.items() if entry.missing == "secret")
 
     @property
     def unrestorable(self) -> Mapping[str, str]:
-        """The keys whose values the file cannot give back, with the type of each."""
+        """The keys whose values cannot be restored from the file, with the type of each."""
         return {key: entry.stored.type for key, entry in self.entries.items() if entry.missing == "not restorable"}
 
     @property
     def unrestorable_points(self) -> Mapping[str, int]:
-        """The metrics of which the file cannot give all back, with how many points; see `NotRestorable`."""
+        """The metrics with points that cannot be restored from the file, with their number; see `NotRestorable`."""
         counts = {name: channel.log.lacking() for name, channel in self.metrics._store.channels.items()}
         return {name: count for name, count in counts.items() if count}
 
     @property
     def context(self) -> FrozenContext[T_co]:
-        """A context of its own with all that the run holds, for reading as one reads any other.
+        """A context of its own with the content of the run, to be read as any other context.
 
         Raises:
             JournalError: The schema or the metrics are not those of the run.
@@ -164,34 +164,34 @@ class Run(Generic[T_co]):
 
     @property
     def metrics(self) -> FrozenMetrics:
-        """What was measured."""
+        """The points of all metrics."""
         return self.context.metrics
 
     @property
     def declared(self) -> Mapping[str, Declared]:
-        """What was declared of each metric, as the run was written last; of undeclared metrics nothing is here."""
+        """The declaration of each declared metric, by the last process that declared it."""
         return self._data.declared
 
     @property
     def unwritten(self) -> tuple[str, ...]:
-        """The keys that were declared, as the run was written last, and not written."""
+        """The keys that the last process declared and nobody wrote."""
         known = [session.fingerprints["keys"] for session in self.sessions if session.fingerprints]
         entries = self.entries
         return tuple(key for key in (known[-1] if known else ()) if key not in entries)
 
     @property
     def artifacts(self) -> ArtifactLog:
-        """The files that it made."""
+        """The artifacts of the run."""
         return self.context.artifacts
 
     @property
     def provenance(self) -> Provenance:
-        """Who read, missed and wrote what."""
+        """The record of each step: its reads, misses and writes."""
         return self.context.provenance
 
     @cached_property
     def so_far(self) -> Mapping[tuple[int, str], SoFar]:
-        """What each attempt at a step that has not ended had done, by session and step."""
+        """The work so far of each attempt that has not ended, by process and step."""
         data = self._data
         first = min((attempt.sequence for attempt in data.attempts if attempt.record is None), default=inf)
         # The rows that end before are of other steps.
@@ -208,7 +208,7 @@ class Run(Generic[T_co]):
         return f"Run({self.name}, {self.status})"
 
     def _repr_html_(self) -> str:
-        """Return tables of what it was, did and made, for notebooks."""
+        """Return tables of its facts, steps and results, for notebooks."""
         seconds = None if self.ended is None else (self.ended - self.started).total_seconds()
         facts = {
             "status": self.status,
@@ -269,15 +269,15 @@ def load_run(
 
     Args:
         path: The file.
-        shape: What it holds, as in `FrozenContext[shape]`; without it, values are of JSON's types.
-        metrics: What it measures; without it, values and tags are of JSON's types.
+        shape: The schema, as in `FrozenContext[shape]`; without it, values are of JSON's types.
+        metrics: The metrics; without them, values and tags of points are of JSON's types.
 
     Returns:
         The run, as it is at this moment.
 
     Raises:
         RunNotFoundError: There is no such file.
-        DamagedRunError: It cannot all be read, or is no run.
+        DamagedRunError: Part of it cannot be read, or it is not a run.
         JournalError: It cannot be opened, or is of a later version of crystallize.
 
     Example:

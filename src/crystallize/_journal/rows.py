@@ -36,14 +36,14 @@ class Session(NamedTuple):
     number: int
     started: datetime
     ended: datetime | None
-    """When it ended; None while it runs, and if it died."""
+    """None while it runs, and if it died."""
     outcome: Literal["finished", "failed"] | None
     error: str | None
-    """What ended it, if an exception did."""
+    """The exception that ended it, as text."""
     origin: Origin
-    """What is needed to repeat it."""
+    """Its code, packages and machine."""
     fingerprints: dict[str, Any]
-    """Of the types that its schema and its metrics had, with what was declared of the metrics besides."""
+    """The fingerprints of the types in its schema and its metrics, with the declarations of the metrics."""
 
 
 class Attempt(NamedTuple):
@@ -61,7 +61,7 @@ class Attempt(NamedTuple):
     session: int
     started: datetime
     record: StepRecord | None
-    """What it did; None if it never ended."""
+    """None if it never ended."""
     ended: int = 0
     """The position of its end among the facts of the run; 0 if it never ended."""
     sequence: int = 0
@@ -74,7 +74,7 @@ class Attempt(NamedTuple):
 
 
 class SoFar(NamedTuple):
-    """What a step had done that has not ended, as far as a file has it. Its reads are on record only when it ends.
+    """The work of a step that has not ended, as far as the file has it. Its reads are on record only when it ends.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:
@@ -94,7 +94,7 @@ class SoFar(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A key that was written, and what the file has of its value.
+    """A key that was written, and its value as the file stores it.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:
@@ -117,12 +117,12 @@ class Entry(NamedTuple):
 
     @property
     def missing(self) -> Literal["secret", "not restorable"] | None:
-        """Why the file cannot give the value back; None where it can."""
+        """Why the value cannot be restored from the file; None if it can."""
         return MISSING.get(self.stored.how)
 
 
 class Declared(NamedTuple):
-    """What was declared of a metric, besides its types.
+    """The declaration of a metric, except for its types.
 
     Example:
         >>> class TrainMetrics(MetricSchema):

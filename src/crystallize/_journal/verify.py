@@ -20,7 +20,7 @@ def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Check a file: SQLite's own checks, the check of every row, the digests, and that no fact is missing.
 
     Returns:
-        What is wrong, a sentence each; nothing where all is well.
+        The problems, a sentence each; empty if there are none.
 
     Raises:
         RunNotFoundError: There is no such file.
