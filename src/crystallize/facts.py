@@ -2,6 +2,4 @@
 
 from ._core.codec import Stored
 
-__all__ = [
-    "Stored",
-]
+__all__ = ["Stored"]

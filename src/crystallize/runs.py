@@ -1,31 +1,24 @@
 """Load runs from their files, find them, list them and compare them."""
 
-from ._journal.loaded_run import (
-    Attempt,
-    Declared,
-    Difference,
-    Entry,
-    Run,
-    Session,
-    SoFar,
-    Status,
-    diff_runs,
-    find_run,
-    list_runs,
-    load_run,
-    not_compared,
-    verify_run,
-)
+from ._core.codec import Stored
+from ._journal.diff import Difference, diff_runs, not_compared
+from ._journal.environment import Origin
+from ._journal.find import find_run, list_runs
+from ._journal.loaded_run import Run, Status, load_run
+from ._journal.rows import Attempt, Declared, Entry, Session, SoFar
+from ._journal.verify import verify_run
 
 __all__ = [
     "Attempt",
     "Declared",
     "Difference",
     "Entry",
+    "Origin",
     "Run",
     "Session",
     "SoFar",
     "Status",
+    "Stored",
     "diff_runs",
     "find_run",
     "list_runs",

@@ -219,7 +219,7 @@ def measure_runs() -> list[Result]:
 _POLL = """
 import sys, time
 sys.path.insert(0, {root!r})
-from crystallize._journal.loaded_run import read
+from crystallize._journal.read_run import read
 slowest = 0.0
 print("ready", flush=True)
 while True:

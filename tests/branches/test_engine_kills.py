@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from crystallize import FrozenContext, Journal, LostBranchesError, MetricSchema, fan_out, load_run
-from crystallize._journal import journal
+from crystallize._journal import run_files
 from crystallize.runs import verify_run
 
-from ..journal.journal_runs import no_origin
+from ..journal.journal_runs import no_environment
 from .engine_tasks import (
     WorkMetrics,
     dies_of,
@@ -37,8 +37,8 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def _no_origin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "origin", no_origin)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import pytest
 
 from crystallize import FrozenContext, Journal, RunNotFoundError, SinkError, fan_out, fork, load_run, merge
 from crystallize._cli.follow import Follower
-from crystallize._journal import journal
+from crystallize._journal import run_files, run_writer
 from crystallize._tables.export import Description, as_json, describe
 
-from ..journal.journal_runs import acts, die, no_origin, perform, whole
+from ..journal.journal_runs import acts, die, no_environment, perform, whole
 
 
 class Opaque:
@@ -25,8 +25,8 @@ class Opaque:
 @pytest.fixture(autouse=True)
 def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drained unless a test says so, and git is not asked each time."""
-    monkeypatch.setattr(journal, "origin", no_origin)
-    monkeypatch.setattr(journal, "DELAY", 1000)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
+    monkeypatch.setattr(run_writer, "DELAY", 1000)
 
 
 def timeless(run: Description) -> bytes:
@@ -198,7 +198,7 @@ def test_reads_only_what_is_new(tmp_path: Path) -> None:
             ctx["key"] = 1
         follower.look()
         for table in ("points", "entries", "steps"):
-            opened._connection.execute(f'UPDATE {table} SET "check" = 0')
+            opened._writer._connection.execute(f'UPDATE {table} SET "check" = 0')
         with pytest.raises(Exception, match="was changed"):
             Follower(opened.path).look()
         follower.look()

@@ -23,11 +23,13 @@ from typing_extensions import TypedDict
 
 from crystallize import FrozenContext, Metric, MetricSchema
 from crystallize._core.codec import decode_untyped
-from crystallize._journal import journal, spool
+from crystallize._journal import run_files, run_writer, spool
 from crystallize._journal.database import points_of
 from crystallize._journal.environment import Origin
 from crystallize._journal.journal import Journal
-from crystallize._journal.loaded_run import RunData, load_run, read, verify_run
+from crystallize._journal.loaded_run import load_run
+from crystallize._journal.read_run import RunData, read
+from crystallize._journal.verify import verify_run
 
 __all__ = [
     *(
@@ -45,7 +47,7 @@ __all__ = [
         "facts_of",
         "files_of",
     ),
-    *("killed", "no_origin", "perform", "processes", "whole"),
+    *("killed", "no_environment", "perform", "processes", "whole"),
 ]
 
 processes = multiprocessing.get_context("forkserver")
@@ -130,8 +132,8 @@ def perform(ctx: FrozenContext[Any], program: Iterable[Act], done: Callable[[], 
         done()
 
 
-def no_origin() -> Origin:
-    """In place of `origin`, which asks git each time."""
+def no_environment() -> Origin:
+    """In place of `current_environment`, which asks git each time."""
     return {
         "arguments": [],
         "folder": "",
@@ -161,10 +163,10 @@ class Plan(NamedTuple):
 def _write_on(pipe: Connection, plan: Plan) -> None:
     """Write a run until somebody kills this process."""
     spool.CAPACITY = plan.capacity
-    journal.BATCH = plan.batch  # type: ignore[misc]  # final elsewhere
-    journal.TOGETHER = plan.batch  # type: ignore[misc]  # as above
-    journal.DELAY = plan.delay  # type: ignore[misc]  # as above
-    journal.origin = no_origin  # type: ignore[attr-defined]  # imported there
+    run_writer.BATCH = plan.batch  # type: ignore[misc]  # final elsewhere
+    run_writer.TOGETHER = plan.batch  # type: ignore[misc]  # as above
+    run_writer.DELAY = plan.delay  # type: ignore[misc]  # as above
+    run_files.current_environment = no_environment  # type: ignore[attr-defined]  # imported there
     tell = pipe.fileno()
     os.write(tell, b"\n")
     opened = Journal.resume(plan.path) if plan.path.is_file() else Journal.start(plan.path, "run")
@@ -265,7 +267,7 @@ def facts_of(program: Iterable[Act]) -> Facts:
 
 def facts_in(content: RunData, session: int) -> Facts:
     """Return what a session did by the file, except for the inputs."""
-    packed = [row for _, of, row in content.points if of == session]
+    packed = [row.packed for row in content.points if row.process == session]
     points = [point for row in packed for point in points_of(content.path, row)]
     values = [one for one in content.values if one.session == session and not one.is_input]
     attempts = [one for one in content.attempts if one.session == session]
@@ -328,19 +330,19 @@ class Expected:
 def die(dying: Journal) -> None:
     """Do to a journal what the death of its process does: nothing more is drained, and the files stay as they are."""
     # First, so that the drainer takes nothing in when it wakes to end.
-    dying._closed = "its process died"
-    dying._refuse()
-    dying._ends.set()
-    dying._wake.set()
-    dying._drainer.join()
-    dying._finalizer()
-    journal._open_here.discard(dying)
+    dying._writer.closed = "its process died"
+    dying._writer.refuse()
+    dying._writer._ends.set()
+    dying._writer.wake.set()
+    dying._writer._drainer.join()
+    dying._writer._finalizer()
+    run_writer._open_here.discard(dying._writer)
 
 
 def copied(dying: Journal, folder: Path) -> Path:
     """Copy the files of a run as they would be if its process died now; return the path of the copy."""
     folder.mkdir(parents=True, exist_ok=True)
-    with dying._lock:
+    with dying._writer._lock:
         for file in files_of(dying.path):
             shutil.copy(file, folder)
     return folder / dying.path.name

@@ -49,13 +49,16 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._core.equality import same
-from crystallize._journal import database, journal, spool
+from crystallize._core.freezing import same
+from crystallize._journal import database, journal, run_files, run_writer, spool
 from crystallize._journal import event_bytes as facts
-from crystallize._journal.loaded_run import Run, diff_runs, read, verify_run
+from crystallize._journal.diff import diff_runs
+from crystallize._journal.loaded_run import Run
+from crystallize._journal.read_run import read
+from crystallize._journal.verify import verify_run
 from crystallize.sinks.memory import MemorySink
 
-from .journal_runs import SMALL, copied, die, files_of, no_origin, processes
+from .journal_runs import SMALL, copied, die, files_of, no_environment, processes
 
 SETTINGS = settings(
     max_examples=20,
@@ -68,10 +71,10 @@ SETTINGS = settings(
 
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "origin", no_origin)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
     monkeypatch.setattr(spool, "CAPACITY", SMALL)
     # Nothing is drained at a time that no test knows.
-    monkeypatch.setattr(journal, "DELAY", 1000)
+    monkeypatch.setattr(run_writer, "DELAY", 1000)
 
 
 def keep_in_the_spool(opened: Journal) -> None:
@@ -408,11 +411,16 @@ def kill_in(what: str, at: int) -> None:
         return call
 
     appender = spool._appender
+
+    def dying_appender(*args: Any) -> tuple[Callable[..., bool], Callable[[], None]]:
+        append, rewind = appender(*args)
+        return dying(append), rewind
+
     places: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         "fact": (facts.Encoder, "fact", dying(facts.Encoder.fact)),
-        "append": (spool, "_appender", lambda *args: dying(appender(*args))),
+        "append": (spool, "_appender", dying_appender),
         "insert": (database, "insert", dying(database.insert)),
-        "apply": (journal, "apply", dying(database.apply)),
+        "apply": (run_writer, "apply", dying(database.apply)),
         "gathered": (journal, "gathered", dying(facts.gathered)),
         "points": (facts, "to_json", dying(to_json)),
     }
@@ -445,7 +453,7 @@ def workers(kind: str, held: Path) -> Executor:
 def write(path: Path, marks: str, program: Program, what: str, at: int, kind: str, held: Path) -> None:
     """Start a run, or go on with it, until somebody kills this process."""
     spool.CAPACITY = SMALL
-    journal.origin = no_origin  # type: ignore[attr-defined]  # imported there
+    run_files.current_environment = no_environment  # type: ignore[attr-defined]  # imported there
     opened = Journal.resume(path) if path.is_file() else Journal.start(path.parent, "run")
     kill_in(what, at)
     with opened, workers(kind, held) as executor:
@@ -954,7 +962,7 @@ class Interrupting:
 
 @pytest.mark.parametrize(
     ("owner", "name", "failing", "is_there"),
-    [(facts.Encoder, "fact", failing_encoder, False), (journal, "apply", failing_apply, True)],
+    [(facts.Encoder, "fact", failing_encoder, False), (run_writer, "apply", failing_apply, True)],
 )
 @pytest.mark.parametrize("at", range(1, 7))
 def test_a_journal_that_fails_in_a_merge(
@@ -1052,7 +1060,7 @@ def test_odd_points_of_a_branch(tmp_path: Path, metrics: Any, odd: tuple[str, An
 
 def test_merges_are_drained_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody flushes, enough merges at once are brought into the database all the same."""
-    monkeypatch.setattr(journal, "BATCH", 6)
+    monkeypatch.setattr(run_writer, "BATCH", 6)
     with Journal.start(tmp_path, "run") as opened:
         ctx = opened.context(FrozenContext)
         opened.flush()
@@ -1128,7 +1136,7 @@ def spooled_merge(folder: Path) -> tuple[Path, bytes]:
     delta = branch_with(ctx, "one", 1)
     merge(ctx, delta)
     ctx["after"] = 2
-    (fact,) = [one for one in opened._spool.pending if one.startswith(facts.MERGE)]
+    (fact,) = [one for one in opened._writer.spool.pending if one.startswith(facts.MERGE)]
     die(opened)
     return opened.path, fact
 

@@ -33,13 +33,13 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._core.equality import same
-from crystallize._journal import journal, spool
+from crystallize._core.freezing import same
+from crystallize._journal import run_files, run_writer, spool
 from crystallize._journal.database import check_of, insert, salt_of, update
 from crystallize._journal.event_bytes import MERGED, joined
 from crystallize.runs import Run, find_run, list_runs, verify_run
 
-from .journal_runs import SMALL, RunMetrics, copied, files_of, no_origin
+from .journal_runs import SMALL, RunMetrics, copied, files_of, no_environment
 
 PAGE = 4096
 FRAME = PAGE + 24
@@ -64,7 +64,7 @@ class Shape(TypedDict, total=False):
 
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "origin", no_origin)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
     monkeypatch.setattr(spool, "CAPACITY", SMALL)
 
 
@@ -197,9 +197,9 @@ def go_on(path: Path) -> dict[str, Any]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Case]]:
     """Two runs of the same program with different numbers, each as it was at several moments."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "origin", no_origin)
+        patch.setattr(run_files, "current_environment", no_environment)
         patch.setattr(spool, "CAPACITY", SMALL)
-        patch.setattr(journal, "DELAY", 1000)
+        patch.setattr(run_writer, "DELAY", 1000)
         found = []
         for seed in (3, 4):
             folder = tmp_path_factory.mktemp(f"run{seed}")

@@ -17,22 +17,22 @@ from typing import Any
 import pytest
 
 from crystallize import CrystallizeError, FrozenContext, Journal, JournalError, RunInUseError, SinkError, load_run
-from crystallize._journal import journal, spool
+from crystallize._journal import run_files, run_writer, spool
 from crystallize.runs import list_runs, verify_run
 
-from .journal_runs import SMALL, copied, die, files_of, no_origin, processes
+from .journal_runs import SMALL, copied, die, files_of, no_environment, processes
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "origin", no_origin)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
 
 
 @pytest.fixture
 def _rarely_draining(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drained that the test does not flush."""
-    monkeypatch.setattr(journal, "DELAY", 1000)
-    monkeypatch.setattr(journal, "BATCH", 1_000_000)
+    monkeypatch.setattr(run_writer, "DELAY", 1000)
+    monkeypatch.setattr(run_writer, "BATCH", 1_000_000)
 
 
 def in_a_process(work: Callable[..., object], *given: Any) -> Any:
@@ -54,7 +54,7 @@ def in_a_process(work: Callable[..., object], *given: Any) -> Any:
 
 
 def _reporting(pipe: Connection, work: Callable[..., object], given: tuple[Any, ...]) -> None:
-    journal.origin = no_origin  # type: ignore[attr-defined]  # imported there
+    run_files.current_environment = no_environment  # type: ignore[attr-defined]  # imported there
     try:
         pipe.send(work(*given))
     except BaseException as error:
@@ -343,7 +343,7 @@ def test_a_forked_child_has_no_part_in_a_run(tmp_path: Path) -> None:
 def forks_and_flushes(folder: Path) -> None:
     opened = Journal.start(folder, "run")
     ctx = opened.context(FrozenContext)
-    with opened._lock:  # nothing is drained before the fork
+    with opened._writer._lock:  # nothing is drained before the fork
         ctx.record("loss", 1)
         child = os.fork()
         if child == 0:
@@ -424,7 +424,7 @@ class BackwardsClock(datetime):
 
 def test_a_clock_that_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that goes back changes no order, and no session ends before it started."""
-    monkeypatch.setattr(journal, "datetime", BackwardsClock)
+    monkeypatch.setattr(run_files, "datetime", BackwardsClock)
     with Journal.start(tmp_path, "run") as opened:
         ctx = opened.context(FrozenContext)
         with ctx.step("fit") as step:

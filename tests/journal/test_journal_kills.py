@@ -6,10 +6,10 @@ from random import Random
 import pytest
 
 from crystallize import FrozenContext, Journal, load_run
-from crystallize._journal import journal
+from crystallize._journal import run_files
 from crystallize.runs import list_runs, verify_run
 
-from .journal_runs import SMALL, Expected, Plan, RunMetrics, acts, killed, no_origin, perform, whole
+from .journal_runs import SMALL, Expected, Plan, RunMetrics, acts, killed, no_environment, perform, whole
 
 
 def kill_again_and_again(folder: Path, seed: int) -> None:
@@ -53,8 +53,8 @@ def kill_again_and_again(folder: Path, seed: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_origin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "origin", no_origin)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from crystallize import DamagedRunError, JournalError, RunInUseError
 from crystallize._journal import spool
 from crystallize._journal.event_bytes import MERGE, POINTS, gathered, members, span
-from crystallize._journal.spool import Spool, is_locked, spooled
+from crystallize._journal.lock import is_locked
+from crystallize._journal.spool import Spool, spooled
 
 RUN = bytes(range(16))
 

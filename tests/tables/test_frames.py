@@ -44,8 +44,8 @@ from crystallize import (
 )
 from crystallize._base.optional import OptionalModule
 from crystallize._core.point_log import BLOCK
-from crystallize._journal import journal as journal_module
 from crystallize._journal import point_stream as batches
+from crystallize._journal import run_files
 from crystallize._tables import arrow_table as layouts
 from crystallize.frames import (
     runs_frame,
@@ -57,7 +57,7 @@ from crystallize.frames import (
     write_parquet,
 )
 
-from ..journal.journal_runs import copied, die, no_origin
+from ..journal.journal_runs import copied, die, no_environment
 
 FEW = pa.dictionary(pa.int32(), pa.string())
 TEXT = pa.large_string()
@@ -162,7 +162,7 @@ def _tags(table: pa.Table, row: dict[str, Any]) -> dict[str, Any]:
 def _quick_journals() -> Iterator[None]:
     """Ask git nothing."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(journal_module, "origin", no_origin)
+        patched.setattr(run_files, "current_environment", no_environment)
         yield
 
 
@@ -861,7 +861,7 @@ def test_stream_of_a_run_that_is_resumed(tmp_path: Path, monkeypatch: pytest.Mon
     with Journal.start(tmp_path, "run") as journal:
         journal.context(FrozenContext).record("seen", 1)
     answers = iter([False, True, True])
-    monkeypatch.setattr("crystallize._journal.loaded_run.is_locked", lambda _: next(answers))
+    monkeypatch.setattr("crystallize._journal.read_run.is_locked", lambda _: next(answers))
 
     assert [1] == to_reader(journal.path).read_all()["value"].to_pylist()
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, 
 
 from .._base.table import Table
 from .._base.text import counted, moment, one_line, took
-from .._journal.loaded_run import Run, compared, find_run, list_runs, load_run, verify_run, writable
+from .._journal.diff import compared
+from .._journal.find import find_run, list_runs, writable
+from .._journal.loaded_run import Run, load_run
+from .._journal.verify import verify_run
 from .._page.report import write_report
 from .._stubs.generate import make_stubs
 from .._tables.export import (

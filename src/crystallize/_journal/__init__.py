@@ -1,1 +1,10 @@
-"""_journal."""
+"""A run in a file.
+
+`Journal` (journal) is a sink. It encodes each event as bytes (event_bytes), a fact, and hands it to the `RunWriter`
+(run_writer): the fact goes into a memory-mapped spool (spool, lock), which survives the process, and in batches into
+an SQLite database (database, migrations), which survives the machine. run_files creates these files or reopens them.
+
+Readers take the opposite way: read_run reads the rows of the database (rows), and the spool if its process died, into
+`RunData`. From there resume fills the state of a new context, point_stream reads the points, loaded_run offers a
+`Run`, and find, diff and verify answer questions about runs.
+"""

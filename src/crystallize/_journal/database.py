@@ -1,19 +1,17 @@
-"""The database of a run: its tables, and how what is in them is checked.
+"""The database of a run: connections, transactions, and rows with their checks.
 
-Every row carries a CRC-32 of its run and all its columns, and every fact its sequence, from 1 on without a hole. So
-whatever is read is what was written, or an error.
+Every row carries a CRC-32 of its run and all its columns, and the facts have the positions 1, 2, 3, ... without a gap.
+So a reader gets exactly what was written, or an error.
 """
 
-import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from itertools import accumulate, chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from zlib import compress, crc32, decompress
 from zlib import error as ZlibError
 
@@ -24,6 +22,7 @@ from .event_bytes import (
     ARTIFACT,
     END,
     FAILED,
+    FINISH,
     FORK,
     JOIN,
     KEY,
@@ -38,181 +37,32 @@ from .event_bytes import (
     points_in,
     span,
 )
+from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 
 __all__ = [
-    *("ROW", "apply", "check_of", "connect", "create", "insert", "missing_in", "points_of", "problems_in", "rows"),
-    *("salt_of", "state_of", "transaction", "update"),
+    *("ROW", "VERIFY", "apply", "check_of", "connect", "create", "has_table", "insert", "missing_in", "points_of"),
+    *("rows", "salt_of", "state_of", "transaction", "translate_sqlite_errors", "update"),
 ]
 
 ROW: Final = PIECE
-"""Points in a row, at the most."""
+"""Maximum number of points in a row."""
 
 _LARGE: Final = 1 << 26
-"""Bytes in a row of points, as JSON: SQLite takes no more than a billion. Arrays may be large."""
+"""Bytes in a row of points, as JSON: SQLite takes at most a billion. Arrays may be large."""
 
 _APPLICATION: Final = 0x63727973
-"""SQLite's mark of whose file it is: "crys"."""
-
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE run (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        identity BLOB NOT NULL CHECK (length(identity) = 16),
-        name TEXT NOT NULL,
-        number INTEGER NOT NULL CHECK (number > 0),
-        drained INTEGER NOT NULL CHECK (drained >= 0),
-        "check" INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE sessions (
-        session INTEGER PRIMARY KEY,
-        started TEXT NOT NULL,
-        origin TEXT NOT NULL,
-        fingerprints TEXT,
-        joined INTEGER UNIQUE,
-        ended TEXT,
-        outcome TEXT CHECK (outcome IN ('finished', 'failed')),
-        error TEXT,
-        finished INTEGER UNIQUE,
-        "check" INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE steps (
-        session INTEGER NOT NULL REFERENCES sessions,
-        name TEXT NOT NULL,
-        sequence INTEGER NOT NULL UNIQUE,
-        started TEXT NOT NULL,
-        finished INTEGER UNIQUE,
-        record TEXT,
-        "check" INTEGER NOT NULL,
-        PRIMARY KEY (session, name)
-    ) STRICT;
-    CREATE TABLE entries (
-        sequence INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions,
-        step TEXT,
-        key TEXT NOT NULL,
-        is_input INTEGER NOT NULL CHECK (is_input IN (0, 1)),
-        how TEXT NOT NULL CHECK (how IN ('json', 'schema', 'python', 'secret', 'none')),
-        type TEXT NOT NULL,
-        json TEXT NOT NULL,
-        digest TEXT,
-        "check" INTEGER NOT NULL,
-        FOREIGN KEY (session, step) REFERENCES steps (session, name)
-    ) STRICT;
-    CREATE TABLE arrays (
-        sequence INTEGER NOT NULL REFERENCES entries,
-        place INTEGER NOT NULL,
-        npy BLOB NOT NULL,
-        "check" INTEGER NOT NULL,
-        PRIMARY KEY (sequence, place)
-    ) STRICT;
-    CREATE TABLE points (
-        sequence INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions,
-        count INTEGER NOT NULL CHECK (count > 0),
-        content BLOB NOT NULL,
-        "check" INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE contents (
-        sha256 TEXT PRIMARY KEY,
-        data BLOB NOT NULL,
-        "check" INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE artifacts (
-        sequence INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions,
-        step TEXT,
-        name TEXT NOT NULL,
-        sha256 TEXT NOT NULL REFERENCES contents,
-        "check" INTEGER NOT NULL,
-        FOREIGN KEY (session, step) REFERENCES steps (session, name)
-    ) STRICT;
-    CREATE TABLE forks (
-        branch TEXT NOT NULL,
-        sequence INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions,
-        "check" INTEGER NOT NULL,
-        UNIQUE (session, branch)
-    ) STRICT;
-    CREATE TABLE merges (
-        session INTEGER NOT NULL,
-        branch TEXT NOT NULL,
-        sequence INTEGER NOT NULL UNIQUE,
-        digest TEXT NOT NULL,
-        item TEXT,
-        how TEXT NOT NULL CHECK (how IN ('json', 'schema', 'python', 'secret', 'none')),
-        result BLOB NOT NULL,
-        "check" INTEGER NOT NULL,
-        PRIMARY KEY (session, branch),
-        FOREIGN KEY (session, branch) REFERENCES steps (session, name)
-    ) STRICT;
-    """,
-    """
-    CREATE TABLE failures (
-        sequence INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions,
-        branch TEXT NOT NULL,
-        record TEXT NOT NULL,
-        "check" INTEGER NOT NULL
-    ) STRICT;
-    """,
-)
-"""What makes the tables, and what brings those of each older version to the next; `user_version` counts them.
-
-Points are packed, up to a thousand in a row that begins at `sequence`: zlib over a JSON array of
-[metric, value, tags, step] each, with a fifth item where JSON alone does not give value and tags back: of each of them
-what does, with its type and with its arrays, as `.npy` in base64, where there are any.
-
-What a branch brought is of its steps, whose names begin with its own; the last of the facts of a merge makes its row
-in `merges`. A branch that failed makes a row in `failures`, each time, and none in `steps`, since it may be run again
-and merged.
-"""
-
-_ORDERS: Final = {
-    "run": "id",
-    "sessions": "session",
-    "steps": "sequence",
-    "entries": "sequence",
-    "arrays": "sequence, place",
-    "points": "sequence",
-    "contents": "sha256",
-    "artifacts": "sequence",
-    "forks": "sequence",
-    "merges": "sequence",
-    "failures": "sequence",
-}
-"""The tables, and what their rows are ordered by."""
-
-_LATER: Final = {"failures": 2}
-"""The tables that the files of older versions do not have, each with the version that brought it."""
-
-_NEWER: Final = {
-    "run": "TRUE",
-    "sessions": "TRUE",
-    "forks": "TRUE",
-    # Two searches, where an OR would make it look at every step.
-    "steps": """sequence IN (
-        SELECT sequence FROM steps WHERE sequence > :since UNION SELECT sequence FROM steps WHERE finished > :since
-    )""",
-    "contents": "sha256 IN (SELECT sha256 FROM artifacts WHERE sequence > :since)",
-}
-"""Which rows of a table are new since some fact, where that is more than those that begin later."""
+"""The application id in SQLite's header: "crys"."""
 
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """Open a database.
+    """Open the database of a run, and migrate it if it is to be written.
 
-    Args:
-        path: Where it is.
-        write: Whether it is to be written, too.
-
-    Raises:
-        RunNotFoundError: There is none.
-        DamagedRunError: It is no run, or a damaged one.
-        JournalError: It is of a later version of crystallize, or cannot be opened.
+    This raises RunNotFoundError if there is no file, DamagedRunError if it is not a run, and JournalError if it is of
+    a later version or cannot be opened.
     """
     if not path.is_file() or path.suffix == ".spool":
         raise RunNotFoundError(str(path), "this is a folder" if path.is_dir() else "there is no such run", _meant(path))
-    with told(path):
+    with translate_sqlite_errors(path):
         connection = _connection(path, "mode=rw") if write else _for_reading(path)
         try:
             application = _pragma(connection, "application_id")
@@ -221,7 +71,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
                 raise DamagedRunError(str(path), "this is not a run of crystallize")
             if version < 1:
                 raise DamagedRunError(str(path), f"its format is {version}, which there never was")
-            if version > len(_MIGRATIONS):
+            if version > len(MIGRATIONS):
                 raise JournalError(str(path), f"it was written by a later version of crystallize (format {version})")
             if write:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -234,7 +84,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
 
 
 def _meant(path: Path) -> str:
-    """Say what was probably meant by a path at which there is no file."""
+    """Return advice on a path at which there is no file."""
     if path.is_dir():
         return "name the file of a run in it, which ends in .db"
     beside = path.with_name(f"{path.name}.db") if path.suffix != ".spool" else path.with_suffix(".db")
@@ -244,7 +94,7 @@ def _meant(path: Path) -> str:
 
 
 def _for_reading(path: Path) -> sqlite3.Connection:
-    """Open a database so that nothing in it changes."""
+    """Open a database for reading alone."""
     connection = _connection(path, "mode=ro")
     try:
         _pragma(connection, "application_id")
@@ -252,17 +102,17 @@ def _for_reading(path: Path) -> sqlite3.Connection:
         connection.close()
         code = getattr(error, "sqlite_errorname", "")
         if code in ("SQLITE_READONLY_DIRECTORY", "SQLITE_CANTOPEN") and not path.with_name(f"{path.name}-wal").exists():
-            # Where nobody can write there can be no log; without one the file is all that there is.
+            # Where nobody can write there is no write-ahead log, and the file is complete without one.
             return _connection(path, "mode=ro&immutable=1")
         if code.startswith("SQLITE_READONLY"):
-            # Its process died in the middle of a transaction, which has to be undone before it can be read.
+            # Its process died within a transaction, which SQLite has to roll back before it can be read.
             return _connection(path, "mode=rw")
         raise
     return connection
 
 
-def _connection(path: Path, how: str) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?{how}"
+def _connection(path: Path, mode: str) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?{mode}"
     connection = sqlite3.connect(address, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
     for setting in ("busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {setting}")
@@ -270,21 +120,10 @@ def _connection(path: Path, how: str) -> sqlite3.Connection:
 
 
 def create(path: Path, identity: bytes, name: str, number: int, *session: Any) -> None:
-    """Make the database of a new run. It is there with all its tables or not at all.
-
-    Args:
-        path: Where to make it.
-        identity: What tells this run from any other, 16 bytes.
-        name: The run's name.
-        number: The run's number.
-        *session: The row of its first session.
-
-    Raises:
-        JournalError: It cannot be made.
-    """
+    """Make the database of a new run, whole or not at all, with the row of its first process."""
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
-    with told(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+    with translate_sqlite_errors(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA application_id={_APPLICATION}")
         _migrate(connection, 0)
         insert(connection, "run", 1, identity, name, number, 0)
@@ -292,7 +131,7 @@ def create(path: Path, identity: bytes, name: str, number: int, *session: Any) -
     unfinished.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        # The name of the file is to survive the machine as its content does.
+        # The name of the file has to survive the machine as its content does.
         os.fsync(folder)
     finally:
         os.close(folder)
@@ -300,8 +139,8 @@ def create(path: Path, identity: bytes, name: str, number: int, *session: Any) -
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring the tables up to date, each version in one transaction."""
-    for at in range(version, len(_MIGRATIONS)):
-        connection.executescript(f"BEGIN IMMEDIATE; {_MIGRATIONS[at]}; PRAGMA user_version={at + 1}; COMMIT")
+    for at in range(version, len(MIGRATIONS)):
+        connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[at]}; PRAGMA user_version={at + 1}; COMMIT")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -309,25 +148,20 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Tell of what SQLite meets in our words.
-
-    Raises:
-        DamagedRunError: The file is damaged.
-        JournalError: Something else is in the way.
-    """
+def translate_sqlite_errors(path: Path) -> Iterator[None]:
+    """Translate sqlite3 errors into JournalError, and into DamagedRunError if the file is damaged."""
     try:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorname", "")
         if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or not code.startswith("SQLITE_"):
-            raise DamagedRunError(str(path), f"it is damaged, or no run at all ({error})", _VERIFY) from error
+            raise DamagedRunError(str(path), f"it is damaged, or no run at all ({error})", VERIFY) from error
         if code.startswith("SQLITE_ERROR"):
-            raise DamagedRunError(str(path), f"its tables are not those of a run ({error})", _VERIFY) from error
+            raise DamagedRunError(str(path), f"its tables are not those of a run ({error})", VERIFY) from error
         raise JournalError(str(path), f"it cannot be used ({error})", _ADVICE.get(code.split("_")[1], "")) from error
 
 
-_VERIFY = "`crystallize verify` says what is wrong with it"
+VERIFY = "`crystallize verify` says what is wrong with it"
 _ADVICE = {
     "FULL": "the disk is full: make room, then go on with Journal.resume",
     "READONLY": "the file or its folder cannot be written",
@@ -339,13 +173,11 @@ _ADVICE = {
 
 @contextmanager
 def transaction(path: Path, connection: sqlite3.Connection, *, write: bool = False) -> Iterator[None]:
-    """Do all that is done inside as one transaction; what is read is of one moment.
+    """Run the block as one transaction, in which reads are of one moment; roll it back on any exception.
 
-    Raises:
-        DamagedRunError: What was read makes no sense.
-        JournalError: Something else is in the way. Nothing was written.
+    An error that comes from content that makes no sense becomes a DamagedRunError.
     """
-    with told(path):
+    with translate_sqlite_errors(path):
         try:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             yield
@@ -355,33 +187,33 @@ def transaction(path: Path, connection: sqlite3.Connection, *, write: bool = Fal
                 connection.execute("ROLLBACK")
             if isinstance(error, (LookupError, TypeError, ValueError)) and not isinstance(error, CrystallizeError):
                 reason = f"it cannot be read ({type(error).__name__}: {error})"
-                raise DamagedRunError(str(path), reason, _VERIFY) from error
+                raise DamagedRunError(str(path), reason, VERIFY) from error
             raise
 
 
 def state_of(path: Path, connection: sqlite3.Connection) -> tuple[bytes, int, int]:
-    """Return the identity of a run, the sequence of its last fact and the number of its last session."""
+    """Return the identity of a run, the position of its last fact and the number of its last process."""
     ((_, identity, _, _, drained),) = rows(path, connection, "run")
-    sessions = [row[0] for row in rows(path, connection, "sessions")]
-    return identity, drained, sessions[-1]
+    processes = [row[0] for row in rows(path, connection, "sessions")]
+    return identity, drained, processes[-1]
 
 
 def check_of(columns: Iterable[Any], salt: int = 0) -> int:
-    """Return the CRC-32 of the columns of a row, begun with that of its run."""
+    """Return the CRC-32 of the columns of a row, seeded with the salt of its table."""
     return crc32(to_json([crc32(column) if isinstance(column, bytes) else column for column in columns]), salt)
 
 
 def salt_of(connection: sqlite3.Connection, table: str) -> int:
-    """Return what the checks of a table begin with: a row of one run is none of another."""
+    """Return the seed of the checks in a table, by which a row of another run is detected."""
     identity = None if table == "run" else connection.execute("SELECT identity FROM run").fetchone()
     return 0 if identity is None else crc32(identity[0])
 
 
 def insert(connection: sqlite3.Connection, table: str, *columns: Any) -> None:
     """Add a row, with its check."""
-    places = ", ".join("?" * (len(columns) + 1))
+    marks = ", ".join("?" * (len(columns) + 1))
     check = check_of(columns, salt_of(connection, table))
-    connection.execute(f'INSERT INTO "{table}" VALUES ({places})', (*columns, check))
+    connection.execute(f'INSERT INTO "{table}" VALUES ({marks})', (*columns, check))
 
 
 def update(connection: sqlite3.Connection, table: str, where: str, *of: Any, **changes: Any) -> None:
@@ -390,85 +222,69 @@ def update(connection: sqlite3.Connection, table: str, where: str, *of: Any, **c
     names = [column[0] for column in cursor.description]
     row = dict(zip(names, cursor.fetchone(), strict=True)) | changes
     row["check"] = check_of(list(row.values())[:-1], salt_of(connection, table))
-    placed = ", ".join(f'"{name}" = ?' for name in row)
-    connection.execute(f'UPDATE "{table}" SET {placed} WHERE {where}', (*row.values(), *of))
+    assigned = ", ".join(f'"{name}" = ?' for name in row)
+    connection.execute(f'UPDATE "{table}" SET {assigned} WHERE {where}', (*row.values(), *of))
 
 
 def rows(path: Path, connection: sqlite3.Connection, table: str, since: int = 0) -> Iterator[tuple[Any, ...]]:
-    """Return the rows of a table in order, without their checks.
+    """Return the rows of a table in order, without their checks; a changed row raises DamagedRunError.
 
-    Args:
-        path: The file of the run.
-        connection: The database in it.
-        table: The table.
-        since: The sequence of the last fact that is known. Rows that only older ones have made are left out, but for
-            those of `run`, `sessions` and `forks`.
-
-    Raises:
-        DamagedRunError: A row is not what was written.
+    `since` leaves out the rows of facts up to that position, except for those of `run`, `sessions` and `forks`.
     """
-    if not _has(connection, table):
+    if not has_table(connection, table):
         return
     salt = salt_of(connection, table)
-    where = f"WHERE {_NEWER.get(table, 'sequence > :since')}" if since else ""
-    found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {_ORDERS[table]}', {"since": since})
+    where = f"WHERE {NEWER.get(table, 'sequence > :since')}" if since else ""
+    found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}', {"since": since})
     for row in found:
         if check_of(row[:-1], salt) != row[-1]:
-            raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", _VERIFY)
+            raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", VERIFY)
         yield row[:-1]
 
 
-def _has(connection: sqlite3.Connection, table: str) -> bool:
-    return _pragma(connection, "user_version") >= _LATER.get(table, 1)
+def has_table(connection: sqlite3.Connection, table: str) -> bool:
+    """Return whether the file has a table, which files of older versions may lack."""
+    return _pragma(connection, "user_version") >= LATER.get(table, 1)
 
 
 def points_of(path: Path, content: bytes) -> list[Any]:
-    """Return the points in a row, each as a list.
-
-    Raises:
-        DamagedRunError: They cannot be read.
-    """
+    """Parse the points in a row, each a list; content that cannot be read raises DamagedRunError."""
     try:
         points: list[Any] = from_json(decompress(content))
     except (ZlibError, ValueError) as error:
-        raise DamagedRunError(str(path), f"a row of points cannot be read ({error})", _VERIFY) from error
+        raise DamagedRunError(str(path), f"a row of points cannot be read ({error})", VERIFY) from error
     return points
 
 
-def apply(connection: sqlite3.Connection, session: int, first: int, facts: list[bytes]) -> None:
-    """Put facts into the tables; whoever calls makes it one transaction. Those that are there already do nothing.
+def apply(connection: sqlite3.Connection, process: int, first: int, facts: list[bytes]) -> None:
+    """Put facts of a process into the tables, within a transaction of the caller.
 
-    Args:
-        connection: The database.
-        session: The session that they are of.
-        first: The sequence of the first one.
-        facts: The facts, in order; some may have many in them.
+    `first` is the position of the first fact. Facts that are in the tables already are skipped.
     """
     (drained,) = connection.execute("SELECT drained FROM run").fetchone()
     ends = accumulate(map(span, facts), initial=first - 1)
     new = [fact for end, fact in zip(islice(ends, 1, None), facts, strict=True) if end > drained]
-    sequence = max(first, drained + 1)
+    position = max(first, drained + 1)
     for kind, group in groupby(chain.from_iterable(map(members, new)), itemgetter(0)):
-        same = list(group)
-        if kind == POINTS[0]:
-            for fact in same:
-                insert(connection, "points", sequence, session, span(fact), compress(points_in(fact), 1))
-                sequence += span(fact)
-            continue
         if kind == POINT[0]:
-            for part in chain.from_iterable(_narrow(same[at : at + ROW]) for at in range(0, len(same), ROW)):
-                content = compress(b"[" + b",".join(part) + b"]", 1)
-                insert(connection, "points", sequence, session, len(part), content)
-                sequence += len(part)
+            for count, content in _rows_of(list(group)):
+                insert(connection, "points", position, process, count, compress(content, 1))
+                position += count
             continue
-        for fact in same:
-            _apply_one(connection, session, sequence, fact)
-            sequence += 1
-    update(connection, "run", "id = 1", drained=sequence - 1)
+        for fact in group:
+            _APPLIED[fact[:1]](connection, process, position, fact)
+            position += span(fact)
+    update(connection, "run", "id = 1", drained=position - 1)
+
+
+def _rows_of(points: list[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Return rows of points, each with their number."""
+    for part in chain.from_iterable(_narrow(points[at : at + ROW]) for at in range(0, len(points), ROW)):
+        yield len(part), b"[" + b",".join(part) + b"]"
 
 
 def _narrow(points: list[bytes]) -> Iterator[list[bytes]]:
-    """Part points so that no row is larger than it should be, if it has not one large point alone."""
+    """Split points so that no row is too large, unless it is one large point alone."""
     half = len(points) // 2
     if not half or sum(map(len, points)) <= _LARGE:
         yield points
@@ -477,72 +293,91 @@ def _narrow(points: list[bytes]) -> Iterator[list[bytes]]:
     yield from _narrow(points[half:])
 
 
-def _apply_one(connection: sqlite3.Connection, session: int, sequence: int, fact: bytes) -> None:
-    head, blobs = parted(fact)
-    kind = fact[:1]
-    if kind == KEY:
-        key, step, is_input, how, type_, digest = head
-        text, *arrays = blobs
-        row = (key, int(is_input), how, type_, text.decode(), digest)
-        insert(connection, "entries", sequence, session, step, *row)
-        for place, npy in enumerate(arrays):
-            insert(connection, "arrays", sequence, place, npy)
-    elif kind == ARTIFACT:
-        name, step, sha256 = head
-        if connection.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).fetchone() is None:
-            insert(connection, "contents", sha256, blobs[0])
-        insert(connection, "artifacts", sequence, session, step, name, sha256)
-    elif kind == START:
-        name, started = head
-        insert(connection, "steps", session, name, sequence, started, None, None)
-    elif kind == FORK:
-        insert(connection, "forks", head[0], sequence, session)
-    elif kind == MERGED:
-        branch, digest, item, how, type_, result, returns = head
-        kept = joined(MERGED, [type_, result, returns], *blobs)
-        insert(connection, "merges", session, branch, sequence, digest, item, how, kept)
-    elif kind == JOIN:
-        came_from, fingerprints = (to_json(part).decode() for part in head)
-        update(
-            connection, "sessions", "session = ?", session, origin=came_from, fingerprints=fingerprints, joined=sequence
-        )
-    elif kind == FAILED:
-        insert(connection, "failures", sequence, session, head["step"], to_json(head).decode())
-    elif kind == END:
-        update(connection, "sessions", "session = ?", session, **head, finished=sequence)
-    elif (
-        connection.execute("SELECT 1 FROM steps WHERE (session, name) = (?, ?)", (session, head["step"])).fetchone()
-        is None
-    ):
+_Apply: TypeAlias = Callable[[sqlite3.Connection, int, int, bytes], None]
+"""Puts a fact into the tables, given the number of its process and its position."""
+
+
+def _apply_points(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    insert(connection, "points", position, process, span(fact), compress(points_in(fact), 1))
+
+
+def _apply_key(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    (key, step, is_input, how, type_, digest), (text, *arrays) = parted(fact)
+    row = (key, int(is_input), how, type_, text.decode(), digest)
+    insert(connection, "entries", position, process, step, *row)
+    for index, npy in enumerate(arrays):
+        insert(connection, "arrays", position, index, npy)
+
+
+def _apply_artifact(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    (name, step, sha256), (data,) = parted(fact)
+    if connection.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).fetchone() is None:
+        insert(connection, "contents", sha256, data)
+    insert(connection, "artifacts", position, process, step, name, sha256)
+
+
+def _apply_start(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    (name, started), _ = parted(fact)
+    insert(connection, "steps", process, name, position, started, None, None)
+
+
+def _apply_finish(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    head, _ = parted(fact)
+    step = process, head["step"]
+    if connection.execute("SELECT 1 FROM steps WHERE (session, name) = (?, ?)", step).fetchone() is None:
         # Ctrl-C came between the opening of the step and its fact.
-        insert(connection, "steps", session, head["step"], sequence, head["started"], None, None)
-    else:
-        record = to_json(head).decode()
-        update(connection, "steps", "session = ? AND name = ?", session, head["step"], finished=sequence, record=record)
+        insert(connection, "steps", *step, position, head["started"], None, None)
+        return
+    record = to_json(head).decode()
+    update(connection, "steps", "session = ? AND name = ?", *step, finished=position, record=record)
 
 
-def problems_in(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
-    """Return what is wrong with a database: SQLite's own checks, then every row's, then what is missing."""
-    with transaction(path, connection):
-        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
-        yield from () if found == ["ok"] else found
-        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-            yield f"row {row} of {table} refers to what {parent} has not"
-        for table in filter(partial(_has, connection), _ORDERS):
-            salt = salt_of(connection, table)
-            for row in connection.execute(f'SELECT * FROM "{table}"'):
-                if check_of(row[:-1], salt) != row[-1]:
-                    yield f"a row of {table} was changed: {row[0]!r}"
-        for sha256, data in connection.execute("SELECT sha256, data FROM contents"):
-            if hashlib.sha256(data).hexdigest() != sha256:
-                yield f"an artifact has another digest than when it was added: {sha256}"
-        yield from missing_in(connection)
+def _apply_failed(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    head, _ = parted(fact)
+    insert(connection, "failures", position, process, head["step"], to_json(head).decode())
+
+
+def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    (branch,), _ = parted(fact)
+    insert(connection, "forks", branch, position, process)
+
+
+def _apply_merged(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    (branch, digest, item, how, type_, result, returns), blobs = parted(fact)
+    kept = joined(MERGED, [type_, result, returns], *blobs)
+    insert(connection, "merges", process, branch, position, digest, item, how, kept)
+
+
+def _apply_join(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    environment, fingerprints = (to_json(part).decode() for part in parted(fact)[0])
+    changes = {"origin": environment, "fingerprints": fingerprints, "joined": position}
+    update(connection, "sessions", "session = ?", process, **changes)
+
+
+def _apply_end(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    head, _ = parted(fact)
+    update(connection, "sessions", "session = ?", process, **head, finished=position)
+
+
+_APPLIED: Final[dict[bytes, _Apply]] = {
+    ARTIFACT: _apply_artifact,
+    END: _apply_end,
+    FAILED: _apply_failed,
+    FINISH: _apply_finish,
+    FORK: _apply_fork,
+    JOIN: _apply_join,
+    KEY: _apply_key,
+    MERGED: _apply_merged,
+    POINTS: _apply_points,
+    START: _apply_start,
+}
+"""How a fact of each kind is put into the tables; points that come one by one are gathered into rows before."""
 
 
 def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
-    """Return which facts are missing, or there twice."""
+    """Return which facts are missing or duplicated, a sentence each."""
     (drained,) = connection.execute("SELECT drained FROM run").fetchone()
-    failures = "UNION ALL SELECT sequence, 1 FROM failures" if _has(connection, "failures") else ""
+    failures = "UNION ALL SELECT sequence, 1 FROM failures" if has_table(connection, "failures") else ""
     spans = connection.execute(
         f"""
         SELECT sequence, 1 FROM steps UNION ALL SELECT finished, 1 FROM steps WHERE finished IS NOT NULL

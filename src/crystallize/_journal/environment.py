@@ -1,4 +1,4 @@
-"""What is needed to repeat a run: the code, the packages and the machine. No environment variables."""
+"""The environment of a process: its code, packages and machine, but no environment variables."""
 
 import os
 import platform
@@ -10,11 +10,11 @@ from typing import TypedDict
 
 from .._base.text import legible
 
-__all__ = ["Origin", "origin", "packages_in_use"]
+__all__ = ["Origin", "current_environment", "packages_in_use"]
 
 
 class Origin(TypedDict):
-    """Where a session of a run came from.
+    """The environment of a process that wrote a run.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:
@@ -26,7 +26,7 @@ class Origin(TypedDict):
     """
 
     arguments: list[str]
-    """How the program was called; nothing before it has a context, which knows what in them is secret."""
+    """How the program was called, with secrets masked; empty until the process has a context, which knows secrets."""
     folder: str
     """The working directory."""
     commit: str | None
@@ -41,8 +41,8 @@ class Origin(TypedDict):
     """The versions of the packages in use."""
 
 
-def origin() -> Origin:
-    """Return where this process comes from."""
+def current_environment() -> Origin:
+    """Return the environment of this process."""
     commit = _git("rev-parse", "HEAD")
     changes = None if commit is None else _git("status", "--porcelain", "--untracked-files=no")
     return {
@@ -68,8 +68,8 @@ def _folder() -> str:
 def packages_in_use() -> dict[str, str]:
     """Return the versions of the installed packages of which a module is imported."""
     imported = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
-    used = [one for one in distributions() if one.name == _OWN or not imported.isdisjoint(_modules_of(one))]
-    return {one.name: one.version for one in sorted(used, key=lambda one: one.name)}
+    used = [found for found in distributions() if found.name == _OWN or not imported.isdisjoint(_modules_of(found))]
+    return {found.name: found.version for found in sorted(used, key=lambda found: found.name)}
 
 
 _OWN = "crystallize-context"
@@ -77,13 +77,13 @@ _OWN = "crystallize-context"
 
 
 def _modules_of(distribution: Distribution) -> set[str]:
-    """Return the modules that an installed package brings, by its list of files: parsing that would take longer."""
+    """Return the modules of an installed package from its list of files, which `Distribution.files` parses slowly."""
     files = (distribution.read_text("RECORD") or "").splitlines()
     return {line.partition("/")[0].partition(",")[0].removesuffix(".py") for line in files}
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git says of the working directory; None where it does not."""
+    """Return the output of git in the working directory; None if git fails."""
     try:
         run = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):  # no git here, or no repository, or it takes too long

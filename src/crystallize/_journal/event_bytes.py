@@ -1,7 +1,7 @@
-"""What a journal keeps of each event, as bytes; and what it makes of them when a run is loaded.
+"""An event as bytes, called a fact, and back.
 
-Everything is JSON, with NaN and the infinities by their names, and arrays as `.npy` beside it. Nothing is pickled,
-and nothing that is read runs code. What JSON does not give back as it was is named as not restorable.
+All is JSON, with NaN and the infinities by their names, and arrays as `.npy` beside it. Nothing is pickled, and nothing
+that is read runs code. A value that does not survive the round trip through JSON is recorded as not restorable.
 """
 
 from base64 import b64decode, b64encode
@@ -61,18 +61,18 @@ FORK: Final = b"B"
 MERGED: Final = b"D"
 MERGE: Final = b"M"
 POINTS: Final = b"P"
-"""How each kind of fact begins. A point is a JSON array and nothing else; a merge is all the facts of one branch, which
-are kept together or not at all; points are many in one."""
+"""How a fact of each kind begins. A point is a JSON array and nothing else; a merge is all the facts of one branch,
+written together or not at all; `POINTS` are many points in one fact."""
 
 _SIZE = Struct("<I")
 
 PIECE: Final = 1000
-"""Points in one, at the most."""
+"""Maximum number of points in one fact."""
 
 
 def joined(kind: bytes, head: Any, *blobs: bytes) -> bytes:
     """Return a fact as bytes: its kind, a head, and any number of blobs."""
-    # JSON has no zero byte, so the first one ends it.
+    # JSON contains no zero byte, so the first one ends it.
     return b"".join((kind, to_json([head, [len(blob) for blob in blobs]]), b"\0", *blobs))
 
 
@@ -88,18 +88,18 @@ def parted(payload: bytes) -> tuple[Any, list[bytes]]:
 
 
 def gathered(facts: Sequence[bytes]) -> bytes:
-    """Return many facts as one."""
+    """Return many facts as one fact, a merge."""
     sized = (part for fact in facts for part in (_SIZE.pack(len(fact)), fact))
     return b"".join((MERGE, _SIZE.pack(sum(map(span, facts))), *sized))
 
 
 def span(fact: bytes) -> int:
-    """Return how many facts are in one."""
+    """Return the number of facts in a fact."""
     return int(_SIZE.unpack_from(fact, 1)[0]) if fact[:1] in (MERGE, POINTS) else 1
 
 
 def members(fact: bytes) -> Iterator[bytes]:
-    """Return the facts that were gathered in one; points that are many in one stay so."""
+    """Return the facts of a merge, or the fact itself; `POINTS` stay one fact."""
     if fact[:1] != MERGE:
         yield fact
         return
@@ -111,16 +111,16 @@ def members(fact: bytes) -> Iterator[bytes]:
 
 
 def points_in(fact: bytes) -> bytes:
-    """Return the points that are many in one, as a JSON array of them."""
+    """Return the points of a `POINTS` fact as a JSON array."""
     return fact[1 + _SIZE.size :]
 
 
 def declarations(metrics: type[MetricSchema] | None) -> dict[str, dict[str, str | None]]:
-    """Return what a reader without the schema is told of each metric."""
+    """Return the declaration of each metric, for readers without the schema."""
     declared = metrics.metrics if metrics is not None else {}
     return {
-        name: {"unit": _text(one.unit), "goal": one.goal, "description": _text(one.description)}
-        for name, one in declared.items()
+        name: {"unit": _text(metric.unit), "goal": metric.goal, "description": _text(metric.description)}
+        for name, metric in declared.items()
     }
 
 
@@ -129,12 +129,12 @@ def _text(text: str | None) -> str | None:
 
 
 class Encoder:
-    """Makes facts of the events of one context.
+    """Encodes the events of one context as facts.
 
     Attributes:
-        plain: The metrics of which every point is JSON and nothing else.
-        unrestorable: The keys and metrics whose values, and the branches whose results, cannot be given back, with
-            the type of each.
+        plain: The metrics whose points are all JSON and nothing else.
+        unrestorable: The keys and metrics whose values, and the branches whose results, cannot be restored, with the
+            type of each.
     """
 
     def __init__(
@@ -142,10 +142,8 @@ class Encoder:
     ) -> None:
         """Prepare for a context.
 
-        Args:
-            schema: What it holds.
-            metrics: What it measures.
-            warn: Told once of each key, metric or branch that is not restorable: which of these, its name, the type.
+        `warn` is called once for each key, metric or branch that is not restorable: with which of these it is, its
+        name, and the type.
         """
         self._schema = schema
         self._metrics = metrics.metrics if metrics is not None else {}
@@ -192,26 +190,16 @@ class Encoder:
             else self._refused("metric", name, tag)
             for tag in tags
         }
-        stored_tags = {legible(tag): one for tag, one in stored_tags.items()}
-        notes = {tag: _note(one) for tag, one in stored_tags.items()}
-        texts = [f"{to_json(tag).decode()}:{one.json.decode()}" for tag, one in stored_tags.items()]
-        parts = [
-            to_json(name),
-            stored.json,
-            f"{{{','.join(texts)}}}".encode(),
-            to_json(step),
-            to_json([_note(stored), notes]),
-        ]
+        stored_tags = {legible(tag): part for tag, part in stored_tags.items()}
+        notes = {tag: _note(part) for tag, part in stored_tags.items()}
+        texts = b",".join(to_json(tag) + b":" + part.json for tag, part in stored_tags.items())
+        parts = [to_json(name), stored.json, b"{" + texts + b"}", to_json(step), to_json([_note(stored), notes])]
         return b"[" + b",".join(parts) + b"]"
 
     def points(self, name: str, part: Part, steps: Sequence[str | None], branch: str) -> Iterator[bytes]:
-        """Return the points that a branch brought as facts: many in one where they are plain.
+        """Return the points of a metric that a branch brought as facts, plain ones gathered.
 
-        Args:
-            name: The metric.
-            part: The points.
-            steps: The steps of the context, by the numbers of their scopes.
-            branch: The branch.
+        `steps` are the steps of the context, by their numbers in points.
         """
         for block in part.blocks:
             rows = ((name, value, tags, steps[number + part.offset]) for value, tags, number in block.rows())
@@ -229,7 +217,7 @@ class Encoder:
 
     def _key(self, event: KeyWritten) -> bytes:
         key = self._schema.key(event.key)
-        # An untyped key may hold a secret too; then the event has the mask itself, and not a text that is equal.
+        # An untyped key may hold a secret too; then the event has the mask object itself, not just an equal text.
         if event.value is MASK or (key.secret and event.value is not None):
             stored = Stored("secret", "", b"null")
         elif key.excluded or (key.shared and type(event.value) not in PLAIN):
@@ -261,8 +249,7 @@ class Encoder:
 
 
 _Note: TypeAlias = str | list[str]
-"""What gives a part of a point back; where that is not all that is to be said of it, in a list with its type and the
-arrays in it, as `.npy` in base64."""
+"""How a part of a point is stored; with its type and its arrays, as `.npy` in base64, in a list if either matters."""
 
 
 def _note(stored: Stored) -> _Note:
@@ -273,27 +260,22 @@ def _note(stored: Stored) -> _Note:
 
 
 def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the value and tags of a point that needs more than its JSON.
+    """Return the value and tags of a parsed point that needs more than its JSON; `NotRestorable` for each that is lost.
 
-    Args:
-        row: The point as it was parsed: metric, value, tags, step, and what gives back the value and each tag.
-        checks: What the metric allows; None where that is not known, and JSON has to do.
-
-    Returns:
-        Each as it was, or a `NotRestorable` in its place.
+    `checks` are those of the metric; None if they are not known, and JSON's types have to do.
     """
     _, value, tags, _, (note, notes) = row
     keys = {} if checks is None else {tag: checks.tag_keys.get(tag) or any_key() for tag in tags}
-    given = _of_note(note, value, None if checks is None else checks.value_key)
-    return given, {tag: _of_note(notes[tag], tags[tag], keys.get(tag)) for tag in tags}
+    restored = _restored(note, value, None if checks is None else checks.value_key)
+    return restored, {tag: _restored(notes[tag], tags[tag], keys.get(tag)) for tag in tags}
 
 
-def _of_note(note: _Note, parsed: Any, key: Key | None) -> Any:
-    """Return a part of a point; where no key says more, of JSON's types, with its arrays in place."""
-    facts: list[Any] = [note, ""] if isinstance(note, str) else note
-    how, kind, *encoded = facts
+def _restored(note: _Note, parsed: Any, key: Key | None) -> Any:
+    """Return a part of a point; without a key, of JSON's types and with its arrays in place."""
+    parts: list[Any] = [note, ""] if isinstance(note, str) else note
+    how, kind, *encoded = parts
     arrays = tuple(map(b64decode, encoded))
-    # What was written before arrays were kept with points has their numbers, and not them.
+    # Points of the first version have the numbers of their arrays, and not the arrays.
     if how == "none" or (isinstance(note, str) and has_array_marks(parsed)):
         return unrestorable(kind, parsed, arrays)
     stored = Stored(how, kind, to_json(parsed), arrays)

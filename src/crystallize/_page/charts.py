@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from .._base.text import printable, short
 from .._core.codec import json_view
-from .._journal.loaded_run import Declared, Run
+from .._journal.loaded_run import Run
+from .._journal.rows import Declared
 from .drawings import Tick, bounds, dots, marks, spark
 from .metric_curves import At, Curve, Points, alone, curves, notes, parted_by, points_of
 from .plots import escaped, mode

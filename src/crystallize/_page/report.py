@@ -18,7 +18,9 @@ from .._base.optional import OptionalModule
 from .._base.text import MASK, counted, lasted, printable, short
 from .._core.artifacts import Artifact, ArtifactLog
 from .._core.provenance import EarlyRead
-from .._journal.loaded_run import Run, diff_runs, writable
+from .._journal.diff import diff_runs
+from .._journal.find import writable
+from .._journal.loaded_run import Run
 from .._tables.export import Description, ValueRow, as_json, describe
 from ..errors import FrameError
 from .charts import charts

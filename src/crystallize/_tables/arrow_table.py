@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pydantic_core import to_json
 
-from .._base.optional import OptionalModule
+from .._base.optional import Extra
 from .._base.text import legible
 from .._core.metrics import Metric
-from .._core.packed_columns import unrestorable_parts
-from .._core.point_log import Coded, Piece
-from .._journal.loaded_run import Declared
-from .._page.drawings import Column
+from .._core.point_log import Coded, Column, Piece, unrestorable_parts
+from .._journal.rows import Declared
 from .columns import Form, Kind, Seen, beside, constant, encoded, form_of, gathered, number, text_dictionary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 else:
-    pa = OptionalModule("pyarrow", "arrow")
+    pa = Extra("pyarrow", "arrow")
 
 __all__ = ["Layout", "Source"]
 

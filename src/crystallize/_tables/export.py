@@ -17,7 +17,8 @@ from .._core.artifacts import Artifact
 from .._core.codec import NotRestorable, json_view
 from .._core.series import Series
 from .._journal.environment import Origin
-from .._journal.loaded_run import Attempt, Entry, Run, Session, SoFar, Status
+from .._journal.loaded_run import Run, Status
+from .._journal.rows import Attempt, Entry, Session, SoFar, final_process
 from ..errors import DamagedRunError, JournalError
 
 __all__ = [
@@ -164,7 +165,7 @@ def overview(run: Run[Any]) -> Overview:
     Args:
         run: The run.
     """
-    last = run._content.final.number
+    last = final_process(run.sessions).number
     failed = [one.record.error for one in run.attempts if one.session == last and one.record and one.record.error]
     return Overview(
         name=run.path.stem,

@@ -10,15 +10,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .._base.optional import OptionalModule
+from .._base.optional import Extra
 from .._base.text import nearest, short, type_name
 from .._core.context import FrozenContext
-from .._core.metrics import MetricSchema
+from .._core.metrics import FrozenMetrics, MetricSchema, Series
 from .._core.point_log import Piece
-from .._core.series import FrozenMetrics, Series
-from .._journal.journal import Journal
-from .._journal.loaded_run import Run, list_runs, load_run, open_streaming, real
+from .._journal.find import list_runs
+from .._journal.journal import Journal, flushed_path
+from .._journal.loaded_run import Run, load_run
 from .._journal.point_stream import StoredPoints
+from .._journal.read_run import open_streaming, real
 from ..errors import FrameError, JournalError, MetricError
 from .arrow_table import Layout, Source
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 else:
-    fsspec = OptionalModule("fsspec", "arrow")
-    pa, pq = OptionalModule("pyarrow", "arrow"), OptionalModule("pyarrow.parquet", "arrow")
-    pd, pl = OptionalModule("pandas", "pandas"), OptionalModule("polars", "polars")
+    fsspec = Extra("fsspec", "arrow")
+    pa, pq = Extra("pyarrow", "arrow"), Extra("pyarrow.parquet", "arrow")
+    pd, pl = Extra("pandas", "pandas"), Extra("polars", "polars")
 
 __all__ = ["Measured", "runs_frame", "to_arrow", "to_pandas", "to_polars", "to_reader", "write_arrow", "write_parquet"]
 
@@ -376,11 +377,7 @@ def _filled(measured: Any, metrics: type[MetricSchema] | None, inputs: dict[str,
 
 def _file(of: str | os.PathLike[str] | Journal) -> Path:
     """Return the file of a run, with all that its journal was told so far."""
-    if not isinstance(of, Journal):
-        return Path(of)
-    if of._closed is None:
-        of.flush()
-    return of.path
+    return flushed_path(of) if isinstance(of, Journal) else Path(of)
 
 
 def _loaded(path: str | os.PathLike[str], metrics: type[MetricSchema] | None) -> Run[Any]:

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from crystallize import CrystallizeError, Event, FrozenContext, Journal, SinkError, load_run
-from crystallize._core.equality import same
-from crystallize._journal import journal, spool
+from crystallize._core.freezing import same
+from crystallize._journal import run_files, spool
 from crystallize.runs import Run, verify_run
 
 from ..core.test_state_machines import FREE, VALID, Shape
-from .journal_runs import SMALL, copied, no_origin
+from .journal_runs import SMALL, copied, no_environment
 
 SETTINGS = settings(
     max_examples=60,
@@ -30,7 +30,7 @@ SETTINGS = settings(
 
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "origin", no_origin)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
     monkeypatch.setattr(spool, "CAPACITY", SMALL)
 
 

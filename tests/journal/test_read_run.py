@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from crystallize import FrozenContext, Journal, load_run
-from crystallize._journal import journal
+from crystallize._journal import run_files, run_writer
 from crystallize._journal.environment import Origin
 from crystallize.runs import verify_run
 
-from .journal_runs import SMALL, Plan, die, killed, no_origin, processes
+from .journal_runs import SMALL, Plan, die, killed, no_environment, processes
 
 POINTS = 20_000
 READERS = 4
@@ -49,7 +49,7 @@ def _read_on(pipe: Connection, path: Path) -> None:
 
 def test_readers_beside_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No reader sees a point torn, missing or twice, or ever fewer of them than before."""
-    monkeypatch.setattr(journal, "origin", no_origin)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
     opened = Journal.start(tmp_path, "run")
     ctx = opened.context(FrozenContext, {"lr": 0.1})
     readers = []
@@ -86,8 +86,8 @@ def test_readers_beside_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_resuming_hides_nothing_from_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a reader saw of a run that died it sees while that run is being resumed, and afterwards."""
-    monkeypatch.setattr(journal, "origin", no_origin)
-    monkeypatch.setattr(journal, "DELAY", 1000)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
+    monkeypatch.setattr(run_writer, "DELAY", 1000)
     opened = Journal.start(tmp_path, "run")
     ctx = opened.context(FrozenContext)
     for at in range(10):
@@ -97,9 +97,9 @@ def test_resuming_hides_nothing_from_a_reader(tmp_path: Path, monkeypatch: pytes
 
     def look_meanwhile() -> Origin:
         seen.append(load_run(opened.path).metrics["loss"])
-        return no_origin()
+        return no_environment()
 
-    monkeypatch.setattr(journal, "origin", look_meanwhile)
+    monkeypatch.setattr(run_files, "current_environment", look_meanwhile)
     with Journal.resume(opened.path):
         seen.append(load_run(opened.path).metrics["loss"])
     seen.append(load_run(opened.path).metrics["loss"])
@@ -124,7 +124,7 @@ def _keep_reading(pipe: Connection, path: Path) -> None:
 
 def test_a_reader_beside_writers_that_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader meets no error, whenever the writers of its run are killed and resume."""
-    monkeypatch.setattr(journal, "origin", no_origin)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
     opened = Journal.start(tmp_path, "run")
     opened.context(FrozenContext, {"seed": 1})
     die(opened)

@@ -1,0 +1,126 @@
+"""Compare two runs."""
+
+from hashlib import sha256
+from itertools import islice
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from pydantic_core import to_json
+
+from .._base.text import counted, short
+from .._core.freezing import same
+from .._core.schema import digest
+from .loaded_run import Run
+
+__all__ = ["Difference", "compared", "diff_runs", "not_compared"]
+
+Kind: TypeAlias = Literal["input", "value", "metric", "step", "artifact"]
+
+
+class Difference(NamedTuple):
+    """A difference between two runs.
+
+    Example:
+        >>> Difference("input", "lr", one="0.1", other="0.2").what
+        'input'
+    """
+
+    what: Kind
+    name: str
+    one: str | None
+    """The value in the first run, in short; None if it has none."""
+    other: str | None
+    """The value in the second run."""
+
+
+def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
+    """Compare the inputs and the results of two runs, but not their times.
+
+    Returns:
+        The differences, first those of inputs, then of values, metrics, steps and artifacts.
+
+    Example:
+        >>> for lr in (0.1, 0.2):
+        ...     with Journal.start("runs", "digits") as journal:
+        ...         ctx = journal.context(FrozenContext, {"lr": lr})
+
+        >>> diff_runs(*map(load_run, ["runs/digits-0001.db", "runs/digits-0002.db"]))
+        (Difference(what='input', name='lr', one='0.1', other='0.2'),)
+    """
+    found = []
+    for what, left, right in zip(_KINDS, _compared_parts(one), _compared_parts(other), strict=True):
+        for name in dict.fromkeys((*left, *right)):
+            (content, shown), (other_content, other_shown) = left.get(name, _NONE), right.get(name, _NONE)
+            if not same(content, other_content):
+                found.append(Difference(what, name, shown, other_shown))
+    return tuple(found)
+
+
+def not_compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Kind, str], ...]:
+    """Return the values and series of both runs that cannot be compared, as they cannot be restored from the files.
+
+    Returns:
+        The kind and name of each; inputs first, then values and metrics. Without those that `diff_runs` returns.
+
+    Example:
+        >>> for lr in (0.1, 0.2):
+        ...     with Journal.start("runs", "digits") as journal:
+        ...         ctx = journal.context(FrozenContext, {"lr": lr, "span": (1, 2)})
+
+        >>> not_compared(load_run("runs/digits-0001.db"), load_run("runs/digits-0002.db"))
+        (('input', 'span'),)
+    """
+    return compared(one, other)[1]
+
+
+def compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Difference, ...], tuple[tuple[Kind, str], ...]]:
+    """Return the results of `diff_runs` and `not_compared`, going through each series, which may be long, once."""
+    found: set[tuple[Kind, str]] = set()
+    entries = one.entries, other.entries
+    for own, others in (entries, entries[::-1]):
+        missing = [entry for key, entry in own.items() if entry.missing is not None and key in others]
+        found.update(("input" if entry.is_input else "value", entry.key) for entry in missing)
+    for run, beside in ((one, other), (other, one)):
+        found.update(("metric", name) for name in run.unrestorable_points if name in beside.metrics)
+    differences = diff_runs(one, other)
+    unknown = found - {(difference.what, difference.name) for difference in differences}
+    return differences, tuple(sorted(unknown, key=lambda part: (_KINDS.index(part[0]), part[1])))
+
+
+_KINDS: tuple[Kind, ...] = ("input", "value", "metric", "step", "artifact")
+_NONE: tuple[None, None] = (None, None)
+_Compared: TypeAlias = dict[str, tuple[Any, str]]
+"""By name, the content by which two runs are compared, and how it is shown."""
+
+
+def _compared_parts(run: Run[Any]) -> tuple[_Compared, ...]:
+    inputs: _Compared = {}
+    values: _Compared = {}
+    held = run.values
+    for key, entry in run.entries.items():
+        shown = short(held[key]) if key in held else f"a {entry.stored.type or 'secret'}"
+        (inputs if entry.is_input else values)[key] = (entry.stored.digest or shown, shown)
+    points: _Compared = {name: (_digest_of(run, name), _summary(run, name)) for name in run.metrics}
+    attempts = {attempt.step: "finished" if attempt.finished else "did not finish" for attempt in run.attempts}
+    steps = {name: (outcome, outcome) for name, outcome in attempts.items()}
+    artifacts = {made.name: (made.data, counted(len(made.data), "byte")) for made in run.artifacts}
+    return inputs, values, points, steps, artifacts
+
+
+def _digest_of(run: Run[Any], name: str) -> str:
+    """Return a digest of a series, a piece at a time: it may be long."""
+    points = ((point.value, point.tags) for point in run.metrics.series(name))
+    content = sha256()
+    while piece := to_json([*islice(points, 4096)], fallback=_identified).removeprefix(b"[]"):
+        content.update(piece)
+    return content.hexdigest()
+
+
+def _identified(value: Any) -> Any:
+    """Return a JSON value that identifies a value without a JSON form: all of an array, else its repr."""
+    is_array = hasattr(value, "dtype") and hasattr(value, "tobytes")
+    return [str(value.dtype), value.shape, digest(value.tobytes())] if is_array else repr(value)
+
+
+def _summary(run: Run[Any], name: str) -> str:
+    series = run.metrics.series(name)
+    return f"{counted(len(series), 'point')}, the last {short(series.last)}"

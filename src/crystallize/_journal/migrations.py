@@ -1,0 +1,149 @@
+"""The tables of a run's database, and the migrations from older versions of them."""
+
+from typing import Final
+
+__all__ = ["LATER", "MIGRATIONS", "NEWER", "ORDERS"]
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        identity BLOB NOT NULL CHECK (length(identity) = 16),
+        name TEXT NOT NULL,
+        number INTEGER NOT NULL CHECK (number > 0),
+        drained INTEGER NOT NULL CHECK (drained >= 0),
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE sessions (
+        session INTEGER PRIMARY KEY,
+        started TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        fingerprints TEXT,
+        joined INTEGER UNIQUE,
+        ended TEXT,
+        outcome TEXT CHECK (outcome IN ('finished', 'failed')),
+        error TEXT,
+        finished INTEGER UNIQUE,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE steps (
+        session INTEGER NOT NULL REFERENCES sessions,
+        name TEXT NOT NULL,
+        sequence INTEGER NOT NULL UNIQUE,
+        started TEXT NOT NULL,
+        finished INTEGER UNIQUE,
+        record TEXT,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (session, name)
+    ) STRICT;
+    CREATE TABLE entries (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        step TEXT,
+        key TEXT NOT NULL,
+        is_input INTEGER NOT NULL CHECK (is_input IN (0, 1)),
+        how TEXT NOT NULL CHECK (how IN ('json', 'schema', 'python', 'secret', 'none')),
+        type TEXT NOT NULL,
+        json TEXT NOT NULL,
+        digest TEXT,
+        "check" INTEGER NOT NULL,
+        FOREIGN KEY (session, step) REFERENCES steps (session, name)
+    ) STRICT;
+    CREATE TABLE arrays (
+        sequence INTEGER NOT NULL REFERENCES entries,
+        place INTEGER NOT NULL,
+        npy BLOB NOT NULL,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (sequence, place)
+    ) STRICT;
+    CREATE TABLE points (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        count INTEGER NOT NULL CHECK (count > 0),
+        content BLOB NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE contents (
+        sha256 TEXT PRIMARY KEY,
+        data BLOB NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE artifacts (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        step TEXT,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL REFERENCES contents,
+        "check" INTEGER NOT NULL,
+        FOREIGN KEY (session, step) REFERENCES steps (session, name)
+    ) STRICT;
+    CREATE TABLE forks (
+        branch TEXT NOT NULL,
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        "check" INTEGER NOT NULL,
+        UNIQUE (session, branch)
+    ) STRICT;
+    CREATE TABLE merges (
+        session INTEGER NOT NULL,
+        branch TEXT NOT NULL,
+        sequence INTEGER NOT NULL UNIQUE,
+        digest TEXT NOT NULL,
+        item TEXT,
+        how TEXT NOT NULL CHECK (how IN ('json', 'schema', 'python', 'secret', 'none')),
+        result BLOB NOT NULL,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (session, branch),
+        FOREIGN KEY (session, branch) REFERENCES steps (session, name)
+    ) STRICT;
+    """,
+    """
+    CREATE TABLE failures (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        branch TEXT NOT NULL,
+        record TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    """,
+)
+"""The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
+
+Points are packed, up to a thousand in a row, whose first point is at position `sequence`: zlib over a JSON array of
+[metric, value, tags, step] each. A fifth item is added where JSON alone does not restore value and tags: for each of
+them how to restore it, with its type and, as `.npy` in base64, its arrays, if there are any.
+
+The work of a branch is in the rows of its steps, whose names begin with the branch's own; the last fact of a merge
+makes its row in `merges`. A branch that failed makes a row in `failures`, each time, and none in `steps`, since it may
+run again and be merged.
+"""
+
+ORDERS: Final = {
+    "run": "id",
+    "sessions": "session",
+    "steps": "sequence",
+    "entries": "sequence",
+    "arrays": "sequence, place",
+    "points": "sequence",
+    "contents": "sha256",
+    "artifacts": "sequence",
+    "forks": "sequence",
+    "merges": "sequence",
+    "failures": "sequence",
+}
+"""The tables, and the columns that order their rows."""
+
+LATER: Final = {"failures": 2}
+"""The tables that files of older versions do not have, each with the version that added it."""
+
+NEWER: Final = {
+    "run": "TRUE",
+    "sessions": "TRUE",
+    "forks": "TRUE",
+    # Two searches, where an OR would make it look at every step.
+    "steps": """sequence IN (
+        SELECT sequence FROM steps WHERE sequence > :since UNION SELECT sequence FROM steps WHERE finished > :since
+    )""",
+    "contents": "sha256 IN (SELECT sha256 FROM artifacts WHERE sequence > :since)",
+}
+"""The condition for the rows of a table that are new since a position, where `sequence > :since` is not enough."""

@@ -1,0 +1,251 @@
+"""Read a run from its files."""
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from .._core.artifacts import Artifact
+from ..errors import DamagedRunError
+from .database import apply, connect, missing_in, rows, state_of, transaction
+from .lock import is_locked
+from .rows import (
+    MISSING,
+    Attempt,
+    Declared,
+    Entry,
+    MergedBranch,
+    PointRow,
+    Positioned,
+    Session,
+    StoredArtifact,
+    attempt_of,
+    entry_of,
+    failure_of,
+    final_process,
+    forks_of,
+    merged_branch_of,
+    session_of,
+)
+from .spool import spooled
+
+__all__ = ["RunData", "data_of", "open_streaming", "read", "real"]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The content of a run's file at one moment; no schema is needed to read it."""
+
+    path: Path
+    identity: bytes
+    name: str
+    number: int
+    drained: int
+    running: bool
+    sessions: tuple[Session, ...]
+    attempts: tuple[Attempt, ...]
+    values: tuple[Entry, ...]
+    points: tuple[PointRow, ...]
+    artifacts: tuple[StoredArtifact, ...]
+    forks: tuple[tuple[str, int], ...]
+    """The branches in the order in which they were forked, each with the position of its fork."""
+    merges: tuple[MergedBranch, ...]
+    """The branches in the order in which they were merged."""
+    failures: tuple[Attempt, ...]
+    """The attempts at branches that failed, in that order. They are not among `attempts`: nothing of their work is in
+    the file, and the same branch may be merged later."""
+
+    @property
+    def declared(self) -> dict[str, Declared]:
+        """The declaration of each metric, by the last process that declared it."""
+        known = [session.fingerprints.get("declared", {}) for session in self.sessions]
+        return {name: Declared(**facts) for declared in known for name, facts in declared.items()}
+
+    @property
+    def last(self) -> Session:
+        """The newest process."""
+        return self.sessions[-1]
+
+    @property
+    def final(self) -> Session:
+        """The process that decides the outcome of the run."""
+        return final_process(self.sessions)
+
+    @cached_property
+    def _branches(self) -> frozenset[tuple[int, str]]:
+        return frozenset((merged.session, merged.branch) for merged in self.merges)
+
+    def branch_of(self, process: int, step: str | None) -> str | None:
+        """Return the branch that brought the work of a step; None if none did."""
+        parts = step.split("/") if step is not None else []
+        names = ("/".join(parts[:at]) for at in range(1, len(parts) + 1))
+        return next((name for name in names if (process, name) in self._branches), None)
+
+    @cached_property
+    def _forked(self) -> dict[str, int]:
+        return dict(self.forks)
+
+    def position(self, of: Positioned) -> tuple[int, int]:
+        """Return the key that orders the work of a run: the work of a branch comes where the branch was forked."""
+        branch = self.branch_of(of.session, of.step)
+        if branch is None and of.step in self._forked:
+            branch = of.step  # it has failed
+        return (of.sequence if branch is None else self._forked[branch], of.sequence)
+
+    @property
+    def standing_failures(self) -> tuple[Attempt, ...]:
+        """The failures of branches after which came neither a merge, nor another failure, nor another process."""
+        last = self.last.number
+        newest = {failure.step: failure for failure in self.failures if failure.session == last}
+        # A merge of an earlier process does not count: the branch ran again, as the file lacked part of its work.
+        merged = {merged.branch for merged in self.merges if merged.session == last}
+        return tuple(failure for failure in newest.values() if failure.step not in merged)
+
+    @property
+    def superseded(self) -> frozenset[tuple[int, str | None]]:
+        """The attempts, by process and step, that a later process did again, or that had not finished when it began."""
+        again = {attempt.step: attempt.session for attempt in self.attempts}
+        failed = {failure.step: failure.session for failure in self.failures}
+        last = self.last.number
+
+        def is_superseded(attempt: Attempt) -> bool:
+            # A branch counts as a whole, whatever happened to the steps in it.
+            branch = self.branch_of(attempt.session, attempt.step)
+            if branch is not None:
+                return max(again[branch], failed.get(branch, 0)) > attempt.session
+            return again[attempt.step] > attempt.session or (not attempt.finished and attempt.session < last)
+
+        return frozenset((attempt.session, attempt.step) for attempt in self.attempts if is_superseded(attempt))
+
+    @property
+    def steps_to_redo(self) -> frozenset[tuple[int, str | None]]:
+        """The attempts to repeat: those that did not finish, or wrote or returned a value that cannot be restored."""
+        lost = {(entry.session, entry.step) for entry in self.values if entry.missing}
+        lost |= {(merged.session, merged.branch) for merged in self.merges if merged.result.how in MISSING}
+        inner = {(process, self.branch_of(process, step) or step) for process, step in lost if step is not None}
+        undone = (attempt for attempt in self.attempts if self._is_undone(attempt, inner))
+        return frozenset({*self.superseded, *((attempt.session, attempt.step) for attempt in undone)})
+
+    def _is_undone(self, attempt: Attempt, lost: Collection[tuple[int, str]]) -> bool:
+        """Return whether to repeat an attempt, given the steps and branches, by process, that lost a value."""
+        process, step = attempt.session, attempt.step
+        branch = self.branch_of(process, step)
+        if branch is not None:
+            return (process, branch) in lost
+        around = any(of == process and inner.startswith(f"{step}/") for of, inner in lost)
+        return around or not attempt.finished or (process, step) in lost
+
+
+def read(path: Path) -> RunData:
+    """Read a run, with the facts in its spool if its process died.
+
+    This raises RunNotFoundError if there is no such run, DamagedRunError if not all of it can be read, and JournalError
+    if it cannot be opened.
+    """
+    path = real(path)
+    with _opened(path) as (connection, running):
+        return data_of(path, connection, running=running)
+
+
+def real(path: Path) -> Path:
+    """Return the target of a link: the files beside a run are named as its own file is."""
+    return path.resolve() if path.is_symlink() else path
+
+
+@contextmanager
+def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[PointRow]]]]:
+    """Open a run whose points are too many for memory; this raises the errors of `read`.
+
+    The block gets the run without its values, points and artifacts, and a function that reads the rows of its points,
+    as often as it is called while the run is open.
+    """
+    path = real(path)
+    with _opened(path) as (connection, running):
+        outline = _outline_of(path, connection, running=running)
+        yield outline, lambda: map(PointRow._make, rows(path, connection, "points"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    """Open a transaction on all facts of a run, and say whether it has a living writer."""
+    spool = path.with_suffix(".spool")
+    while True:
+        running, was_there = is_locked(spool), spool.exists()
+        is_given = False
+        try:
+            # No ExitStack: what it raises is in a cycle, and would keep the files open.
+            with (
+                closing(connect(path)) as connection,
+                transaction(path, connection),
+                nullcontext(connection) if running else _with_spool(path, spool, connection) as whole,
+            ):
+                if running or (not is_locked(spool) and spool.exists() == was_there):
+                    is_given = True
+                    yield whole, running
+                    return
+        except DamagedRunError:
+            # The run may have been resumed just now, which empties the spool.
+            if is_given or running or not is_locked(spool):
+                raise
+
+
+@contextmanager
+def _with_spool(path: Path, spool: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Open a database that has the facts of the spool, too: the given one if there are none, else a copy."""
+    identity, drained, process = state_of(path, connection)
+    left = [*spooled(spool, identity, process, drained)]
+    if not left:
+        yield connection
+        return
+    # A reader writes nothing: the facts go into a copy, which SQLite keeps in a file if it is large.
+    with closing(sqlite3.connect("", isolation_level=None)) as copied:
+        connection.backup(copied)
+        with transaction(path, copied):
+            apply(copied, process, drained + 1, left)
+            yield copied
+
+
+def data_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:
+    """Read the content of a database after position `since`, within a transaction of the caller."""
+    outline = _outline_of(path, connection, running=running, since=since)
+    arrays: dict[int, list[bytes]] = {}
+    for position, _, npy in rows(path, connection, "arrays", since):
+        arrays.setdefault(position, []).append(npy)
+    contents = dict(rows(path, connection, "contents", since))
+    return replace(
+        outline,
+        values=tuple(entry_of(row, arrays) for row in rows(path, connection, "entries", since)),
+        points=tuple(map(PointRow._make, rows(path, connection, "points", since))),
+        artifacts=tuple(
+            StoredArtifact(position, process, Artifact(name, contents[sha256], step))
+            for position, process, step, name, sha256 in rows(path, connection, "artifacts", since)
+        ),
+    )
+
+
+def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:
+    """Read the content of a database without values, points and artifacts, within a transaction of the caller."""
+    # The facts up to `since` were checked before, and none is ever deleted.
+    for problem in () if since else missing_in(connection):
+        raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
+    ((_, identity, name, number, drained),) = rows(path, connection, "run")
+    forks = forks_of(rows(path, connection, "forks"))
+    known = {branch for branch, _ in forks}
+    return RunData(
+        path=path,
+        identity=identity,
+        name=name,
+        number=number,
+        drained=drained,
+        running=running,
+        sessions=tuple(map(session_of, rows(path, connection, "sessions"))),
+        attempts=tuple(map(attempt_of, rows(path, connection, "steps", since))),
+        values=(),
+        points=(),
+        artifacts=(),
+        forks=forks,
+        merges=tuple(merged_branch_of(row, known) for row in rows(path, connection, "merges", since)),
+        failures=tuple(failure_of(row, known) for row in rows(path, connection, "failures", since)),
+    )

@@ -1,0 +1,289 @@
+"""The rows of a run's database as objects."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic_core import from_json
+
+from .._core.artifacts import Artifact
+from .._core.codec import Stored
+from .._core.provenance import StepRecord
+from .environment import Origin
+from .event_bytes import parted
+
+__all__ = [
+    *("MISSING", "Attempt", "Declared", "Entry", "MergedBranch", "PointRow", "Positioned", "Session", "SoFar"),
+    *("StoredArtifact", "attempt_of", "done_so_far", "entry_of", "failure_of", "final_process", "forks_of"),
+    *("merged_branch_of", "session_of"),
+]
+
+
+class Session(NamedTuple):
+    """One process that wrote a run: the process that started it, or one that resumed it.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> session = load_run("runs/digits-0001.db").sessions[0]
+        >>> session.number, session.outcome, session.error
+        (1, 'finished', None)
+    """
+
+    number: int
+    started: datetime
+    ended: datetime | None
+    """None while it runs, and if it died."""
+    outcome: Literal["finished", "failed"] | None
+    error: str | None
+    """The exception that ended it, as text."""
+    origin: Origin
+    """Its code, packages and machine."""
+    fingerprints: dict[str, Any]
+    """The fingerprints of the types in its schema and its metrics, with the declarations of the metrics."""
+
+
+class Attempt(NamedTuple):
+    """One opening of a step.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     with journal.context(FrozenContext, {"lr": 0.1}).step("fit"):
+        ...         pass
+        >>> [(attempt.step, attempt.finished) for attempt in load_run("runs/digits-0001.db").attempts]
+        [('fit', True)]
+    """
+
+    step: str
+    session: int
+    started: datetime
+    record: StepRecord | None
+    """None if it never ended."""
+    ended: int = 0
+    """The position of its end among the facts of the run; 0 if it never ended."""
+    sequence: int = 0
+    """The position of its opening among the facts of the run."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended, and not by an exception."""
+        return self.record is not None and self.record.error is None
+
+
+class SoFar(NamedTuple):
+    """The work of a step that has not ended, as far as the file has it. Its reads are on record only when it ends.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+        ...     with ctx.step("fit") as fit:
+        ...         fit["weight"] = 3.5
+        ...         journal.flush()
+        ...         load_run(journal.path).so_far[1, "fit"].writes
+        ['weight']
+    """
+
+    writes: list[str]
+    """The keys that it wrote, in order."""
+    points: dict[str, int]
+    """How many points it recorded, by metric."""
+    artifacts: list[str]
+
+
+class Entry(NamedTuple):
+    """A key that was written, and its value as the file stores it.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> entry = load_run("runs/digits-0001.db").entries["lr"]
+        >>> entry.key, entry.is_input, entry.step, entry.missing
+        ('lr', True, None, None)
+    """
+
+    key: str
+    session: int
+    step: str | None
+    """The step that wrote it; None outside any step."""
+    is_input: bool
+    """Whether it was there when the run began."""
+    stored: Stored
+    sequence: int = 0
+    """Its position among the facts of the run."""
+
+    @property
+    def missing(self) -> Literal["secret", "not restorable"] | None:
+        """Why the value cannot be restored from the file; None if it can."""
+        return MISSING.get(self.stored.how)
+
+
+class Declared(NamedTuple):
+    """The declaration of a metric, except for its types.
+
+    Example:
+        >>> class TrainMetrics(MetricSchema):
+        ...     loss = Metric(float, unit="nats", goal="minimize")
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+        >>> load_run("runs/digits-0001.db").declared["loss"]
+        Declared(unit='nats', goal='minimize', description=None)
+    """
+
+    unit: str | None = None
+    goal: Literal["minimize", "maximize"] | None = None
+    description: str | None = None
+
+
+class MergedBranch(NamedTuple):
+    """A branch that was merged."""
+
+    branch: str
+    session: int
+    digest: str
+    """Of all that it brought, except for times."""
+    item: str | None
+    """A digest of the item that its task was given, if there was one."""
+    result: Stored
+    """The return value of its task."""
+
+
+class PointRow(NamedTuple):
+    """A row of points."""
+
+    position: int
+    """The position of the first point among the facts of the run."""
+    process: int
+    size: int
+    """The number of points."""
+    packed: bytes
+
+
+class StoredArtifact(NamedTuple):
+    """An artifact, with its position among the facts of the run."""
+
+    position: int
+    process: int
+    artifact: Artifact
+
+
+class Positioned(Protocol):
+    """Something that a process did at a position among the facts of a run."""
+
+    @property
+    def session(self) -> int:
+        """The number of the process."""
+        ...
+
+    @property
+    def step(self) -> str | None:
+        """The step that did it; None outside any step."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """Its position among the facts of the run."""
+        ...
+
+
+MISSING: dict[str, Literal["secret", "not restorable"]] = {"secret": "secret", "none": "not restorable"}
+"""Why a value cannot be restored, by how it is stored."""
+
+
+def done_so_far(
+    attempts: Iterable[Attempt],
+    entries: Iterable[Entry],
+    artifacts: Iterable[tuple[int, str | None, str]],
+    points: Iterable[tuple[int, str | None, str, int]],
+) -> dict[tuple[int, str], SoFar]:
+    """Return the work of attempts that have not ended, by process and step.
+
+    Each artifact is given by process, step and name; points are by process, step and metric, with their number.
+    """
+    found = {(attempt.session, attempt.step): SoFar([], {}, []) for attempt in attempts if attempt.record is None}
+    for entry in entries:
+        if done := found.get((entry.session, entry.step or "")):
+            done.writes.append(entry.key)
+    for process, step, name in artifacts:
+        if done := found.get((process, step or "")):
+            done.artifacts.append(name)
+    for process, step, metric, count in points:
+        if done := found.get((process, step or "")):
+            done.points[metric] = done.points.get(metric, 0) + count
+    return found
+
+
+def final_process(sessions: tuple[Session, ...]) -> Session:
+    """Return the process that decides a run's outcome: the newest that made a context, as others have done nothing."""
+    return next((session for session in reversed(sessions) if session.fingerprints), sessions[0])
+
+
+def forks_of(rows: Iterable[tuple[Any, ...]]) -> tuple[tuple[str, int], ...]:
+    """Return the branches with the position of their last fork: a step that runs again forks them again."""
+    last = {branch: position for branch, position, _ in rows}
+    return tuple(sorted(last.items(), key=itemgetter(1)))
+
+
+def session_of(row: tuple[Any, ...]) -> Session:
+    """Return the process of a row of `sessions`."""
+    number, started, origin, fingerprints, _, ended, outcome, error, _ = row
+    known = {} if fingerprints is None else from_json(fingerprints)
+    return Session(number, _time(started), ended and _time(ended), outcome, error, from_json(origin), known)
+
+
+def attempt_of(row: tuple[Any, ...]) -> Attempt:
+    """Return the attempt of a row of `steps`."""
+    process, name, position, started, ended, text = row
+    record = None if text is None else _record(from_json(text))
+    return Attempt(name, process, _time(started), record, ended or 0, position)
+
+
+def _record(facts: dict[str, Any]) -> StepRecord:
+    return StepRecord(
+        name=facts["step"],
+        reads=tuple(facts["reads"]),
+        absent=tuple(facts["absent"]),
+        writes=tuple(facts["writes"]),
+        points=MappingProxyType(facts["points"]),
+        artifacts=tuple(facts["artifacts"]),
+        started=_time(facts["started"]),
+        ended=_time(facts["ended"]),
+        error=facts["error"],
+    )
+
+
+def entry_of(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> Entry:
+    """Return the entry of a row of `entries`, given the arrays by the positions of their entries."""
+    position, process, step, key, is_input, how, type_, json, digest = row
+    stored = Stored(how, type_, json.encode(), tuple(arrays.get(position, ())))
+    if stored.digest != digest:
+        raise ValueError(f"the value of key {key!r} has another digest than when it was written")
+    return Entry(key, process, step, bool(is_input), stored, position)
+
+
+def merged_branch_of(row: tuple[Any, ...], forks: Collection[str]) -> MergedBranch:
+    """Return the branch of a row of `merges`, given the branches that were forked."""
+    process, branch, _, digest, item, how, result = row
+    if branch not in forks:
+        raise ValueError(f"branch {branch!r} was merged, and was never forked")
+    (type_, result_digest, returns), (json, *arrays) = parted(result)
+    stored = Stored(how, type_, json, tuple(arrays), returns)
+    if stored.digest != result_digest:
+        raise ValueError(f"what the task of branch {branch!r} returned has another digest than when it was merged")
+    return MergedBranch(branch, process, digest, item, stored)
+
+
+def failure_of(row: tuple[Any, ...], forks: Collection[str]) -> Attempt:
+    """Return the failed attempt of a row of `failures`, given the branches that were forked."""
+    position, process, branch, text = row
+    if branch not in forks:
+        raise ValueError(f"branch {branch!r} failed, and was never forked")
+    record = _record(from_json(text))
+    return Attempt(branch, process, record.started, record, position, position)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

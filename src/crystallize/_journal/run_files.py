@@ -1,0 +1,113 @@
+"""The files of a run, opened by its writer: created for a new run, or taken over from a process that has ended."""
+
+import os
+import re
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Final, NamedTuple
+
+from pydantic_core import to_json
+
+from .._base.text import short
+from .._core.artifacts import unfit_name
+from ..errors import JournalError
+from .database import apply, connect, create, insert, state_of, transaction
+from .environment import current_environment
+from .read_run import RunData, data_of, real
+from .spool import Spool, spooled
+
+__all__ = ["RunFiles", "create_run", "reopen_run"]
+
+_LONGEST_ENDING: Final = "-0001.spool.new"
+"""The longest ending of a file of a run."""
+
+
+class RunFiles(NamedTuple):
+    """The open files of a run."""
+
+    path: Path
+    connection: sqlite3.Connection
+    spool: Spool
+    data: RunData
+    clock: float
+    """When the process began, by `perf_counter`: the clock of `data` may be set back."""
+
+
+def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
+    """Create the files of a new run, under the next free number of its name."""
+    text = name if isinstance(name, str) else ""
+    if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
+        raise JournalError(short(name), f"cannot name a run so: {reason}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalError(str(folder), f"the folder cannot be made ({error})") from error
+    number = _next_number(folder, name)
+    identity = os.urandom(16)
+    while True:
+        path = folder / f"{name}-{number:04d}.db"
+        spool = Spool.claim(path.with_suffix(".spool"), identity)
+        if spool is not None and not path.exists():
+            break
+        if spool is not None:
+            spool.close(delete=True)
+        number += 1
+    try:
+        row, clock = _process_row(), perf_counter()
+        create(path, identity, name, number, *row)
+        return _opened(path, spool, identity, 1, clock)
+    except BaseException:
+        spool.close(delete=True)
+        raise
+
+
+def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
+    """Take over the files of a run whose process has ended, with the facts that its spool still has."""
+    path = real(Path(path))
+    row, clock = _process_row(), perf_counter()
+    with closing(connect(path)) as connection, transaction(path, connection):
+        # First, as it raises if there is no run.
+        identity, drained, process = state_of(path, connection)
+    spool = Spool.open(path.with_suffix(".spool"), identity, process, drained)
+    try:
+        with closing(connect(path, write=True)) as connection, transaction(path, connection, write=True):
+            # Since then another process may have resumed and ended it.
+            identity, drained, process = state_of(path, connection)
+            left = [*spooled(spool.path, identity, process, drained)]
+            apply(connection, process, drained + 1, left)
+            insert(connection, "sessions", process + 1, *row)
+            # A run that cannot be read is rolled back to what it was.
+            data_of(path, connection, running=True)
+        return _opened(path, spool, identity, process + 1, clock)
+    except BaseException:
+        # Its facts may not be in the database yet.
+        spool.close()
+        raise
+
+
+def _opened(path: Path, spool: Spool, identity: bytes, process: int, clock: float) -> RunFiles:
+    connection = connect(path, write=True)
+    try:
+        with transaction(path, connection):
+            data = data_of(path, connection, running=True)
+        spool.begin(identity, process, data.drained)
+        return RunFiles(path, connection, spool, data, clock)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _process_row() -> tuple[str | None, ...]:
+    """Return the row of this process, but for its number."""
+    environment = current_environment()
+    return datetime.now(UTC).isoformat(), to_json(environment).decode(), *[None] * 6
+
+
+def _next_number(folder: Path, name: str) -> int:
+    """Return the number after the last one, of a run or of one that is being made."""
+    pattern = re.compile(rf"{re.escape(name)}-(\d{{4,}})\.(db|spool)")
+    return max((int(found[1]) for path in folder.iterdir() if (found := pattern.fullmatch(path.name))), default=0) + 1

@@ -1,0 +1,110 @@
+"""The fast path of a journal does what the slow path would do, or leaves it to that."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crystallize import (
+    FrozenContext,
+    Journal,
+    JournalError,
+    KeyWritten,
+    Metric,
+    MetricSchema,
+    SinkError,
+    load_run,
+)
+from crystallize._core.schema import Schema
+from crystallize._journal.event_bytes import Encoder
+from crystallize._journal.fast_handler import fast_handler
+from crystallize.events import MetricRecorded
+
+from .train_runs import Tags, TrainMetrics
+
+
+def test_short_way_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the short way of a point meets, the long way takes the point in."""
+
+    def fail(value: object) -> bytes:
+        raise MemoryError
+
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+        with monkeypatch.context() as patch:
+            patch.setattr("crystallize._journal.fast_handler.to_json", fail)
+            ctx.record("loss", 0.5, {"epoch": 1})
+    assert (0.5,) == load_run(journal.path).metrics["loss"]
+
+
+def test_interrupted_while_a_point_is_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C between a point's effect and its fact the journal takes nothing more, as it would have a hole."""
+
+    def interrupt(value: object) -> bytes:
+        raise KeyboardInterrupt
+
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+    ctx.record("loss", 0.5, {"epoch": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr("crystallize._journal.fast_handler.to_json", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ctx.record("loss", 0.25, {"epoch": 2})
+    with pytest.raises(SinkError, match="it was interrupted while it wrote"):
+        ctx.record("loss", 0.125, {"epoch": 3})
+    with pytest.raises(JournalError, match="it was interrupted"):
+        journal.close()
+    assert (0.5,) == load_run(journal.path).metrics["loss"]
+
+
+class PlainMetrics(MetricSchema):
+    """Metrics of all plain types, and one that is not."""
+
+    loss = Metric(float, tags=Tags)
+    count = Metric(int)
+    text = Metric(str)
+    other = Metric(list[int])
+
+
+_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "loss": st.floats(),
+    "count": st.integers() | st.just(10**5000),
+    "text": st.text(st.characters()) | st.sampled_from(["\ud800", "x" * 5000]),
+    "other": st.lists(st.integers()),
+}
+
+
+@st.composite
+def recorded(draw: st.DrawFn) -> MetricRecorded:
+    """An event of a point."""
+    name = draw(st.sampled_from([*_VALUES]))
+    tags = {"epoch": draw(st.integers())} if name == "loss" else {}
+    step, branch = draw(st.sampled_from([None, "fit"])), draw(st.sampled_from([None, "one"]))
+    return MetricRecorded(name, draw(_VALUES[name]), tags, step, 0, branch)
+
+
+@given(st.lists(recorded() | st.just(KeyWritten("lr", 0.1, None, is_input=True))))
+def test_fast_and_slow_write_the_same(events: list[Any]) -> None:
+    """Whatever is recorded, the spool has the facts that the slow path alone would have written, in their order."""
+    encoder = Encoder(Schema.untyped(), PlainMetrics, lambda *given: None)
+    slow = [encoder.fact(event) for event in events if event.branch is None]
+    facts: list[bytes] = []
+
+    def append(fact: bytes) -> bool:
+        facts.append(fact)
+        return True
+
+    def handle(event: Any) -> None:
+        if event.branch is None:
+            facts.append(encoder.fact(event))
+
+    spool = SimpleNamespace(append=append, pending=facts)
+    writer: Any = SimpleNamespace(spool=spool, batch=2, wake=threading.Event(), fail=None)
+    fast = fast_handler(handle, encoder.plain, writer)
+    for event in events:
+        fast(event)
+    assert slow == facts

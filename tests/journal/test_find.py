@@ -1,0 +1,49 @@
+"""Finding the file of a run by its name, its number or a path."""
+
+from pathlib import Path
+
+import pytest
+
+from crystallize import (
+    Journal,
+    RunNotFoundError,
+    load_run,
+)
+from crystallize.runs import find_run
+
+from .train_runs import died
+
+
+def test_finding_a_run(tmp_path: Path) -> None:
+    """A run is found by path, name, number, the beginning of a number, or its name alone, which means the newest."""
+    for name, count in (("a", 12), ("b", 1)):
+        for _ in range(count):
+            Journal.start(tmp_path, name).close()
+    (tmp_path / "b-0001.db").rename(tmp_path / "b-0200.db")
+
+    found = {name: find_run(tmp_path, name).stem for name in ("a-0003", "3", "0003", "a", "b", "20", "200")}
+    meant = ("a-0003", "a-0003", "a-0003", "a-0012", "b-0200", "b-0200", "b-0200")
+    assert found == dict(zip(found, meant, strict=True))
+    assert tmp_path / "a-0001.db" == find_run("elsewhere", str(tmp_path / "a-0001.db"))
+    (tmp_path / "b-0200.db").rename(tmp_path / "b-0001.db")
+    for name, text in (
+        ("1", "several runs are meant: a-0001, b-0001"),
+        ("a-003", "did you mean 'a-0003'"),
+        ("²", "lists"),
+    ):
+        with pytest.raises(RunNotFoundError, match=text):
+            find_run(tmp_path, name)
+    with pytest.raises(RunNotFoundError, match="there is no such run"):
+        find_run(tmp_path / "none", "0")
+
+
+def test_near_paths(tmp_path: Path) -> None:
+    """A path that is nearly a run's says which one was probably meant."""
+    path = died(tmp_path, {"lr": 0.1})
+    for near, text in (
+        (tmp_path, "this is a folder"),
+        (path.with_suffix(""), "did you mean 'run-0001.db'"),
+        (path.with_suffix(".spool"), "did you mean 'run-0001.db'"),
+    ):
+        with pytest.raises(RunNotFoundError, match=text):
+            load_run(near)

@@ -1,0 +1,67 @@
+"""The files of a run, created and taken over: whatever fails in between, nothing is left behind."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crystallize import (
+    FrozenContext,
+    Journal,
+    JournalError,
+)
+from crystallize._journal import spool
+from crystallize.runs import list_runs
+
+from .train_runs import died
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "con", "a\nb", 5])
+def test_name_that_no_file_can_have(tmp_path: Path, name: Any) -> None:
+    """A run's name is a file's; what cannot be one is refused, and nothing is made."""
+    with pytest.raises(JournalError, match="cannot name a run so"):
+        Journal.start(tmp_path / "runs", name)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """Where a file stands in place of the folder, the error names it."""
+    (tmp_path / "runs").touch()
+    with pytest.raises(JournalError, match="runs: the folder cannot be made"):
+        Journal.start(tmp_path / "runs", "a")
+
+
+def test_numbers_count_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of a name are numbered; a number that somebody has taken meanwhile is passed over."""
+    for _ in range(2):
+        Journal.start(tmp_path, "a").close()
+    Journal.start(tmp_path, "b").close()
+    (tmp_path / "a-0003.spool").touch()
+    monkeypatch.setattr("crystallize._journal.run_files._next_number", lambda folder, name: 1)
+    Journal.start(tmp_path, "a").close()
+
+    assert ["a-0001", "a-0002", "a-0004", "b-0001"] == [run.stem for run in list_runs(tmp_path)]
+
+
+@pytest.mark.parametrize("where", ["current_environment", "connect"])
+def test_start_that_fails_leaves_no_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Whatever fails in starting, the lock and the spool are given back."""
+
+    def fail(*given: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(f"crystallize._journal.run_files.{where}", fail)
+    with pytest.raises(MemoryError):
+        Journal.start(tmp_path, "run")
+    assert [] == list(tmp_path.glob("*.spool*"))
+
+
+def test_opening_that_fails_gives_the_lock_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume that fails at its end lets the next one in."""
+    path = died(tmp_path, {"lr": 0.1})
+    with monkeypatch.context() as patch:
+        patch.setattr(spool.Spool, "begin", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Journal.resume(path)
+    with Journal.resume(path) as journal:
+        assert 0.1 == journal.context(FrozenContext)["lr"]

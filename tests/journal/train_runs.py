@@ -1,0 +1,39 @@
+"""Runs of a small training, for the tests of the journal."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+from typing_extensions import TypedDict
+
+from crystallize import (
+    FrozenContext,
+    Journal,
+    Metric,
+    MetricSchema,
+)
+
+__all__ = ["Tags", "Train", "TrainMetrics", "died"]
+
+
+class Train(BaseModel):
+    lr: float
+    token: SecretStr = SecretStr("")
+    accuracy: float
+
+
+class Tags(TypedDict):
+    epoch: int
+
+
+class TrainMetrics(MetricSchema):
+    loss = Metric(float, tags=Tags)
+
+
+def died(folder: Path, initial: dict[str, Any], kind: Any = FrozenContext, **options: Any) -> Path:
+    """Write a run whose journal nobody closed."""
+    journal = Journal.start(folder, "run")
+    journal.context(kind, initial, **options)
+    journal.flush()
+    journal._writer._finalizer()
+    return journal.path
