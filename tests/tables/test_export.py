@@ -16,22 +16,17 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, Run, fork, load_run, merge
 from crystallize._tables.export import (
-    MadeArtifact,
-    MetricSummary,
-    Overview,
     PointRow,
     ValueRow,
     as_json,
     csv_of_points,
     csv_of_values,
-    describe,
-    document,
+    json_document,
     json_lines,
-    overview,
     point_rows,
-    unreadable,
     value_rows,
 )
+from crystallize._tables.run_description import MadeArtifact, MetricSummary, Overview, describe, overview, unreadable
 
 
 class Opaque:
@@ -138,7 +133,7 @@ def test_json_lines(run: Run[Any]) -> None:
 def test_document(run: Run[Any], parts: list[str]) -> None:
     """Rows of several kinds make one document, with a list for each kind."""
     rows: dict[str, Any] = {"values": value_rows(run), "points": point_rows(run)}
-    text = b"".join(document({part: rows[part] for part in parts}))
+    text = b"".join(json_document({part: rows[part] for part in parts}))
     lengths = {"values": 5, "points": 4}
 
     assert {part: lengths[part] for part in parts} == {part: len(found) for part, found in json.loads(text).items()}
@@ -147,8 +142,8 @@ def test_document(run: Run[Any], parts: list[str]) -> None:
 
 def test_document_without_rows() -> None:
     """Where there are no rows there is an empty list."""
-    assert {"points": []} == json.loads(b"".join(document({"points": []})))
-    assert {} == json.loads(b"".join(document({})))
+    assert {"points": []} == json.loads(b"".join(json_document({"points": []})))
+    assert {} == json.loads(b"".join(json_document({})))
 
 
 @pytest.mark.parametrize(

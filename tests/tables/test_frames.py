@@ -46,7 +46,7 @@ from crystallize._base.optional import Extra
 from crystallize._core.point_log import BLOCK
 from crystallize._journal import journal as journal_module
 from crystallize._journal import point_stream as batches
-from crystallize._tables import arrow_table as layouts
+from crystallize._tables import arrow_table
 from crystallize.frames import (
     runs_frame,
     to_arrow,
@@ -591,7 +591,7 @@ def test_branches() -> None:
 
 def test_large_series_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long series is several batches, and no batch is much longer than the others."""
-    monkeypatch.setattr(layouts, "_LONGEST", BLOCK)
+    monkeypatch.setattr(arrow_table, "_BATCH", BLOCK)
     ctx = valued(*range(3 * BLOCK + 1))
 
     assert [BLOCK, BLOCK, BLOCK, 1] == [len(batch) for batch in to_reader(ctx)]
@@ -1162,8 +1162,8 @@ def test_runs_of_other_metrics(runs: Path) -> None:
 @pytest.mark.parametrize(("library", "call"), [("polars", to_polars), ("pandas", to_pandas)])
 def test_libraries_that_are_missing(library: str, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its library a function says what to install."""
-    monkeypatch.setattr("crystallize._tables.frames.pd", Extra("pandas", "pandas"))
-    monkeypatch.setattr("crystallize._tables.frames.pl", Extra("polars", "polars"))
+    monkeypatch.setattr("crystallize._tables.conversions.pd", Extra("pandas", "pandas"))
+    monkeypatch.setattr("crystallize._tables.conversions.pl", Extra("polars", "polars"))
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=re.escape(f"crystallize-context[{library}]")):
         call(FrozenContext())

@@ -29,16 +29,8 @@ from .._journal.loaded_run import (
     real,
 )
 from .._journal.spool import is_locked
-from .._tables.export import (
-    Description,
-    MadeArtifact,
-    MetricSummary,
-    ValueRow,
-    describe,
-    is_finite,
-    outline,
-    value_row,
-)
+from .._tables.export import ValueRow, value_row
+from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
 
 __all__ = ["Follower", "Look"]
 

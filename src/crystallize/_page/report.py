@@ -19,7 +19,8 @@ from .._base.text import MASK, counted, lasted, printable, short
 from .._core.artifacts import Artifact, ArtifactLog
 from .._core.provenance import EarlyRead
 from .._journal.loaded_run import Run, diff_runs, writable
-from .._tables.export import Description, ValueRow, as_json, describe
+from .._tables.export import ValueRow, as_json
+from .._tables.run_description import Description, describe
 from ..errors import FrameError
 from .charts import charts
 from .drawings import Timeline, Weave, timeline, weave
