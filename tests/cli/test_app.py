@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from crystallize import FrozenContext, Journal, Run, fork, load_run, merge
 from crystallize._base.optional import Extra
-from crystallize._cli import app as cli
+from crystallize._cli import run_list
 from crystallize._cli.app import commands, main
 from crystallize._journal.database import update
 
@@ -332,7 +332,7 @@ def test_lists_beside_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             raise PermissionError(13, "Permission denied", str(path))
         return load_run(path)
 
-    monkeypatch.setattr(cli, "load_run", load)
+    monkeypatch.setattr(run_list, "load_run", load)
     one, other = document_of("runs", "--dir", tmp_path)
 
     assert ("unreadable", "finished") == (one["status"], other["status"])
@@ -660,8 +660,7 @@ def test_exports_tables_of_points(
     assert "is a table of the points" in call("export", path, "--format", format, "--what", "values").stderr
     assert f"--format {format} is none" in call("export", path, "--format", format, "--json").stderr
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    with pytest.raises(SystemExit, match="2"):
-        cli._end(cli._export, tmp_path, str(path), format, None, None)
+    assert 2 == run_main(["export", str(path), "--format", format], monkeypatch)
     assert ("", True) == ((told := capsys.readouterr()).out, "nothing for a terminal" in told.err)
 
 
