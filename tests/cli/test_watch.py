@@ -25,7 +25,7 @@ from crystallize._cli import watch
 from crystallize._journal import journal
 
 from ..journal.journal_runs import die, no_origin, processes
-from .test_app import call, made, section
+from .command_runs import call, made, section
 
 ODD = "[red]x[/red]\x1b[31m\u202e\r\n"
 
