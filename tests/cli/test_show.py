@@ -31,7 +31,7 @@ def test_shows_run(tmp_path: Path) -> None:
         ["key", "type", "value"],
         ["lr", "float", "0.1"],
         ["token", "**********"],
-        ["model", f"{__name__}.Opaque", f"{__name__}.Opaque, which is not in the file"],
+        ["model", f"{Opaque.__module__}.Opaque", f"{Opaque.__module__}.Opaque, which is not in the file"],
     ] == section(text, "inputs")
     assert [["key", "type", "step", "value"], ["accuracy", "float", "fit", "0.9"]] == section(text, "values")
     assert [
