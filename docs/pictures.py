@@ -15,7 +15,7 @@ from scenes import Cost, Deeds, Folds, costs, deeds, demo_page, folds_run, kille
 
 from crystallize._base.text import lasted
 from crystallize._page.drawings import Bar, Timeline, timeline, weave
-from crystallize._tables.export import Description, describe
+from crystallize._tables.run_description import Description, describe
 
 WIDTH: Final = 720
 MADE: Final = Path(__file__).parent / "_made"

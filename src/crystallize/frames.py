@@ -1,15 +1,9 @@
 """Metrics as Arrow tables, polars and pandas frames, and Parquet files."""
 
-from ._tables.frames import (
-    Measured,
-    runs_frame,
-    to_arrow,
-    to_pandas,
-    to_polars,
-    to_reader,
-    write_arrow,
-    write_parquet,
-)
+from ._tables.conversions import to_arrow, to_pandas, to_polars, to_reader
+from ._tables.file_writer import write_arrow, write_parquet
+from ._tables.point_source import Measured
+from ._tables.sweep import runs_frame
 
 __all__ = [
     "Measured",

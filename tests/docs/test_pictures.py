@@ -9,7 +9,7 @@ import pictures
 import pytest
 import scenes
 
-from crystallize._tables.export import describe
+from crystallize._tables.run_description import describe
 
 pytestmark = pytest.mark.engines
 

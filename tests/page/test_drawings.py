@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from crystallize import FrozenMetrics
 from crystallize._page.drawings import Bounds, Weave, bounds, dots, marks, spark, timeline, weave
 from crystallize._page.metric_curves import At, Curve, curves, points_of
-from crystallize._tables.export import Description, RunProcess, StepAttempt, ValueRow
+from crystallize._tables.export import ValueRow
+from crystallize._tables.run_description import Description, RunProcess, StepAttempt
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

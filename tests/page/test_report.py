@@ -30,7 +30,7 @@ from crystallize import (
 from crystallize._base.optional import OptionalModule
 from crystallize._page import report as report_module
 from crystallize._page.drawings import weave
-from crystallize._tables.export import describe
+from crystallize._tables.run_description import describe
 from crystallize.report import write_report
 
 from .report_runs import HOSTILE, TURNED, died_in_a_step, hostile, made, picture, resumed

@@ -36,6 +36,7 @@ def plain(source: str) -> str:
         ("def f(*, a, b=g()): ...", "def f(*, a, b=...): ..."),
         ("def f(a: 'list[\"A\"]') -> 'A': ...", "def f(a: list[A]) -> A: ..."),
         ("def f(a: Literal['A', \"b\"]) -> None: ...", 'def f(a: Literal["A", "b"]) -> None: ...'),
+        ("def f(a: Annotated[int, 'a b']) -> None: ...", 'def f(a: Annotated[int, "a b"]) -> None: ...'),
         ("@cache\ndef f() -> int: ...", "def f() -> int: ..."),
         ("@functools.wraps(g)\ndef f() -> int: ...", "@functools.wraps(g)\ndef f() -> int: ..."),
         ("A: TypeAlias = 'list[int]'", "A: TypeAlias = list[int]"),

@@ -1,4 +1,4 @@
-"""A run that is watched: on a terminal drawn anew as it goes on, elsewhere told in lines."""
+"""`crystallize show --watch`: a run redrawn on a terminal as it goes on, or reported in lines elsewhere."""
 
 import signal
 import sys
@@ -9,11 +9,12 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from .._base.table import Table, TableRow
+from .._base.table import Row, Table
 from .._base.text import counted, moment, one_line, short, took
-from .._tables.export import Description, StepAttempt
+from .._tables.run_description import Description, StepAttempt
 from .follow import Follower, Look
-from .terminal import drawn, facts_table, made_by, print_table, shown_value, tables_of
+from .output import drawn, print_table
+from .run_tables import facts_table, shown_value, tables_of, work_cells
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,36 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 INTERVAL: Final = 0.5
-"""Seconds between two looks, at the least."""
+"""Minimum seconds between two looks."""
 _REST: Final = 9
-"""How many times as long as a look took nobody looks again: a watcher leaves the machine to the run."""
+"""Minimum rest between two looks, in durations of a look: a watcher leaves the machine to the run."""
 _QUIET: Final = 5.0
-"""Seconds between two lines about one metric, at the least."""
+"""Minimum seconds between two lines about the same metric."""
 _ENDS: Final = 5
-"""Rows that are drawn at either end of what grows."""
+"""Rows that are drawn at either end of a growing table."""
 
 
 def watch(path: Path) -> None:
-    """Show a run until it ends, or has died.
-
-    Args:
-        path: The file of the run.
-
-    Raises:
-        JournalError: It cannot be read, or not any more.
-    """
-    from rich.console import Console  # here, since the package does without it
+    """Show a run until it ends, or its process has died."""
+    from rich.console import Console  # here, as importing it takes long, and not every subcommand needs it
 
     console = Console(highlight=False)
-    # Not `is_terminal`, which may be meant for the colours alone.
+    # Not `is_terminal`, which users also set to get colours in a pipe.
     if sys.stdout.isatty() and not console.is_dumb_terminal:
         _draw(_looks(path), console)
     else:
-        _tell(_looks(path))
+        _report(_looks(path))
 
 
 def _looks(path: Path) -> Iterator[Look]:
-    """Look at a run again and again; the last look is at a run that has no writer."""
+    """Look at a run again and again; the last look is at a run that nobody writes."""
     follower = Follower(path)
     while True:
         began = monotonic()
@@ -62,20 +56,20 @@ def _looks(path: Path) -> Iterator[Look]:
 
 
 def _draw(looks: Iterator[Look], console: "Console") -> None:
-    """Draw each look in place of the one before; print the last one as it is without being watched."""
+    """Draw each look in place of the one before it; print the last one like `show` does."""
     from rich.console import Group  # as above
     from rich.live import Live
 
-    # While it draws there is no cursor, which a terminal is to have again.
+    # rich hides the cursor, and restores it on the way out.
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
             look = next(looks)
             while look.run.status == "running":
-                tables = [drawn(table, cut=True) for table in _moving(look) if table.columns]
+                tables = [drawn(table, cut=True) for table in _live_tables(look) if table.columns]
                 live.update(Group(*tables), refresh=True)
                 look = next(looks)
-            # For those who stop to watch before, the last look stays.
+            # Only here, so that the last look stays if Ctrl-C ends the watching before.
             live.update(Group())
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -87,74 +81,74 @@ def _leave(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _moving(look: Look) -> Iterator[Table]:
-    """Return the tables of a run that goes on: first what moves, and of what grows only its ends."""
+def _live_tables(look: Look) -> Iterator[Table]:
+    """Return the tables of a run that goes on: first those that change, and of growing ones only the ends."""
     run, now = look.run, datetime.now(UTC)
-    running = [one for one in run.steps if one.outcome == "running"]
-    ended = replace(run, steps=tuple(one for one in run.steps if one.outcome != "running"))
+    running = [attempt for attempt in run.steps if attempt.outcome == "running"]
+    ended = replace(run, steps=tuple(attempt for attempt in run.steps if attempt.outcome != "running"))
     _, *rest = tables_of(ended)
     tables = {table.title: table for table in rest}
     metrics = tables.pop("metrics")
 
-    def step_row(one: StepAttempt) -> TableRow:
-        return one.name, f"{one.started:%H:%M:%S}", _elapsed((now - one.started).total_seconds()), *made_by(one)
+    def step_row(attempt: StepAttempt) -> Row:
+        elapsed = _elapsed((now - attempt.started).total_seconds())
+        return attempt.name, f"{attempt.started:%H:%M:%S}", elapsed, *work_cells(attempt)
 
-    yield facts_table(
-        run.name, {"status": run.status, "started": moment(run.started), "took": _elapsed(run.seconds or 0)}
-    )
+    facts = {"status": run.status, "started": moment(run.started), "took": _elapsed(run.seconds or 0)}
+    yield facts_table(run.name, facts)
     headings = ("step", "started", "for", "wrote", "points", "artifacts")
     yield Table("running", headings, [*map(step_row, running)]).shortened(_ENDS)
-    rows = [(*row, _ago(look, one.metric)) for row, one in zip(metrics.rows, run.metrics, strict=True)]
+    rows = [(*row, _age(look, metric.metric)) for row, metric in zip(metrics.rows, run.metrics, strict=True)]
     yield Table("metrics", (*metrics.headings, "newest"), rows)
     for title in ("steps", "dead attempts", "values", "artifacts", "inputs"):
         yield tables.pop(title).shortened(_ENDS)
     yield from tables.values()
 
 
-def _ago(look: Look, metric: str) -> str:
-    """Say how long ago the newest point of a metric came: a file does not have that, so as far as it was seen."""
+def _age(look: Look, metric: str) -> str:
+    """Return the age of a metric's newest point, or its minimum: a file does not contain the times of points."""
     came = look.came.get(metric)
     since = _elapsed(monotonic() - (look.began if came is None else came))
     return f"{since} ago" if came is not None else f"over {since} ago"
 
 
 def _elapsed(seconds: float) -> str:
-    """Return how long something has been going on; the clocks of two machines may differ a little."""
+    """Return a duration that goes on, to the second; it may be negative if the clocks of two machines differ."""
     whole = max(int(seconds), 0)
     return f"{whole} s" if whole < 60 else str(timedelta(seconds=whole))
 
 
-_Key: TypeAlias = tuple[str, str, int]
-"""What a line is about: its kind, its name, and the session that it is of, where that matters."""
+_Subject: TypeAlias = tuple[str, str, int]
+"""The kind and the name of the thing that a line is about, and the number of its process if that matters."""
 
 
-def _tell(looks: Iterable[Look]) -> None:
-    """Print a line for each thing that is new or not as it was."""
-    told: dict[_Key, str] = {}
-    until: dict[_Key, float] = {}
+def _report(looks: Iterable[Look]) -> None:
+    """Print a line for each thing that is new or has changed."""
+    printed: dict[_Subject, str] = {}
+    quiet_until: dict[_Subject, float] = {}
     for look in looks:
         now = monotonic()
-        for key, line in _lines(look.run):
-            waits = key[0] == "metric" and look.run.status == "running" and now < until.get(key, now)
-            if told.get(key) != line and not waits:
-                told[key], until[key] = line, now + _QUIET
+        for subject, line in _lines(look.run):
+            is_running_metric = subject[0] == "metric" and look.run.status == "running"
+            waits = is_running_metric and now < quiet_until.get(subject, now)
+            if printed.get(subject) != line and not waits:
+                printed[subject], quiet_until[subject] = line, now + _QUIET
                 print(one_line(line), flush=True)
 
 
-def _lines(run: Description) -> Iterator[tuple[_Key, str]]:
-    """Return what there is to tell of a run, each with what it is about; the end of the run comes last."""
-    error = f": {run.error}" if run.error else ""
-    whole = ("run", run.name, 0), f"run {run.name}: {run.status}"
+def _lines(run: Description) -> Iterator[tuple[_Subject, str]]:
+    """Return the lines about a run, each with its subject; the end of the run comes last."""
+    whole, status = ("run", run.name, 0), f"run {run.name}: {run.status}"
     if run.status == "running":
-        yield whole[0], f"{whole[1]}, since {moment(run.started)}"
-    for session in run.sessions[1:]:
-        yield ("session", "", session.number), f"session {session.number}: since {moment(session.started)}"
+        yield whole, f"{status}, since {moment(run.started)}"
+    for process in run.sessions[1:]:
+        yield ("session", "", process.number), f"session {process.number}: since {moment(process.started)}"
     for row in (*run.inputs, *run.values):
-        what = "input" if row.input else "value"
-        yield (what, row.key, 0), f"{what} {row.key}: {shown_value(row)}"
-    for one in sorted((*run.steps, *run.dead_attempts), key=lambda one: one.started):
-        # A branch may fail again and again under one name.
-        yield ("step", f"{one.name} {one.started}", one.session), _step_line(one)
+        kind = "input" if row.input else "value"
+        yield (kind, row.key, 0), f"{kind} {row.key}: {shown_value(row)}"
+    for attempt in sorted((*run.steps, *run.dead_attempts), key=lambda attempt: attempt.started):
+        # The time is part of the name since a branch may fail again and again under the same name.
+        yield ("step", f"{attempt.name} {attempt.started}", attempt.session), _step_line(attempt)
     for metric in run.metrics:
         points = f"{counted(metric.count, 'point')}, the last {short(metric.last)}"
         yield ("metric", metric.metric, 0), f"metric {metric.metric}: {points}"
@@ -162,11 +156,11 @@ def _lines(run: Description) -> Iterator[tuple[_Key, str]]:
         yield ("artifact", file.name, 0), f"artifact {file.name}: {counted(file.size, 'byte')}"
     if run.status != "running":
         lasted = f", took {took(run.seconds)}" if run.seconds is not None else ""
-        yield whole[0], f"{whole[1]}{lasted}{error}"
+        yield whole, f"{status}{lasted}{f': {run.error}' if run.error else ''}"
 
 
-def _step_line(one: StepAttempt) -> str:
-    name = f"step {one.name}" if one.session == 1 else f"step {one.name} of session {one.session}"
-    if one.outcome in ("running", "died"):
-        return f"{name}: {one.outcome}, since {one.started:%H:%M:%S}"
-    return f"{name}: {one.outcome}, took {took(one.seconds)}{f': {one.error}' if one.error else ''}"
+def _step_line(attempt: StepAttempt) -> str:
+    name = f"step {attempt.name}" if attempt.session == 1 else f"step {attempt.name} of session {attempt.session}"
+    if attempt.outcome in ("running", "died"):
+        return f"{name}: {attempt.outcome}, since {attempt.started:%H:%M:%S}"
+    return f"{name}: {attempt.outcome}, took {took(attempt.seconds)}{f': {attempt.error}' if attempt.error else ''}"

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from .._base.text import lasted
 from .._core.provenance import Lineage
-from .._tables.export import Description, StepAttempt
+from .._tables.run_description import Description, StepAttempt
 from .metric_curves import Curve, thin
 
 __all__ = [

@@ -14,14 +14,13 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .._base.optional import OptionalModule
+from .._base.optional import Extra
 from .._base.text import MASK, counted, lasted, printable, short
 from .._core.artifacts import Artifact, ArtifactLog
 from .._core.provenance import EarlyRead
-from .._journal.diff import diff_runs
-from .._journal.find import writable
-from .._journal.loaded_run import Run
-from .._tables.export import Description, ValueRow, as_json, describe
+from .._journal.loaded_run import Run, diff_runs, writable
+from .._tables.export import ValueRow, as_json
+from .._tables.run_description import Description, describe
 from ..errors import FrameError
 from .charts import charts
 from .drawings import Timeline, Weave, timeline, weave
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import markupsafe
     import plotly
 else:
-    jinja2, markupsafe, plotly = (OptionalModule(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
+    jinja2, markupsafe, plotly = (Extra(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
 
 __all__ = ["write_report"]
 

@@ -298,7 +298,10 @@ class _Unquoting(ast.NodeTransformer):
         return found
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        return node if ast.unparse(node.value) == "Literal" else ast.Subscript(node.value, self.visit(node.slice))
+        # Their arguments contain texts that are not types.
+        if ast.unparse(node.value) in ("Literal", "Annotated"):
+            return node
+        return ast.Subscript(node.value, self.visit(node.slice))
 
 
 def _unquoted(annotation: ast.expr) -> ast.expr:

@@ -1,1 +1,7 @@
-"""_tables."""
+"""Points and runs as tables, rows and text, for other programs.
+
+`point_source` reads the points of a context, a series, a run or a file. `columns` turns the packed blocks of points
+into Arrow arrays, and `arrow_table` puts these together to record batches. `conversions`, `sweep` and `file_writer`
+are the public functions on top. The command and the page start from a run in place of its points: `run_description`
+describes it, and `export` lists its values and points as rows, and writes these as JSON and CSV.
+"""

@@ -1,11 +1,14 @@
-"""Tables of points: which columns there are, of which types, and how they are filled."""
+"""Record batches of points: which columns a table has, their types, and their contents.
+
+First all points are observed, and thereby all columns found. Then each series is written to batches.
+"""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -13,259 +16,280 @@ from .._base.optional import Extra
 from .._base.text import legible
 from .._core.metrics import Metric
 from .._core.point_log import Coded, Column, Piece, unrestorable_parts
-from .._journal.rows import Declared
-from .columns import Form, Kind, Seen, beside, constant, encoded, form_of, gathered, number, text_dictionary
+from .._journal.loaded_run import Declared
+from .columns import (
+    ArrowArray,
+    ColumnContents,
+    ColumnEncoding,
+    ItemKind,
+    arrow_array,
+    dictionary_array,
+    dictionary_of,
+    dictionary_type,
+    encoding_for,
+    exact_json,
+    nearest_float,
+    repeated_text,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 else:
     pa = Extra("pyarrow", "arrow")
 
-__all__ = ["Layout", "Source"]
-
-_Array: TypeAlias = "pa.Array[Any]"
-_Field: TypeAlias = "pa.Field[Any]"
+__all__ = ["PointOrigin", "SourcePoints", "TableLayout", "reader_of"]
 
 _OWN: Final = ("run", "step", "branch", "sequence", "metric", "value", "value_json", "missing")
-"""The names of columns that no tag and no input has."""
-_LONGEST: Final = 1 << 22
-"""Points in a batch, or up to a block more."""
+"""The names of columns that no tag and no input may take."""
+_BATCH: Final = 1 << 22
+"""Points after which a batch ends with the current block."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Whose points they are."""
+class PointOrigin:
+    """The run or context that recorded some points, without the points."""
 
     run: str | None = None
     steps: Sequence[str | None] = (None,)
-    """The steps by the numbers of their scopes."""
+    """The names of the steps, by their numbers in stored points."""
     metrics: Mapping[str, Metric[Any, Any] | None] = field(default_factory=dict)
-    """By name; None where it was not declared."""
+    """By name; None for a metric that is not declared."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    """The values that the run began with, where they are to be columns."""
+    """The values that the run began with, if these are to be columns."""
     declared: Mapping[str, Declared] = field(default_factory=dict)
-    """What the file of a run says of its metrics besides their types."""
+    """The units, goals and descriptions of metrics in a run's file."""
 
 
-class Layout:
-    """The columns of a table, made for what was declared and what was seen."""
+class SourcePoints(NamedTuple):
+    """The points of one run or context, by metric."""
+
+    origin: PointOrigin
+    series: dict[str, list[Piece]]
+
+
+def reader_of(sources: Sequence[SourcePoints]) -> "pa.RecordBatchReader":
+    """Return a reader of all points, one source after the other."""
+    layout = TableLayout()
+    for origin, series in sources:
+        layout.declare(origin)
+        for name, pieces in series.items():
+            layout.observe(name, pieces)
+    batches = (
+        batch
+        for origin, series in sources
+        for name, pieces in series.items()
+        for batch in layout.batches(origin, name, pieces)
+    )
+    return pa.RecordBatchReader.from_batches(layout.schema, batches)
+
+
+class TableLayout:
+    """The columns of a table, found by what was declared and observed."""
 
     def __init__(self) -> None:
-        self._places: dict[str, dict[str, int]] = {name: {} for name in ("run", "step", "branch", "metric")}
+        self._indices: dict[str, dict[str, int]] = {name: {} for name in ("run", "step", "branch", "metric")}
         self._metrics: dict[str, Metric[Any, Any] | None] = {}
         self._declared: dict[str, Declared] = {}
-        self._kinds: dict[str, Kind] = {}
-        self._value = Seen()
-        self._tags: dict[str, Seen] = {}
-        self._inputs: dict[str, Seen] = {}
+        self._kinds: dict[str, ItemKind] = {}
+        self._value = ColumnContents()
+        self._tags: dict[str, ColumnContents] = {}
+        self._inputs: dict[str, ColumnContents] = {}
 
-    def declare(self, source: Source) -> None:
-        """Make columns for what is known of a run without its points."""
-        for step in source.steps:
-            self._place("step", step)
-        self._place("run", source.run)
-        for name, metric in source.metrics.items():
+    def declare(self, origin: PointOrigin) -> None:
+        """Add the columns that follow without the points."""
+        for step in origin.steps:
+            self._index("step", step)
+        self._index("run", origin.run)
+        for name, metric in origin.metrics.items():
             self._declare(name, metric)
-        for name, one in source.declared.items():
-            self._declared.setdefault(name, one)
-        for key, value in source.inputs.items():
-            self._inputs.setdefault(key, Seen()).see((value,))
+        for name, declared in origin.declared.items():
+            self._declared.setdefault(name, declared)
+        for key, value in origin.inputs.items():
+            self._inputs.setdefault(key, ColumnContents()).observe((value,))
 
-    def _place(self, column: str, text: str | None) -> int | None:
-        """Return the place of a text in the dictionary of a column, where it gets one if it has none."""
-        places = self._places[column]
-        return None if text is None else places.setdefault(legible(text), len(places))
+    def _index(self, column: str, text: str | None) -> int | None:
+        """Return the index of a text in the dictionary of a column, after adding the text if it is new."""
+        indices = self._indices[column]
+        return None if text is None else indices.setdefault(legible(text), len(indices))
 
     def _declare(self, name: str, metric: Metric[Any, Any] | None) -> None:
         if self._metrics.get(name) is None:
             self._metrics[name] = metric
-        self._place("metric", name)
+        self._index("metric", name)
         self._value.declare(None if metric is None else metric.checks.value_key.outcome)
         for tag, key in metric.checks.tag_keys.items() if metric is not None else ():
-            self._tags.setdefault(tag, Seen()).declare(key.outcome)
+            self._tags.setdefault(tag, ColumnContents()).declare(key.outcome)
 
-    def see(self, name: str, pieces: Iterable[Piece]) -> None:
-        """Make columns for points.
-
-        Args:
-            name: Their metric.
-            pieces: The points.
-        """
+    def observe(self, name: str, pieces: Iterable[Piece]) -> None:
+        """Add the columns of points of a metric."""
         if name not in self._metrics:
             self._declare(name, None)
-        metric, kinds = self._metrics[name], self._kinds.get(name, Kind.NOTHING)
+        metric, kinds = self._metrics[name], self._kinds.get(name, ItemKind.NOTHING)
         known = metric.checks.tag_keys if metric is not None else {}
         for block, _, branch, _ in pieces:
-            self._place("branch", branch)
-            kinds |= self._value.see(block.packed)
+            self._index("branch", branch)
+            kinds |= self._value.observe(block.packed)
             for tag in block.tag_names:
                 if tag not in known:
-                    self._tags.setdefault(tag, Seen()).declare(None)
-                self._tags[tag].see(block.tag(tag))
+                    self._tags.setdefault(tag, ColumnContents()).declare(None)
+                self._tags[tag].observe(block.tag(tag))
         self._kinds[name] = kinds
 
-    # What follows is for when all has been seen.
+    # All members below are used after the last call of `declare` and `observe`.
 
     @cached_property
-    def _value_form(self) -> Form | None:
-        """How the values are made where they are of one type; None where they are not."""
-        form = form_of(self._value)
-        if form.type == pa.null():
-            return Form(pa.float64(), number)
-        return None if form.is_json else form
+    def _value_encoding(self) -> ColumnEncoding | None:
+        """The encoding of the values if they have a common type."""
+        encoding = encoding_for(self._value)
+        if encoding.type == pa.null():
+            return ColumnEncoding(pa.float64(), nearest_float)
+        return None if encoding.is_json else encoding
 
     @cached_property
-    def _dictionaries(self) -> dict[str, _Array]:
-        return {name: text_dictionary(places)[1] for name, places in self._places.items()}
+    def _dictionaries(self) -> dict[str, ArrowArray]:
+        return {name: dictionary_of(indices) for name, indices in self._indices.items()}
 
     @cached_property
-    def _tag_forms(self) -> dict[str, Form]:
-        return {tag: form_of(seen) for tag, seen in self._tags.items()}
+    def _tag_encodings(self) -> dict[str, ColumnEncoding]:
+        return {tag: encoding_for(contents) for tag, contents in self._tags.items()}
 
     @cached_property
-    def _input_forms(self) -> dict[str, Form]:
-        return {key: form_of(seen) for key, seen in self._inputs.items()}
+    def _input_encodings(self) -> dict[str, ColumnEncoding]:
+        return {key: encoding_for(contents) for key, contents in self._inputs.items()}
 
     @cached_property
     def _tag_columns(self) -> dict[str, str]:
         """The names of the columns of tags."""
         taken = {*_OWN}
-        return {tag: _column_of(tag, "tag", taken) for tag in self._tags}
+        return {tag: _column_name(tag, "tag", taken) for tag in self._tags}
 
     @cached_property
-    def _is_lacking(self) -> bool:
-        """Whether there is something that the file of a run could not give back."""
-        return any(seen.is_lacking for seen in (self._value, *self._tags.values()))
+    def _has_unrestorable(self) -> bool:
+        return any(contents.has_unrestorable for contents in (self._value, *self._tags.values()))
 
     @cached_property
     def schema(self) -> "pa.Schema":
-        """The names and types of the columns; its metadata says what is known of the metrics."""
-        text, _ = text_dictionary(())
-        value = self._value_form
+        """The names and types of the columns; the metadata contains units, goals and descriptions of the metrics."""
+        text, value = dictionary_type(), self._value_encoding
         fields = [
             *(pa.field(name, text) for name in ("run", "step", "branch")),
             pa.field("sequence", pa.int64()),
             pa.field("metric", text),
             pa.field("value", pa.float64() if value is None else value.type),
             *([pa.field("value_json", pa.large_string())] if value is None else []),
-            *([pa.field("missing", pa.large_string())] if self._is_lacking else []),
+            *([pa.field("missing", pa.large_string())] if self._has_unrestorable else []),
         ]
-        fields += [_field(self._tag_columns[tag], "tag", tag, form) for tag, form in self._tag_forms.items()]
+        fields += [_field(self._tag_columns[tag], "tag", tag, form) for tag, form in self._tag_encodings.items()]
         taken = {*_OWN, *self._tag_columns.values()}
-        for key, form in self._input_forms.items():
-            column = _column_of(key, "input", taken)
-            fields.append(_field(column, "input", key, form))
+        for key, encoding in self._input_encodings.items():
+            fields.append(_field(_column_name(key, "input", taken), "input", key, encoding))
         known: dict[str, Metric[Any, Any] | Declared] = {**self._declared}
-        known |= {name: one for name, one in self._metrics.items() if one is not None}
+        known |= {name: metric for name, metric in self._metrics.items() if metric is not None}
         facts = {legible(name): _facts(known.get(name)) for name in {**known, **self._metrics}}
         return pa.schema(fields, metadata={"crystallize": to_json({"metrics": facts})})
 
-    def batches(self, source: Source, name: str, pieces: Iterable[Piece]) -> "Iterator[pa.RecordBatch]":
-        """Return points as batches, which are large unless the points are few.
-
-        Args:
-            source: Whose they are.
-            name: Their metric.
-            pieces: The points.
-        """
-        steps = pa.array([self._place("step", step) for step in source.steps], pa.int32())
-        held: list[Piece] = []
+    def batches(self, origin: PointOrigin, name: str, pieces: Iterable[Piece]) -> "Iterator[pa.RecordBatch]":
+        """Return the points of a metric as batches, which are large unless the points are few."""
+        steps = pa.array([self._index("step", step) for step in origin.steps], pa.int32())
+        collected: list[Piece] = []
         size = 0
         for piece in pieces:
-            held.append(piece)
+            collected.append(piece)
             size += piece.block.size
-            if size >= _LONGEST:
-                yield self._batch(source, name, held, size, steps)
-                held.clear()
+            if size >= _BATCH:
+                yield self._batch(origin, name, collected, size, steps)
+                collected.clear()
                 size = 0
-        if held:
-            yield self._batch(source, name, held, size, steps)
+        if collected:
+            yield self._batch(origin, name, collected, size, steps)
 
-    def _batch(self, source: Source, name: str, pieces: Sequence[Piece], size: int, steps: _Array) -> "pa.RecordBatch":
-        columns: list[_Array] = [
-            self._constant("run", source.run, size),
-            self._looked_up("step", steps, map(_moved, pieces), size),
+    def _batch(
+        self, origin: PointOrigin, name: str, pieces: Sequence[Piece], size: int, steps: ArrowArray
+    ) -> "pa.RecordBatch":
+        columns: list[ArrowArray] = [
+            self._repeated("run", origin.run, size),
+            self._looked_up("step", steps, map(_step_numbers, pieces), size),
             self._branches(pieces, size),
-            _sequence(pieces),
-            self._constant("metric", name, size),
+            _positions(pieces),
+            self._repeated("metric", name, size),
             *self._values(name, [piece.block.packed for piece in pieces], size),
-            *([self._missing(pieces)] if self._is_lacking else []),
+            *([self._missing(pieces)] if self._has_unrestorable else []),
         ]
-        for tag, form in self._tag_forms.items():
-            columns.append(gathered((piece.block.tag(tag) for piece in pieces), form))
-        for key, form in self._input_forms.items():
-            columns.append(_repeated(source.inputs.get(key), size, form))
+        for tag, encoding in self._tag_encodings.items():
+            columns.append(arrow_array((piece.block.tag(tag) for piece in pieces), encoding))
+        for key, encoding in self._input_encodings.items():
+            columns.append(_repeated_value(origin.inputs.get(key), size, encoding))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def _constant(self, column: str, text: str | None, size: int) -> _Array:
-        return constant(self._place(column, text), size, self._dictionaries[column])
+    def _repeated(self, column: str, text: str | None, size: int) -> ArrowArray:
+        return repeated_text(self._index(column, text), size, self._dictionaries[column])
 
-    def _branches(self, pieces: Sequence[Piece], size: int) -> _Array:
+    def _branches(self, pieces: Sequence[Piece], size: int) -> ArrowArray:
         if all(piece.branch is None for piece in pieces):
-            return self._constant("branch", None, size)
-        # After what stands for none.
-        places = array("i")
+            return self._repeated("branch", None, size)
+        # 0 stands for no branch.
+        numbers = array("i")
         for piece in pieces:
-            place = self._place("branch", piece.branch)
-            places.extend(repeat(0 if place is None else place + 1, piece.block.size))
-        names = pa.array([None, *range(len(self._places["branch"]))], pa.int32())
-        return self._looked_up("branch", names, [places], size)
+            index = self._index("branch", piece.branch)
+            numbers.extend(repeat(0 if index is None else index + 1, piece.block.size))
+        indices = pa.array([None, *range(len(self._indices["branch"]))], pa.int32())
+        return self._looked_up("branch", indices, [numbers], size)
 
-    def _looked_up(self, column: str, texts: _Array, numbers: Iterable[Column], size: int) -> _Array:
-        """Return a column of texts by numbers that stand for them."""
+    def _looked_up(self, column: str, indices: ArrowArray, numbers: Iterable[Column], size: int) -> ArrowArray:
+        """Return an array of texts by packed numbers, each the position of a text's index in `indices`."""
         packed = [*numbers]
-        tables = {one.table if isinstance(one, Coded) else None for one in packed}
+        tables = {part.table if isinstance(part, Coded) else None for part in packed}
         table = tables.pop() if len(tables) == 1 else None
         if table is not None and len(table) == 1:
-            return constant(texts[table[0]].as_py(), size, self._dictionaries[column])
-        places = texts.take(gathered(packed, Form(pa.int32(), int, takes_numbers=True)))
-        return encoded(places, self._dictionaries[column])
+            return repeated_text(indices[table[0]].as_py(), size, self._dictionaries[column])
+        found = indices.take(arrow_array(packed, ColumnEncoding(pa.int32(), int, accepts_numbers=True)))
+        return dictionary_array(found, self._dictionaries[column])
 
-    def _values(self, name: str, packed: Sequence[Column], size: int) -> list[_Array]:
-        if self._value_form is not None:
-            return [gathered(packed, self._value_form)]
-        numbers = gathered(packed, Form(pa.float64(), number, takes_numbers=True))
-        # As it nearly always is.
+    def _values(self, name: str, packed: Sequence[Column], size: int) -> list[ArrowArray]:
+        if self._value_encoding is not None:
+            return [arrow_array(packed, self._value_encoding)]
+        numbers = arrow_array(packed, ColumnEncoding(pa.float64(), nearest_float, accepts_numbers=True))
+        # True of nearly every metric.
         if self._kinds[name].is_number:
             return [numbers, pa.nulls(size, pa.large_string())]
-        return [numbers, gathered(packed, Form(pa.large_string(), beside))]
+        return [numbers, arrow_array(packed, ColumnEncoding(pa.large_string(), exact_json))]
 
-    def _missing(self, pieces: Sequence[Piece]) -> _Array:
-        """Return, for each point, the columns in which there is not what was recorded."""
+    def _missing(self, pieces: Sequence[Piece]) -> ArrowArray:
+        """Return, for each point, the columns whose items cannot be restored."""
 
-        def told(parts: tuple[str | None, ...]) -> str | None:
+        def column_names(parts: tuple[str | None, ...]) -> str | None:
             return ", ".join("value" if part is None else self._tag_columns[part] for part in parts) or None
 
         rows = chain.from_iterable(unrestorable_parts(piece.block) for piece in pieces)
-        return pa.array(map(told, rows), pa.large_string())
+        return pa.array(map(column_names, rows), pa.large_string())
 
 
-def _column_of(name: str, what: str, taken: set[str]) -> str:
-    """Return the name of the column of a tag or an input, with what it is in front where another one has its name."""
+def _column_name(name: str, prefix: str, taken: set[str]) -> str:
+    """Return the name of the column of a tag or an input, with a prefix if the name is taken."""
     column = legible(name)
-    # Without a name polars would give it one.
+    # polars would replace an empty name.
     while not column or column in taken:
-        column = f"{what}.{column}"
+        column = f"{prefix}.{column}"
     taken.add(column)
     return column
 
 
-def _field(column: str, what: str, name: str, form: Form) -> _Field:
+def _field(column: str, role: str, name: str, encoding: ColumnEncoding) -> "pa.Field[Any]":
     """Return the field of a tag or an input."""
-    facts = {what: legible(name), **({"encoding": "json"} if form.is_json else {})}
-    return pa.field(column, form.type, metadata={"crystallize": to_json(facts)})
+    facts = {role: legible(name), **({"encoding": "json"} if encoding.is_json else {})}
+    return pa.field(column, encoding.type, metadata={"crystallize": to_json(facts)})
 
 
 def _facts(metric: Metric[Any, Any] | Declared | None) -> dict[str, str]:
-    """Return what is told of a metric."""
+    """Return the unit, goal and description of a metric."""
     if metric is None:
         return {}
     facts = {"unit": metric.unit, "goal": metric.goal, "description": metric.description}
     return {name: legible(fact) for name, fact in facts.items() if fact is not None}
 
 
-def _moved(piece: Piece) -> Column:
-    """Return the numbers of scopes as they are in the context."""
+def _step_numbers(piece: Piece) -> Column:
+    """Return the numbers of steps as they are in the context."""
     scopes, offset = piece.block.scopes, piece.offset
     if not offset:
         return scopes
@@ -274,8 +298,8 @@ def _moved(piece: Piece) -> Column:
     return array("i", [number + offset for number in piece.block.numbers])
 
 
-def _sequence(pieces: Iterable[Piece]) -> _Array:
-    """Return the places of points in their series."""
+def _positions(pieces: Iterable[Piece]) -> ArrowArray:
+    """Return the positions of points in their series."""
     spans: list[list[int]] = []
     for block, _, _, first in pieces:
         if spans and spans[-1][1] == first:
@@ -283,14 +307,14 @@ def _sequence(pieces: Iterable[Piece]) -> _Array:
         else:
             spans.append([first, first + block.size])
     untyped: Any = pa  # its stubs are older than this function
-    runs = [untyped.arange(begin, end) for begin, end in spans]
-    return runs[0] if len(runs) == 1 else pa.concat_arrays(runs)
+    ranges = [untyped.arange(begin, end) for begin, end in spans]
+    return ranges[0] if len(ranges) == 1 else pa.concat_arrays(ranges)
 
 
-def _repeated(value: Any, size: int, form: Form) -> _Array:
-    place = None if value is None else form.convert(value)
-    if form.dictionary is not None:
-        return constant(place, size, form.dictionary)
-    scalar: Any = pa.scalar(place, form.type)
-    column: _Array = pa.repeat(scalar, size)
+def _repeated_value(value: Any, size: int, encoding: ColumnEncoding) -> ArrowArray:
+    item = None if value is None else encoding.convert(value)
+    if encoding.dictionary is not None:
+        return repeated_text(item, size, encoding.dictionary)
+    scalar: Any = pa.scalar(item, encoding.type)
+    column: ArrowArray = pa.repeat(scalar, size)
     return column

@@ -1,7 +1,8 @@
-"""Columns for Arrow, made of packed ones: what a block has once is looked at once, and what is numbers is copied whole.
+"""Arrow arrays made of the packed columns of points.
 
-What a column holds decides its type. Numbers, texts, bools, dates and times have one of their own; what has none, and
-what is mixed, is text that holds JSON.
+A column's Arrow type follows from its items. Numbers, texts, bools, dates and times have types of their own. A column
+of other or of mixed items is text that contains JSON. Packed numbers are copied whole, and an item that occurs often
+in a block is converted once.
 """
 
 from array import array
@@ -32,106 +33,112 @@ if TYPE_CHECKING:
 else:
     pa = OptionalModule("pyarrow", "arrow")
 
-__all__ = ["Form", "Kind", "Seen", "beside", "constant", "encoded", "form_of", "gathered", "number", "text_dictionary"]
+__all__ = [
+    *("ArrowArray", "ColumnContents", "ColumnEncoding", "ItemKind", "arrow_array", "dictionary_array"),
+    *("dictionary_of", "dictionary_type", "encoding_for", "exact_json", "nearest_float", "repeated_text"),
+]
 
-_Array: TypeAlias = "pa.Array[Any]"
+ArrowArray: TypeAlias = "pa.Array[Any]"
 
 
-class Kind(Flag):
-    """What there is in a column."""
+class ItemKind(Flag):
+    """The kinds of items in a column."""
 
     NOTHING = 0
     BOOL = auto()
     INT = auto()
-    """Ints that a float holds exactly."""
-    BIG = auto()
-    """Ints of at most 64 bits that it may not."""
-    HUGE = auto()
-    """Ints of more."""
+    """Ints that a float represents exactly."""
+    INT64 = auto()
+    """Other ints of at most 64 bits."""
+    LARGE_INT = auto()
     FLOAT = auto()
     TEXT = auto()
-    MOMENT = auto()
-    """Times that say in which zone."""
-    CLOCK = auto()
-    """Times that do not."""
+    AWARE_TIME = auto()
+    NAIVE_TIME = auto()
     DATE = auto()
     OTHER = auto()
-    LOST = auto()
-    """What a file cannot give back; beside it what JSON makes of that."""
+    UNRESTORABLE = auto()
+    """Items that cannot be restored from a file. The kind of their JSON form is included as well."""
 
     @property
     def is_number(self) -> bool:
-        """Whether it is floats, and ints that are floats as well."""
-        return self in Kind.FLOAT | Kind.INT
+        """Whether there are only floats, and ints that a float represents exactly."""
+        return self in ItemKind.FLOAT | ItemKind.INT
 
 
-_KINDS: Final[Mapping[type, Kind]] = {
-    bool: Kind.BOOL,
-    float: Kind.FLOAT,
-    str: Kind.TEXT,
-    date: Kind.DATE,
-    NoneType: Kind.NOTHING,
-    type(ABSENT): Kind.NOTHING,
+_KINDS: Final[Mapping[type, ItemKind]] = {
+    bool: ItemKind.BOOL,
+    float: ItemKind.FLOAT,
+    str: ItemKind.TEXT,
+    date: ItemKind.DATE,
+    NoneType: ItemKind.NOTHING,
+    type(ABSENT): ItemKind.NOTHING,
 }
-_DECLARED: Final[Mapping[type, Kind]] = {**_KINDS, int: Kind.INT}
-_ITSELF: Final = frozenset({*PLAIN, date, datetime})
-"""The types of what Arrow takes as it is."""
-_EXACT: Final = 1 << 53
-_LONG: Final = 1 << 63
+_DECLARED: Final[Mapping[type, ItemKind]] = {**_KINDS, int: ItemKind.INT}
+_ARROW_TYPES: Final = frozenset({*PLAIN, date, datetime})
+"""The types whose values Arrow accepts unchanged."""
+_LARGEST_EXACT: Final = 1 << 53
+_INT64_END: Final = 1 << 63
 
 
-def _kind_of(item: Any) -> Kind:
+def _kind_of(item: Any) -> ItemKind:
     known = _KINDS.get(type(item))
     if known is not None:
         return known
     if type(item) is int:
-        return Kind.INT if -_EXACT <= item <= _EXACT else Kind.BIG if -_LONG <= item < _LONG else Kind.HUGE
+        if -_LARGEST_EXACT <= item <= _LARGEST_EXACT:
+            return ItemKind.INT
+        return ItemKind.INT64 if -_INT64_END <= item < _INT64_END else ItemKind.LARGE_INT
     if type(item) is datetime:
-        return Kind.CLOCK if item.utcoffset() is None else Kind.MOMENT
+        return ItemKind.NAIVE_TIME if item.utcoffset() is None else ItemKind.AWARE_TIME
     if type(item) is NotRestorable:
-        return Kind.LOST | _kind_of(item.seen)
-    simpler = _plain(item)
-    return Kind.OTHER if isinstance(simpler, (list, dict)) else _kind_of(simpler)
+        return ItemKind.UNRESTORABLE | _kind_of(item.seen)
+    plain = _plain(item)
+    return ItemKind.OTHER if isinstance(plain, (list, dict)) else _kind_of(plain)
 
 
-def _kinds_in(column: Column) -> Kind:
+def _kinds_in(column: Column) -> ItemKind:
     if isinstance(column, array):
         if column.typecode == "d":
-            return Kind.FLOAT
-        return _kind_of(max(column, key=abs)) if column.typecode == "q" else Kind.INT
-    items = column.table if isinstance(column, Coded) else column
+            return ItemKind.FLOAT
+        return _kind_of(max(column, key=abs)) if column.typecode == "q" else ItemKind.INT
+    items = _distinct_items(column)
     types = set(map(type, items))
-    odd = types - _KINDS.keys()
-    found = {_KINDS[one] for one in types - odd}
-    found |= {_kind_of(item) for item in items if type(item) in odd} if odd else set()
-    return reduce(or_, found, Kind.NOTHING)
+    unknown = types - _KINDS.keys()
+    found = {_KINDS[type] for type in types - unknown}
+    found |= {_kind_of(item) for item in items if type(item) in unknown} if unknown else set()
+    return reduce(or_, found, ItemKind.NOTHING)
+
+
+def _distinct_items(column: Column) -> Iterable[Any]:
+    return column.table if isinstance(column, Coded) else column
 
 
 def _plain(item: Any) -> Any:
-    """Return a value as JSON has it, where it is not what Arrow takes as it is; None where there is none."""
-    if type(item) in _ITSELF:
+    """Return an item as Arrow accepts it, else as JSON has it; None if it is absent."""
+    if type(item) in _ARROW_TYPES:
         return item
     if item is ABSENT:
         return None
     try:
         return from_json(as_json(json_view(fetch(item))))
-    except Exception:  # whatever a user's type raises of itself, there has to be something in its place
+    except Exception:  # a user's type may raise anything, and the column needs an item
         return short(fetch(item))
 
 
 def _json(item: Any) -> str | None:
-    """Return a value as JSON; None where there is none."""
+    """Return an item as JSON; None if it is None or absent."""
     if item is None or item is ABSENT or (type(item) is NotRestorable and item.json == "null"):
         return None
-    given = legible(item) if type(item) is str else json_view(fetch(item))
+    value = legible(item) if type(item) is str else json_view(fetch(item))
     try:
-        return as_json(given).decode()
+        return as_json(value).decode()
     except (PydanticSerializationError, ValueError, RecursionError):
-        return as_json(short(given)).decode()
+        return as_json(short(value)).decode()
 
 
-def number(item: Any) -> float | None:
-    """Return the nearest float to a number; None of what is none, and of what is past all floats."""
+def nearest_float(item: Any) -> float | None:
+    """Return the nearest float to a number; None for other items, and for ints beyond the range of floats."""
     if type(item) is not int:
         return item if type(item) is float else None
     try:
@@ -140,205 +147,196 @@ def number(item: Any) -> float | None:
         return None
 
 
-def beside(item: Any) -> str | None:
-    """Return, as JSON, what `number` does not give exactly; else None."""
-    is_given = type(item) is float or (type(item) is int and number(item) == item)
-    return None if is_given else _json(item)
+def exact_json(item: Any) -> str | None:
+    """Return an item as JSON if `nearest_float` does not return it exactly, else None."""
+    is_exact = type(item) is float or (type(item) is int and nearest_float(item) == item)
+    return None if is_exact else _json(item)
 
 
-class Seen:
-    """What is known of a column before it is made: what was declared, and what was found.
-
-    Attributes:
-        kinds: What there is in it.
-        is_lacking: Whether there is in it what a file cannot give back.
-    """
+class ColumnContents:
+    """The declared and the observed items of a column, collected before its arrays are made."""
 
     def __init__(self) -> None:
-        self.kinds: Kind = Kind.NOTHING
-        self.is_lacking: bool = False
+        self.kinds: ItemKind = ItemKind.NOTHING
+        self.has_unrestorable: bool = False
         self._choices: dict[Any, Any] | None = {}
 
     def declare(self, outcome: Outcome | None) -> None:
-        """Note what something that is put in it can be; None where that is not known, and it is no choice."""
+        """Add the items that a declared type allows; None if nothing is declared, or not known of the type."""
         if outcome is None or outcome.choices is None:
             self._choices = None
         elif self._choices is not None:
-            self._choices.update((_key(choice), choice) for choice in outcome.choices)
+            self._choices.update((_identity(choice), choice) for choice in outcome.choices)
         if outcome is not None:
-            found = {_DECLARED[one] for one in outcome.types & _DECLARED.keys()}
+            found = {_DECLARED[type] for type in outcome.types & _DECLARED.keys()}
             self.kinds = reduce(or_, {*found, *map(_kind_of, outcome.choices or ())}, self.kinds)
 
-    def see(self, column: Column) -> Kind:
-        """Note what is in a part of it, and return that."""
+    def observe(self, column: Column) -> ItemKind:
+        """Add the items of a packed column, and return their kinds."""
         found = _kinds_in(column)
-        self.is_lacking |= Kind.LOST in found
-        found &= ~Kind.LOST
+        self.has_unrestorable |= ItemKind.UNRESTORABLE in found
+        found &= ~ItemKind.UNRESTORABLE
         self.kinds |= found
         if self._choices is not None:
-            items = column.table if isinstance(column, Coded) else column
-            self._choices.update((_key(item), item) for item in items)
+            self._choices.update((_identity(item), item) for item in _distinct_items(column))
         return found
 
     @property
     def choices(self) -> tuple[Any, ...] | None:
-        """All that can be in it, where that is a choice."""
+        """All possible items, if the declared type is a choice."""
         return None if self._choices is None else tuple(self._choices.values())
 
 
-def _key(item: Any) -> Any:
-    """Return what tells an item from others: 1 and True are equal, and not everything can be looked up."""
+def _identity(item: Any) -> Any:
+    """Return a hashable that distinguishes an item from all others: 1 equals True, and some items have no hash."""
     return type(item), item if type(item) in PLAIN or isinstance(item, Enum) else _json(item)
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a column is made."""
+class ColumnEncoding:
+    """The Arrow type of a column, and how its items are converted to it."""
 
     type: "pa.DataType"
     convert: Callable[[Any], Any]
-    """Returns what Arrow is to keep of an item: in a dictionary its place."""
-    takes_numbers: bool = False
-    """Whether packed numbers are taken as they are."""
+    """Returns an item as Arrow stores it: its index, if there is a dictionary."""
+    accepts_numbers: bool = False
+    """Whether packed numbers are copied without conversion of each."""
     is_json: bool = False
     dictionary: "pa.Array[Any] | None" = None
 
     @property
-    def kept(self) -> "pa.DataType":
-        """The type of what `convert` returns."""
+    def item_type(self) -> "pa.DataType":
+        """The Arrow type of the results of `convert`."""
         return self.type if self.dictionary is None else pa.int32()
 
 
-def form_of(seen: Seen) -> Form:
-    """Return how a column is made that holds what was seen."""
-    kind = _type_of(seen.kinds)
+def encoding_for(contents: ColumnContents) -> ColumnEncoding:
+    """Return the encoding of a column with these contents."""
+    kind = _arrow_type(contents.kinds)
     is_json = kind is None
     convert = _json if is_json else _plain
     kind = pa.large_string() if kind is None else kind
-    if seen.choices is None or kind != pa.large_string():
+    if contents.choices is None or kind != pa.large_string():
         numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        return Form(kind, convert, takes_numbers=numeric, is_json=is_json)
-    texts = [legible(text) for text in map(convert, seen.choices) if text is not None]
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    type_, dictionary = text_dictionary(places)
+        return ColumnEncoding(kind, convert, accepts_numbers=numeric, is_json=is_json)
+    texts = [legible(text) for text in map(convert, contents.choices) if text is not None]
+    indices = {text: index for index, text in enumerate(dict.fromkeys(texts))}
 
-    def place(item: Any) -> int | None:
+    def index_of(item: Any) -> int | None:
         text = convert(item)
-        return None if text is None else places[legible(text)]
+        return None if text is None else indices[legible(text)]
 
-    return Form(type_, place, is_json=is_json, dictionary=dictionary)
+    dictionary = dictionary_of(indices)
+    return ColumnEncoding(dictionary_type(), index_of, is_json=is_json, dictionary=dictionary)
 
 
-def _type_of(kinds: Kind) -> "pa.DataType | None":
-    """Return the type for what is in a column; None where there is none."""
-    if kinds == Kind.NOTHING:
+def _arrow_type(kinds: ItemKind) -> "pa.DataType | None":
+    """Return the Arrow type for items of these kinds; None if there is no common one."""
+    if kinds == ItemKind.NOTHING:
         return pa.null()
-    if kinds in Kind.INT | Kind.BIG:
+    if kinds in ItemKind.INT | ItemKind.INT64:
         return pa.int64()
     if kinds.is_number:
         return pa.float64()
-    made: Mapping[Kind, Callable[[], pa.DataType]] = {
-        Kind.BOOL: pa.bool_,
-        # As polars and pandas have it; no text is too long for it.
-        Kind.TEXT: pa.large_string,
-        Kind.MOMENT: lambda: pa.timestamp("us", "UTC"),
-        Kind.CLOCK: lambda: pa.timestamp("us"),
-        Kind.DATE: pa.date32,
+    types: Mapping[ItemKind, Callable[[], pa.DataType]] = {
+        ItemKind.BOOL: pa.bool_,
+        # As in polars and pandas; it has no limit of 2 GiB.
+        ItemKind.TEXT: pa.large_string,
+        ItemKind.AWARE_TIME: lambda: pa.timestamp("us", "UTC"),
+        ItemKind.NAIVE_TIME: lambda: pa.timestamp("us"),
+        ItemKind.DATE: pa.date32,
     }
-    return made[kinds]() if kinds in made else None
+    return types[kinds]() if kinds in types else None
 
 
-def text_dictionary(texts: Iterable[str]) -> "tuple[pa.DataType, pa.Array[Any]]":
-    """Return the type of a column of few texts, and these."""
-    # Indices of 32 bits are what Parquet gives back.
-    return pa.dictionary(pa.int32(), pa.string()), pa.array(texts, pa.string())
+def dictionary_type() -> "pa.DataType":
+    """Return the type of a dictionary-encoded column of texts."""
+    # Parquet returns indices of 32 bits.
+    return pa.dictionary(pa.int32(), pa.string())
 
 
-def constant(place: int | None, size: int, dictionary: _Array) -> _Array:
-    """Return a column of one text, by its place in a dictionary."""
-    if place is None:
-        places: _Array = pa.nulls(size, pa.int32())
+def dictionary_of(texts: Iterable[str]) -> ArrowArray:
+    """Return the dictionary of a column of such a type."""
+    return pa.array(texts, pa.string())
+
+
+def repeated_text(index: int | None, size: int, dictionary: ArrowArray) -> ArrowArray:
+    """Return an array that repeats one text of a dictionary, or null."""
+    if index is None:
+        indices: ArrowArray = pa.nulls(size, pa.int32())
     else:
-        # Zeros cost nothing until somebody looks at them.
-        content = array("i", [place]) * size if place else bytes(4 * size)
-        places = pa.Array.from_buffers(pa.int32(), size, [None, pa.py_buffer(content)])
-    return encoded(places, dictionary)
+        # The system maps memory of zeros only when it is read.
+        content = array("i", [index]) * size if index else bytes(4 * size)
+        indices = pa.Array.from_buffers(pa.int32(), size, [None, pa.py_buffer(content)])
+    return dictionary_array(indices, dictionary)
 
 
-def encoded(places: _Array, dictionary: _Array) -> _Array:
-    """Return a column of texts by their places in a dictionary."""
-    # None is out of bounds, and to look at each would take longer than all else.
-    return pa.DictionaryArray.from_arrays(places, dictionary, safe=False)
+def dictionary_array(indices: ArrowArray, dictionary: ArrowArray) -> ArrowArray:
+    """Return an array of texts by their indices in a dictionary."""
+    # All indices are within bounds, and checking each would take longer than everything else.
+    return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
 
 
-def gathered(columns: Iterable[Column], form: Form) -> _Array:
-    """Return packed columns that follow on one another as one.
+def arrow_array(columns: Iterable[Column], encoding: ColumnEncoding) -> ArrowArray:
+    """Return the items of at least one packed column, joined in order."""
 
-    Args:
-        columns: The columns; at least one.
-        form: What to make of them.
-    """
-
-    def way(column: Column) -> str:
+    def layout_of(column: Column) -> str:
         if isinstance(column, array):
-            return column.typecode if form.takes_numbers else "items"
+            return column.typecode if encoding.accepts_numbers else "items"
         return "coded" if isinstance(column, Coded) else "items"
 
-    runs: list[_Array] = []
-    for how, group in groupby(columns, way):
-        if how == "coded":
-            runs.extend(_of_coded(group, form))
-        elif how == "items":
-            runs.append(_of_items(chain.from_iterable(group), form))
+    arrays: list[ArrowArray] = []
+    for layout, group in groupby(columns, layout_of):
+        if layout == "coded":
+            arrays.extend(_from_coded(group, encoding))
+        elif layout == "items":
+            arrays.append(_from_items(map(encoding.convert, chain.from_iterable(group)), encoding.item_type))
         else:
-            runs.append(_of_numbers(how, group, form.type))
-    whole = runs[0] if len(runs) == 1 else pa.concat_arrays(runs)
-    return whole if form.dictionary is None else encoded(whole, form.dictionary)
+            arrays.append(_from_numbers(layout, group, encoding.type))
+    whole = arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
+    return whole if encoding.dictionary is None else dictionary_array(whole, encoding.dictionary)
 
 
-def _of_numbers(code: str, columns: Iterable[Any], type: "pa.DataType") -> _Array:
+def _from_numbers(typecode: str, columns: Iterable[Any], type: "pa.DataType") -> ArrowArray:
     joined = b"".join(columns)
     types: dict[str, Callable[[], Any]] = {"b": pa.int8, "h": pa.int16, "i": pa.int32, "q": pa.int64, "d": pa.float64}
-    numbers = pa.Array.from_buffers(types[code](), len(joined) // array(code).itemsize, [None, pa.py_buffer(joined)])
-    # Not every int is a float, and where that matters the exact one stands beside it.
+    length = len(joined) // array(typecode).itemsize
+    numbers = pa.Array.from_buffers(types[typecode](), length, [None, pa.py_buffer(joined)])
+    # Not every int is a float. Where that matters, the column `value_json` contains the exact int.
     return numbers if numbers.type == type else numbers.cast(type, safe=False)
 
 
-def _of_items(items: Iterable[Any], form: Form) -> _Array:
-    return _array_of(map(form.convert, items), form.kept)
-
-
-def _of_coded(columns: Iterable[Any], form: Form) -> Iterator[_Array]:
-    """Bring columns that have tables of their own under one, as long as that has place for 256 items."""
-    places: dict[Any, int] = {}
-    kept: list[Any] = []
+def _from_coded(columns: Iterable[Any], encoding: ColumnEncoding) -> Iterator[ArrowArray]:
+    """Join columns with tables of their own under a common table of at most 256 items, as many as fit into each."""
+    indices: dict[Any, int] = {}
+    table: list[Any] = []
     codes: list[bytes] = []
     for column in columns:
-        items = [form.convert(item) for item in column.table]
-        # There are two zeros, which are equal, and NaN is not.
+        items = [encoding.convert(item) for item in column.table]
+        # The two zeros are equal and have to be kept apart, and NaN does not equal itself.
         keys = [repr(item) if type(item) is float else item for item in items]
-        if len(places) + len(keys) > 256:
-            yield _taken(kept, codes, form)
-            for one in (places, kept, codes):
-                one.clear()
+        if len(indices) + len(keys) > 256:
+            yield _looked_up(table, codes, encoding)
+            for collection in (indices, table, codes):
+                collection.clear()
         for key, item in zip(keys, items, strict=True):
-            if key not in places:
-                places[key] = len(kept)
-                kept.append(item)
-        mapping = bytes(map(places.__getitem__, keys))
+            if key not in indices:
+                indices[key] = len(table)
+                table.append(item)
+        mapping = bytes(map(indices.__getitem__, keys))
         codes.append(column.codes.translate(mapping.ljust(256, b"\0")))
-    yield _taken(kept, codes, form)
+    yield _looked_up(table, codes, encoding)
 
 
-def _taken(items: list[Any], codes: list[bytes], form: Form) -> _Array:
+def _looked_up(table: list[Any], codes: list[bytes], encoding: ColumnEncoding) -> ArrowArray:
     joined = b"".join(codes)
-    places = pa.Array.from_buffers(pa.uint8(), len(joined), [None, pa.py_buffer(joined)])
-    return _array_of(items, form.kept).take(places)
+    indices = pa.Array.from_buffers(pa.uint8(), len(joined), [None, pa.py_buffer(joined)])
+    return _from_items(table, encoding.item_type).take(indices)
 
 
-def _array_of(items: Iterable[Any], type: "pa.DataType") -> _Array:
-    given = list(items)
+def _from_items(items: Iterable[Any], type: "pa.DataType") -> ArrowArray:
+    converted = list(items)
     try:
-        return pa.array(given, type, from_pandas=False)
+        return pa.array(converted, type, from_pandas=False)
     except UnicodeEncodeError:
-        return pa.array([legible(item) if isinstance(item, str) else item for item in given], type)
+        return pa.array([legible(item) if isinstance(item, str) else item for item in converted], type)

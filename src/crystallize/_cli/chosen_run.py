@@ -1,0 +1,44 @@
+"""The run that a user names on the command line: the arguments for it, and how it is found and loaded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+
+from .._journal.loaded_run import Run, find_run, load_run
+from ..errors import CrystallizeError, DamagedRunError
+
+__all__ = ["DEFAULT_FOLDER", "RunName", "RunsFolder", "find", "load", "reporting_damage"]
+
+RunName: TypeAlias = Annotated[
+    str, typer.Argument(metavar="RUN", help="digits-0001, digits (its newest), 1, or a file.")
+]
+RunsFolder: TypeAlias = Annotated[Path, typer.Option("--dir", envvar="CRYSTALLIZE_RUNS", help="The runs' folder.")]
+DEFAULT_FOLDER: Final = Path("runs")
+
+
+def find(folder: Path, name: str) -> Path:
+    """Return the file of a run."""
+    with reporting_damage(name):
+        return find_run(folder, name)
+
+
+def load(path: Path) -> Run[Any]:
+    """Load a run with all its values and points."""
+    with reporting_damage(path):
+        run: Run[Any] = load_run(path)
+        run.context  # noqa: B018  # made when it is first read
+        return run
+
+
+@contextmanager
+def reporting_damage(name: object) -> Iterator[None]:
+    """Raise DamagedRunError in place of any unexpected error in reading a run, as a traceback would not help a user."""
+    try:
+        yield
+    except (CrystallizeError, OSError):
+        raise
+    except Exception as error:
+        raise DamagedRunError(str(name), f"it cannot be read ({type(error).__name__}: {error})") from error

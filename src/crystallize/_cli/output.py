@@ -1,0 +1,72 @@
+"""Tables and JSON on stdout."""
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import typer
+
+from .._base.table import Table
+from .._base.text import printable
+from .._tables.export import as_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["AsJson", "drawn", "print_bytes", "print_json", "print_table"]
+
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+_UNLIMITED: Final = 1_000_000
+"""Characters in a line of a pipe."""
+
+
+def print_json(document: object) -> None:
+    """Print a document as JSON on one line."""
+    print_bytes([as_json(document), b"\n"])
+
+
+def print_bytes(chunks: Iterable[bytes]) -> None:
+    """Print encoded text, whatever the encoding of the terminal is."""
+    sys.stdout.buffer.writelines(chunks)
+    sys.stdout.buffer.flush()
+
+
+def print_table(table: Table, *, cut: bool = False) -> None:
+    """Print a table without its empty columns; nothing if all are empty.
+
+    With `cut`, each row is one line on a terminal, and its last column is cut to fit.
+    """
+    from rich.console import Console  # here, as importing it takes long, and not every subcommand prints tables
+
+    if not table.columns:
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Other programs read it, so lines are neither wrapped nor cut.
+        console.width = _UNLIMITED
+    with console.capture() as captured:
+        console.print(drawn(table, cut=cut))
+    # Without the spaces that fill the last column.
+    print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
+
+
+def drawn(table: Table, *, cut: bool = False) -> "RenderableType":
+    """Return a table as rich draws it; with `cut`, each row on one line, with its last column cut to fit."""
+    from rich.console import Group  # as above
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    columns = table.columns
+    grid = Grid(box=None, show_header=any(table.headings), pad_edge=False)
+    for column in columns:
+        heading = Text(printable(table.headings[column]))
+        grid.add_column(heading, no_wrap=cut and column < columns[-1], overflow="fold")
+    middle = len(table.rows) // 2 if table.left_out else None
+    for position, row in enumerate(table.rows):
+        if position == middle:
+            grid.add_row(f"… and {table.left_out:,} more")
+        # In a Text nothing is markup.
+        texts = (printable(row[column] or "") for column in columns)
+        grid.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text in texts))
+    return Group(Text(f"\n{printable(table.title)}", style="bold"), grid) if table.title else grid

@@ -1,0 +1,101 @@
+"""`crystallize runs`."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crystallize import FrozenContext, Journal, Run, load_run
+from crystallize._cli import run_list
+
+from .command_runs import DAMAGES, UNREADABLES, call, complaint, died, document_of, failed, made, printed, words
+
+
+def test_lists_runs(tmp_path: Path) -> None:
+    """Each run has a line, whatever became of it."""
+    made(tmp_path)
+    failed(tmp_path)
+    died(tmp_path)
+    with Journal.start(tmp_path, "running") as journal, journal.context(FrozenContext).step("fit"):
+        journal.flush()
+        header, *lines = words(printed("runs", "--dir", tmp_path))
+    by_name = {line[0]: line[1:] for line in lines}
+
+    assert ["run", "status", "started (UTC)", "took", "steps finished", "error"] == header
+    assert ["died-0001", "digits-0001", "failed-0001", "running-0001"] == list(by_name)
+    assert ("finished", "1 of 1") == (by_name["digits-0001"][0], by_name["digits-0001"][3])
+    assert ("running", "0 of 1") == (by_name["running-0001"][0], by_name["running-0001"][3])
+    assert ["0 of 1", "OSError: no space"] == by_name["failed-0001"][3:]
+    assert ("died", "1 of 2") == (by_name["died-0001"][0], by_name["died-0001"][2])
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, *UNREADABLES], ids=lambda damage: damage.__name__)
+def test_lists_beside_damaged(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """A run that cannot be read is listed with the reason, and stops none of the others."""
+    paths = [made(tmp_path) for _ in range(3)]
+    damage(paths[1])
+    status = "damaged" if damage in DAMAGES else "unreadable"
+    one, bad, other = document_of("runs", "--dir", tmp_path)
+
+    assert ["finished", status, "finished"] == [run["status"] for run in (one, bad, other)]
+    assert bad["error"]
+    assert {None} == {bad[key] for key in ("started", "ended", "seconds", "steps", "steps_finished")}
+    (line,) = [line for line in words(printed("runs", "--dir", tmp_path)) if line[0] == "digits-0002"]
+    assert ["digits-0002", status, " ".join(bad["error"].split())] == line
+
+
+def test_lists_beside_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the system does not let one read is listed as such."""
+    first, _ = made(tmp_path), made(tmp_path)
+
+    def load(path: Path) -> Run[Any]:
+        if path == first:
+            raise PermissionError(13, "Permission denied", str(path))
+        return load_run(path)
+
+    monkeypatch.setattr(run_list, "load_run", load)
+    one, other = document_of("runs", "--dir", tmp_path)
+
+    assert ("unreadable", "finished") == (one["status"], other["status"])
+    assert "Permission denied" in one["error"]
+
+
+def test_lists_as_json(tmp_path: Path) -> None:
+    """As JSON the list has an object for each run, with these keys."""
+    path = made(tmp_path)
+    (run,) = document_of("runs", "--dir", tmp_path)
+
+    assert ("digits-0001", str(path), "finished", None) == (run["name"], run["path"], run["status"], run["error"])
+    assert (1, 1) == (run["steps"], run["steps_finished"])
+    assert ["name", "path", "status", "started", "ended", "seconds", "steps", "steps_finished", "error"] == list(run)
+
+
+def test_lists_without_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The points of the runs are not unpacked for a list of them."""
+    made(tmp_path)
+    monkeypatch.setattr(Run, "context", property(lambda run: pytest.fail("the points were loaded")))
+
+    assert "digits-0001" in printed("runs", "--dir", tmp_path)
+
+
+def test_lists_nothing(tmp_path: Path) -> None:
+    """A folder without runs is no error, and one that is not there is."""
+    (tmp_path / "notes.db").write_text("no run")
+
+    assert f"no runs in {tmp_path}\n" == printed("runs", "--dir", tmp_path)
+    assert [] == document_of("runs", "--dir", tmp_path)
+    assert "there is no such folder" in complaint("runs", "--dir", tmp_path / "absent")
+
+
+def test_a_line_a_run_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal that is too narrow the error is cut, not wrapped."""
+    failed(tmp_path)
+    made(tmp_path, "with-a-long-name")
+    lines = call("runs", "--dir", tmp_path, FORCE_COLOR="1", COLUMNS="84", TERM="xterm").stdout.splitlines()
+
+    assert 3 == len(lines)
+    assert "\x1b[1m" in lines[0]
+    assert ["failed-0001", "with-a-long-name-0001"] == [line.split()[0] for line in lines[1:]]
+    assert re.search(r" OS.*…$", lines[1])
