@@ -14,7 +14,8 @@ from typing import Final
 from scenes import Cost, Deeds, Folds, costs, deeds, demo_page, folds_run, killed_run, lineage_run
 
 from crystallize._base.text import lasted
-from crystallize._page.drawings import Bar, Timeline, timeline, weave
+from crystallize._page.lineage import lineage_layout
+from crystallize._page.timeline import StepBar, Timeline, timeline_layout
 from crystallize._tables.export import Description, describe
 
 WIDTH: Final = 720
@@ -142,26 +143,26 @@ def _scale(power: float) -> str:
 
 
 def draw_lineage(run: Description) -> str:
-    """Draw which key went into which step, and which came out: a row a key, a column a step."""
+    """Draw which keys went into which step, and which came out: a row for each key, a column for each step."""
     drawing = Drawing()
-    graph = weave(run)
+    lineage = lineage_layout(run)
     left, head, row = 130, 36, 30
-    column = (WIDTH - left - 40) / len(graph.columns)
-    height = head + row * len(graph.lives)
-    places = [left + (at + 0.5) * column for at in range(len(graph.columns))]
-    for x, step in zip(places, graph.columns, strict=True):
+    width = (WIDTH - left - 40) / len(lineage.columns)
+    height = head + row * len(lineage.rows)
+    columns = [left + (index + 0.5) * width for index in range(len(lineage.columns))]
+    for x, step in zip(columns, lineage.columns, strict=True):
         drawing.text(x, 14, step.label, "", "middle")
         drawing.line(x, 24, x, height)
         drawing.line(x, head + (step.first + 0.5) * row, x, head + (step.last + 0.5) * row, "flow")
-    for at, life in enumerate(graph.lives):
-        y = head + (at + 0.5) * row
-        start = left if life.writer is None else places[life.writer]
-        end = max((places[reader] for reader in life.readers), default=start)
-        drawing.text(left - 14, y + 4, life.key, "code" if life.readers else "code soft", "end")
+    for index, key_row in enumerate(lineage.rows):
+        y = head + (index + 0.5) * row
+        start = left if key_row.writer is None else columns[key_row.writer]
+        end = max((columns[reader] for reader in key_row.readers), default=start)
+        drawing.text(left - 14, y + 4, key_row.key, "code" if key_row.readers else "code soft", "end")
         drawing.line(start, y, end, y, "life")
-        for reader in life.readers:
-            drawing.read(places[reader], y)
-        if life.writer is not None:
+        for reader in key_row.readers:
+            drawing.read(columns[reader], y)
+        if key_row.writer is not None:
             drawing.written(start, y)
     return _with_signs(drawing, height, "written", "read")
 
@@ -172,7 +173,7 @@ _LEFT, _RIGHT, _ROW = 150, 590, 28
 def draw_killed(run: Description) -> str:
     """Draw the steps of a run on the time axis, a part for each process that wrote it."""
     drawing = Drawing()
-    found = timeline(run)
+    found = timeline_layout(run)
     y = 30.0
     for span, session in zip(found.spans, run.sessions, strict=True):
         drawing.text(0, y + 18, f"Process {span.number}: {session.outcome}", "soft")
@@ -180,7 +181,7 @@ def draw_killed(run: Description) -> str:
     return _on_axis(drawing, found, y)
 
 
-def _outcome(bar: Bar) -> tuple[str, str]:
+def _outcome(bar: StepBar) -> tuple[str, str]:
     """Return how a step is drawn, and what is said of it."""
     return ("dead", "dead attempt") if bar.is_dead else (bar.attempt.outcome, bar.attempt.outcome)
 
@@ -191,11 +192,11 @@ def draw_folds(folds: Folds) -> str:
     run = describe(folds.run)
     branches = [step.name for step in run.steps]
 
-    def colour(bar: Bar) -> tuple[str, str]:
+    def colour(bar: StepBar) -> tuple[str, str]:
         name = bar.attempt.name
         return f"c{branches.index(name)}", f"merged {_ORDINALS[folds.arrived.index(name)]}"
 
-    found = timeline(run)
+    found = timeline_layout(run)
     y = _steps(drawing, [bar for span in found.spans for bar in span.bars], 30.0, colour)
     steps = [point.step for point in folds.run.metrics.series("loss")]
     drawing.text(0, y + 42, 'ctx.metrics["loss"]', "code")
@@ -212,7 +213,7 @@ def draw_folds(folds: Folds) -> str:
 _ORDINALS: Final = ("first", "second", "third", "fourth")
 
 
-def _steps(drawing: Drawing, bars: Sequence[Bar], y: float, look: Callable[[Bar], tuple[str, str]]) -> float:
+def _steps(drawing: Drawing, bars: Sequence[StepBar], y: float, look: Callable[[StepBar], tuple[str, str]]) -> float:
     """Draw steps beneath one another, each with what is said of it; return where they end."""
     for bar in bars:
         kind, said = look(bar)
@@ -227,7 +228,7 @@ def _steps(drawing: Drawing, bars: Sequence[Bar], y: float, look: Callable[[Bar]
 def _on_axis(drawing: Drawing, found: Timeline, end: float, height: float | None = None) -> str:
     """Draw the marks of the time axis, and finish."""
     for tick in found.ticks:
-        x = _LEFT + tick.left / 100 * (_RIGHT - _LEFT)
+        x = _LEFT + tick.percent / 100 * (_RIGHT - _LEFT)
         drawing.line(x, 22, x, end)
         drawing.text(x, 14, tick.text, "soft", "middle")
     return drawing.svg((height or end) + 6)
