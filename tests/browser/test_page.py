@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run
 from crystallize.plots import plot
 from crystallize.report import write_report
-from tests.page.report_runs import HOSTILE, hostile, made, resumed
+from tests.page.page_runs import HOSTILE, hostile, made, resumed
 
 CHROMIUM = shutil.which("chromium") or "chromium"
 ALONE = [

@@ -28,12 +28,12 @@ from crystallize import (
     load_run,
 )
 from crystallize._base.optional import Extra
-from crystallize._page import report as report_module
-from crystallize._page.drawings import weave
+from crystallize._page import artifact_previews
+from crystallize._page.lineage import lineage_layout
 from crystallize._tables.export import describe
 from crystallize.report import write_report
 
-from .report_runs import HOSTILE, TURNED, died_in_a_step, hostile, made, picture, resumed
+from .page_runs import HOSTILE, TURNED, died_in_a_step, hostile, made, picture, resumed
 
 
 class Page(HTMLParser):
@@ -297,13 +297,15 @@ def test_lineage_of_what_failed(tmp_path: Path) -> None:
     ):
         fit["loss"] = fit["lr"]
         raise RuntimeError("no memory")
-    failed = weave(describe(load_run(tmp_path / "digits-0001.db")))
+    failed = lineage_layout(describe(load_run(tmp_path / "digits-0001.db")))
     path = died_in_a_step(tmp_path)
-    died = weave(describe(load_run(path)))
+    died = lineage_layout(describe(load_run(path)))
 
-    assert (["fit"], [None, 0]) == ([one.label for one in failed.columns], [life.writer for life in failed.lives])
-    assert ["load"] == [one.label for one in died.columns]
-    assert ["load", "flaky", "fit"] == [one.label for one in weave(describe(load_run(resumed(tmp_path)))).columns]
+    assert (["fit"], [None, 0]) == ([column.label for column in failed.columns], [row.writer for row in failed.rows])
+    assert ["load"] == [column.label for column in died.columns]
+    assert ["load", "flaky", "fit"] == [
+        column.label for column in lineage_layout(describe(load_run(resumed(tmp_path)))).columns
+    ]
 
 
 def test_artifacts(tmp_path: Path) -> None:
@@ -343,7 +345,7 @@ def test_kind_of_a_picture(tmp_path: Path, expected: str | None, data: bytes) ->
 
 def test_large_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that is too large is left out, and of a long text the beginning is there."""
-    monkeypatch.setattr(report_module, "_ALL_PICTURES", 100)
+    monkeypatch.setattr(artifact_previews, "_MAX_PICTURE_BYTES", 100)
     with Journal.start(tmp_path, "digits") as journal:
         artifacts = journal.context(FrozenContext).artifacts
         artifacts.add("a.png", picture())
@@ -597,7 +599,7 @@ def test_a_branch_that_failed(tmp_path: Path) -> None:
 
 def test_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what the page is made with, that is an error, and nothing is written."""
-    monkeypatch.setattr("crystallize._page.report.jinja2", Extra("jinja2", "report"))
+    monkeypatch.setattr("crystallize._page.html_page.jinja2", Extra("jinja2", "report"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     path = made(tmp_path)
 
