@@ -8,7 +8,6 @@ import os
 import shlex
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
@@ -16,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from .._base.optional import Extra
 from .._base.text import printable, short
-from .._core.provenance import EarlyRead
 from .._journal.loaded_run import Run, diff_runs, writable
-from .._tables.export import Description, as_json, describe
+from .._tables.export import as_json, describe
 from ..errors import FrameError
-from .artifact_previews import ArtifactPreview, artifact_previews
+from .artifact_previews import artifact_previews
 from .charts import charts
-from .lineage import LineageLayout, lineage_layout
+from .lineage import lineage_layout
 from .series_figure import FONT
 from .template_filters import TEMPLATE_FILTERS
-from .timeline import Timeline, timeline_layout
+from .timeline import timeline_layout
 
 if TYPE_CHECKING:
     import jinja2
@@ -72,13 +70,15 @@ def _html(runs: Sequence[Run[Any]]) -> str:
     template = _environment().get_template("page.html")
     all_charts = list(charts(runs))
     names = _names(runs)
-    script, library = _template_text("page.js"), _plotly_script()
+    style = _text_of("crystallize", "_page/templates/page.css")
+    script = _text_of("crystallize", "_page/templates/page.js")
+    library = _text_of(plotly.__name__, "package_data/plotly.min.js")
     return template.render(
-        runs=[_RunView.of(name, run) for name, run in zip(names, runs, strict=True)],
+        runs=[_view(name, run) for name, run in zip(names, runs, strict=True)],
         charts=all_charts,
         differences=[diff_runs(runs[0], other) for other in runs[1:]],
         policy=_policy(library, script),
-        style=markupsafe.Markup(_template_text("page.css").replace("FONT", FONT)),
+        style=markupsafe.Markup(style.replace("FONT", FONT)),
         script=markupsafe.Markup(script),
         plotly=markupsafe.Markup(library),
         data=markupsafe.Markup(_script_json([chart.as_data(names) for chart in all_charts])),
@@ -106,12 +106,8 @@ def _names(runs: Sequence[Run[Any]]) -> list[str]:
     return names if len(set(names)) == len(names) else [printable(str(run.path)) for run in runs]
 
 
-def _template_text(name: str) -> str:
-    return (files("crystallize") / "_page" / "templates" / name).read_text(encoding="utf-8")
-
-
-def _plotly_script() -> str:
-    return (files(plotly.__name__) / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+def _text_of(package: str, path: str) -> str:
+    return (files(package) / path).read_text(encoding="utf-8")
 
 
 def _policy(*scripts: str) -> str:
@@ -132,41 +128,22 @@ def _script_json(value: object) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class _RunView:
-    """A run as the templates see it."""
-
-    name: str
-    facts: Description
-    timeline: Timeline
-    lineage: LineageLayout
-    artifacts: tuple[ArtifactPreview, ...]
-    unread: tuple[str, ...]
-    """The inputs that no step has read."""
-    unwritten: dict[str, tuple[str, ...]]
-    """The declared keys that were never written, each with the steps that looked for it."""
-    early_reads: tuple[EarlyRead, ...]
-    show_command: str
-    """The command that prints the run without leaving anything out."""
-    seconds_at_least: float
-    """The time from its start to its last recorded event."""
-
-    @classmethod
-    def of(cls, name: str, run: Run[Any]) -> "_RunView":
-        """Return the view of a run."""
-        facts = describe(run)
-        steps = (*facts.steps, *facts.dead_attempts)
-        ends = [step.ended or step.started for step in steps]
-        ends += [process.ended or process.started for process in facts.sessions]
-        return cls(
-            name=name,
-            facts=facts,
-            timeline=timeline_layout(facts),
-            lineage=lineage_layout(facts),
-            artifacts=tuple(artifact_previews(run.artifacts)),
-            unread=run.provenance.unread_inputs,
-            unwritten={key: tuple(step.name for step in steps if key in step.absent) for key in run.unwritten},
-            early_reads=run.provenance.early_reads,
-            show_command=f"crystallize show {shlex.quote(facts.path)}",
-            seconds_at_least=max((max(ends) - facts.started).total_seconds(), 0),
-        )
+def _view(name: str, run: Run[Any]) -> dict[str, Any]:
+    """Return a run as the templates see it."""
+    facts = describe(run)
+    steps = (*facts.steps, *facts.dead_attempts)
+    ends = [step.ended or step.started for step in steps]
+    ends += [process.ended or process.started for process in facts.sessions]
+    return {
+        "name": name,
+        "facts": facts,
+        "timeline": timeline_layout(facts),
+        "lineage": lineage_layout(facts),
+        "artifacts": list(artifact_previews(run.artifacts)),
+        "unread_inputs": run.provenance.unread_inputs,
+        # The declared keys that were never written, each with the steps that looked for it.
+        "unwritten": {key: [step.name for step in steps if key in step.absent] for key in run.unwritten},
+        "early_reads": run.provenance.early_reads,
+        "show_command": f"crystallize show {shlex.quote(facts.path)}",
+        "seconds_at_least": max((max(ends) - facts.started).total_seconds(), 0),
+    }

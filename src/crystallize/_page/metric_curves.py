@@ -257,12 +257,8 @@ def _extremes(x: list[float], y: list[float | None], edges: list[float]) -> set[
 
 def isolated(y: Sequence[float | None]) -> list[int]:
     """Return the indices of the values between two gaps, through which no line goes."""
-    around = [None, *y, None]
-    return [
-        index
-        for index, value in enumerate(y)
-        if value is not None and around[index] is None and around[index + 2] is None
-    ]
+    gaps = [True, *(value is None for value in y), True]
+    return [index for index in range(len(y)) if gaps[index : index + 3] == [True, False, True]]
 
 
 def _tag_text(value: Any) -> str:

@@ -84,11 +84,6 @@ def _size(size: int) -> str:
     return counted(size, "byte")
 
 
-def _last_name(name: str) -> str:
-    """Return the name of a type without its module."""
-    return name.rpartition(".")[2]
-
-
 TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "counted": counted,
     "duration": lasted,
@@ -97,6 +92,6 @@ TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "number": _number,
     "row_value": _row_value,
     "size": _size,
-    "type_name": _last_name,
+    "type_name": lambda name: name.rpartition(".")[2],  # without its module
 }
 """The filters by the names that the templates use."""
