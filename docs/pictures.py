@@ -1,6 +1,6 @@
-"""The pictures of the documentation: what `scenes` ran, drawn as SVG.
+"""The pictures of the documentation: the runs that `scenes` makes, drawn as SVG.
 
-They have the colours of the page that they stand on, light or dark.
+They have the colours of the page that contains them, light or dark.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +14,13 @@ from typing import Final
 from scenes import Cost, Deeds, Folds, costs, deeds, demo_page, folds_run, killed_run, lineage_run
 
 from crystallize._base.text import lasted
-from crystallize._page.drawings import Bar, Timeline, timeline, weave
-from crystallize._tables.run_description import Description, describe
+from crystallize._page.lineage import lineage_layout
+from crystallize._page.timeline import StepBar, Timeline, timeline_layout
+from crystallize._tables.export import Description, describe
 
 WIDTH: Final = 720
 MADE: Final = Path(__file__).parent / "_made"
-"""Where the build writes the pictures; and in `site`, what is copied as it is."""
+"""The folder that the build writes the pictures to; the files in its folder `site` are copied as they are."""
 
 _STYLE: Final = """
 .picture { display: block; width: 100%; min-width: 34rem; height: auto; }
@@ -48,15 +49,15 @@ _DEAD: Final = (
 
 
 class Drawing:
-    """An SVG in the making."""
+    """An SVG that is being drawn."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._behind: list[str] = []
 
     def text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> None:
-        said = escape(text)
-        self._parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{said}</text>')
+        escaped = escape(text)
+        self._parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escaped}</text>')
 
     def line(self, x: float, y: float, to_x: float, to_y: float, kind: str = "rail") -> None:
         self._behind.append(f'<line class="{kind}" x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}"/>')
@@ -81,19 +82,19 @@ class Drawing:
 
 
 def draw_deeds(lines: Sequence[Deeds]) -> str:
-    """Draw lines of code and what each did: a row a line, a column a key."""
+    """Draw lines of code, a row each, and the effect of each on the keys, a column each."""
     drawing = Drawing()
     keys = list(dict.fromkeys(key for line in lines for key in line.deeds))
-    columns = {key: 350 + 80 * at for at, key in enumerate(keys)}
+    columns = {key: 350 + 80 * index for index, key in enumerate(keys)}
     row = 28
     height = 30 + row * len(lines)
     for key, x in columns.items():
         drawing.text(x, 14, key, "code", "middle")
         drawing.line(x, 24, x, height)
-        at = next(at for at, line in enumerate(lines) if line.deeds.get(key) == "written")
-        drawing.line(x, 30 + row * (at + 0.5), x, height, "life")
-    for at, line in enumerate(lines):
-        y = 30 + row * (at + 0.5)
+        writer = next(index for index, line in enumerate(lines) if line.deeds.get(key) == "written")
+        drawing.line(x, 30 + row * (writer + 0.5), x, height, "life")
+    for index, line in enumerate(lines):
+        y = 30 + row * (index + 0.5)
         drawing.text(0, y + 4, line.code, "code")
         for key, deed in line.deeds.items():
             getattr(drawing, deed)(columns[key], y)
@@ -102,34 +103,35 @@ def draw_deeds(lines: Sequence[Deeds]) -> str:
 
 
 def _with_signs(drawing: Drawing, height: float, *signs: str) -> str:
-    """Say beneath a drawing what its signs mean."""
-    for at, sign in enumerate(signs):
-        x = 10 + 90 * at
+    """Return a drawing with a legend of its signs beneath it."""
+    for index, sign in enumerate(signs):
+        x = 10 + 90 * index
         getattr(drawing, sign)(x, height + 20)
         drawing.text(x + 12, height + 24, sign, "soft")
     return drawing.svg(height + 34)
 
 
 def draw_costs(found: Sequence[Cost]) -> str:
-    """Draw what values cost, on a logarithmic axis."""
+    """Draw how long values take to write and to read, on a logarithmic axis."""
     drawing = Drawing()
     left, right, row = 190, WIDTH - 70, 40
-    seconds = [one for cost in found for one in (cost.write, cost.read)]
+    seconds = [duration for cost in found for duration in (cost.write, cost.read)]
     low, high = floor(log10(min(seconds) / 2)), log10(max(seconds))
 
-    def place(value: float) -> float:
+    def position(value: float) -> float:
         return left + (log10(value) - low) / (high - low) * (right - left)
 
     height = 30 + row * len(found)
     for power in range(low, floor(high) + 1):
-        drawing.line(place(10**power), 22, place(10**power), height)
-        drawing.text(place(10**power), 14, _scale(power), "soft", "middle")
-    for at, cost in enumerate(found):
-        y = 30 + row * at
+        x = position(10**power)
+        drawing.line(x, 22, x, height)
+        drawing.text(x, 14, _scale(power), "soft", "middle")
+    for index, cost in enumerate(found):
+        y = 30 + row * index
         drawing.text(left - 12, y + 21, cost.kind, "", "end")
         for value, top, kind in ((cost.write, y + 3, "faint"), (cost.read, y + 18, "write")):
-            drawing.box(left, top, max(place(value) - left, 1), 12, kind)
-            drawing.text(place(value) + 6, top + 10, _scale(log10(value)), "soft")
+            drawing.box(left, top, max(position(value) - left, 1), 12, kind)
+            drawing.text(position(value) + 6, top + 10, _scale(log10(value)), "soft")
     for x, kind, name in ((left, "faint", "one write"), (left + 110, "write", "one read")):
         drawing.box(x, height + 12, 12, 12, kind)
         drawing.text(x + 18, height + 22, name, "soft")
@@ -137,31 +139,31 @@ def draw_costs(found: Sequence[Cost]) -> str:
 
 
 def _scale(power: float) -> str:
-    """Return a power of ten of a second as text; what is less than a microsecond in nanoseconds."""
+    """Return 10 to a power, in seconds, as text; below a microsecond in nanoseconds."""
     return lasted(10**power) if power >= -6 else f"{10 ** (power + 9):.0f} ns"
 
 
 def draw_lineage(run: Description) -> str:
-    """Draw which key went into which step, and which came out: a row a key, a column a step."""
+    """Draw which keys went into which step, and which came out: a row for each key, a column for each step."""
     drawing = Drawing()
-    graph = weave(run)
+    lineage = lineage_layout(run)
     left, head, row = 130, 36, 30
-    column = (WIDTH - left - 40) / len(graph.columns)
-    height = head + row * len(graph.lives)
-    places = [left + (at + 0.5) * column for at in range(len(graph.columns))]
-    for x, step in zip(places, graph.columns, strict=True):
+    width = (WIDTH - left - 40) / len(lineage.columns)
+    height = head + row * len(lineage.rows)
+    columns = [left + (index + 0.5) * width for index in range(len(lineage.columns))]
+    for x, step in zip(columns, lineage.columns, strict=True):
         drawing.text(x, 14, step.label, "", "middle")
         drawing.line(x, 24, x, height)
         drawing.line(x, head + (step.first + 0.5) * row, x, head + (step.last + 0.5) * row, "flow")
-    for at, life in enumerate(graph.lives):
-        y = head + (at + 0.5) * row
-        start = left if life.writer is None else places[life.writer]
-        end = max((places[reader] for reader in life.readers), default=start)
-        drawing.text(left - 14, y + 4, life.key, "code" if life.readers else "code soft", "end")
+    for index, key_row in enumerate(lineage.rows):
+        y = head + (index + 0.5) * row
+        start = left if key_row.writer is None else columns[key_row.writer]
+        end = max((columns[reader] for reader in key_row.readers), default=start)
+        drawing.text(left - 14, y + 4, key_row.key, "code" if key_row.readers else "code soft", "end")
         drawing.line(start, y, end, y, "life")
-        for reader in life.readers:
-            drawing.read(places[reader], y)
-        if life.writer is not None:
+        for reader in key_row.readers:
+            drawing.read(columns[reader], y)
+        if key_row.writer is not None:
             drawing.written(start, y)
     return _with_signs(drawing, height, "written", "read")
 
@@ -170,33 +172,33 @@ _LEFT, _RIGHT, _ROW = 150, 590, 28
 
 
 def draw_killed(run: Description) -> str:
-    """Draw the steps of a run on the time axis, a part for each process that wrote it."""
+    """Draw the steps of a run on a time axis, grouped by the process that ran them."""
     drawing = Drawing()
-    found = timeline(run)
+    layout = timeline_layout(run)
     y = 30.0
-    for span, session in zip(found.spans, run.sessions, strict=True):
-        drawing.text(0, y + 18, f"Process {span.number}: {session.outcome}", "soft")
+    for span, process in zip(layout.spans, run.sessions, strict=True):
+        drawing.text(0, y + 18, f"Process {span.number}: {process.outcome}", "soft")
         y = _steps(drawing, span.bars, y + _ROW, _outcome)
-    return _on_axis(drawing, found, y)
+    return _on_axis(drawing, layout, y)
 
 
-def _outcome(bar: Bar) -> tuple[str, str]:
-    """Return how a step is drawn, and what is said of it."""
+def _outcome(bar: StepBar) -> tuple[str, str]:
+    """Return the class of a step's bar, and the text beside it."""
     return ("dead", "dead attempt") if bar.is_dead else (bar.attempt.outcome, bar.attempt.outcome)
 
 
 def draw_folds(folds: Folds) -> str:
-    """Draw branches on the time axis, in their order, and the points of their series."""
+    """Draw branches on a time axis, in their order, and the points of their series."""
     drawing = Drawing()
     run = describe(folds.run)
     branches = [step.name for step in run.steps]
 
-    def colour(bar: Bar) -> tuple[str, str]:
+    def colour(bar: StepBar) -> tuple[str, str]:
         name = bar.attempt.name
         return f"c{branches.index(name)}", f"merged {_ORDINALS[folds.arrived.index(name)]}"
 
-    found = timeline(run)
-    y = _steps(drawing, [bar for span in found.spans for bar in span.bars], 30.0, colour)
+    layout = timeline_layout(run)
+    y = _steps(drawing, [bar for span in layout.spans for bar in span.bars], 30.0, colour)
     steps = [point.step for point in folds.run.metrics.series("loss")]
     drawing.text(0, y + 42, 'ctx.metrics["loss"]', "code")
     x = float(_LEFT)
@@ -206,35 +208,35 @@ def draw_folds(folds: Folds) -> str:
             drawing.text(x + 12, y + 42, (name or "").rpartition("-")[2], "inside", "middle")
             x += 28
         x += 10
-    return _on_axis(drawing, found, y, y + 60)
+    return _on_axis(drawing, layout, y, y + 60)
 
 
 _ORDINALS: Final = ("first", "second", "third", "fourth")
 
 
-def _steps(drawing: Drawing, bars: Sequence[Bar], y: float, look: Callable[[Bar], tuple[str, str]]) -> float:
-    """Draw steps beneath one another, each with what is said of it; return where they end."""
+def _steps(drawing: Drawing, bars: Sequence[StepBar], y: float, look: Callable[[StepBar], tuple[str, str]]) -> float:
+    """Draw steps beneath one another, each with a text beside it; return the bottom of the last."""
     for bar in bars:
-        kind, said = look(bar)
+        kind, text = look(bar)
         left, width = (share / 100 * (_RIGHT - _LEFT) for share in (bar.left, bar.width))
         drawing.text(14 * (bar.depth + 1), y + 18, bar.label, "code")
         drawing.box(_LEFT + left, y + 7, max(width, 3), 14, kind)
-        drawing.text(_RIGHT + 10, y + 18, said, "soft")
+        drawing.text(_RIGHT + 10, y + 18, text, "soft")
         y += _ROW
     return y
 
 
-def _on_axis(drawing: Drawing, found: Timeline, end: float, height: float | None = None) -> str:
-    """Draw the marks of the time axis, and finish."""
-    for tick in found.ticks:
-        x = _LEFT + tick.left / 100 * (_RIGHT - _LEFT)
+def _on_axis(drawing: Drawing, layout: Timeline, end: float, height: float | None = None) -> str:
+    """Draw the ticks of the time axis, and return the finished drawing."""
+    for tick in layout.ticks:
+        x = _LEFT + tick.percent / 100 * (_RIGHT - _LEFT)
         drawing.line(x, 22, x, end)
         drawing.text(x, 14, tick.text, "soft", "middle")
     return drawing.svg((height or end) + 6)
 
 
 def pictures() -> Iterator[tuple[str, str]]:
-    """Run what is pictured; give each picture's name, and the picture as SVG."""
+    """Run the scenes; return the name of each picture, and the picture as SVG."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         yield "write-once", draw_deeds(deeds())

@@ -1,4 +1,4 @@
-"""What the pictures of the documentation show: small runs, made when it is built, and what they took."""
+"""The scenes that the pictures of the documentation show: small runs and timings, made when it is built."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ from crystallize.sinks.memory import MemorySink
 EXAMPLES: Final = Path(__file__).parent / "examples"
 
 
-# Of "Written once": lines of code, and what each did to the keys.
+# For "Written once": lines of code, and the effect of each on the keys.
 
 
 class Train(BaseModel):
@@ -46,12 +46,12 @@ Deed: TypeAlias = Literal["written", "read", "refused"]
 
 
 class Deeds(NamedTuple):
-    """A line of code, with what it did to each key that it names."""
+    """A line of code, with its effect on each key that it names."""
 
     code: str
     deeds: dict[str, Deed]
     error: str
-    """The name of the error that it raised; empty where it raised none."""
+    """The name of the error that it raised; empty if it raised none."""
 
 
 LINES: Final = (
@@ -67,7 +67,7 @@ LINES: Final = (
 
 
 def deeds() -> list[Deeds]:
-    """Run the lines one after another, and look at the context after each."""
+    """Run the lines in order, and compare the context before and after each."""
     found: list[Deeds] = []
     names: dict[str, Any] = {"FrozenContext": FrozenContext, "Train": Train}
     held: set[str] = set()
@@ -87,11 +87,11 @@ def deeds() -> list[Deeds]:
     return found
 
 
-# Of "Kept from change": what ten thousand numbers cost to write and to read, as a value of each kind.
+# For "Kept from change": how long ten thousand numbers take to write and to read, as a value of each kind.
 
 
 class Cost(NamedTuple):
-    """What a value of some kind takes."""
+    """How long a value of some kind takes."""
 
     kind: str
     write: float
@@ -104,7 +104,7 @@ class Samples(BaseModel):
 
 
 class Loader:
-    """Of a kind that crystallize knows nothing of."""
+    """A class that crystallize does not know."""
 
     def __init__(self, rows: list[float]) -> None:
         self.rows = rows
@@ -138,7 +138,7 @@ def _cost(of_type: Any, value: Any) -> tuple[float, float]:
     return median(writes), median(reads)
 
 
-# Of "Steps and provenance": a small pipeline, whose lineage is drawn.
+# For "Steps and provenance": a small pipeline, whose lineage is drawn.
 
 
 class Digits(BaseModel):
@@ -169,7 +169,7 @@ def lineage_run(folder: Path) -> Run[Any]:
     return load_run(journal.path)
 
 
-# Of "Branches": four branches on two threads, of which the first is merged third.
+# For "Branches": four branches on two threads. The first branch is merged third.
 
 
 class FoldMetrics(MetricSchema):
@@ -201,19 +201,19 @@ def folds_run(folder: Path) -> Folds:
     return Folds(load_run(journal.path), [event.branch for event in sink.events if isinstance(event, BranchMerged)])
 
 
-# Of "Durability": a process that is killed in its second step, and another one that goes on.
+# For "Durability": a process that is killed in its second step, and another process that resumes the run.
 
 
 def killed_run(folder: Path) -> Run[Any]:
     """Run `examples/survive.py`, kill it when it is in its fourth epoch, and run it again."""
-    # Slow enough that whoever kills it may come a second late.
+    # Slow enough for the kill to come a second late.
     _kill("survive.py", folder, 0.2, pace=4)
     _finish("survive.py", folder, pace=4)
     return load_run(folder / "runs/train-0001.db")
 
 
 def first_page(folder: Path) -> Path:
-    """Run `examples/first_run.py`, kill it after its third epoch, have it go on, and return the page of the run."""
+    """Run `examples/first_run.py`, kill it after its third epoch, resume it, and return the page of the run."""
     _kill("first_run.py", folder, 0)
     _finish("first_run.py", folder, "--resume")
     page = folder / "line.html"
@@ -231,7 +231,7 @@ def _kill(script: str, folder: Path, seconds: float, pace: int = 1) -> None:
     """Run an example, and kill it some seconds after its third epoch.
 
     Raises:
-        RuntimeError: It has ended before that, and there is nothing to be shown.
+        RuntimeError: It ended before that.
     """
     with _started(script, folder, pace=pace) as process:
         for line in process.stdout or ():
@@ -250,13 +250,9 @@ def _finish(script: str, folder: Path, *arguments: str, pace: int = 1) -> None:
 
 
 def _started(script: str, folder: Path, *arguments: str, pace: int = 1) -> "subprocess.Popen[str]":
-    """Start a copy of an example, so that nothing of where the documentation is built is on record of its run.
+    """Start a copy of an example, so that its run does not record the folder in which the documentation is built.
 
-    Args:
-        script: The example.
-        folder: Where to run it.
-        *arguments: What to call it with.
-        pace: How many times as long it is to sleep.
+    `pace` is the factor by which its sleeps are longer.
     """
     text = (EXAMPLES / script).read_text(encoding="utf-8")
     (folder / script).write_text(text.replace(" sleep(", f" sleep({pace} * "), encoding="utf-8")

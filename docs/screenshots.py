@@ -1,4 +1,4 @@
-"""Takes the pictures of whole pages, of real runs: `make pictures`. They are kept, as README.md shows one of them."""
+"""Take the screenshots of pages of real runs: `make pictures`. They are committed, as README.md shows one of them."""
 
 import shutil
 from pathlib import Path
@@ -8,19 +8,12 @@ from playwright.sync_api import Browser, sync_playwright
 from scenes import demo_page, first_page
 
 DOCS = Path(__file__).parent
-# Chromium as root, which asks nobody for anything.
+# Chromium as root, without requests to any host.
 ALONE = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
 def take(browser: Browser, page: Path, picture: Path, height: int) -> None:
-    """Take a picture of a page, from its top.
-
-    Args:
-        browser: What shows it.
-        page: Its file.
-        picture: The file to write.
-        height: How much of it, in CSS pixels.
-    """
+    """Write a screenshot of the top of a page; `height` is in CSS pixels."""
     with browser.new_context(viewport={"width": 900, "height": height}, device_scale_factor=1.5) as context:
         shown = context.new_page()
         shown.goto(page.as_uri())

@@ -1,6 +1,6 @@
 """Series as plotly figures."""
 
-from ._page.plots import (
+from ._page.series_figure import (
     plot,
 )
 

@@ -1,6 +1,6 @@
 """A run as one HTML page."""
 
-from ._page.report import (
+from ._page.html_page import (
     write_report,
 )
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run
 from crystallize.plots import plot
 from crystallize.report import write_report
-from tests.page.report_runs import HOSTILE, hostile, made, resumed
+from tests.page.page_runs import HOSTILE, hostile, made, resumed
 
 CHROMIUM = shutil.which("chromium") or "chromium"
 ALONE = [
@@ -33,6 +33,16 @@ DRAWN = ".canvas .main-svg .trace"
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=ALONE) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def plain_page(plain_run: Path) -> Path:
+    return page_of(plain_run)
 
 
 @pytest.fixture
@@ -65,7 +75,7 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 def page_of(path: Path, *beside: Path) -> Path:
     page = path.with_suffix(".html")
-    write_report(load_run(path), page, beside=[load_run(one) for one in beside])
+    write_report(load_run(path), page, beside=[load_run(other) for other in beside])
     return page
 
 
@@ -112,9 +122,9 @@ def point_at(page: Page, share: float) -> None:
     page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
 
 
-def test_still_curve_is_hovered(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_still_curve_is_hovered(plain_page: Path, opened: Callable[..., Page]) -> None:
     """Before plotly draws it, and without starting it, a plot tells the values under the pointer."""
-    page = opened(page_of(made(tmp_path)))
+    page = opened(plain_page)
     told, spike = page.locator(".told"), page.locator(".still s")
     for share, epoch in ((0, 0), (0.49, 9), (1, 19)):
         point_at(page, share)
@@ -140,9 +150,9 @@ def test_many_curves_under_the_pointer(tmp_path: Path, opened: Callable[..., Pag
     assert [["n", "0"], *([f"s{at}", str(at)] for at in range(2, 10))] == told
 
 
-def test_part_of_a_still_curve(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_part_of_a_still_curve(plain_page: Path, opened: Callable[..., Page]) -> None:
     """Dragging over a part of a plot that plotly has not drawn yet has it draw that part."""
-    page = opened(page_of(made(tmp_path)))
+    page = opened(plain_page)
     point_at(page, 0.75)
     page.mouse.down()
     point_at(page, 0.25)
@@ -173,9 +183,9 @@ def test_gap_under_the_pointer(tmp_path: Path, opened: Callable[..., Page]) -> N
     assert 1 == once.locator(".dots").count()
 
 
-def test_curve_is_hovered(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_curve_is_hovered(plain_page: Path, opened: Callable[..., Page]) -> None:
     """Pointing at a curve tells the values there, of each curve by its name."""
-    page = opened(page_of(made(tmp_path)))
+    page = opened(plain_page)
     drawn(page)
     told = hover(page)
 
@@ -184,9 +194,9 @@ def test_curve_is_hovered(tmp_path: Path, opened: Callable[..., Page]) -> None:
     assert "val : 0.0" in told
 
 
-def test_other_axis_and_scale(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_other_axis_and_scale(plain_page: Path, opened: Callable[..., Page]) -> None:
     """Another axis and a logarithmic scale can be chosen."""
-    page = opened(page_of(made(tmp_path)))
+    page = opened(plain_page)
     drawn(page)
     assert list(range(20)) == curves_of(page)[0]["x"]
 
@@ -202,10 +212,10 @@ def test_other_axis_and_scale(tmp_path: Path, opened: Callable[..., Page]) -> No
     assert "log" == page.evaluate("document.querySelector('.canvas')._fullLayout.xaxis.type")
 
 
-def test_without_scripts(tmp_path: Path, browser: Browser) -> None:
+def test_without_scripts(plain_page: Path, browser: Browser) -> None:
     """Where no scripts run, the curves are there all the same."""
     page = browser.new_context(java_script_enabled=False).new_page()
-    page.goto(page_of(made(tmp_path)).as_uri())
+    page.goto(plain_page.as_uri())
 
     assert 2 == page.locator(".still path:not(.dots)").count()
     assert page.locator(".still svg").first.is_visible()
@@ -213,24 +223,24 @@ def test_without_scripts(tmp_path: Path, browser: Browser) -> None:
     page.context.close()
 
 
-def test_curve_is_hidden(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_curve_is_hidden(plain_page: Path, opened: Callable[..., Page]) -> None:
     """A curve is hidden and shown again by its name in the legend, by keyboard too."""
-    page = opened(page_of(made(tmp_path)))
+    page = opened(plain_page)
     drawn(page)
     button = page.get_by_role("button", name="train")
 
     button.press("Enter")
-    assert [False, True] == [one["visible"] for one in curves_of(page)]
+    assert [False, True] == [curve["visible"] for curve in curves_of(page)]
     assert "false" == button.get_attribute("aria-pressed")
     button.press("Space")
-    assert [True, True] == [one["visible"] for one in curves_of(page)]
+    assert [True, True] == [curve["visible"] for curve in curves_of(page)]
 
 
 def test_runs_are_compared(tmp_path: Path, opened: Callable[..., Page]) -> None:
     """Runs beside one another are in one plot: a colour for each part, a dash for each run."""
     page = opened(page_of(made(tmp_path), made(tmp_path, lr=0.05)))
     drawn(page)
-    found = {one["name"]: (one["colour"], one["dash"]) for one in curves_of(page)}
+    found = {curve["name"]: (curve["colour"], curve["dash"]) for curve in curves_of(page)}
 
     assert ["digits-0001, train", "digits-0001, val", "digits-0002, train", "digits-0002, val"] == list(found)
     assert ["solid", "solid", "dash", "dash"] == [dash for _, dash in found.values()]
@@ -241,9 +251,9 @@ def test_runs_are_compared(tmp_path: Path, opened: Callable[..., Page]) -> None:
 
 
 @pytest.mark.parametrize("how", ["pointer", "keyboard"])
-def test_key_of_the_lineage(tmp_path: Path, opened: Callable[..., Page], how: str) -> None:
+def test_key_of_the_lineage(plain_page: Path, opened: Callable[..., Page], how: str) -> None:
     """A key that is pointed at, or focused, shows its type, its value, who wrote and who read it, until Escape."""
-    page = opened(page_of(made(tmp_path)))
+    page = opened(plain_page)
     key = page.get_by_role("button", name="lr")
     if how == "pointer":
         key.hover()
@@ -260,9 +270,9 @@ def test_key_of_the_lineage(tmp_path: Path, opened: Callable[..., Page], how: st
     assert 0 == card.count()
 
 
-def test_key_of_the_lineage_by_enter(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_key_of_the_lineage_by_enter(plain_page: Path, opened: Callable[..., Page]) -> None:
     """Enter hides what a focused key shows, and shows it again; leaving it hides it."""
-    page = opened(page_of(made(tmp_path)))
+    page = opened(plain_page)
     key = page.get_by_role("button", name="accuracy")
     key.focus()
 
@@ -286,7 +296,7 @@ def test_hostile_names_are_inert(tmp_path: Path, opened: Callable[..., Page]) ->
 
     assert page.evaluate("window.hacked === undefined && Object.prototype.x === undefined && ({}).name === undefined")
     assert ["RUN", "hostile-0001"] == [page.locator(".kind").inner_text().upper(), page.locator("h1").inner_text()]
-    assert set(HOSTILE) <= {one.inner_text() for one in page.locator(".outcomes .metric").all()}
+    assert set(HOSTILE) <= {name.inner_text() for name in page.locator(".outcomes .metric").all()}
     assert "n " in told
     assert 2 == page.locator("script:not([type])").count()
     assert 0 == page.locator("main b:not(.ticks b), main a, .canvas a").count()
@@ -325,9 +335,9 @@ def test_long_series(tmp_path: Path, opened: Callable[..., Page]) -> None:
     assert page.evaluate("Math.max(...document.querySelector('.canvas')._fullData[0].y)") == 9
 
 
-def test_dark(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_dark(plain_page: Path, opened: Callable[..., Page]) -> None:
     """The page, its plots too, is dark where that is preferred, and turns when the preference does."""
-    page = opened(page_of(made(tmp_path)), color_scheme="dark")
+    page = opened(plain_page, color_scheme="dark")
     drawn(page)
     dark = curves_of(page)[0]["colour"]
     assert "rgb(21, 24, 28)" == page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -338,9 +348,9 @@ def test_dark(tmp_path: Path, opened: Callable[..., Page]) -> None:
     assert "rgb(255, 255, 255)" == page.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
-def test_print(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_print(plain_page: Path, opened: Callable[..., Page]) -> None:
     """On paper all is drawn, open and light, and afterwards as it was."""
-    page = opened(page_of(made(tmp_path)), color_scheme="dark", viewport={"width": 1400, "height": 300})
+    page = opened(plain_page, color_scheme="dark", viewport={"width": 1400, "height": 300})
 
     assert page.pdf(format="A4").startswith(b"%PDF")
     assert page.evaluate("window.Plotly === undefined")
@@ -410,7 +420,7 @@ def test_steps_that_failed(tmp_path: Path, opened: Callable[..., Page], width: i
     page = opened(page_of(*large(tmp_path)), viewport={"width": width, "height": 900})
     tags, errors = page.locator(".timeline .tag"), page.locator(".timeline .rest")
     assert ["dead attempt"] * 4 == tags.all_inner_texts()
-    boxes = [one.bounding_box() for one in tags.all()]
+    boxes = [tag.bounding_box() for tag in tags.all()]
     assert all(box is not None and box["width"] > 40 and box["x"] + box["width"] < width for box in boxes)
     for error in errors.all():
         box = error.bounding_box()
@@ -431,25 +441,25 @@ def compared(folder: Path) -> tuple[Path, Path]:
     return made(folder), made(folder, lr=0.05)
 
 
+@pytest.fixture(scope="module", params=[compared, resumed, hostile, large], ids=lambda make: make.__name__)
+def any_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = request.param(tmp_path_factory.mktemp("any"))
+    return page_of(*(runs if isinstance(runs, tuple) else (runs,)))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 400])
-@pytest.mark.parametrize("make", [compared, resumed, hostile, large], ids=lambda make: make.__name__)
-def test_accessible(
-    tmp_path: Path, opened: Callable[..., Page], make: Callable[[Path], Any], width: int, scheme: str
-) -> None:
+def test_accessible(any_page: Path, opened: Callable[..., Page], width: int, scheme: str) -> None:
     """axe-core finds nothing serious, closed or open, and nothing is wider than the window."""
-    runs = make(tmp_path)
-    page = opened(
-        page_of(*(runs if isinstance(runs, tuple) else (runs,))),
-        color_scheme=scheme,
-        viewport={"width": width, "height": 900},
-    )
+    page = opened(any_page, color_scheme=scheme, viewport={"width": width, "height": 900})
     page.locator(".still").first.hover()
     page.evaluate(AXE.read_text(encoding="utf-8"))
     for at in range(3):
         found = page.evaluate("axe.run().then((found) => found.violations)")
         assert [] == [
-            (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+            (violation["id"], violation["nodes"][0]["html"][:200])
+            for violation in found
+            if violation["impact"] in ("serious", "critical")
         ]
         if at == 0:
             drawn(page)
@@ -457,10 +467,10 @@ def test_accessible(
     assert width == page.evaluate("document.documentElement.scrollWidth")
 
 
-def test_figure_of_a_notebook(tmp_path: Path, opened: Callable[..., Page]) -> None:
+def test_figure_of_a_notebook(tmp_path: Path, plain_run: Path, opened: Callable[..., Page]) -> None:
     """The figure of a series can be shown by plotly itself."""
     path = tmp_path / "figure.html"
-    figure = plot(load_run(made(tmp_path)).metrics.series("loss"))
+    figure = plot(load_run(plain_run).metrics.series("loss"))
     path.write_text(f"<html data-ready>{figure.to_html()}</html>", encoding="utf-8")
     page = opened(path)
     page.wait_for_selector(".main-svg .trace", state="attached")

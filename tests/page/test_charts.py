@@ -7,8 +7,8 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from crystallize import FrozenContext, Journal, Metric, MetricSchema, Run, load_run
-from crystallize._page.charts import Cell, Chart, charts
-from crystallize._page.metric_curves import At
+from crystallize._page.charts import Chart, CurveResult, charts
+from crystallize._page.metric_curves import CurvePoint
 
 
 class Tags(TypedDict):
@@ -36,9 +36,12 @@ def tagged(*values: float, split: str = "train") -> list[Any]:
     return [(value, {"epoch": epoch, "split": split}) for epoch, value in enumerate(values)]
 
 
-def cells(chart: Chart) -> dict[tuple[str, ...], list[Any]]:
+def results(chart: Chart) -> dict[tuple[str, ...], list[Any]]:
     """Return the best, the last and whether it won, by the label and run."""
-    return {one.label: [cell and (cell.best, cell.last, cell.is_best) for cell in one.cells] for one in chart.outcomes}
+    return {
+        row.label: [result and (result.best, result.curve.last, result.is_best) for result in row.results]
+        for row in chart.result_rows
+    }
 
 
 def test_outcome_against_the_goal(tmp_path: Path) -> None:
@@ -47,9 +50,9 @@ def test_outcome_against_the_goal(tmp_path: Path) -> None:
     loss, accuracy, seconds = charts([run])
 
     assert ("nats", "minimize", "Cross entropy.") == loss.declared
-    assert {(): [(At(1, 1.0), 1.5, False)]} == cells(loss)
-    assert {(): [(At(1, 0.9), 0.5, False)]} == cells(accuracy)
-    assert {(): [(None, 4.0, False)]} == cells(seconds)
+    assert {(): [(CurvePoint(1, 1.0), 1.5, False)]} == results(loss)
+    assert {(): [(CurvePoint(1, 0.9), 0.5, False)]} == results(accuracy)
+    assert {(): [(None, 4.0, False)]} == results(seconds)
 
 
 def test_runs_compared(tmp_path: Path) -> None:
@@ -59,17 +62,26 @@ def test_runs_compared(tmp_path: Path) -> None:
     loss, seconds, accuracy = charts([one, other])
 
     assert {
-        ("train",): [(At(1, 1.0), 1.0, False), (At(1, 0.5), 0.5, True)],
-        ("val",): [(At(1, 2.0), 2.0, False), None],
-    } == cells(loss)
-    assert ([(None, 3.0, False), None], [None, (At(0, 0.1), 0.1, False)]) == (cells(seconds)[()], cells(accuracy)[()])
+        ("train",): [(CurvePoint(1, 1.0), 1.0, False), (CurvePoint(1, 0.5), 0.5, True)],
+        ("val",): [(CurvePoint(1, 2.0), 2.0, False), None],
+    } == results(loss)
+    assert ([(None, 3.0, False), None], [None, (CurvePoint(0, 0.1), 0.1, False)]) == (
+        results(seconds)[()],
+        results(accuracy)[()],
+    )
 
 
 def test_without_numbers(tmp_path: Path) -> None:
     """A metric of no numbers has no curves and no outcome, and its last value is known."""
     (chart,) = charts([made(tmp_path, {"note": ["a", "b"], "loss": []}, metrics=None)])
 
-    assert ((), (), 0, (2,), "'b'") == (chart.axes, chart.outcomes, chart.left_out, chart.counts, chart.newest)
+    assert ((), (), 0, (2,), "'b'") == (
+        chart.axes,
+        chart.result_rows,
+        chart.results_left_out,
+        chart.counts,
+        chart.last_text,
+    )
 
 
 def test_many_curves(tmp_path: Path) -> None:
@@ -77,7 +89,7 @@ def test_many_curves(tmp_path: Path) -> None:
     points = [(float(n), {"layer": f"layer {n}"}) for n in range(30)]
     (chart,) = charts([made(tmp_path, {"norm": points}, metrics=None)])
 
-    assert (8, 16) == (len(chart.outcomes), chart.left_out)
+    assert (8, 16) == (len(chart.result_rows), chart.results_left_out)
     assert ("Left out: 6 more curves.",) == chart.axes[0].notes
 
 
@@ -105,7 +117,7 @@ def test_one_curve_a_run(tmp_path: Path) -> None:
     (chart,) = charts(runs)
 
     (axis,) = chart.as_data(["a", "b"])["axes"]
-    assert [("a", 0, 0), ("b", 1, 0)] == [(one["name"], one["colour"], one["dash"]) for one in axis["lines"]]
+    assert [("a", 0, 0), ("b", 1, 0)] == [(line["name"], line["colour"], line["dash"]) for line in axis["lines"]]
     (chart,) = charts(runs[:1])
     assert "seconds" == chart.as_data(["a"])["axes"][0]["lines"][0]["name"]
 
@@ -113,21 +125,21 @@ def test_one_curve_a_run(tmp_path: Path) -> None:
 def test_cell_has_its_course(tmp_path: Path) -> None:
     """What came out has its curve in a line of text."""
     (chart,) = charts([made(tmp_path, {"seconds": [1, 2]})])
-    (cell,) = chart.outcomes[0].cells
+    (result,) = chart.result_rows[0].results
 
-    assert isinstance(cell, Cell)
-    assert "M0.0 20.0L96.0 0.0" == cell.path
+    assert isinstance(result, CurveResult)
+    assert "M0.0 20.0L96.0 0.0" == result.sparkline
 
 
 def test_curve_without_numbers_beside_one_with(tmp_path: Path) -> None:
     """Of curves of one metric, one may have no numbers: it has no course, and the others are drawn."""
     points = {"loss": [*tagged(2, 1), *tagged(math.nan, split="val")]}
     (chart,) = charts([made(tmp_path, points)])
-    train, val = (one.cells[0] for one in chart.outcomes)
+    train, val = (row.results[0] for row in chart.result_rows)
 
-    assert ("M0.0 0.0L96.0 20.0", "") == (train and train.path, val and val.path)
+    assert ("M0.0 0.0L96.0 20.0", "") == (train and train.sparkline, val and val.sparkline)
     line, lone = chart.preview.paths
     assert ("M0.0 0.0L600.0 200.0", "M0.0 0.0h0M600.0 200.0h0", 0, 0) == line
     assert ("", "", 1, 0) == lone
-    assert ["0", "0.2", "0.4", "0.6", "0.8", "1.0"] == [mark.text for mark in chart.preview.across]
-    assert ["1.0", "1.2", "1.4", "1.6", "1.8", "2.0"] == [mark.text for mark in chart.preview.up]
+    assert ["0", "0.2", "0.4", "0.6", "0.8", "1.0"] == [tick.text for tick in chart.preview.x_ticks]
+    assert ["1.0", "1.2", "1.4", "1.6", "1.8", "2.0"] == [tick.text for tick in chart.preview.y_ticks]

@@ -1,4 +1,4 @@
-"""The metrics of one run or more, beside one another: their curves, and what came out against the goal of each."""
+"""The metrics of one run, or of several compared: their curves, and their best and last values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,84 +6,89 @@ from typing import Any, Final, NamedTuple
 
 from .._base.text import printable, short
 from .._core.codec import json_view
-from .._journal.loaded_run import Run
-from .._journal.rows import Declared
-from .drawings import Tick, bounds, dots, marks, spark
-from .metric_curves import At, Curve, Points, alone, curves, notes, parted_by, points_of
-from .plots import escaped, mode
+from .._journal.loaded_run import Declared, Run
+from .axes import Tick, bounds_of, number_ticks
+from .metric_curves import (
+    Curve,
+    CurvePoint,
+    SeriesColumns,
+    isolated,
+    plot_notes,
+    series_columns,
+    split_series,
+    splitting_tags,
+)
+from .series_figure import line_mode, plotly_text
+from .svg_path import Size, curve_path, points_path
 
-__all__ = ["Axis", "Cell", "Chart", "Line", "Outcome", "Path", "Preview", "charts"]
+__all__ = ["Chart", "ChartAxis", "ChartPreview", "CurveResult", "PreviewPath", "ResultRow", "RunCurve", "charts"]
 
-_OUTCOMES: Final = 8
-"""Curves of one metric in the table of outcomes, at the most."""
-_SPARK: Final = (96, 20)
-"""Width and height of a curve in a line of text."""
-_PREVIEW: Final = (600, 200)
-"""Width and height of the box in which curves stand until plotly draws them."""
+_MAX_RESULTS: Final = 8
+"""Curves of one metric in the table of results."""
+_SPARKLINE: Final = Size(96, 20)
+_PREVIEW: Final = Size(600, 200)
 
 
-class Line(NamedTuple):
+class RunCurve(NamedTuple):
     """A curve of one of the runs."""
 
     run: int
     curve: Curve
 
 
-class Axis(NamedTuple):
+class ChartAxis(NamedTuple):
     """A metric of all runs over one axis."""
 
     name: str
-    by: tuple[str, ...]
-    """The tags by which it is parted."""
-    lines: tuple[Line, ...]
+    split_by: tuple[str, ...]
+    """The tags that split it into curves."""
+    curves: tuple[RunCurve, ...]
     notes: tuple[str, ...]
-    """What is to be said of what is drawn, in sentences."""
+    """Sentences that say what the chart does not show."""
 
     @property
     def labels(self) -> tuple[tuple[str, ...], ...]:
-        """The values of the tags that curves have, each once."""
-        return tuple(dict.fromkeys(line.curve.label for line in self.lines))
+        """The labels of the curves, each once."""
+        return tuple(dict.fromkeys(run_curve.curve.label for run_curve in self.curves))
 
 
-class Path(NamedTuple):
-    """A curve as the path of an SVG."""
+class PreviewPath(NamedTuple):
+    """A curve as SVG paths."""
 
     line: str
-    dots: str
-    """Its points, where they are few or alone."""
+    points: str
+    """Dots at its points, if these are few or isolated."""
     colour: int
+    """The index of its colour."""
     dash: int
-    """The numbers of its colour and of its dash."""
+    """The index of its dash pattern."""
 
 
-class Preview(NamedTuple):
-    """What stands in place of a plot until plotly has drawn it, and where there are no scripts."""
+class ChartPreview(NamedTuple):
+    """The drawing that is shown until plotly draws the chart, and without scripts."""
 
-    across: tuple[Tick, ...]
-    """The marks of its horizontal axis."""
-    up: tuple[Tick, ...]
-    paths: tuple[Path, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    paths: tuple[PreviewPath, ...]
 
 
-class Cell(NamedTuple):
-    """What came out of one curve."""
+class CurveResult(NamedTuple):
+    """The result of one curve."""
 
-    best: At | None
-    """By the goal of the metric; None where it has none."""
-    last: float | None
-    newest: str
-    """In short the last value that is no number that can be drawn; empty if it is one."""
-    path: str
-    """How it went, as the path of an SVG."""
+    curve: Curve
+    best: CurvePoint | None
+    """The best point by the goal of the metric; None without a goal."""
+    sparkline: str
+    """The curve as an SVG path."""
     is_best: bool
     """Whether no other run did better."""
 
 
-class Outcome(NamedTuple):
-    """What came out of a metric for some of its tags: a cell for each run, None where a run has no such curve."""
+class ResultRow(NamedTuple):
+    """The results of the curves with one label: one for each run, None for a run without such a curve."""
 
     label: tuple[str, ...]
-    cells: tuple[Cell | None, ...]
+    results: tuple[CurveResult | None, ...]
 
 
 @dataclass(frozen=True)
@@ -92,110 +97,103 @@ class Chart:
 
     name: str
     declared: Declared
-    axes: tuple[Axis, ...]
-    """Over each of its axes, the likeliest first; none where no value is a number that can be drawn."""
+    axes: tuple[ChartAxis, ...]
+    """The likeliest first; empty if no value can be drawn."""
     counts: tuple[int, ...]
-    """How many points each run has."""
-    lacking: tuple[int, ...]
-    """Of how many of these its file cannot give all back."""
-    newest: str
-    """The last value of the first run that has one, in short."""
+    """The number of points of each run."""
+    unrestorable: tuple[int, ...]
+    """The number of these that the run's file cannot restore."""
+    last_text: str
+    """The last value of the first run that has one, as short text."""
 
     @property
-    def outcomes(self) -> tuple[Outcome, ...]:
-        """What came out, for as many of its curves as a table has room for."""
-        if not self.axes:
-            return ()
-        first = self.axes[0]
-        return tuple(self._outcome(label, first) for label in first.labels[:_OUTCOMES])
+    def result_rows(self) -> tuple[ResultRow, ...]:
+        """The results, of as many curves as the table shows."""
+        return tuple(self._result_row(label, axis) for axis in self.axes[:1] for label in axis.labels[:_MAX_RESULTS])
 
     @property
-    def left_out(self) -> int:
-        """How many of its curves are not among the outcomes."""
-        return max(0, len(self.axes[0].labels) - _OUTCOMES) if self.axes else 0
+    def results_left_out(self) -> int:
+        """The number of curves without a row of results."""
+        return max(0, len(self.axes[0].labels) - _MAX_RESULTS) if self.axes else 0
 
-    def _outcome(self, label: tuple[str, ...], axis: Axis) -> Outcome:
-        found = {line.run: line.curve for line in axis.lines if line.curve.label == label}
-        bests = [at.y for curve in found.values() if (at := curve.best(self.declared.goal)) is not None]
-        best = (min if self.declared.goal == "minimize" else max)(bests, default=None)
-        cells: list[Cell | None] = []
-        for run in range(len(self.counts)):
-            curve = found.get(run)
-            if curve is None:
-                cells.append(None)
-                continue
-            own = curve.best(self.declared.goal)
-            is_best = own is not None and own.y == best and len(bests) > 1
-            within = bounds([curve])
-            path = spark(curve, within, *_SPARK) if within else ""
-            cells.append(Cell(own, curve.last, curve.newest, path, is_best))
-        return Outcome(label, tuple(cells))
+    def _result_row(self, label: tuple[str, ...], axis: ChartAxis) -> ResultRow:
+        curves = {run_curve.run: run_curve.curve for run_curve in axis.curves if run_curve.curve.label == label}
+        bests = [best.y for curve in curves.values() if (best := curve.best(self.declared.goal)) is not None]
+        winner = (min if self.declared.goal == "minimize" else max)(bests) if len(bests) > 1 else None
+        runs = range(len(self.counts))
+        return ResultRow(label, tuple(self._result(curves[run], winner) if run in curves else None for run in runs))
+
+    def _result(self, curve: Curve, winner: float | None) -> CurveResult:
+        best, bounds = curve.best(self.declared.goal), bounds_of([curve])
+        sparkline = curve_path(curve, bounds, _SPARKLINE) if bounds else ""
+        return CurveResult(curve, best, sparkline, best is not None and best.y == winner)
 
     @property
-    def preview(self) -> Preview:
-        """What it looks like over its first axis."""
+    def preview(self) -> ChartPreview:
+        """The drawing over the first axis."""
         axis = self.axes[0]
-        within = bounds(line.curve for line in axis.lines)
-        assert within is not None  # since some value is a number
+        bounds = bounds_of(run_curve.curve for run_curve in axis.curves)
+        assert bounds is not None  # since some value is a number
         paths = []
-        for line in axis.lines:
-            curve = line.curve
+        for run_curve in axis.curves:
+            curve = run_curve.curve
             # As plotly draws it.
-            marked = range(len(curve.y)) if mode(curve.y) == "lines+markers" else alone(curve.y)
-            drawn = spark(curve, within, *_PREVIEW), dots(curve, marked, within, *_PREVIEW)
-            paths.append(Path(*drawn, *self._look(axis, line)))
-        return Preview(marks(within.left, within.right), marks(within.low, within.high), tuple(paths))
+            dotted = range(len(curve.y)) if line_mode(curve.y) == "lines+markers" else isolated(curve.y)
+            drawn = curve_path(curve, bounds, _PREVIEW), points_path(curve, dotted, bounds, _PREVIEW)
+            paths.append(PreviewPath(*drawn, *self._look(axis, run_curve)))
+        x_ticks, y_ticks = number_ticks(bounds.left, bounds.right), number_ticks(bounds.low, bounds.high)
+        return ChartPreview(x_ticks, y_ticks, tuple(paths))
 
-    def _look(self, axis: Axis, line: Line) -> tuple[int, int]:
-        """Return the number of the colour and of the dash of a line: what there is more of gets the colours."""
-        label = axis.labels.index(line.curve.label)
-        return (line.run, label) if len(axis.labels) < len(self.counts) else (label, line.run)
+    def _look(self, axis: ChartAxis, run_curve: RunCurve) -> tuple[int, int]:
+        """Return the colour and the dash pattern of a curve. Runs or labels, whichever are more, have the colours."""
+        label = axis.labels.index(run_curve.curve.label)
+        return (run_curve.run, label) if len(axis.labels) < len(self.counts) else (label, run_curve.run)
 
     def as_data(self, runs: Sequence[str]) -> dict[str, Any]:
-        """Return what the script of the page draws it from.
-
-        Args:
-            runs: The names of the runs.
-        """
+        """Return the data from which the page's script draws the chart, for runs of these names."""
         return {"name": printable(self.name), "axes": [self._axis_data(axis, runs) for axis in self.axes]}
 
-    def _axis_data(self, axis: Axis, runs: Sequence[str]) -> dict[str, Any]:
+    def _axis_data(self, axis: ChartAxis, runs: Sequence[str]) -> dict[str, Any]:
         lines = []
-        for line in axis.lines:
-            run, curve = line
-            colour, dash = self._look(axis, line)
+        for run_curve in axis.curves:
+            run, curve = run_curve
+            colour, dash = self._look(axis, run_curve)
             text = ", ".join([*([runs[run]] if len(runs) > 1 else []), *curve.label]) or printable(self.name)
-            facts = {"name": text, "escaped": escaped(text), "colour": colour, "dash": dash}
-            lines.append({**facts, "x": curve.x, "y": curve.y, "mode": mode(curve.y), "alone": alone(curve.y)})
-        by = [*(["run"] if len(runs) > 1 else []), *map(printable, axis.by)]
-        return {"title": escaped(axis.name), "by": ", ".join(by), "notes": axis.notes, "lines": lines}
+            facts = {"name": text, "escaped": plotly_text(text), "colour": colour, "dash": dash}
+            drawn = {"x": curve.x, "y": curve.y, "mode": line_mode(curve.y), "alone": isolated(curve.y)}
+            lines.append({**facts, **drawn})
+        split_by = [*(["run"] if len(runs) > 1 else []), *map(printable, axis.split_by)]
+        return {"title": plotly_text(axis.name), "by": ", ".join(split_by), "notes": axis.notes, "lines": lines}
 
 
 def charts(runs: Sequence[Run[Any]]) -> Iterator[Chart]:
-    """Return the metrics of runs, each once, in the order in which they were first recorded.
-
-    Args:
-        runs: The runs.
-    """
+    """Return a chart for each metric of the runs, in the order in which they were first recorded."""
     unrestorable = [run.unrestorable_points for run in runs]
     for name in dict.fromkeys(name for run in runs for name in run.metrics):
-        series = [run.metrics.series(name) for run in runs]
-        declared = next((run.declared[name] for run in runs if name in run.declared), Declared())
-        points = [points_of(one) for one in series]
-        has_numbers = any(value is not None for one in points for value in one.values)
-        # Of runs that are tagged alike all have the same.
-        names = dict.fromkeys(axis for one in points if one.values for axis in one.axes) if has_numbers else {}
-        axes = [_axis(axis, points) for axis in names]
-        newest = next((short(json_view(one.last)) for one in series if len(one)), "")
-        lacking = tuple(one.get(name, 0) for one in unrestorable)
-        yield Chart(name, declared, tuple(axes), tuple(map(len, series)), lacking, newest)
+        all_series = [run.metrics.series(name) for run in runs]
+        all_columns = [series_columns(series) for series in all_series]
+        yield Chart(
+            name,
+            next((run.declared[name] for run in runs if name in run.declared), Declared()),
+            tuple(_axis(axis, all_columns) for axis in _axis_names(all_columns)),
+            tuple(map(len, all_series)),
+            tuple(counts.get(name, 0) for counts in unrestorable),
+            next((short(json_view(series.last)) for series in all_series if len(series)), ""),
+        )
 
 
-def _axis(name: str, points: Sequence[Points]) -> Axis:
-    found = [one if one.values and name in one.axes else None for one in points]
-    # Whatever parts it in one of the runs does in all, so that the same have the same label.
-    by = tuple(dict.fromkeys(tag for one in found if one is not None for tag in parted_by(one, name)))
-    parts = [None if one is None else curves(one, name, by=by) for one in found]
-    lines = tuple(Line(run, curve) for run, part in enumerate(parts) if part is not None for curve in part.shown)
-    left_out = sum(part.left_out for part in parts if part is not None)
-    return Axis(name, by, lines, notes([line.curve for line in lines], left_out))
+def _axis_names(all_columns: Sequence[SeriesColumns]) -> list[str]:
+    """Return the axes of a metric in any run, each once; none if no value can be drawn."""
+    if all(value is None for columns in all_columns for value in columns.values):
+        return []
+    return list(dict.fromkeys(axis for columns in all_columns if columns.values for axis in columns.axes))
+
+
+def _axis(name: str, all_columns: Sequence[SeriesColumns]) -> ChartAxis:
+    by_run = {run: columns for run, columns in enumerate(all_columns) if columns.values and name in columns.axes}
+    # A tag that splits the series of one run splits all, so that the same curves have the same label.
+    split_by = tuple(dict.fromkeys(tag for columns in by_run.values() for tag in splitting_tags(columns, name)))
+    splits = {run: split_series(columns, name, split_by=split_by) for run, columns in by_run.items()}
+    curves = tuple(RunCurve(run, curve) for run, split in splits.items() for curve in split.curves)
+    left_out = sum(split.left_out for split in splits.values())
+    return ChartAxis(name, split_by, curves, plot_notes([run_curve.curve for run_curve in curves], left_out))

@@ -1,4 +1,4 @@
-"""Series as curves: parted by their tags, and thinned to what a plot can show."""
+"""Series as curves: split by their tags, and downsampled to the pixels of a plot."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -17,49 +17,49 @@ from .._core.point_log import fetch
 from .._core.series import Series
 
 __all__ = [
-    *("COLUMNS", "MOST", "POSITION", "At", "Curve", "Curves", "Points"),
-    *("alone", "are_numbers", "curves", "notes", "parted_by", "points_of", "thin"),
+    *("MAX_CURVES", "PIXEL_COLUMNS", "POSITION", "Curve", "CurvePoint", "SeriesColumns", "SplitSeries"),
+    *("are_numbers", "downsample", "isolated", "plot_notes", "series_columns", "split_series", "splitting_tags"),
 ]
 
-COLUMNS: Final = 1000
-"""Columns of pixels that the widest plot has."""
+PIXEL_COLUMNS: Final = 1000
+"""Columns of pixels in the widest plot."""
 
-MOST: Final = 24
-"""Curves that one plot shows, at the most, and numbers by which a tag parts a series into curves."""
+MAX_CURVES: Final = 24
+"""Curves in one plot, and numbers by which a tag splits a series."""
 
 POSITION: Final = "position"
-"""The axis that every series has: the place of a point in it, from 0."""
+"""The axis that every series has: the position of a point in it, from 0."""
 
 
 @dataclass(frozen=True)
-class Points:
-    """A series by columns."""
+class SeriesColumns:
+    """A series as columns."""
 
     values: list[float | None]
-    """The values; None where one is no number that can be drawn."""
+    """The values; None if it is not a number that can be drawn: a finite one that a float can hold."""
     stored: list[Any]
-    """The values as the series holds them."""
+    """The values as the series stores them."""
     tags: dict[str, list[Any]]
-    """Each tag, with None where a point does not have it."""
+    """Each tag, with None for a point without it."""
 
     @cached_property
     def changing(self) -> tuple[str, ...]:
-        """The tags that are numbers and not always the same one; the one of most numbers first."""
+        """The tags that are numbers and change, the one with the most values first."""
         counts = {tag: len(set(column)) for tag, column in self.tags.items() if are_numbers(column)}
         return tuple(sorted((tag for tag in counts if counts[tag] > 1), key=lambda tag: -counts[tag]))
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """What it can be plotted over, the likeliest first."""
+        """The axes over which the series can be plotted, the likeliest first."""
         return self.changing if POSITION in self.changing else (*self.changing, POSITION)
 
     def along(self, axis: str) -> list[float]:
-        """Return where its points stand on an axis."""
+        """Return the coordinates of the points on an axis."""
         return list(self.tags[axis] if axis in self.changing else range(len(self.values)))
 
 
-class At(NamedTuple):
-    """A value, and where on the axis it is."""
+class CurvePoint(NamedTuple):
+    """A point of a curve."""
 
     x: float
     y: float
@@ -67,131 +67,121 @@ class At(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The points of a series that have some tags in common, as a plot shows them."""
+    """The points of a series that have the same values of some tags, as a plot shows them."""
 
     label: tuple[str, ...]
     """The values of those tags, as text."""
     x: list[float]
     y: list[float | None]
-    """The values that are shown, with None for a gap."""
+    """The values that are drawn, with None for a gap."""
     count: int
-    """How many points there are."""
+    """The number of points before downsampling."""
     gaps: int
-    """How many of these are no number that can be drawn: one that is finite, and that a float can hold."""
-    least: At | None
-    """The least of its values, the first of equals; None where none can be drawn."""
-    most: At | None
+    """The number of these that cannot be drawn."""
+    minimum: CurvePoint | None
+    """The first point with the minimum; None if no point can be drawn."""
+    maximum: CurvePoint | None
     last: float | None
-    """The newest value; None if it cannot be drawn."""
-    newest: str = ""
-    """In short the newest value that cannot be drawn; empty if it can."""
+    """The last value; None if it cannot be drawn."""
+    last_text: str = ""
+    """The last value as short text if it cannot be drawn; empty if it can."""
 
-    def best(self, goal: Literal["minimize", "maximize"] | None) -> At | None:
-        """Return the best value by a goal; None where there is none."""
-        return {"minimize": self.least, "maximize": self.most, None: None}[goal]
+    def best(self, goal: Literal["minimize", "maximize"] | None) -> CurvePoint | None:
+        """Return the best point by a goal; None without a goal."""
+        return {"minimize": self.minimum, "maximize": self.maximum, None: None}[goal]
 
 
 @dataclass(frozen=True, slots=True)
-class Curves:
-    """A series over one axis."""
+class SplitSeries:
+    """A series over one axis, split into curves."""
 
     axis: str
-    by: tuple[str, ...]
-    """The tags by which it is parted."""
-    shown: tuple[Curve, ...]
+    split_by: tuple[str, ...]
+    """The tags that split it."""
+    curves: tuple[Curve, ...]
     left_out: int
-    """How many more there are."""
+    """The number of curves beyond `MAX_CURVES`."""
 
 
-def notes(shown: Sequence[Curve], left_out: int) -> tuple[str, ...]:
-    """Say in sentences what a plot does not show.
-
-    Args:
-        shown: Its curves.
-        left_out: How many more there are.
-    """
-    count, gaps = sum(one.count for one in shown), sum(one.gaps for one in shown)
-    drawn = sum(len(one.x) for one in shown)
-    found = []
+def plot_notes(curves: Sequence[Curve], left_out: int) -> tuple[str, ...]:
+    """Return sentences that say what a plot does not show."""
+    count, gaps = sum(curve.count for curve in curves), sum(curve.gaps for curve in curves)
+    drawn = sum(len(curve.x) for curve in curves)
+    notes = []
     if drawn < count:
-        found.append(f"Drawn are {drawn:,} of {count:,} points: first, last, least and most of each column of pixels.")
+        notes.append(f"Drawn are {drawn:,} of {count:,} points: first, last, least and most of each column of pixels.")
     if gaps:
         are = "is" if gaps == 1 else "are"
-        found.append(f"{gaps:,} of {counted(count, 'point')} {are} no number that can be drawn, and a gap.")
+        notes.append(f"{gaps:,} of {counted(count, 'point')} {are} no number that can be drawn, and a gap.")
     if left_out:
-        found.append(f"Left out: {counted(left_out, 'more curve')}.")
-    return tuple(found)
+        notes.append(f"Left out: {counted(left_out, 'more curve')}.")
+    return tuple(notes)
 
 
-def points_of(series: Series[Any, Any]) -> Points:
-    """Return a series by columns.
-
-    Args:
-        series: The series, or a part of one.
-    """
+def series_columns(series: Series[Any, Any]) -> SeriesColumns:
+    """Return a series, or a part of one, as columns."""
     rows = list(series._rows())
     tags = [tags for _, tags, _ in rows]
-    return Points(
+    names = dict.fromkeys(chain.from_iterable(tags))
+    return SeriesColumns(
         [
-            value if type(value) is float and isfinite(value) else _finite(json_view(fetch(value)))
+            value if type(value) is float and isfinite(value) else _drawable(json_view(fetch(value)))
             for value, _, _ in rows
         ],
         [value for value, _, _ in rows],
-        {name: [json_view(fetch(one.get(name))) for one in tags] for name in dict.fromkeys(chain.from_iterable(tags))},
+        {name: [json_view(fetch(point_tags.get(name))) for point_tags in tags] for name in names},
     )
 
 
-def parted_by(points: Points, axis: str) -> tuple[str, ...]:
-    """Return the tags that part a series into curves over an axis.
+def splitting_tags(columns: SeriesColumns, axis: str) -> tuple[str, ...]:
+    """Return the tags that split a series into curves over an axis.
 
-    A tag does unless it is the axis, or has more than `MOST` numbers as values. Over the position, the tag that changes
-    most does neither: it is what goes on along a curve.
-
-    Args:
-        points: The series.
-        axis: One of its axes.
+    These are all but the axis and tags with more than `MAX_CURVES` numbers. Over the position, the tag that changes
+    most does not split either: it grows along a curve.
     """
-    along = (axis, *(points.changing[:1] if axis == POSITION else ()))
-    tags = (tag for tag in points.tags if tag not in along or tag not in points.changing)
-    return tuple(tag for tag in tags if _parts(points.tags[tag]))
+    along = (axis, *(columns.changing[:1] if axis == POSITION else ()))
+    tags = (tag for tag in columns.tags if tag not in along or tag not in columns.changing)
+    return tuple(tag for tag in tags if _splits(columns.tags[tag]))
 
 
-def curves(
-    points: Points, axis: str | None = None, *, by: tuple[str, ...] | None = None, columns: int = COLUMNS
-) -> Curves:
-    """Part a series by its tags, and thin each part.
-
-    Args:
-        points: The series.
-        axis: What to plot it over, one of its axes; None: the first of them.
-        by: The tags that part it; None: as `parted_by` has it.
-        columns: How many columns of pixels there are.
-    """
-    axis = axis or points.axes[0]
-    by = parted_by(points, axis) if by is None else by
-    nothing = [None] * len(points.values)
-    keyed = [_keyed(points.tags.get(tag, nothing)) for tag in by]
-    places: defaultdict[tuple[Hashable, ...], list[int]] = defaultdict(list)
-    for at, key in enumerate(zip(*keyed, strict=True) if by else [()] * len(points.values)):
-        places[key].append(at)
-    x = points.along(axis)
-    parts = list(places.values())
-    labels = [tuple(_shown(points.tags.get(tag, nothing)[part[0]]) for tag in by) for part in parts[:MOST]]
-    made = [_curve(label, part, x, points, columns) for label, part in zip(labels, parts, strict=False)]
-    return Curves(axis, by, tuple(made), len(parts) - len(made))
+def split_series(
+    columns: SeriesColumns,
+    axis: str | None = None,
+    *,
+    split_by: tuple[str, ...] | None = None,
+    pixel_columns: int = PIXEL_COLUMNS,
+) -> SplitSeries:
+    """Split a series into curves by its tags, by default `splitting_tags`, over an axis, by default its first."""
+    axis = axis or columns.axes[0]
+    split_by = splitting_tags(columns, axis) if split_by is None else split_by
+    untagged = [None] * len(columns.values)
+    keys = [_hashable(columns.tags.get(tag, untagged)) for tag in split_by]
+    groups: defaultdict[tuple[Hashable, ...], list[int]] = defaultdict(list)
+    for index, key in enumerate(zip(*keys, strict=True) if split_by else [()] * len(columns.values)):
+        groups[key].append(index)
+    x = columns.along(axis)
+    curves = []
+    for group in list(groups.values())[:MAX_CURVES]:
+        label = tuple(_tag_text(columns.tags.get(tag, untagged)[group[0]]) for tag in split_by)
+        curves.append(_curve(label, group, x, columns, pixel_columns))
+    return SplitSeries(axis, split_by, tuple(curves), len(groups) - len(curves))
 
 
-def _parts(column: list[Any]) -> bool:
-    count = len(set(_keyed(column)))
-    return count > 1 and (count <= MOST or _NUMBERS.isdisjoint(map(type, column)))
+def _splits(column: list[Any]) -> bool:
+    count = len(set(_hashable(column)))
+    return count > 1 and (count <= MAX_CURVES or _NUMBERS.isdisjoint(map(type, column)))
 
 
-def _keyed(column: list[Any]) -> Sequence[Hashable]:
-    """Return by what the values of a tag are told apart; 1 and True are two."""
+def _hashable(column: list[Any]) -> Sequence[Hashable]:
+    """Return keys by which the values of a tag are told apart; 1 and True are two values."""
     types = set(map(type, column))
     if not types <= PLAIN:
         return [short(value) for value in column]
     return column if len(types) == 1 else list(zip(map(type, column), column, strict=True))
+
+
+_NUMBERS: Final = {float, int}
+"""A bool is not a number here."""
 
 
 def are_numbers(column: list[Any]) -> bool:
@@ -202,66 +192,56 @@ def are_numbers(column: list[Any]) -> bool:
         return False
 
 
-_NUMBERS = {float, int}
-"""A bool is no number here."""
-
-
-def _finite(value: Any) -> float | None:
+def _drawable(value: Any) -> float | None:
     """Return a finite number; None for anything else."""
     return float(value) if are_numbers([value]) else None
 
 
-def _curve(label: tuple[str, ...], part: list[int], all_x: list[float], points: Points, columns: int) -> Curve:
-    x, y = [all_x[at] for at in part], [points.values[at] for at in part]
+def _curve(
+    label: tuple[str, ...], group: list[int], all_x: list[float], columns: SeriesColumns, pixel_columns: int
+) -> Curve:
+    x, y = [all_x[index] for index in group], [columns.values[index] for index in group]
     numbers = [value for value in y if value is not None]
-    kept = thin(x, y, columns)
+    kept = downsample(x, y, pixel_columns)
     return Curve(
         label=label,
-        x=[x[at] for at in kept],
-        y=[y[at] for at in kept],
-        count=len(part),
-        gaps=len(part) - len(numbers),
-        least=_at(x, y, min(numbers)) if numbers else None,
-        most=_at(x, y, max(numbers)) if numbers else None,
+        x=[x[index] for index in kept],
+        y=[y[index] for index in kept],
+        count=len(group),
+        gaps=len(group) - len(numbers),
+        minimum=_first_with(min(numbers), x, y) if numbers else None,
+        maximum=_first_with(max(numbers), x, y) if numbers else None,
         last=y[-1],
-        newest=short(json_view(fetch(points.stored[part[-1]]))) if y[-1] is None else "",
+        last_text=short(json_view(fetch(columns.stored[group[-1]]))) if y[-1] is None else "",
     )
 
 
-def _at(x: list[float], y: list[float | None], value: float) -> At:
-    return At(x[y.index(value)], value)
+def _first_with(value: float, x: list[float], y: list[float | None]) -> CurvePoint:
+    return CurvePoint(x[y.index(value)], value)
 
 
-def thin(x: Sequence[float], y: Sequence[float | None], columns: int = COLUMNS) -> list[int]:
-    """Return the places of the points that are to be drawn, so that a plot of them looks as one of all points does.
+def downsample(x: Sequence[float], y: Sequence[float | None], pixel_columns: int = PIXEL_COLUMNS) -> list[int]:
+    """Return the indices, in order, of the points that a plot needs to look as if all were drawn.
 
-    Of each column of pixels these are the first, the last, the least and the most, and a gap if there is one; with a
-    logarithmic axis also of each column there. Up to four points a column, all are drawn.
-
-    Args:
-        x: Where the points stand, finite.
-        y: Their values; None is a gap.
-        columns: How many columns of pixels there are.
-
-    Returns:
-        Places, in order.
+    Of each column of pixels the first, the last, the minimum, the maximum and a gap are kept, on a linear and on a
+    logarithmic axis. Up to four points a column, all are kept. `x` is finite; None in `y` is a gap.
     """
-    if len(x) <= 4 * columns:
+    if len(x) <= 4 * pixel_columns:
         return list(range(len(x)))
     order = range(len(x)) if all(map(le, x, x[1:])) else sorted(range(len(x)), key=x.__getitem__)
-    along, values = [x[at] for at in order], [y[at] for at in order]
-    left, right = along[0], along[-1]
-    shares = [column / columns for column in range(columns)]
+    sorted_x, sorted_y = [x[index] for index in order], [y[index] for index in order]
+    left, right = sorted_x[0], sorted_x[-1]
+    shares = [column / pixel_columns for column in range(pixel_columns)]
     # Not by the width, which may be more than a float holds.
     edges = [left * (1 - share) + right * share for share in shares]
-    kept = _outermost(along, values, edges)
+    kept = _extremes(sorted_x, sorted_y, edges)
     if left > 0:
-        kept |= _outermost(along, values, [left ** (1 - share) * right**share for share in shares])
-    return sorted(order[at] for at in kept)
+        kept |= _extremes(sorted_x, sorted_y, [left ** (1 - share) * right**share for share in shares])
+    return sorted(order[index] for index in kept)
 
 
-def _outermost(x: list[float], y: list[float | None], edges: list[float]) -> set[int]:
-    """Return the places of what is to be seen in each column, of points that are sorted."""
+def _extremes(x: list[float], y: list[float | None], edges: list[float]) -> set[int]:
+    """Return the indices of the points to keep of each column, of points that are sorted by `x`."""
     kept: set[int] = set()
     for start, end in pairwise([*(bisect_left(x, edge) for edge in edges), len(x)]):
         column = y[start:end]
@@ -275,12 +255,12 @@ def _outermost(x: list[float], y: list[float | None], edges: list[float]) -> set
     return kept
 
 
-def alone(y: Sequence[float | None]) -> list[int]:
-    """Return the places of the values that are alone between gaps, through which no line goes."""
-    around = [None, *y, None]
-    return [at for at, one in enumerate(y) if one is not None and around[at] is None and around[at + 2] is None]
+def isolated(y: Sequence[float | None]) -> list[int]:
+    """Return the indices of the values between two gaps, through which no line goes."""
+    gaps = [True, *(value is None for value in y), True]
+    return [index for index in range(len(y)) if gaps[index : index + 3] == [True, False, True]]
 
 
-def _shown(value: Any) -> str:
-    """Return a tag's value as text: a text as it is."""
+def _tag_text(value: Any) -> str:
+    """Return the value of a tag as text, without quotes."""
     return printable(value) if isinstance(value, str) else short(value)

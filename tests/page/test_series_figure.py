@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import TypedDict
 
 from crystallize import FrameError, FrozenMetrics, Metric, MetricSchema, NoAxisError, Series
-from crystallize._page.plots import COLOURS, escaped, plot
+from crystallize._page.series_figure import COLOURS, plot, plotly_text
 
 
 class Tags(TypedDict):
@@ -114,7 +114,10 @@ def test_nothing() -> None:
     for empty in (FrozenMetrics(Measured).series("loss"), recorded().where(split="test")):
         for x in (None, "epoch"):
             drawn = figure(empty, x=x)
-            assert ([], ["No points"]) == (list(drawn["data"]), [one["text"] for one in drawn["layout"]["annotations"]])
+            assert ([], ["No points"]) == (
+                list(drawn["data"]),
+                [note["text"] for note in drawn["layout"]["annotations"]],
+            )
     assert "annotations" not in figure(recorded())["layout"]
 
 
@@ -149,7 +152,7 @@ def test_no_such_metric(told: str, names: list[str]) -> None:
 )
 def test_text_is_no_markup(expected: str, text: str) -> None:
     """A text is shown as it is: as no markup, no template and no formula of plotly's."""
-    assert expected == escaped(text)
+    assert expected == plotly_text(text)
 
 
 def test_draws_a_series() -> None:

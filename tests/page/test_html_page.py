@@ -1,14 +1,12 @@
 """A run as a page: what stands on it, and that nothing of a run is markup or script there."""
 
 import base64
-import json
 import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -27,70 +25,13 @@ from crystallize import (
     fan_out,
     load_run,
 )
-from crystallize._base.optional import OptionalModule
-from crystallize._page import report as report_module
-from crystallize._page.drawings import weave
-from crystallize._tables.run_description import describe
+from crystallize._base.optional import Extra
+from crystallize._page.lineage import lineage_layout
+from crystallize._tables.export import describe
 from crystallize.report import write_report
 
-from .report_runs import HOSTILE, TURNED, died_in_a_step, hostile, made, picture, resumed
-
-
-class Page(HTMLParser):
-    """A page as a reader finds it: its tags, its texts, what its scripts and tables hold."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.lines: list[str] = []
-        self._script: dict[str, str | None] | None = None
-        self._quiet = 0
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "script":
-            self._script = dict(attrs)
-            self.scripts.append((self._script, ""))
-        if tag in ("p", "tr", "dt", "dd", "h1", "h2", "h3", "summary", "li", "div", "figcaption"):
-            self.lines.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script":
-            self._script = None
-
-    def handle_data(self, data: str) -> None:
-        if self._script is not None:
-            self.scripts[-1] = (self._script, self.scripts[-1][1] + data)
-        elif self.lines:
-            self.lines[-1] = " ".join(f"{self.lines[-1]} {data}".split())
-
-    @property
-    def text(self) -> str:
-        """What can be read, a line a block, with signs as they are on a keyboard."""
-        return "\n".join(line for line in self.lines if line).translate(_SIGNS)
-
-    @property
-    def data(self) -> Any:
-        (text,) = (text for attrs, text in self.scripts if attrs.get("id") == "data")
-        return json.loads(text)
-
-    @property
-    def policy(self) -> str:
-        (policy,) = (attrs["content"] for _, attrs in self.tags if attrs.get("http-equiv") == "Content-Security-Policy")
-        return str(policy)
-
-
-_SIGNS = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"})
-
-
-def page_of(path: Path, *beside: Path) -> Page:
-    """Write the page of a run, beside others, and read it."""
-    page = path.with_suffix(".html")
-    write_report(load_run(path), page, beside=[load_run(one) for one in beside])
-    return Page(page.read_text(encoding="utf-8"))
-
+from .page_runs import HOSTILE, TURNED, made
+from .written_page import Page, page_of
 
 # What stands on it
 
@@ -192,10 +133,9 @@ def test_nothing(tmp_path: Path) -> None:
     assert [] == page.data
 
 
-def test_failures_and_dead_attempts(tmp_path: Path) -> None:
+def test_failures_and_dead_attempts(resumed_page: Page) -> None:
     """Each process that wrote it has its steps, failures and dead attempts marked, with the error in its lines."""
-    path = resumed(tmp_path)
-    text = page_of(path).text
+    text = resumed_page.text
 
     assert re.search(r"Process 1, started [-0-9: ]+: died", text)
     assert re.search(r"Process 2, resumed [-0-9: ]+: finished", text)
@@ -265,9 +205,9 @@ def test_last_that_cannot_be_drawn(tmp_path: Path) -> None:
     assert "all 2 1 0 1 0 inf\n" in text
 
 
-def test_run_that_died(tmp_path: Path) -> None:
+def test_run_that_died(tmp_path: Path, died_page: Page) -> None:
     """Of a run that died it says how long it lived at least; of one that failed, what ended it."""
-    died = page_of(died_in_a_step(tmp_path)).text
+    died = died_page.text
     with suppress(OSError), Journal.start(tmp_path, "failed") as journal:
         journal.context(FrozenContext)
         raise OSError("no\nspace")
@@ -288,7 +228,7 @@ def test_run_that_is_running(tmp_path: Path) -> None:
     assert "fit … running" in text
 
 
-def test_lineage_of_what_failed(tmp_path: Path) -> None:
+def test_lineage_of_what_failed(tmp_path: Path, died_run: Path, resumed_run: Path) -> None:
     """What a step wrote that failed, or died, stays in the run, and so in its lineage; what was done again does not."""
     with (
         suppress(RuntimeError),
@@ -297,65 +237,14 @@ def test_lineage_of_what_failed(tmp_path: Path) -> None:
     ):
         fit["loss"] = fit["lr"]
         raise RuntimeError("no memory")
-    failed = weave(describe(load_run(tmp_path / "digits-0001.db")))
-    path = died_in_a_step(tmp_path)
-    died = weave(describe(load_run(path)))
+    failed = lineage_layout(describe(load_run(tmp_path / "digits-0001.db")))
+    died = lineage_layout(describe(load_run(died_run)))
 
-    assert (["fit"], [None, 0]) == ([one.label for one in failed.columns], [life.writer for life in failed.lives])
-    assert ["load"] == [one.label for one in died.columns]
-    assert ["load", "flaky", "fit"] == [one.label for one in weave(describe(load_run(resumed(tmp_path)))).columns]
-
-
-def test_artifacts(tmp_path: Path) -> None:
-    """Pictures are shown, texts can be opened, and of others it says what they are."""
-    page = page_of(resumed(tmp_path))
-    (shown,) = (attrs for tag, attrs in page.tags if tag == "img")
-
-    assert f"data:image/png;base64,{base64.b64encode(picture()).decode()}" == shown["src"]
-    assert "picture.png, a picture made by fit" == shown["alt"]
-    assert "notes.txt 20 bytes, made by fit\nText one line another one" in page.text
-    assert "model.bin 256 bytes, made by fit\nNeither a picture nor a text." in page.text
-    assert "empty 0 bytes, made by fit\nIt is empty." in page.text
-
-
-@pytest.mark.parametrize(
-    ("expected", "data"),
-    [
-        ("image/png", b"\x89PNG\r\n\x1a\n..."),
-        ("image/jpeg", b"\xff\xd8\xff..."),
-        ("image/gif", b"GIF89a..."),
-        ("image/webp", b"RIFF\0\0\0\0WEBP..."),
-        ("image/svg+xml", b"<?xml version='1.0'?><svg/>"),
-        ("image/svg+xml", b"<svg/>"),
-        (None, b"<?xml version='1.0'?><html/>"),
-        (None, b"RIFF\0\0\0\0WAVE"),
-        (None, b""),
-    ],
-)
-def test_kind_of_a_picture(tmp_path: Path, expected: str | None, data: bytes) -> None:
-    """A picture is known by how it begins, whatever it is called."""
-    with Journal.start(tmp_path, "digits") as journal:
-        journal.context(FrozenContext).artifacts.add("file", data)
-    shown = [str(attrs["src"]) for tag, attrs in page_of(journal.path).tags if tag == "img"]
-
-    assert ([] if expected is None else [expected]) == [src[5:].partition(";")[0] for src in shown]
-
-
-def test_large_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that is too large is left out, and of a long text the beginning is there."""
-    monkeypatch.setattr(report_module, "_ALL_PICTURES", 100)
-    with Journal.start(tmp_path, "digits") as journal:
-        artifacts = journal.context(FrozenContext).artifacts
-        artifacts.add("a.png", picture())
-        artifacts.add("b.png", picture() + bytes(2_000_000))
-        artifacts.add("long.txt", "ä".encode() * 60_000)
-    page = page_of(journal.path)
-
-    assert ["a.png, a picture"[:5]] == [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
-    assert "b.png 2 MB\nA picture that is too large to be shown here." in page.text
-    assert "long.txt 120 kB\nThe beginning of the text" in page.text
-    assert "ä" * 4000 in page.text
-    assert "ä" * 4001 not in page.text
+    assert (["fit"], [None, 0]) == ([column.label for column in failed.columns], [row.writer for row in failed.rows])
+    assert ["load"] == [column.label for column in died.columns]
+    assert ["load", "flaky", "fit"] == [
+        column.label for column in lineage_layout(describe(load_run(resumed_run))).columns
+    ]
 
 
 # Runs beside one another
@@ -384,9 +273,9 @@ def test_runs_of_one_name(tmp_path: Path) -> None:
 # What it may not do
 
 
-def test_policy_allows_its_scripts_alone(tmp_path: Path) -> None:
+def test_policy_allows_its_scripts_alone(made_page: Page) -> None:
     """The policy allows nothing but the digests of the page's scripts, pictures in it and styles in it."""
-    page = page_of(made(tmp_path))
+    page = made_page
     rules = {name: rest for name, _, rest in (rule.strip().partition(" ") for rule in page.policy.split(";"))}
     run = [text for attrs, text in page.scripts if "type" not in attrs]
     kept = [text for attrs, text in page.scripts if attrs.get("id") == "plotly"]
@@ -398,18 +287,19 @@ def test_policy_allows_its_scripts_alone(tmp_path: Path) -> None:
     assert (1, 1) == (len(run), len(kept))
 
 
-def test_fetches_nothing(tmp_path: Path) -> None:
+def test_fetches_nothing(hostile_page: Page) -> None:
     """No tag names a file or an address."""
-    page = page_of(hostile(tmp_path))
-    named = [attrs[name] for _, attrs in page.tags for name in ("src", "href", "action", "data") if name in attrs]
+    named = [
+        attrs[name] for _, attrs in hostile_page.tags for name in ("src", "href", "action", "data") if name in attrs
+    ]
 
     assert named
-    assert all(str(one).startswith(("data:image/", "#")) for one in named)
+    assert all(str(target).startswith(("data:image/", "#")) for target in named)
 
 
-def test_hostile_names(tmp_path: Path) -> None:
+def test_hostile_names(hostile_page: Page, resumed_page: Page) -> None:
     """Whatever the names and values in a run are, the page has no other tags, and shows each as it is."""
-    page, plain = page_of(hostile(tmp_path)), page_of(resumed(tmp_path))
+    page, plain = hostile_page, resumed_page
     handlers = {name for _, attrs in page.tags for name in attrs if name.startswith("on")}
     metrics = {chart["name"] for chart in page.data}
 
@@ -422,19 +312,17 @@ def test_hostile_names(tmp_path: Path) -> None:
         assert " ".join(name.split()) in page.text
 
 
-def test_hostile_text_ends_nothing(tmp_path: Path) -> None:
+def test_hostile_text_ends_nothing(hostile_page: Page) -> None:
     """In the data of the page there is no sign that could end the script that it stands in."""
-    text = page_of(hostile(tmp_path)).scripts[0][1]
+    text = hostile_page.scripts[0][1]
 
     assert not set("<>&\u2028\u2029") & set(text)
     assert "\\u003cscript\\u003e" in text
 
 
-def test_direction_of_reading(tmp_path: Path) -> None:
+def test_direction_of_reading(hostile_page: Page) -> None:
     """What would turn the direction of reading, or hide, is shown by its code."""
-    path = hostile(tmp_path)
-    page_of(path)
-    text = path.with_suffix(".html").read_text(encoding="utf-8")
+    text = hostile_page.html
     own = text.partition('id="plotly"')[0]
 
     assert not {"\u202e", "\u2066", "\u200b"} & set(own)
@@ -512,18 +400,18 @@ def test_left_out(tmp_path: Path, fill: Callable[[FrozenContext[Any]], None], li
     assert [] == [line for line in lines if line not in text]
 
 
-def test_names_its_origin(tmp_path: Path) -> None:
+def test_names_its_origin(made_page: Page) -> None:
     """It says what is needed to repeat the run."""
-    text = page_of(made(tmp_path)).text
+    text = made_page.text
 
     assert f"Python\n{sys.version.split()[0]}" in text
     assert "pydantic 2." in text
 
 
 @pytest.mark.parametrize("suffix", [".db", ".spool"])
-def test_writes_over_no_run(tmp_path: Path, suffix: str) -> None:
+def test_writes_over_no_run(tmp_path: Path, made_run: Path, suffix: str) -> None:
     """A page is never written over the file of a run, nor its spool."""
-    run = load_run(made(tmp_path))
+    run = load_run(made_run)
     there = tmp_path / f"other-0001{suffix}"
     there.write_bytes(b"kept")
     with pytest.raises(JournalError, match="would be overwritten"):
@@ -532,30 +420,34 @@ def test_writes_over_no_run(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["digits-0001.db", FrozenContext({})], ids=["path", "context"])
-def test_is_of_a_run(tmp_path: Path, wrong: Any) -> None:
-    """What is no run has no page, also beside one; a single run may stand beside another as it is."""
-    run = load_run(made(tmp_path))
+def test_is_of_a_run(tmp_path: Path, made_run: Path, wrong: Any) -> None:
+    """There is no page of anything but a run, also beside one."""
+    run = load_run(made_run)
     for runs, beside in ((wrong, ()), (run, [wrong])):
         with pytest.raises(FrameError, match=r"a page is of a run, as load_run\(path\) gives it"):
             write_report(runs, tmp_path / "page.html", beside=beside)
+
+
+def test_a_single_run_beside_another(tmp_path: Path, made_run: Path) -> None:
+    """A single run may be given as it is, or in a list."""
+    run = load_run(made_run)
     other = load_run(made(tmp_path, lr=0.2))
     write_report(run, tmp_path / "one.html", beside=other)
     write_report(run, tmp_path / "list.html", beside=[other])
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "list.html").read_bytes()
 
 
-def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+def test_a_run_is_not_compared_with_itself(tmp_path: Path, made_run: Path) -> None:
     """A run that is given twice, also by a link, is an error, and nothing is written."""
-    path = made(tmp_path)
     link = tmp_path / "link-0001.db"
-    link.symlink_to(path)
-    for again in (path, link):
+    link.symlink_to(made_run)
+    for again in (made_run, link):
         with pytest.raises(FrameError, match="this run is given twice, and would be compared with itself"):
-            write_report(load_run(path), tmp_path / "page.html", beside=load_run(again))
+            write_report(load_run(made_run), tmp_path / "page.html", beside=load_run(again))
     assert not (tmp_path / "page.html").exists()
 
 
-def test_what_a_step_had_done_that_did_not_end(tmp_path: Path) -> None:
+def test_what_a_step_had_done_that_did_not_end(tmp_path: Path, died_page: Page) -> None:
     """Of a step that runs, or died, there stands what it had done, and that what it read is not known."""
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext, {"lr": 0.1})
@@ -568,7 +460,7 @@ def test_what_a_step_had_done_that_did_not_end(tmp_path: Path) -> None:
         ended = page_of(journal.path).text
     assert "fit so far told when it ends seed loss 1 a.txt" in running
     assert "fit lr seed loss 1 a.txt" in ended
-    assert "fit before it died not known loss 1" in page_of(died_in_a_step(tmp_path)).text
+    assert "fit before it died not known loss 1" in died_page.text
 
 
 def test_a_branch_that_failed(tmp_path: Path) -> None:
@@ -595,12 +487,11 @@ def test_a_branch_that_failed(tmp_path: Path) -> None:
     assert (2, 3) == (before.count("inner \N{CHECK MARK} finished"), after.count("inner \N{CHECK MARK} finished"))
 
 
-def test_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_plotly(tmp_path: Path, made_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what the page is made with, that is an error, and nothing is written."""
-    monkeypatch.setattr("crystallize._page.report.jinja2", OptionalModule("jinja2", "report"))
+    monkeypatch.setattr("crystallize._page.html_page.jinja2", Extra("jinja2", "report"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    path = made(tmp_path)
 
     with pytest.raises(MissingExtraError, match=r"jinja2.*crystallize-context\[report\]"):
-        write_report(load_run(path), tmp_path / "page.html")
+        write_report(load_run(made_run), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()

@@ -1,0 +1,149 @@
+"""A run, or several compared, as one HTML page, which opens offline and needs no other file.
+
+A run's names and values are data on the page, never markup or script: texts are escaped, the curves are JSON, and a
+Content-Security-Policy allows the two scripts of the page by their digests, and nothing from elsewhere.
+"""
+
+import os
+import shlex
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from .._base.optional import Extra
+from .._base.text import printable, short
+from .._journal.loaded_run import Run, diff_runs, writable
+from .._tables.export import as_json, describe
+from ..errors import FrameError
+from .artifact_previews import artifact_previews
+from .charts import charts
+from .lineage import lineage_layout
+from .series_figure import FONT
+from .template_filters import TEMPLATE_FILTERS
+from .timeline import timeline_layout
+
+if TYPE_CHECKING:
+    import jinja2
+    import markupsafe
+    import plotly
+else:
+    jinja2, markupsafe, plotly = (Extra(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
+
+__all__ = ["write_report"]
+
+
+def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any] | Sequence[Run[Any]] = ()) -> None:
+    """Write a run as one HTML page.
+
+    Args:
+        run: A run from `load_run`.
+        path: The file to write. An existing file is overwritten.
+        beside: One run or several to compare it with.
+
+    Raises:
+        FrameError: An argument is not a run, or a run was given twice.
+        JournalError: The page would overwrite the file of a run.
+        MissingExtraError: Jinja2 or plotly is not installed.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> with Journal.start("runs", "digits") as journal:
+        ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
+
+        >>> write_report(load_run("runs/digits-0001.db"), "digits.html")
+    """
+    runs: list[Run[Any]] = [run, beside] if isinstance(beside, Run) else [run, *beside]
+    for given in runs:
+        if not isinstance(given, Run):
+            raise FrameError(short(given), "a page is of a run, as load_run(path) gives it")
+    paths = [given.path.resolve() for given in runs]
+    for index, given in enumerate(runs):
+        if paths[index] in paths[:index]:
+            raise FrameError(str(given.path), "this run is given twice, and would be compared with itself")
+    writable(path).write_bytes(_html(runs).encode())
+
+
+def _html(runs: Sequence[Run[Any]]) -> str:
+    template = _environment().get_template("page.html")
+    all_charts = list(charts(runs))
+    names = _names(runs)
+    style = _text_of("crystallize", "_page/templates/page.css")
+    script = _text_of("crystallize", "_page/templates/page.js")
+    library = _text_of(plotly.__name__, "package_data/plotly.min.js")
+    return template.render(
+        runs=[_view(name, run) for name, run in zip(names, runs, strict=True)],
+        charts=all_charts,
+        differences=[diff_runs(runs[0], other) for other in runs[1:]],
+        policy=_policy(library, script),
+        style=markupsafe.Markup(style.replace("FONT", FONT)),
+        script=markupsafe.Markup(script),
+        plotly=markupsafe.Markup(library),
+        data=markupsafe.Markup(_script_json([chart.as_data(names) for chart in all_charts])),
+        version=version("crystallize-context"),
+    )
+
+
+def _environment() -> "jinja2.Environment":
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("crystallize", "_page/templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # A run's texts may contain characters that turn the direction of reading.
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    environment.filters.update(TEMPLATE_FILTERS)
+    return environment
+
+
+def _names(runs: Sequence[Run[Any]]) -> list[str]:
+    """Return the names of runs; their paths if two names are equal."""
+    names = [printable(run.name) for run in runs]
+    return names if len(set(names)) == len(names) else [printable(str(run.path)) for run in runs]
+
+
+def _text_of(package: str, path: str) -> str:
+    return (files(package) / path).read_text(encoding="utf-8")
+
+
+def _policy(*scripts: str) -> str:
+    """Return a Content-Security-Policy that allows scripts by their digests; plotly sets styles from its script."""
+    digests = (b64encode(sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _script_json(value: object) -> str:
+    """Return JSON that cannot end the script element around it, and contains no markup."""
+    text = as_json(value).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _view(name: str, run: Run[Any]) -> dict[str, Any]:
+    """Return a run as the templates see it."""
+    facts = describe(run)
+    steps = (*facts.steps, *facts.dead_attempts)
+    ends = [step.ended or step.started for step in steps]
+    ends += [process.ended or process.started for process in facts.sessions]
+    return {
+        "name": name,
+        "facts": facts,
+        "timeline": timeline_layout(facts),
+        "lineage": lineage_layout(facts),
+        "artifacts": list(artifact_previews(run.artifacts)),
+        "unread_inputs": run.provenance.unread_inputs,
+        # The declared keys that were never written, each with the steps that looked for it.
+        "unwritten": {key: [step.name for step in steps if key in step.absent] for key in run.unwritten},
+        "early_reads": run.provenance.early_reads,
+        "show_command": f"crystallize show {shlex.quote(facts.path)}",
+        "seconds_at_least": max((max(ends) - facts.started).total_seconds(), 0),
+    }

@@ -1,0 +1,129 @@
+"""The lineage of a run as a drawing: a row for each key, a column for each step, in the order of time."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from .._core.provenance import Lineage
+from .._tables.export import Description, StepAttempt
+
+__all__ = ["KeyRow", "LineageLayout", "StepColumn", "lineage_layout"]
+
+
+class StepColumn(NamedTuple):
+    """A step, or several similar ones."""
+
+    label: str
+    first: int
+    """The first row of the keys that it read or wrote."""
+    last: int
+
+
+class KeyRow(NamedTuple):
+    """A key, from the step that wrote it to the last step that read it."""
+
+    key: str
+    writer: int | None
+    """The column of the step that wrote it; None if no step did."""
+    readers: tuple[int, ...]
+    """The columns of the steps that read it."""
+    indirect_readers: tuple[int, ...]
+    """The columns of steps that may use it, since a step within or around them has read it."""
+    related: tuple[int, ...]
+    """The rows of the keys that it was made from, and that were made from it."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The columns of all steps that wrote or used it."""
+        return (*(() if self.writer is None else (self.writer,)), *self.readers, *self.indirect_readers)
+
+
+class LineageLayout(NamedTuple):
+    """The rows and columns of a lineage."""
+
+    columns: tuple[StepColumn, ...]
+    rows: tuple[KeyRow, ...]
+    left_out: int
+    """The number of keys and steps that are not shown."""
+
+
+_MAX_ROWS: Final = 120
+_MAX_COLUMNS: Final = 60
+
+
+def lineage_layout(run: Description) -> LineageLayout:
+    """Lay out the lineage of a run."""
+    steps = [step for step in _with_writes(run) if step.reads or step.writes]
+    # By their end: a step around others writes the results of those.
+    steps.sort(key=lambda step: (step.ended is None, step.ended or step.started))
+    groups = [tuple(group) for _, group in groupby(steps, key=_similarity)]
+    keys = [row.key for row in (*run.inputs, *run.values)]
+    shown, columns = keys[:_MAX_ROWS], groups[:_MAX_COLUMNS]
+    writers = {key: column for column, group in enumerate(columns) for step in group for key in step.writes}
+    reads = [{key for step in group for key in step.reads} for group in columns]
+    indirect = [_indirect_reads(group, steps) - own for group, own in zip(columns, reads, strict=True)]
+    rows = [
+        KeyRow(key, writers.get(key), _columns_with(key, reads), _columns_with(key, indirect), related)
+        for key, related in zip(shown, _related(shown, steps), strict=True)
+    ]
+    step_columns = [_step_column(column, group, rows) for column, group in enumerate(columns)]
+    left_out = len(groups) - len(columns) + len(keys) - len(shown)
+    return LineageLayout(tuple(step_columns), tuple(rows), left_out)
+
+
+def _with_writes(run: Description) -> Iterator[StepAttempt]:
+    """Return the steps whose work is in the run, even if they failed or died, each with the keys that it wrote."""
+    names = {step.name for step in run.steps}
+    last = run.sessions[-1].number
+    failed = (step for step in run.dead_attempts if step.session == last and step.name not in names)
+    written: dict[str | None, list[str]] = {}
+    for row in run.values:
+        written.setdefault(row.step, []).append(row.key)
+    for step in (*run.steps, *failed):
+        yield replace(step, writes=tuple(dict.fromkeys((*step.writes, *written.get(step.name, ())))))
+
+
+def _related(keys: Sequence[str], steps: Sequence[StepAttempt]) -> Iterator[tuple[int, ...]]:
+    """Return the rows of the sources and results of each key."""
+    graph = Lineage(
+        tuple((key, step.name) for step in steps for key in step.reads),
+        tuple((step.name, key) for step in steps for key in step.writes),
+    )
+    for key in keys:
+        related = graph.sources(key) | graph.results(key)
+        yield tuple(row for row, other in enumerate(keys) if other in related)
+
+
+def _columns_with(key: str, columns: Sequence[set[str]]) -> tuple[int, ...]:
+    return tuple(index for index, keys in enumerate(columns) if key in keys)
+
+
+def _step_column(column: int, group: Sequence[StepAttempt], rows: Sequence[KeyRow]) -> StepColumn:
+    first, last = group[0].name, group[-1].name
+    label = first if first == last else f"{first}…{last.removeprefix(_unnumbered(first))}"
+    used = [index for index, row in enumerate(rows) if column in row.steps] or [0]
+    return StepColumn(label, min(used), max(used))
+
+
+def _similarity(step: StepAttempt) -> tuple[str, frozenset[str], tuple[str, ...]]:
+    """Return the key by which steps share a column: all but a number in the name, and the order of the reads."""
+    return _unnumbered(step.name), frozenset(step.reads), step.writes
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"\d+$", "", name)
+
+
+def _indirect_reads(group: Sequence[StepAttempt], steps: Sequence[StepAttempt]) -> set[str]:
+    """Return the keys that steps within and around those of a group have read, if the group's steps write."""
+    writers = [step for step in group if step.writes]
+    written = {key for step in writers for key in step.writes}
+    near = [other for other in steps if any(_is_within(other.name, step.name) for step in writers)]
+    return {key for other in near for key in other.reads} - written
+
+
+def _is_within(name: str, other: str) -> bool:
+    """Whether one of two steps is an inner step of the other."""
+    return name.startswith(f"{other}/") or other.startswith(f"{name}/")
