@@ -16,7 +16,7 @@ from scenes import Cost, Deeds, Folds, costs, deeds, demo_page, folds_run, kille
 from crystallize._base.text import lasted
 from crystallize._page.lineage import lineage_layout
 from crystallize._page.timeline import StepBar, Timeline, timeline_layout
-from crystallize._tables.export import Description, describe
+from crystallize._tables.run_description import Description, describe
 
 WIDTH: Final = 720
 MADE: Final = Path(__file__).parent / "_made"

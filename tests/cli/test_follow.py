@@ -13,7 +13,8 @@ import pytest
 from crystallize import FrozenContext, Journal, RunNotFoundError, SinkError, fan_out, fork, load_run, merge
 from crystallize._cli.follow import Follower
 from crystallize._journal import run_files, run_writer
-from crystallize._tables.export import Description, as_json, describe
+from crystallize._tables.export import as_json
+from crystallize._tables.run_description import Description, describe
 
 from ..journal.journal_runs import acts, die, no_environment, perform, whole
 

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from crystallize._base.optional import Extra
+from crystallize._base.optional import OptionalModule
 
 from .command_runs import call, complaint, document_of, made, printed, run_main
 
@@ -94,7 +94,7 @@ def test_exports_tables_of_points(
 def test_exports_without_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow the command says what to install."""
     for name in ("conversions", "file_writer", "arrow_table", "columns"):
-        monkeypatch.setattr(f"crystallize._tables.{name}.pa", Extra("pyarrow", "arrow"))
+        monkeypatch.setattr(f"crystallize._tables.{name}.pa", OptionalModule("pyarrow", "arrow"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
     assert "crystallize-context[arrow]" in complaint("export", made(tmp_path), "--format", "parquet", "-o", "out")
@@ -150,7 +150,7 @@ def test_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert "No such file or directory" in complaint("report", path, "-o", tmp_path / "none" / "run.html")
     assert "this is the file of a run, and would be overwritten" in complaint("report", path, "-o", path)
-    monkeypatch.setattr("crystallize._page.report.jinja2", Extra("jinja2", "report"))
+    monkeypatch.setattr("crystallize._page.report.jinja2", OptionalModule("jinja2", "report"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     line = complaint("report", path, "-o", tmp_path / "run.html")
     assert line.endswith("needs jinja2, which is not installed: pip install 'crystallize-context[report]'")

@@ -468,9 +468,10 @@ def test_an_attached_sink() -> None:
 
     assert isinstance(sink, AttachedSink)
     assert view is not None
-    assert (["token"], Measured) == (list(view.schema.keys), view.metrics)
+    assert (["token"], Measured) == (list(view.schema.keys), view.metrics.schema)
     assert "it is **********" == view.mask("it is hunter2")
     assert "ValueError: not **********" == view.error_text(ValueError("not hunter2"))
+    assert (ctx.metrics, ctx.provenance) == (view.metrics, view.provenance)
     assert view.lock is state_of(ctx).dispatcher.lock
 
 

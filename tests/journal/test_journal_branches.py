@@ -49,7 +49,7 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._core.freezing import same
+from crystallize._core.equality import same
 from crystallize._journal import database, journal, run_files, run_writer, spool
 from crystallize._journal import event_bytes as facts
 from crystallize._journal.diff import diff_runs

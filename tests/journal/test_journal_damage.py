@@ -33,7 +33,7 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._core.freezing import same
+from crystallize._core.equality import same
 from crystallize._journal import run_files, run_writer, spool
 from crystallize._journal.database import check_of, insert, salt_of, update
 from crystallize._journal.event_bytes import MERGED, joined

@@ -26,7 +26,7 @@ from crystallize import (
     NotRestorable,
     load_run,
 )
-from crystallize._core.freezing import same
+from crystallize._core.equality import same
 from crystallize._journal import database
 from crystallize.runs import verify_run
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from crystallize import CrystallizeError, Event, FrozenContext, Journal, SinkError, load_run
-from crystallize._core.freezing import same
+from crystallize._core.equality import same
 from crystallize._journal import run_files, spool
 from crystallize.runs import Run, verify_run
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from crystallize._tables.export import Description, RunProcess, StepAttempt, ValueRow
+from crystallize._tables.export import ValueRow
+from crystallize._tables.run_description import Description, RunProcess, StepAttempt
 
 __all__ = ["run", "step"]
 

@@ -25,9 +25,9 @@ from crystallize import (
     fan_out,
     load_run,
 )
-from crystallize._base.optional import Extra
+from crystallize._base.optional import OptionalModule
 from crystallize._page.lineage import lineage_layout
-from crystallize._tables.export import describe
+from crystallize._tables.run_description import describe
 from crystallize.report import write_report
 
 from .page_runs import HOSTILE, TURNED, made
@@ -489,7 +489,7 @@ def test_a_branch_that_failed(tmp_path: Path) -> None:
 
 def test_without_plotly(tmp_path: Path, made_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what the page is made with, that is an error, and nothing is written."""
-    monkeypatch.setattr("crystallize._page.html_page.jinja2", Extra("jinja2", "report"))
+    monkeypatch.setattr("crystallize._page.html_page.jinja2", OptionalModule("jinja2", "report"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
 
     with pytest.raises(MissingExtraError, match=r"jinja2.*crystallize-context\[report\]"):

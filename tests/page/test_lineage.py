@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from crystallize._page.lineage import LineageLayout, lineage_layout
-from crystallize._tables.export import StepAttempt
+from crystallize._tables.run_description import StepAttempt
 
 from .descriptions import run, step
 

@@ -29,7 +29,7 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._base.optional import Extra
+from crystallize._base.optional import OptionalModule
 from crystallize._core.point_log import BLOCK
 from crystallize._journal import point_stream as batches
 from crystallize.frames import to_arrow, to_pandas, to_polars, to_reader, write_arrow, write_parquet
@@ -313,8 +313,8 @@ def test_table_of_a_reader(runs: Path) -> None:
 @pytest.mark.parametrize(("library", "call"), [("polars", to_polars), ("pandas", to_pandas)])
 def test_libraries_that_are_missing(library: str, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its library a function says what to install."""
-    monkeypatch.setattr("crystallize._tables.conversions.pd", Extra("pandas", "pandas"))
-    monkeypatch.setattr("crystallize._tables.conversions.pl", Extra("polars", "polars"))
+    monkeypatch.setattr("crystallize._tables.conversions.pd", OptionalModule("pandas", "pandas"))
+    monkeypatch.setattr("crystallize._tables.conversions.pl", OptionalModule("polars", "polars"))
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=re.escape(f"crystallize-context[{library}]")):
         call(FrozenContext())

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from .._journal.loaded_run import Run, find_run, load_run
+from .._journal.find import find_run
+from .._journal.loaded_run import Run, load_run
 from ..errors import CrystallizeError, DamagedRunError
 
 __all__ = ["DEFAULT_FOLDER", "RunName", "RunsFolder", "find", "load", "reporting_damage"]

@@ -6,7 +6,7 @@ import typer
 
 from .._base.table import Table
 from .._base.text import one_line
-from .._journal.loaded_run import compared
+from .._journal.diff import compared
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, load, reporting_damage
 from .output import AsJson, print_json, print_table
 

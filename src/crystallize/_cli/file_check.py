@@ -1,7 +1,7 @@
 """`crystallize verify`: the problems of a run's file."""
 
 from .._base.text import one_line
-from .._journal.loaded_run import verify_run
+from .._journal.verify import verify_run
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find
 from .output import AsJson, print_json
 

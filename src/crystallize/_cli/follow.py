@@ -14,24 +14,16 @@ from typing import Any, NamedTuple
 
 from .._core.codec import NotRestorable, decode_untyped, json_view
 from .._core.context import FrozenContext
-from .._core.metrics import FrozenMetrics
 from .._core.point_log import fetch
+from .._core.series import FrozenMetrics
 from .._journal.database import connect, transaction
 from .._journal.loaded_run import Run, load_run
 from .._journal.lock import is_locked
 from .._journal.point_stream import PointStream
 from .._journal.read_run import RunData, data_of, real
 from .._journal.rows import Attempt, Entry, MergedBranch, PointRow, SoFar, done_so_far
-from .._tables.export import (
-    Description,
-    MadeArtifact,
-    MetricSummary,
-    ValueRow,
-    describe,
-    is_finite,
-    outline,
-    value_row,
-)
+from .._tables.export import ValueRow, outline, value_row
+from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite
 
 __all__ = ["Follower", "Look"]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from .._base.table import Table
 from .._base.text import moment, one_line, took
-from .._journal.loaded_run import list_runs, load_run
+from .._journal.find import list_runs
+from .._journal.loaded_run import load_run
 from .._tables.run_description import Overview, overview, unreadable
 from ..errors import JournalError, RunNotFoundError
 from .chosen_run import DEFAULT_FOLDER, RunsFolder, reporting_damage

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from .._base.table import Row, Table
+from .._base.table import TableRow, Table
 from .._base.text import MASK, counted, moment, one_line, short, took
 from .._tables.export import ValueRow
 from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt
@@ -70,7 +70,7 @@ def _process_facts(process: RunProcess) -> dict[str, str | None]:
     }
 
 
-def _value_row(row: ValueRow) -> Row:
+def _value_row(row: ValueRow) -> TableRow:
     return row.key, row.type, row.step, shown_value(row)
 
 
@@ -80,7 +80,7 @@ def shown_value(row: ValueRow) -> str:
     return short(row.value) if row.missing is None else replacements[row.missing]
 
 
-def _step_row(attempt: StepAttempt, is_resumed: bool) -> Row:
+def _step_row(attempt: StepAttempt, is_resumed: bool) -> TableRow:
     process = str(attempt.session) if is_resumed else None
     times = f"{attempt.started:%H:%M:%S}", took(attempt.seconds)
     reads = _UNKNOWN_READS.get(attempt.outcome, ", ".join(attempt.reads)), ", ".join(attempt.absent)
@@ -88,13 +88,13 @@ def _step_row(attempt: StepAttempt, is_resumed: bool) -> Row:
     return attempt.name, process, attempt.outcome, *times, *reads, *work_cells(attempt), error
 
 
-def work_cells(attempt: StepAttempt) -> Row:
+def work_cells(attempt: StepAttempt) -> TableRow:
     """Return the keys, points and artifacts of a step, as cells of a table."""
     points = ", ".join(f"{name}: {count:,}" for name, count in attempt.points.items())
     return ", ".join(attempt.writes), points, ", ".join(attempt.artifacts)
 
 
-def _metric_row(metric: MetricSummary) -> Row:
+def _metric_row(metric: MetricSummary) -> TableRow:
     limits = (None if number is None else short(number) for number in (metric.min, metric.max))
     ends = short(metric.first), short(metric.last)
     return metric.metric, f"{metric.count:,}", *ends, *limits, str(metric.missing or "")

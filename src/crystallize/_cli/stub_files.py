@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from .._base.text import counted, one_line
-from .._stubs.stubs import make_stubs
+from .._stubs.generate import make_stubs
 from .output import AsJson, print_json
 
 __all__ = ["stubs"]

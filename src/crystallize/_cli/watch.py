@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from .._base.table import Row, Table
+from .._base.table import TableRow, Table
 from .._base.text import counted, moment, one_line, short, took
 from .._tables.run_description import Description, StepAttempt
 from .follow import Follower, Look
@@ -90,7 +90,7 @@ def _live_tables(look: Look) -> Iterator[Table]:
     tables = {table.title: table for table in rest}
     metrics = tables.pop("metrics")
 
-    def step_row(attempt: StepAttempt) -> Row:
+    def step_row(attempt: StepAttempt) -> TableRow:
         elapsed = _elapsed((now - attempt.started).total_seconds())
         return attempt.name, f"{attempt.started:%H:%M:%S}", elapsed, *work_cells(attempt)
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import typer
 
 from .._base.text import one_line
-from .._journal.loaded_run import Run, writable
-from .._page.report import write_report
+from .._journal.find import writable
+from .._journal.loaded_run import Run
+from .._page.html_page import write_report
 from .._tables.export import (
     PointRow,
     ValueRow,

@@ -2,9 +2,10 @@
 
 import threading
 
-from .metrics import MetricSchema
+from .provenance import Provenance
 from .schema import Schema
 from .secrets import without
+from .series import FrozenMetrics
 from .state import State
 from .steps import error_text
 
@@ -36,9 +37,14 @@ class ContextView:
         return self._state.schema
 
     @property
-    def metrics(self) -> type[MetricSchema] | None:
-        """The metrics that may be recorded; None where any may."""
-        return self._state.metric_store.schema
+    def metrics(self) -> FrozenMetrics:
+        """The metrics; `metrics.schema` are the declared ones."""
+        return self._state.metrics
+
+    @property
+    def provenance(self) -> Provenance:
+        """Who read, missed and wrote which keys."""
+        return self._state.provenance
 
     @property
     def lock(self) -> threading.RLock:

@@ -1,6 +1,6 @@
 """Series, and all the metrics of one context: the views by which points are recorded and read."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from math import isnan
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Self, overload

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pydantic_core import to_json
 
 from .._base.text import counted, short
-from .._core.freezing import same
-from .._core.schema import digest
+from .._core.digest import digest
+from .._core.equality import same
 from .loaded_run import Run
 
 __all__ = ["Difference", "compared", "diff_runs", "not_compared"]

@@ -8,12 +8,14 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
+from operator import attrgetter
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .._base.text import MASK, legible, type_name
+from .._branches.merge import MergedWork
 from .._core.codec import (
     LONGEST,
     Stored,
@@ -29,7 +31,8 @@ from .._core.codec import (
 from .._core.key import Key
 from .._core.metrics import MetricSchema
 from .._core.object_parts import PLAIN
-from .._core.point_log import Part, fetch
+from .._core.packed_columns import Block
+from .._core.point_log import fetch
 from .._core.recording import fetched
 from .._core.schema import Schema
 from ..errors import CrystallizeError
@@ -128,6 +131,9 @@ def _text(text: str | None) -> str | None:
     return None if text is None else legible(str(text))
 
 
+_STARTED = attrgetter("started")
+
+
 class Encoder:
     """Encodes the events of one context as facts.
 
@@ -196,13 +202,13 @@ class Encoder:
         parts = [to_json(name), stored.json, b"{" + texts + b"}", to_json(step), to_json([_note(stored), notes])]
         return b"[" + b",".join(parts) + b"]"
 
-    def points(self, name: str, part: Part, steps: Sequence[str | None], branch: str) -> Iterator[bytes]:
+    def points(self, name: str, blocks: Sequence[Block], steps: Sequence[str], branch: str) -> Iterator[bytes]:
         """Return the points of a metric that a branch brought as facts, plain ones gathered.
 
-        `steps` are the steps of the context, by their numbers in points.
+        `steps` are the steps of the branch; stored points count them from 1.
         """
-        for block in part.blocks:
-            rows = ((name, value, tags, steps[number + part.offset]) for value, tags, number in block.rows())
+        for block in blocks:
+            rows = ((name, value, tags, steps[number - 1]) for value, tags, number in block.rows())
             if not block.is_plain:
                 yield from (
                     self._point(MetricRecorded(name, fetch(value), fetched(tags), step, at, branch))
@@ -214,6 +220,16 @@ class Encoder:
                     yield b"".join((POINTS, _SIZE.pack(len(piece)), to_json(piece)))
                 except PydanticSerializationError:  # a text that is not Unicode
                     yield from (self._point(MetricRecorded(*point, at, branch)) for at, point in enumerate(piece))
+
+    def merge(self, work: MergedWork) -> bytes:
+        """Return the work of a merged branch as one fact."""
+        facts = [self.fact(StepStarted(step.name, step.started)) for step in sorted(work.steps, key=_STARTED)]
+        facts += map(self.fact, work.keys)
+        for name, blocks in work.blocks.items():
+            facts += self.points(name, blocks, work.step_names, work.branch)
+        facts += map(self.fact, work.artifacts)
+        facts += [self.fact(step.as_event()) for step in work.steps]
+        return gathered([*facts, self.fact(work.last)])
 
     def _key(self, event: KeyWritten) -> bytes:
         key = self._schema.key(event.key)

@@ -6,20 +6,18 @@ It encodes each event as a fact, which a `RunWriter` writes.
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from .._base.text import legible
 from .._core.codec import fingerprints
-from .._core.context import FrozenContext, State, blank_context
-from .._core.freezing import masked
-from .._core.logging_context import told_of
+from .._core.context import FrozenContext, blank_context
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
+from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
 from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, StepFinished, StepStarted
 from .environment import Origin
@@ -50,12 +48,9 @@ class Journal:
         ...         step["accuracy"] = 0.9
 
     Attributes:
-        takes_merges: Of a merged branch it needs the last event alone, and reads the work from the context.
         path: The file of the run.
         name: The run's name with its number, as in "digits-0001".
     """
-
-    takes_merges: Final = True
 
     def __init__(self, files: RunFiles) -> None:
         """Take over the files that `start` or `resume` has opened."""
@@ -65,9 +60,9 @@ class Journal:
         self._writer = RunWriter(files)
         self._origin = data.last.origin
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
-        self._state: State | None = None
-        self._restored: State | None = None
-        """Of a run that is resumed, the state of the context that has the finished work."""
+        self._view: ContextView | None = None
+        self._is_restoring = False
+        """Whether the context is just being made that has the finished work of a resumed run."""
 
     @classmethod
     def start(cls, folder: str | os.PathLike[str], name: str) -> "Journal":
@@ -153,34 +148,35 @@ class Journal:
             return made
         check_inputs(data, {} if initial is None else initial)
 
-        def restore_finished(state: State) -> None:
-            restore(state, data, data.steps_to_redo)
-            self._restored = state
-
-        made._make(initial, logger, metrics, (self, *sinks), restore_finished)
+        state = blank_state(made, metrics)
+        baseline = restore(state, data, data.steps_to_redo)
+        self._is_restoring = True
+        try:
+            begin_context(made, state, initial, logger, (self, *sinks), baseline)
+        finally:
+            self._is_restoring = False
         warn_of_lost_reads(made, self.name)
         return made
 
-    def _join(self, state: State) -> None:
-        """Take the state of the context; called by the context before its first event."""
-        if self._state is not None:
+    def attach(self, view: ContextView, /) -> None:
+        """Begin the run of a context; see `AttachedSink`."""
+        if self._view is not None:
             raise JournalError(
                 str(self.path), "a journal is of one context, and this one has it already", "start another"
             )
-        if self._resumed is not None and self._restored is not state:
+        if self._resumed is not None and not self._is_restoring:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
-        self._encoder = Encoder(state.schema, state.metrics.schema, self._warn)
-        self._state = state
+        self._encoder = Encoder(view.schema, view.metrics.schema, self._warn)
+        self._view = view
         self._writer.begin(lambda: vars(self).pop("handle", None))
         vars(self)["handle"] = fast_handler(type(self).handle.__get__(self), self._encoder.plain, self._writer)
         # Only now, since only the context knows the secrets in them.
-        held = state.held()
-        arguments = [masked(legible(argument), held) for argument in sys.orig_argv]
+        arguments = [view.mask(legible(argument)) for argument in sys.orig_argv]
         environment: Origin = {**self._origin, "arguments": arguments}
-        known = fingerprints(state.schema, state.metrics.schema)
+        known = fingerprints(view.schema, view.metrics.schema)
         self._writer.spool.append(
-            joined(JOIN, [environment, {**known, "declared": declarations(state.metrics.schema)}])
+            joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}])
         )
 
     def _warn(self, what: str, name: str, kind: str) -> None:
@@ -201,36 +197,34 @@ class Journal:
         Raises:
             JournalError: The journal is closed, or has failed before.
         """
+        if not _is_in_failure(event):
+            self._append(lambda: self._encoder.fact(event))
+        if type(event) is StepFinished and event.branch is None:
+            self._writer.flush()
+
+    def handle_batch(self, work: MergedWork, /) -> None:
+        """Take the work of a merged branch in, as one fact, so that the file has all of it or nothing.
+
+        Raises:
+            JournalError: The journal is closed, or has failed before.
+        """
+        forked = work.forked
+        if forked is not None:
+            self._append(lambda: self._encoder.fact(forked))
+        self._append(lambda: self._encoder.merge(work))
+
+    def _append(self, encode: Callable[[], bytes]) -> None:
         writer = self._writer
         if not writer.takes:
             raise writer.refusal()
         try:
-            if _is_in_merge(event):
-                return
-            writer.append(self._merge(event) if type(event) is BranchMerged else self._encoder.fact(event))
+            writer.append(encode())
         except BaseException as error:
             # Also Ctrl-C: an effect that is not in the file would be a hole.
             writer.fail(error)
             raise
         if len(writer.spool.pending) == writer.batch:
             writer.wake.set()
-        if type(event) is StepFinished and event.branch is None:
-            writer.flush()
-
-    def _merge(self, event: BranchMerged) -> bytes:
-        """Return the whole work of a branch as one fact, so that the file has all of it or nothing."""
-        state, encoder = self._state, self._encoder
-        assert state is not None
-        number, names = state.forks[event.branch].number, state.metrics._store.scopes.names
-        records = state.provenance._parts.of(number) or ()
-        facts = [encoder.fact(StepStarted(record.name, record.started)) for record in sorted(records, key=_started)]
-        facts += [encoder.fact(state.written(key)) for key in state.brought.of(number) or ()]
-        for name, channel in state.metrics._store.channels.copy().items():
-            if (part := channel.log.brought(number)) is not None:
-                facts += encoder.points(name, part, names, event.branch)
-        facts += [encoder.fact(ArtifactAdded(*artifact)) for artifact in state.artifacts._brought(number)]
-        facts += [encoder.fact(record.as_event()) for record in records]
-        return gathered([*facts, encoder.fact(event)])
 
     def flush(self) -> None:
         """Write all events so far into the database. When this returns, they survive the machine.
@@ -250,7 +244,7 @@ class Journal:
         self._end("finished", None)
 
     def _end(self, outcome: str, error: str | None) -> None:
-        effects = nullcontext() if self._state is None else self._state.dispatcher.lock
+        effects = nullcontext() if self._view is None else self._view.lock
         self._writer.close(outcome, error, effects)
 
     def __enter__(self) -> Self:
@@ -264,7 +258,8 @@ class Journal:
             self.close()
             return
         try:
-            self._end("failed", told_of(raised, () if self._state is None else self._state.secrets()))
+            text = error_text(raised, ()) if self._view is None else self._view.error_text(raised)
+            self._end("failed", text)
         except JournalError as error:
             # Raised in place of the user's own exception it would hide that.
             raised.add_note(f"Besides, its journal could not be ended: {error}")
@@ -285,11 +280,8 @@ def flushed_path(journal: Journal) -> Path:
     return journal.path
 
 
-def _is_in_merge(event: Event) -> bool:
-    """Return whether a later event, of the branch's merge or failure, has all that this event says."""
-    if type(event) in (BranchForked, BranchMerged) or (type(event) is StepFinished and event.is_of_failed_branch):
+def _is_in_failure(event: Event) -> bool:
+    """Whether the last event of a failed branch has all that this event says."""
+    if type(event) is BranchForked or (type(event) is StepFinished and event.is_of_failed_branch):
         return False
     return getattr(event, "branch", None) is not None
-
-
-_started = attrgetter("started")

@@ -11,12 +11,15 @@ from typing import Any, Generic, Literal, TypeAlias
 
 from typing_extensions import TypeVar
 
-from .._base.table import Row, Table, as_html
+from .._base.html import as_html
+from .._base.table import TableRow, Table
 from .._base.text import MASK, moment, one_line, took
 from .._core.artifacts import ArtifactLog
-from .._core.context import FrozenContext, State, blank_context
-from .._core.metrics import FrozenMetrics, MetricSchema
+from .._core.context import FrozenContext, blank_context
+from .._core.metrics import MetricSchema
 from .._core.provenance import Provenance
+from .._core.series import FrozenMetrics
+from .._core.state import State
 from ..errors import JournalError
 from .database import ROW, points_of
 from .read_run import RunData, read
@@ -130,7 +133,7 @@ class Run(Generic[T_co]):
     @property
     def unrestorable_points(self) -> Mapping[str, int]:
         """The metrics with points that cannot be restored from the file, with their number; see `NotRestorable`."""
-        counts = {name: channel.log.lacking() for name, channel in self.metrics._store.channels.items()}
+        counts = {name: log.points.unrestorable() for name, log in store_of(self.metrics).logs.items()}
         return {name: count for name, count in counts.items() if count}
 
     @property
@@ -145,12 +148,11 @@ class Run(Generic[T_co]):
     @cached_property
     def _context(self) -> FrozenContext[Any]:
         made: FrozenContext[Any] = blank_context(self._kind)
-        made._make(None, None, self._metrics, (), self._restore, takes_inputs=False)
-        return made
-
-    def _restore(self, state: State) -> None:
+        state = blank_state(made, self._metrics)
         restore(state, self._data, self._data.superseded)
         restore_failures(state, self._data)
+        attach_context(made, state)
+        return made
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -207,8 +209,8 @@ class Run(Generic[T_co]):
     def __repr__(self) -> str:
         return f"Run({self.name}, {self.status})"
 
-    def _repr_html_(self) -> str:
-        """Return tables of its facts, steps and results, for notebooks."""
+    def _notebook_tables(self) -> tuple[Table, ...]:
+        """Return tables of its facts, steps and results."""
         seconds = None if self.ended is None else (self.ended - self.started).total_seconds()
         facts = {
             "status": self.status,
@@ -222,10 +224,10 @@ class Run(Generic[T_co]):
         except JournalError as error:
             # The error is worth showing, and the facts are known nevertheless.
             facts, tables = facts | {"not shown": one_line(str(error))}, ()
-        return as_html(Table(self.name, ("", ""), [fact for fact in facts.items() if fact[1]]), *tables)
+        return Table(self.name, ("", ""), [fact for fact in facts.items() if fact[1]]), *tables
 
     def _tables(self) -> tuple[Table, ...]:
-        steps, findings = self.provenance._tables()
+        steps, findings = provenance_tables(self.provenance)
         superseded = self._data.superseded
         standing = {failure.sequence for failure in self._data.standing_failures}
         lost = {failure.sequence for failure in self._data.failures} - standing
@@ -239,15 +241,15 @@ class Run(Generic[T_co]):
             steps._replace(title="Steps"),
             Table.of("Not finished", _UNFINISHED, unfinished, self._attempt_row),
             findings,
-            self.metrics._table()._replace(title="Metrics"),
-            self.artifacts._table()._replace(title="Artifacts"),
+            metrics_table(self.metrics)._replace(title="Metrics"),
+            artifacts_table(self.artifacts)._replace(title="Artifacts"),
         )
 
-    def _key_row(self, entry: Entry) -> Row:
-        shown = self.context._shown(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
+    def _key_row(self, entry: Entry) -> TableRow:
+        shown = state_of(self.context).short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
         return entry.key, shown, entry.stored.type, "(at the start)" if entry.is_input else entry.step
 
-    def _attempt_row(self, attempt: Attempt) -> Row:
+    def _attempt_row(self, attempt: Attempt) -> TableRow:
         record, last = attempt.record, self.sessions[-1].number
         if record is None:
             outcome = "running" if attempt.session == last and self.status == "running" else "died"

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .._core.codec import NotRestorable, json_view
-from .._core.metrics import FrozenMetrics, MetricLog, MetricSchema
-from .._core.point_log import FULL, Block, Piece, PointLog, store
+from .._core.metrics import MetricSchema
+from .._core.packed_columns import Block
+from .._core.point_log import FULL, Piece, PointLog, store
+from .._core.recording import MetricLog
+from .._core.series import FrozenMetrics
 from ..errors import DamagedRunError, JournalError, MetricError
 from .database import points_of
 from .event_bytes import decoded_point
@@ -205,7 +208,7 @@ class StoredPoints:
         for logs in self._batches(stream):
             series: _Pieces = defaultdict(list)
             for (name, branch), log in logs.items():
-                series[name] += (piece._replace(branch=branch) for piece in log.pieces())
+                series[name] += (piece._replace(source=branch) for piece in log.pieces())
             yield series
         counts, forks = stream.counts, stream.forks
         for name in {name for branch in counts.values() for name in branch}:

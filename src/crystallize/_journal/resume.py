@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from .._core.artifacts import Artifact
 from .._core.codec import decode, decode_untyped, revalidate
-from .._core.context import FrozenContext, State
-from .._core.metrics import MetricLog
+from .._core.context import FrozenContext
 from .._core.ordered_log import Fork, Merged, Parts, Place
-from .._core.point_log import PointLog, StepRegistry, StepToken
+from .._core.point_log import PointLog
 from .._core.provenance import StepRecord
+from .._core.recording import MetricLog
 from .._core.schema import Schema
+from .._core.state import State
+from .._core.steps import StepRegistry, StepToken
 from ..errors import JournalError, KeyLookupError, ResumeError
 from .point_stream import PointStream
 from .read_run import RunData

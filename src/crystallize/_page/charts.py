@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from .._base.text import printable, short
 from .._core.codec import json_view
-from .._journal.loaded_run import Declared, Run
+from .._journal.loaded_run import Run
+from .._journal.rows import Declared
 from .axes import Tick, bounds_of, number_ticks
 from .metric_curves import (
     Curve,

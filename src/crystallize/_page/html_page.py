@@ -13,10 +13,13 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import printable, short
-from .._journal.loaded_run import Run, diff_runs, writable
-from .._tables.export import as_json, describe
+from .._journal.diff import diff_runs
+from .._journal.find import writable
+from .._journal.loaded_run import Run
+from .._tables.export import as_json
+from .._tables.run_description import describe
 from ..errors import FrameError
 from .artifact_previews import artifact_previews
 from .charts import charts
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     import markupsafe
     import plotly
 else:
-    jinja2, markupsafe, plotly = (Extra(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
+    jinja2, markupsafe, plotly = (OptionalModule(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
 
 __all__ = ["write_report"]
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from .._core.provenance import Lineage
-from .._tables.export import Description, StepAttempt
+from .._tables.run_description import Description, StepAttempt
 
 __all__ = ["KeyRow", "LineageLayout", "StepColumn", "lineage_layout"]
 

@@ -14,7 +14,7 @@ from .._base.text import counted, printable, short
 from .._core.codec import json_view
 from .._core.object_parts import PLAIN
 from .._core.point_log import fetch
-from .._core.series import Series
+from .._core.series import Series, stored_points
 
 __all__ = [
     *("MAX_CURVES", "PIXEL_COLUMNS", "POSITION", "Curve", "CurvePoint", "SeriesColumns", "SplitSeries"),
@@ -120,7 +120,7 @@ def plot_notes(curves: Sequence[Curve], left_out: int) -> tuple[str, ...]:
 
 def series_columns(series: Series[Any, Any]) -> SeriesColumns:
     """Return a series, or a part of one, as columns."""
-    rows = list(series._rows())
+    rows = list(stored_points(series))
     tags = [tags for _, tags, _ in rows]
     names = dict.fromkeys(chain.from_iterable(tags))
     return SeriesColumns(

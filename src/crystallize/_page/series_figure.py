@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import nearest, printable, short, type_name
-from .._core.metrics import Series
+from .._core.series import Series, store_of
 from ..errors import FrameError, NoAxisError
 from .metric_curves import SeriesColumns, SplitSeries, are_numbers, isolated, plot_notes, series_columns, split_series
 
 if TYPE_CHECKING:
     import plotly.graph_objects
 else:
-    plotly = Extra("plotly", "report")
+    plotly = OptionalModule("plotly", "report")
 
 __all__ = ["COLOURS", "DASHES", "FONT", "line_mode", "plot", "plotly_text"]
 
@@ -69,7 +69,7 @@ _MAX_NAMED: Final = 8
 
 def _check_known(series: Series[Any, Any]) -> None:
     """Raise `FrameError` if the metric of a series without points is neither declared nor recorded."""
-    names = tuple(series._store.channels)
+    names = tuple(store_of(series).logs)
     if series.metric is None and series.name not in names:
         near = nearest(series.name, names)
         recorded = ", ".join(map(repr, names[:_MAX_NAMED])) + (", ..." if len(names) > _MAX_NAMED else "")

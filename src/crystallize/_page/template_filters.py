@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import MASK, counted, lasted, printable, short
 from .._tables.export import ValueRow
 from .artifact_previews import MAX_TEXT
@@ -11,7 +11,7 @@ from .artifact_previews import MAX_TEXT
 if TYPE_CHECKING:
     import markupsafe
 else:
-    markupsafe = Extra("markupsafe", "report")
+    markupsafe = OptionalModule("markupsafe", "report")
 
 __all__ = ["TEMPLATE_FILTERS"]
 

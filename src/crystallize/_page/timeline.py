@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
-from .._tables.export import Description, RunProcess, StepAttempt
+from .._tables.run_description import Description, RunProcess, StepAttempt
 from .axes import Tick, time_ticks
 
 __all__ = ["ProcessSpan", "StepBar", "Timeline", "timeline_layout"]

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from typing_extensions import get_type_hints, is_typeddict
 
 from .._base.text import nearest, one_line
+from .._core.key import shape_name
 from .._core.metrics import Metric, MetricSchema
 from .._core.schema import Schema
-from .._core.key import shape_name
 from ..errors import SchemaError, StubsError
 from .type_names import ImportPath, TypeNames, classes_in, free_name, subscripted
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import legible
 from .._core.metrics import Metric
-from .._core.point_log import Coded, Column, Piece, unrestorable_parts
-from .._journal.loaded_run import Declared
+from .._core.packed_columns import CodedColumn, PackedColumn, unrestorable_parts
+from .._core.point_log import Piece
+from .._journal.rows import Declared
 from .columns import (
     ArrowArray,
     ColumnContents,
@@ -35,7 +36,7 @@ from .columns import (
 if TYPE_CHECKING:
     import pyarrow as pa
 else:
-    pa = Extra("pyarrow", "arrow")
+    pa = OptionalModule("pyarrow", "arrow")
 
 __all__ = ["PointOrigin", "SourcePoints", "TableLayout", "reader_of"]
 
@@ -225,27 +226,27 @@ class TableLayout:
         return repeated_text(self._index(column, text), size, self._dictionaries[column])
 
     def _branches(self, pieces: Sequence[Piece], size: int) -> ArrowArray:
-        if all(piece.branch is None for piece in pieces):
+        if all(piece.source is None for piece in pieces):
             return self._repeated("branch", None, size)
         # 0 stands for no branch.
         numbers = array("i")
         for piece in pieces:
-            index = self._index("branch", piece.branch)
+            index = self._index("branch", piece.source)
             numbers.extend(repeat(0 if index is None else index + 1, piece.block.size))
         indices = pa.array([None, *range(len(self._indices["branch"]))], pa.int32())
         return self._looked_up("branch", indices, [numbers], size)
 
-    def _looked_up(self, column: str, indices: ArrowArray, numbers: Iterable[Column], size: int) -> ArrowArray:
+    def _looked_up(self, column: str, indices: ArrowArray, numbers: Iterable[PackedColumn], size: int) -> ArrowArray:
         """Return an array of texts by packed numbers, each the position of a text's index in `indices`."""
         packed = [*numbers]
-        tables = {part.table if isinstance(part, Coded) else None for part in packed}
+        tables = {part.table if isinstance(part, CodedColumn) else None for part in packed}
         table = tables.pop() if len(tables) == 1 else None
         if table is not None and len(table) == 1:
             return repeated_text(indices[table[0]].as_py(), size, self._dictionaries[column])
         found = indices.take(arrow_array(packed, ColumnEncoding(pa.int32(), int, accepts_numbers=True)))
         return dictionary_array(found, self._dictionaries[column])
 
-    def _values(self, name: str, packed: Sequence[Column], size: int) -> list[ArrowArray]:
+    def _values(self, name: str, packed: Sequence[PackedColumn], size: int) -> list[ArrowArray]:
         if self._value_encoding is not None:
             return [arrow_array(packed, self._value_encoding)]
         numbers = arrow_array(packed, ColumnEncoding(pa.float64(), nearest_float, accepts_numbers=True))
@@ -288,13 +289,13 @@ def _facts(metric: Metric[Any, Any] | Declared | None) -> dict[str, str]:
     return {name: legible(fact) for name, fact in facts.items() if fact is not None}
 
 
-def _step_numbers(piece: Piece) -> Column:
+def _step_numbers(piece: Piece) -> PackedColumn:
     """Return the numbers of steps as they are in the context."""
-    scopes, offset = piece.block.scopes, piece.offset
+    numbers, offset = piece.block.step_numbers, piece.offset
     if not offset:
-        return scopes
-    if isinstance(scopes, Coded):
-        return Coded(scopes.codes, tuple(number + offset for number in scopes.table))
+        return numbers
+    if isinstance(numbers, CodedColumn):
+        return CodedColumn(numbers.codes, tuple(number + offset for number in numbers.table))
     return array("i", [number + offset for number in piece.block.numbers])
 
 

@@ -23,9 +23,8 @@ from .._base.text import legible, short
 from .._core.codec import NotRestorable, json_view
 from .._core.key import Outcome
 from .._core.object_parts import PLAIN
-from .._core.packed_columns import ABSENT
-from .._core.point_log import Coded, fetch
-from .._page.drawings import Column
+from .._core.packed_columns import ABSENT, CodedColumn, PackedColumn
+from .._core.point_log import fetch
 from .export import as_json
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def _kind_of(item: Any) -> ItemKind:
     return ItemKind.OTHER if isinstance(plain, (list, dict)) else _kind_of(plain)
 
 
-def _kinds_in(column: Column) -> ItemKind:
+def _kinds_in(column: PackedColumn) -> ItemKind:
     if isinstance(column, array):
         if column.typecode == "d":
             return ItemKind.FLOAT
@@ -110,8 +109,8 @@ def _kinds_in(column: Column) -> ItemKind:
     return reduce(or_, found, ItemKind.NOTHING)
 
 
-def _distinct_items(column: Column) -> Iterable[Any]:
-    return column.table if isinstance(column, Coded) else column
+def _distinct_items(column: PackedColumn) -> Iterable[Any]:
+    return column.table if isinstance(column, CodedColumn) else column
 
 
 def _plain(item: Any) -> Any:
@@ -171,7 +170,7 @@ class ColumnContents:
             found = {_DECLARED[type] for type in outcome.types & _DECLARED.keys()}
             self.kinds = reduce(or_, {*found, *map(_kind_of, outcome.choices or ())}, self.kinds)
 
-    def observe(self, column: Column) -> ItemKind:
+    def observe(self, column: PackedColumn) -> ItemKind:
         """Add the items of a packed column, and return their kinds."""
         found = _kinds_in(column)
         self.has_unrestorable |= ItemKind.UNRESTORABLE in found
@@ -277,13 +276,13 @@ def dictionary_array(indices: ArrowArray, dictionary: ArrowArray) -> ArrowArray:
     return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
 
 
-def arrow_array(columns: Iterable[Column], encoding: ColumnEncoding) -> ArrowArray:
+def arrow_array(columns: Iterable[PackedColumn], encoding: ColumnEncoding) -> ArrowArray:
     """Return the items of at least one packed column, joined in order."""
 
-    def layout_of(column: Column) -> str:
+    def layout_of(column: PackedColumn) -> str:
         if isinstance(column, array):
             return column.typecode if encoding.accepts_numbers else "items"
-        return "coded" if isinstance(column, Coded) else "items"
+        return "coded" if isinstance(column, CodedColumn) else "items"
 
     arrays: list[ArrowArray] = []
     for layout, group in groupby(columns, layout_of):

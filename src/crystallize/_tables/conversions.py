@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._base.optional import Extra
-from .._core.metrics import MetricSchema, Series
+from .._base.optional import OptionalModule
+from .._core.metrics import MetricSchema
+from .._core.series import Series, filter_of, matches
 from .._journal.journal import Journal
-from .._journal.loaded_run import open_streaming, real
 from .._journal.point_stream import StoredPoints
+from .._journal.read_run import open_streaming, real
 from .arrow_table import PointOrigin, TableLayout, reader_of
 from .point_source import Measured, check_untyped, points_in, run_file
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 else:
-    pa, pd, pl = Extra("pyarrow", "arrow"), Extra("pandas", "pandas"), Extra("polars", "polars")
+    pa, pd, pl = OptionalModule("pyarrow", "arrow"), OptionalModule("pandas", "pandas"), OptionalModule("polars", "polars")
 
 __all__ = ["to_arrow", "to_pandas", "to_polars", "to_reader"]
 
@@ -52,10 +53,10 @@ def to_arrow(measured: Measured, *, metrics: type[MetricSchema] | None = None) -
         return measured if isinstance(measured, pa.Table) else measured.read_all()
     points = points_in(measured, metrics)
     table = reader_of([points]).read_all()
-    if not isinstance(measured, Series) or not measured._where:
+    if not isinstance(measured, Series) or not filter_of(measured):
         return table
     rows = (tags for pieces in points.series.values() for piece in pieces for _, tags, _ in piece.block.rows())
-    return table.filter(pa.array(map(measured._matches, rows), pa.bool_()))
+    return table.filter(pa.array((matches(measured, tags) for tags in rows), pa.bool_()))
 
 
 def to_polars(measured: Measured, *, metrics: type[MetricSchema] | None = None) -> "pl.DataFrame":

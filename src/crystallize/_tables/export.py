@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from .._core.codec import NotRestorable, json_view
-from .._journal.loaded_run import Entry, Run
+from .._journal.loaded_run import Run
+from .._journal.rows import Entry
 
 __all__ = [
     *("PointRow", "ValueRow", "as_json", "csv_of_points", "csv_of_values", "json_document", "json_lines", "point_rows"),

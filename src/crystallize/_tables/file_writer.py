@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from .._base.optional import Extra
+from .._base.optional import OptionalModule
 from .._base.text import type_name
 from .._core.metrics import MetricSchema
-from .._journal.loaded_run import real
+from .._journal.read_run import real
 from ..errors import FrameError
 from .conversions import to_reader
 from .point_source import Measured
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 else:
-    fsspec = Extra("fsspec", "arrow")
-    pa, pq = Extra("pyarrow", "arrow"), Extra("pyarrow.parquet", "arrow")
+    fsspec = OptionalModule("fsspec", "arrow")
+    pa, pq = OptionalModule("pyarrow", "arrow"), OptionalModule("pyarrow.parquet", "arrow")
 
 __all__ = ["write_arrow", "write_parquet"]
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._base.text import type_name
 from .._core.context import FrozenContext
-from .._core.metrics import FrozenMetrics, MetricSchema, Series
-from .._journal.journal import Journal
+from .._core.metrics import MetricSchema
+from .._core.series import FrozenMetrics, Series, log_of, store_of
+from .._journal.journal import Journal, flushed_path
 from .._journal.loaded_run import Run, load_run
 from ..errors import FrameError
 from .arrow_table import PointOrigin, SourcePoints
@@ -42,17 +43,17 @@ def points_in(
     if not isinstance(measured, (FrozenMetrics, Series)):
         reason = "there is no table of it; give metrics, a series, a context, a run, a journal, or the file of a run"
         raise FrameError(type_name(type(measured)), reason)
-    store = measured._store
+    store = store_of(measured)
     journals = [sink.path.stem for sink in store.dispatcher.sinks if isinstance(sink, Journal)]
-    channels = store.channels.copy()
+    logs = store.logs.copy()
     if isinstance(measured, Series):
         # Looked up as a reader of the series would, since it may belong to another schema.
-        found = store.find(measured._metric) or store.new(measured._metric)
-        channels = {found.name: found}
-    series = {name: [*channel.log.pieces()] for name, channel in channels.items()}
-    metric_types = {name: channel.metric for name, channel in channels.items()}
+        found = log_of(measured) or store.new(measured.name)
+        logs = {found.name: found}
+    series = {name: [*log.points.pieces()] for name, log in logs.items()}
+    metric_types = {name: log.metric for name, log in logs.items()}
     # Read after the points, so that the steps of points recorded meanwhile are included.
-    steps = [*store.scopes.names]
+    steps = [*store.registry.names]
     run = name if name is not None else next(iter(journals), None)
     return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared), series)
 
@@ -66,11 +67,7 @@ def check_untyped(measured: Any, metrics: type[MetricSchema] | None) -> None:
 
 def run_file(source: str | os.PathLike[str] | Journal) -> Path:
     """Return the file of a run, after all events of its journal are written to it."""
-    if not isinstance(source, Journal):
-        return Path(source)
-    if source._closed is None:
-        source.flush()
-    return source.path
+    return flushed_path(source) if isinstance(source, Journal) else Path(source)
 
 
 def run_from(path: str | os.PathLike[str], metrics: type[MetricSchema] | None) -> Run[Any]:

@@ -11,9 +11,10 @@ from typing import Any, Literal, TypeAlias
 
 from .._core.artifacts import Artifact
 from .._core.codec import json_view
-from .._core.metrics import Series
+from .._core.series import Series
 from .._journal.environment import Origin
-from .._journal.loaded_run import Attempt, Run, Session, SoFar, Status
+from .._journal.loaded_run import Run, Status
+from .._journal.rows import Attempt, Session, SoFar
 from ..errors import DamagedRunError, JournalError
 from .export import ValueRow, value_rows
 

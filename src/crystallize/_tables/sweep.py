@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._base.text import nearest, short
 from .._core.metrics import MetricSchema
-from .._journal.loaded_run import Run, list_runs
+from .._journal.find import list_runs
+from .._journal.loaded_run import Run
 from ..errors import FrameError, JournalError, MetricError
 from .arrow_table import reader_of
 from .point_source import points_in, run_from

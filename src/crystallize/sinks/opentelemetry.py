@@ -31,7 +31,7 @@ from .._base.type_hints import classes_of
 from .._core.metrics import Metric, MetricSchema
 from .._core.protocols import DeclaredKey
 from .._core.series import FrozenMetrics
-from .._core.state import State
+from .._core.context_view import ContextView
 from ..errors import SinkClosedError
 from ..events import BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
 from .undelivered import Undelivered
@@ -130,9 +130,9 @@ class OpenTelemetrySink:
             listed = " or ".join(sorted(kind.__name__ for kind in kinds))
             yield f"the values of metric {metric.name!r} are of type {listed}, and OpenTelemetry takes numbers"
 
-    def _join(self, state: State) -> None:
-        """Store the metrics of the context. The context calls this before it emits events."""
-        self._metrics = state.metrics
+    def attach(self, view: ContextView, /) -> None:
+        """Store the metrics of the context; see `AttachedSink`."""
+        self._metrics = view.metrics
 
     def handle(self, event: Event, /) -> None:
         """Report an event.
@@ -166,7 +166,7 @@ class OpenTelemetrySink:
 
     def _recorder(self, name: str) -> _Recorder:
         """Make the recorder of a metric. If OpenTelemetry would reject it, it notes the points as undelivered."""
-        metric = self._metrics._store.channels[name].metric if self._metrics is not None else None
+        metric = self._metrics.series(name).metric if self._metrics is not None else None
         unit, description = ("", "") if metric is None else (metric.unit or "", metric.description or "")
         full = f"{self._prefix}{name}"
         reason = _unfit_name(full) or _unfit_unit(unit)

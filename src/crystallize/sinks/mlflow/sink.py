@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from ..._core.metrics import MetricSchema
 from ..._core.protocols import DeclaredKey
 from ..._core.provenance import Provenance
-from ..._core.state import State
+from ..._core.context_view import ContextView
 from ...events import ArtifactAdded, Event, KeyWritten, MetricRecorded
 from ..delivery_queue import Delivery
 from .requests import METRICS, FileItem, Item, ParamItem, RequestSender, kind_of
@@ -83,9 +83,9 @@ class MLflowSink:
             yield f"a run is given by its id, a str as in run.info.run_id, not by a {type(self._run_id).__name__}"
         yield from problems_of(schema, metrics, self._naming)
 
-    def _join(self, state: State) -> None:
-        """Store the provenance of the context. The context calls this before it emits events."""
-        self._provenance = state.provenance
+    def attach(self, view: ContextView, /) -> None:
+        """Store the provenance of the context; see `AttachedSink`."""
+        self._provenance = view.provenance
 
     def handle(self, event: Event, /) -> None:
         """Queue an event, to be sent later by another thread.
