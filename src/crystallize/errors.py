@@ -209,7 +209,8 @@ _E = TypeVar("_E", bound=CrystallizeError)
 def _with_fields(cls: type[_E]) -> type[_E]:
     """Give an error class a constructor that takes its annotated attributes, in order, as its `args`.
 
-    A decorator, since a base class would take the annotations of users' subclasses for fields.
+    A decorator, since a base class would take the annotations of users' subclasses for fields. Errors that programs
+    catch in loops, by `get`, `hasattr` or a second write, have their constructors written out: these are twice as fast.
     """
     names, kind = tuple(cls.__annotations__), Parameter.POSITIONAL_OR_KEYWORD
     fields = [Parameter(name, kind, annotation=type) for name, type in cls.__annotations__.items()]
@@ -253,7 +254,6 @@ class MetricClashError(SchemaError):
         self.owners = owners
 
 
-@_with_fields
 class ContextMutationError(CrystallizeError, TypeError):
     """An attempt to change or delete a key, an attribute or an artifact, each of which is written once."""
 
@@ -262,6 +262,12 @@ class ContextMutationError(CrystallizeError, TypeError):
     reason: str
     """The whole message."""
     _text = "{reason}"
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.args = (key, reason)
+        self.__notes__ = [self._explained]
+        self.key = key
+        self.reason = reason
 
 
 class KeyLookupError(CrystallizeError, KeyError, AttributeError):
@@ -278,15 +284,21 @@ class KeyLookupError(CrystallizeError, KeyError, AttributeError):
         return str(self)
 
 
-@_with_fields
 class UnknownKeyError(KeyLookupError):
     """A key that the schema does not declare."""
 
-    key: str
     schema: str
     nearest: str | None
     """The declared key with the most similar name; None if no name is similar."""
     declared: tuple[str, ...]
+
+    def __init__(self, key: str, schema: str, nearest: str | None, declared: tuple[str, ...]) -> None:
+        self.args = (key, schema, nearest, declared)
+        self.__notes__ = [self._explained]
+        self.key = key
+        self.schema = schema
+        self.nearest = nearest
+        self.declared = declared
 
     def __str__(self) -> str:
         return f"{self.key!r} {self.complaint}"
@@ -318,7 +330,6 @@ class ItemFieldsError(KeyLookupError):
         "Over a model or dataclass they are attributes: FrozenContext[Model](...)"
     )
 
-    # This constructor and the next are written out for speed: each failed `hasattr` or `get` makes such an error.
     def __init__(self, key: str) -> None:
         self.args = (key,)
         self.__notes__ = [self._explained]
