@@ -50,7 +50,7 @@ from crystallize import (
     merge,
 )
 from crystallize._core.equality import same
-from crystallize._journal import database, journal, run_files, run_writer, spool
+from crystallize._journal import database, run_files, run_writer, spool
 from crystallize._journal import event_bytes as facts
 from crystallize._journal.diff import diff_runs
 from crystallize._journal.loaded_run import Run
@@ -421,7 +421,7 @@ def kill_in(what: str, at: int) -> None:
         "append": (spool, "_appender", dying_appender),
         "insert": (database, "insert", dying(database.insert)),
         "apply": (run_writer, "apply", dying(database.apply)),
-        "gathered": (journal, "gathered", dying(facts.gathered)),
+        "gathered": (facts, "gathered", dying(facts.gathered)),
         "points": (facts, "to_json", dying(to_json)),
     }
     owner, name, function = places[what]
@@ -1010,7 +1010,7 @@ def test_ctrl_c_in_a_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ctx = opened.context(FrozenContext)
     deltas = [branch_with(ctx, name, 1) for name in ("one", "two")]
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "gathered", interrupted)
+        patch.setattr(facts, "gathered", interrupted)
         with pytest.raises(KeyboardInterrupt):
             merge(ctx, deltas[0])
     with pytest.raises(SinkError, match="was interrupted"):

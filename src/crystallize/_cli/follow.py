@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 from .._core.codec import NotRestorable, decode_untyped, json_view
 from .._core.context import FrozenContext
 from .._core.point_log import fetch
-from .._core.series import FrozenMetrics
+from .._core.recording import MetricStore
 from .._journal.database import connect, transaction
 from .._journal.loaded_run import Run, load_run
 from .._journal.lock import is_locked
 from .._journal.point_stream import PointStream
 from .._journal.read_run import RunData, data_of, real
 from .._journal.rows import Attempt, Entry, MergedBranch, PointRow, SoFar, done_so_far
-from .._tables.export import ValueRow, outline, value_row
-from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite
+from .._tables.export import ValueRow, value_row
+from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
 
 __all__ = ["Follower", "Look"]
 
@@ -158,7 +158,7 @@ class Follower:
         self._failures += new.failures
 
     def _take_points(self, data: RunData, rows: Iterable[PointRow]) -> None:
-        stream, now = PointStream(data, FrozenMetrics(), ()), monotonic()
+        stream, now = PointStream(data, MetricStore(None), ()), monotonic()
         for row in rows:
             for source, value, tags, position in stream.points(row):
                 metric, key = source.metric.name, (row.process, source.step, source.metric.name)

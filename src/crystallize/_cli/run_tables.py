@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from .._base.table import TableRow, Table
+from .._base.table import Table, TableRow
 from .._base.text import MASK, counted, moment, one_line, short, took
 from .._tables.export import ValueRow
 from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt

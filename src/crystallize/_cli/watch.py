@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from .._base.table import TableRow, Table
+from .._base.table import Table, TableRow
 from .._base.text import counted, moment, one_line, short, took
 from .._tables.run_description import Description, StepAttempt
 from .follow import Follower, Look

@@ -13,15 +13,17 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
 from .._base.text import legible
+from .._branches.merge import MergedWork
 from .._core.codec import fingerprints
-from .._core.context import FrozenContext, blank_context
+from .._core.context import FrozenContext, begin_context, blank_context, blank_state
+from .._core.context_view import ContextView
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
 from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
-from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, StepFinished, StepStarted
+from ..events import BranchForked, Event, StepFinished
 from .environment import Origin
-from .event_bytes import JOIN, Encoder, declarations, gathered, joined
+from .event_bytes import JOIN, Encoder, declarations, joined
 from .fast_handler import fast_handler
 from .read_run import RunData
 from .resume import check_inputs, restore, warn_of_lost_reads
@@ -175,9 +177,7 @@ class Journal:
         arguments = [view.mask(legible(argument)) for argument in sys.orig_argv]
         environment: Origin = {**self._origin, "arguments": arguments}
         known = fingerprints(view.schema, view.metrics.schema)
-        self._writer.spool.append(
-            joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}])
-        )
+        self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
 
     def _warn(self, what: str, name: str, kind: str) -> None:
         if what == "branch":

@@ -11,22 +11,21 @@ from typing import Any, Generic, Literal, TypeAlias
 
 from typing_extensions import TypeVar
 
-from .._base.html import as_html
-from .._base.table import TableRow, Table
+from .._base.table import Table, TableDisplay, TableRow
 from .._base.text import MASK, moment, one_line, took
 from .._core.artifacts import ArtifactLog
-from .._core.context import FrozenContext, blank_context
+from .._core.context import FrozenContext, attach_context, blank_context, blank_state, state_of
 from .._core.metrics import MetricSchema
+from .._core.notebook import artifacts_table, metrics_table, provenance_tables
 from .._core.provenance import Provenance
-from .._core.series import FrozenMetrics
-from .._core.state import State
+from .._core.series import FrozenMetrics, store_of
 from ..errors import JournalError
 from .database import ROW, points_of
 from .read_run import RunData, read
 from .resume import restore, restore_failures
 from .rows import Attempt, Declared, Entry, Session, SoFar, done_so_far
 
-__all__ = ["Run", "Status", "load_run"]
+__all__ = ["Run", "Status", "final_process", "load_run"]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 
@@ -38,7 +37,7 @@ _PLACEHOLDERS = {"secret": MASK, "not restorable": "not in the file"}
 
 
 @dataclass(frozen=True, eq=False)
-class Run(Generic[T_co]):
+class Run(TableDisplay, Generic[T_co]):
     """A run as its file had it when it was loaded, by `load_run`. Nothing done with it changes the file.
 
     Example:
@@ -246,7 +245,8 @@ class Run(Generic[T_co]):
         )
 
     def _key_row(self, entry: Entry) -> TableRow:
-        shown = state_of(self.context).short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
+        state = state_of(self.context)
+        shown = state.short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
         return entry.key, shown, entry.stored.type, "(at the start)" if entry.is_input else entry.step
 
     def _attempt_row(self, attempt: Attempt) -> TableRow:
@@ -259,6 +259,11 @@ class Run(Generic[T_co]):
         points = ", ".join(f"{name}: {count:,}" for name, count in done.points.items())
         cells = (", ".join(done.writes), points, ", ".join(done.artifacts))
         return attempt.step, str(attempt.session), moment(attempt.started), one_line(outcome), *cells
+
+
+def final_process(run: Run[Any]) -> Session:
+    """Return the process that says how a run ended."""
+    return run._data.final
 
 
 def load_run(

@@ -12,8 +12,7 @@ from .._core.codec import NotRestorable, json_view
 from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
 from .._core.point_log import FULL, Piece, PointLog, store
-from .._core.recording import MetricLog
-from .._core.series import FrozenMetrics
+from .._core.recording import MetricLog, MetricStore
 from ..errors import DamagedRunError, JournalError, MetricError
 from .database import points_of
 from .event_bytes import decoded_point
@@ -56,11 +55,11 @@ class PointStream:
         forks: The number of the run's own points when a branch was forked, by branch and metric.
     """
 
-    def __init__(self, data: RunData, metrics: FrozenMetrics, dropped: Collection[tuple[int, str | None]]) -> None:
+    def __init__(self, data: RunData, store: MetricStore, dropped: Collection[tuple[int, str | None]]) -> None:
         """Prepare to read a run, without the points of the dropped attempts."""
         self._data = data
         self._path = data.path
-        self._store = metrics._store
+        self._store = store
         self._dropped = dropped
         self._known = {session.number: session.fingerprints.get("metrics", {}) for session in data.sessions}
         done = [attempt.step for attempt in data.attempts if (attempt.session, attempt.step) not in dropped]
@@ -195,7 +194,7 @@ class StoredPoints:
         """Take an open run and the function that reads its rows; without metrics, points are of JSON's types."""
         self._data = data
         self._rows = rows
-        self._metrics = FrozenMetrics(metrics)
+        self._metrics = MetricStore(metrics)
         self.steps = self._stream().steps
         self._spans: dict[str, _Spans] = {}
 

@@ -6,21 +6,21 @@ This is the only file that puts the content of a file into the core.
 import logging
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from .._branches.branch_registry import BranchEntry, MergeReceipt, registry_of
 from .._core.artifacts import Artifact
 from .._core.codec import decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
-from .._core.ordered_log import Fork, Merged, Parts, Place
-from .._core.point_log import PointLog
+from .._core.initial_values import Baseline
+from .._core.point_log import PointLog, PointSection
 from .._core.provenance import StepRecord
 from .._core.recording import MetricLog
 from .._core.schema import Schema
-from .._core.state import State
-from .._core.steps import StepRegistry, StepToken
+from .._core.state import LogMarks, State
 from ..errors import JournalError, KeyLookupError, ResumeError
 from .point_stream import PointStream
 from .read_run import RunData
@@ -46,19 +46,28 @@ class _Work(NamedTuple):
     own_points: dict[str, dict[str, int]]
     """The number of the run's own points when a branch was forked, by branch and metric."""
 
+    def marks(self, branch: str, position: int) -> LogMarks:
+        """Return the marks of the fork of a branch, which has this position among the facts."""
+        return LogMarks(
+            _count_before(position, self.keys[None]),
+            _count_before(position, self.records[None]),
+            _count_before(position, self.artifacts[None]),
+            self.own_points[branch],
+        )
 
-def restore(state: State, data: RunData, dropped: Collection[tuple[int, str | None]]) -> None:
-    """Put the content of a run into the state of a new context, without the work of the dropped attempts.
+
+def restore(state: State, data: RunData, dropped: Collection[tuple[int, str | None]]) -> Baseline:
+    """Put the content of a run into a blank state, without the work of the dropped attempts, and return its baseline.
 
     If the schema or the metrics are not those of the run, this raises JournalError.
     """
     done = [attempt for attempt in data.attempts if (attempt.session, attempt.step) not in dropped]
     finished = {attempt.step for attempt in done if attempt.finished}
-    stream = PointStream(data, state.metrics, dropped)
-    state.metrics._store.scopes = StepRegistry(stream.steps, finished)
+    stream = PointStream(data, state.metric_store, dropped)
     entries = [entry for entry in data.values if (entry.session, entry.step) not in dropped and not entry.missing]
-    for entry in entries:
-        _restore_key(state, data, entry)
+    values = {entry.key: (_restored_value(state.schema, data, entry), entry.step, entry.is_input) for entry in entries}
+    baseline = Baseline(values, stream.steps, finished, "the run that is resumed")
+    baseline.apply(state)
     branch_of = data.branch_of
     ended = sorted((attempt for attempt in done if attempt.record is not None), key=attrgetter("ended"))
     added = [(found, found.artifact) for found in data.artifacts if (found.process, found.artifact.step) not in dropped]
@@ -70,16 +79,23 @@ def restore(state: State, data: RunData, dropped: Collection[tuple[int, str | No
         points,
         stream.forks,
     )
-    state.provenance._restore(map(itemgetter(1), work.records[None]), Parts())
-    state.artifacts._restore(map(itemgetter(1), work.artifacts[None]))
+    for _, record in work.records[None]:
+        state.step_log.append(record)
+    for _, artifact in work.artifacts[None]:
+        state.artifact_store.add(artifact)
     merged = {found.branch: found for found in data.merges if (found.session, found.branch) not in dropped}
+    registry = registry_of(state)
     for branch, position in data.forks:
         around = branch.rpartition("/")[0]
-        fork = _restore_fork(state, branch, position, work, is_adrift=around != "" and around not in finished)
+        is_adrift = around != "" and around not in finished
+        entry = registry.entries[branch] = BranchEntry(
+            registry.next_rank(), work.marks(branch, position), None, is_adrift
+        )
         if branch in merged:
-            _restore_merge(state, fork, merged[branch], work)
+            _restore_merge(state, entry, merged[branch], work)
         else:
-            state.metrics._store.scopes.reserve(branch)
+            state.registry.reserve(branch)
+    return baseline
 
 
 def _by_branch(of: Iterable[tuple[str | None, int, Any]]) -> _ByBranch[Any]:
@@ -90,29 +106,26 @@ def _by_branch(of: Iterable[tuple[str | None, int, Any]]) -> _ByBranch[Any]:
     return parts
 
 
-def _restore_key(state: State, data: RunData, entry: Entry) -> None:
+def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
+    """Return a value as the schema accepts it, or raise JournalError."""
     try:
-        key = state.schema.key(entry.key)
+        key = schema.key(entry.key)
     except KeyLookupError as error:
-        reason = f"the run holds what {state.schema.name} does not declare: {error}"
+        reason = f"the run holds what {schema.name} does not declare: {error}"
         raise JournalError(str(data.path), reason, "use the schema that the run was written with") from error
     try:
         # Without a schema there are only JSON's types.
-        if state.schema is Schema.untyped():
-            value = decode_untyped(entry.stored)
-        elif _written_fingerprint(data, entry) == key.fingerprint():
-            value = decode(entry.stored, key)
-        else:
-            value = revalidate(entry.stored, key)
+        if schema is Schema.untyped():
+            return decode_untyped(entry.stored)
+        if _written_fingerprint(data, entry) == key.fingerprint():
+            return decode(entry.stored, key)
+        return revalidate(entry.stored, key)
     except ImportError as error:
         reason = f"key {entry.key!r} holds an array, and {error.name} is not installed"
         raise JournalError(str(data.path), reason) from error
     except Exception as error:  # whatever a user's validator raises
-        reason = (
-            f"key {entry.key!r} was written as {entry.stored.type}, and {state.schema.name} does not take that back"
-        )
+        reason = f"key {entry.key!r} was written as {entry.stored.type}, and {schema.name} does not take that back"
         raise JournalError(str(data.path), reason, "use the schema that the run was written with") from error
-    state.write(entry.key, value, StepToken(entry.step), is_input=entry.is_input, trusted=True)
 
 
 def _written_fingerprint(data: RunData, entry: Entry) -> str | None:
@@ -127,46 +140,35 @@ def _restore_points(stream: PointStream, data: RunData) -> dict[str, dict[str, P
     brought: dict[str, dict[str, PointLog]] = defaultdict(dict)
 
     def log_of(metric: MetricLog, branch: str | None) -> PointLog:
-        return metric.log if branch is None else brought[branch].setdefault(metric.name, metric.log.empty())
+        own = metric.points
+        return own if branch is None else brought[branch].setdefault(metric.name, own.empty())
 
     for _ in stream.collect(data.points, log_of):
         pass
     return brought
 
 
-def _restore_fork(state: State, branch: str, position: int, work: _Work, *, is_adrift: bool) -> Fork:
-    before = Place(
-        _count_before(position, work.keys[None]),
-        _count_before(position, work.records[None]),
-        _count_before(position, work.artifacts[None]),
-        work.own_points[branch],
-    )
-    fork = state.forks[branch] = Fork(state.next_number(), before, is_adrift=is_adrift)
-    return fork
-
-
 def _count_before(position: int, own: Sequence[tuple[int, Any]]) -> int:
     return bisect_left(own, position, key=itemgetter(0))
 
 
-def _restore_merge(state: State, fork: Fork, merged: MergedBranch, work: _Work) -> None:
-    number, before, branch = fork.number, fork.place, merged.branch
-    fork.merged = Merged(merged.digest, merged.result, merged.item, False)
-    keys = tuple(key for _, key in work.keys[branch])
-    state.brought.add(number, before.keys, keys, len(keys))
-    state.provenance._bring(number, before.steps, tuple(record for _, record in work.records[branch]))
-    state.artifacts._bring(number, before.artifacts, tuple(artifact for _, artifact in work.artifacts[branch]))
+def _restore_merge(state: State, entry: BranchEntry, merged: MergedBranch, work: _Work) -> None:
+    rank, marks, branch = entry.rank, entry.marks, merged.branch
+    entry.receipt = MergeReceipt(merged.digest, merged.result, merged.item, False)
+    state.keys.insert(rank, marks.keys, tuple(key for _, key in work.keys[branch]))
+    state.step_log.insert(rank, marks.steps, tuple(record for _, record in work.records[branch]))
+    state.artifact_store.insert(rank, marks.artifacts, tuple(artifact for _, artifact in work.artifacts[branch]))
     for name, log in work.points[branch].items():
-        own = state.metrics._store.open(name).log
-        own.bring(number, before.points.get(name, 0), log.packed(), 0, branch)
+        section = PointSection(log.packed(), 0, branch)
+        state.metric_store.open(name).points.insert(rank, marks.points.get(name, 0), section)
 
 
 def restore_failures(state: State, data: RunData) -> None:
     """Put the failures of branches on record that nothing came after."""
     for failure in data.standing_failures:
         assert failure.record is not None  # as it has ended
-        fork = state.forks[failure.step]
-        state.provenance._bring(fork.number, fork.place.steps, (failure.record,))
+        entry = registry_of(state).entries[failure.step]
+        state.step_log.insert(entry.rank, entry.marks.steps, (failure.record,))
 
 
 def check_inputs(data: RunData, given: Any) -> None:
@@ -182,8 +184,7 @@ def check_inputs(data: RunData, given: Any) -> None:
 
 def warn_of_lost_reads(context: FrozenContext[Any], run: str) -> None:
     """Warn of each finished step that had read a key that has to be written again."""
-    held: Mapping[str, Any] = context._state.cells
     for record in context.provenance.steps:
-        if record.error is None and (gone := [key for key in record.reads if key not in held]):
+        if record.error is None and (gone := [key for key in record.reads if key not in context]):
             text = "%s: step %r finished, and had read %s, which is to be written anew; its own results stay"
             _log.warning(text, run, record.name, ", ".join(map(repr, gone)))

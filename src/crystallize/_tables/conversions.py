@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 else:
-    pa, pd, pl = OptionalModule("pyarrow", "arrow"), OptionalModule("pandas", "pandas"), OptionalModule("polars", "polars")
+    pa, pd, pl = (
+        OptionalModule("pyarrow", "arrow"),
+        OptionalModule("pandas", "pandas"),
+        OptionalModule("polars", "polars"),
+    )
 
 __all__ = ["to_arrow", "to_pandas", "to_polars", "to_reader"]
 

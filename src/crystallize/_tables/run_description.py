@@ -13,7 +13,7 @@ from .._core.artifacts import Artifact
 from .._core.codec import json_view
 from .._core.series import Series
 from .._journal.environment import Origin
-from .._journal.loaded_run import Run, Status
+from .._journal.loaded_run import Run, Status, final_process
 from .._journal.rows import Attempt, Session, SoFar
 from ..errors import DamagedRunError, JournalError
 from .export import ValueRow, value_rows
@@ -127,7 +127,7 @@ class Description:
 
 def overview(run: Run[Any]) -> Overview:
     """Return a run in one line, without reading its values and points."""
-    last = run._content.final.number
+    last = final_process(run).number
     ended = [attempt.record for attempt in run.attempts if attempt.session == last and attempt.record]
     failures = [record.error for record in ended if record.error]
     return Overview(

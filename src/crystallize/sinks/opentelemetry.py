@@ -28,10 +28,10 @@ from opentelemetry.trace import (
 
 from .._base.text import nearest, short
 from .._base.type_hints import classes_of
+from .._core.context_view import ContextView
 from .._core.metrics import Metric, MetricSchema
 from .._core.protocols import DeclaredKey
 from .._core.series import FrozenMetrics
-from .._core.context_view import ContextView
 from ..errors import SinkClosedError
 from ..events import BranchForked, BranchMerged, Event, MetricRecorded, StepFinished, StepStarted
 from .undelivered import Undelivered

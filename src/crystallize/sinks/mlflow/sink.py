@@ -8,10 +8,10 @@ from typing import Final, Self
 from mlflow import MlflowClient
 from pydantic_core import to_json
 
+from ..._core.context_view import ContextView
 from ..._core.metrics import MetricSchema
 from ..._core.protocols import DeclaredKey
 from ..._core.provenance import Provenance
-from ..._core.context_view import ContextView
 from ...events import ArtifactAdded, Event, KeyWritten, MetricRecorded
 from ..delivery_queue import Delivery
 from .requests import METRICS, FileItem, Item, ParamItem, RequestSender, kind_of
