@@ -76,20 +76,14 @@ def assert_none(problems: Iterable[str], allowed: int = 0) -> None:
     assert len(found) <= allowed, "\n".join([f"{len(found)} problems:", *found])
 
 
-def all_nodes(kind: type | tuple[type, ...], modules: Iterable[Module] = MODULES) -> Iterator[tuple[Module, ast.AST]]:
-    return ((module, node) for module in modules for node in ast.walk(module.tree) if isinstance(node, kind))
-
-
 def classes(modules: Iterable[Module] = MODULES) -> Iterator[tuple[Module, ast.ClassDef]]:
-    for module, node in all_nodes(ast.ClassDef, modules):
-        assert isinstance(node, ast.ClassDef)
-        yield module, node
+    for module in modules:
+        yield from ((module, node) for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef))
 
 
 def functions() -> Iterator[tuple[Module, Function]]:
-    for module, node in all_nodes((ast.FunctionDef, ast.AsyncFunctionDef)):
-        assert isinstance(node, Function)
-        yield module, node
+    for module in MODULES:
+        yield from ((module, node) for node in ast.walk(module.tree) if isinstance(node, Function))
 
 
 # Private names.
@@ -165,7 +159,7 @@ class PrivateUses(ast.NodeVisitor):
             self.found.append((name, node, defined_in))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        before, self.types = self.types, {**self.types, **dict.fromkeys(("self", "cls"), {node.name})}
+        before, self.types = self.types, {**self.types, "self": {node.name}, "cls": {node.name}}
         for name in CLASSES[node.name].names:  # one that it redefines belongs to the base
             self.add(name, node, owners(CLASSES[node.name].bases, name))
         self.generic_visit(node)
@@ -173,9 +167,7 @@ class PrivateUses(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: Function) -> None:
         arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
-        annotated = {
-            argument.arg: names_in(argument.annotation) & set(CLASSES) for argument in arguments if argument.annotation
-        }
+        annotated = {entry.arg: names_in(entry.annotation) & set(CLASSES) for entry in arguments if entry.annotation}
         before, self.types = self.types, {**self.types, **{name: found for name, found in annotated.items() if found}}
         self.generic_visit(node)
         self.types = before
@@ -220,13 +212,9 @@ def test_no_private_name_of_another_file() -> None:
 # Sizes.
 
 
-def lines_of(node: ast.stmt) -> int:
-    assert node.end_lineno is not None
-    return (
-        node.end_lineno
-        - min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-        + 1
-    )
+def lines_of(node: ast.ClassDef) -> int:
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return (node.end_lineno or first) - first + 1
 
 
 def body_lines(node: Function) -> int:
@@ -413,11 +401,9 @@ def test_finds_the_package() -> None:
 @pytest.mark.parametrize("module", sorted(IMPORTS))
 def test_imports_relatively(module: str) -> None:
     """The package is imported relatively, and the package root never."""
-    assert_none(
-        entry.name
-        for entry in IMPORTS[module]
-        if entry.top == "crystallize" and not (entry.is_relative and entry.inner)
-    )
+    own = [entry for entry in IMPORTS[module] if entry.top == "crystallize"]
+
+    assert_none(entry.name for entry in own if not (entry.is_relative and entry.inner))
 
 
 def test_imports_at_the_top() -> None:
