@@ -38,6 +38,9 @@ KILLED = "Killed\n"
 """What a shell prints of a command that SIGKILL ended. One that is to print something before that is killed as soon as
 it has, as by its reader from another terminal; one that is to print nothing ends itself."""
 
+QUICK = ROOT / "tests/docs/quick"
+"""Where Python finds a `sitecustomize` that shortens the pauses of an example."""
+
 PATIENCE = 300
 """Seconds that a command may take, at the most."""
 
@@ -83,10 +86,18 @@ def commands(block: str) -> Iterator[Command]:
         yield Command(line, output)
 
 
-def printed(command: Command) -> str:
-    """Run a command and return what it prints; of one that prints nothing, whether it failed."""
+def environment(stop_after_lines: int = 0) -> dict[str, str]:
+    """Return the environment of an example, whose pauses are short; after these lines it hangs until it is killed."""
     hidden = ("FORCE_COLOR", "TTY_COMPATIBLE", "CRYSTALLIZE_RUNS", "COLUMNS")
     env = {name: value for name, value in os.environ.items() if name not in hidden}
+    path = os.pathsep.join([str(QUICK), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**env, "PYTHONPATH": path, "STOP_AFTER_LINES": str(stop_after_lines)}
+
+
+def printed(command: Command) -> str:
+    """Run a command and return its output; if it prints nothing, say whether it failed."""
+    before, is_killed, _ = command.output.partition(KILLED)
+    env = environment(len(before.splitlines()) if is_killed else 0)
     # So that `python` is the one that runs the tests, and finds what is installed there.
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     shell = ["bash", "-c", command.line]
@@ -99,7 +110,6 @@ def printed(command: Command) -> str:
         late = Timer(PATIENCE, process.kill)
         late.start()
         stack.callback(late.cancel)
-        before, is_killed, _ = command.output.partition(KILLED)
         if before and is_killed:
             found = "".join(line for _, line in zip(before.splitlines(), process.stdout, strict=False))
             process.kill()
