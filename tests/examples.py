@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Any, NamedTuple
 
+import pytest
 from sybil import Example, Sybil
 from sybil.evaluators.doctest import DocTestEvaluator, OutputChecker
 from sybil.evaluators.python import PythonEvaluator
@@ -177,6 +178,13 @@ def enter_folder(namespace: dict[str, Any]) -> None:
         sys.path.insert(0, "")
         stack.callback(sys.path.remove, "")
         namespace["leave_folder"] = stack.pop_all().close
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(ROOT) and item.path.relative_to(ROOT).as_posix() in CHECKED:
+            item.add_marker("slow")
 
 
 def forget_modules(folder: Path) -> None:

@@ -23,6 +23,8 @@ import pytest
 from crystallize import ContextMutationError, FrozenContext, Journal, Run, RunNotFoundError, load_run
 from crystallize.runs import find_run
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/digits.py"
 STEPS = ["load", "split", *(f"validate/fold-{fold}" for fold in range(5)), "validate", "fit", "evaluate"]
 INPUTS = {"seed": 1, "learning_rate": 0.03, "note": "for people"}

@@ -21,7 +21,7 @@ def print(*given: Any, **options: Any) -> None:
     _print(*given, **options)
 
 
-def sleep(seconds: float) -> None:
+def sleep(seconds: Any) -> None:
     _sleep(600 if _stops else seconds / 50)
 
 
