@@ -11,7 +11,6 @@ import threading
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -50,6 +49,8 @@ from crystallize._core.freezing import same
 from crystallize._journal import database, spool
 from crystallize.runs import Declared, diff_runs, find_run, list_runs, not_compared, verify_run
 
+from ..permissions import modes_hold
+
 
 class Train(BaseModel):
     lr: float
@@ -72,18 +73,6 @@ def died(folder: Path, initial: dict[str, Any], kind: Any = FrozenContext, **opt
     journal.flush()
     journal._finalizer()
     return journal.path
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Without the rights of root, whom no file refuses."""
-    was = os.geteuid()
-    if was == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(was)
 
 
 @pytest.fixture
@@ -785,7 +774,7 @@ def test_file_without_a_log_where_nobody_can_write(open_folder: Path) -> None:
     path.with_suffix(".spool").unlink()
     for file in (path, open_folder):
         file.chmod(0o555)
-    with nobody():
+    with modes_hold():
         assert 0.1 == load_run(path).values["lr"]
 
 
@@ -795,7 +784,7 @@ def test_file_that_nobody_may_read(open_folder: Path) -> None:
         journal.context(FrozenContext)
         journal.flush()
         journal.path.chmod(0)
-        with nobody(), pytest.raises(JournalError, match="run-0001"):
+        with modes_hold(), pytest.raises(JournalError, match="run-0001"):
             load_run(journal.path)
         journal.path.chmod(0o644)
 
@@ -934,7 +923,7 @@ def test_file_that_nobody_may_read_beside_its_log(open_folder: Path) -> None:
     path = died(open_folder, {"lr": 0.1})
     path.with_name(f"{path.name}-wal").touch()
     path.chmod(0)
-    with nobody(), pytest.raises(JournalError, match="run-0001"):
+    with modes_hold(), pytest.raises(JournalError, match="run-0001"):
         load_run(path)
     path.chmod(0o644)
 
