@@ -44,7 +44,7 @@ def distributions() -> Iterator[Package]:
 
 def pytest_configure() -> None:
     # Each journal reads the metadata of all installed packages when it starts, which takes 50 ms.
-    environment.distributions = distributions  # type: ignore[assignment,attr-defined]  # imported there, and as far as it is used there
+    environment.distributions = distributions  # type: ignore[assignment,attr-defined]  # imported there
     # A shell has SIGINT ignored by what it runs in the background, and so by all that is started from here.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
