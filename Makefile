@@ -9,8 +9,9 @@ PIP_FLAGS := -q --disable-pip-version-check --no-build-isolation
 # Nothing is compiled that may never be imported.
 INSTALL := -m pip install $(PIP_FLAGS) --no-compile
 PIP_INSTALL := $(INSTALL) -c constraints.txt
-# A file of tests is kept on one processor, since it shares engines among its tests.
-PYTEST := -m pytest -n auto --dist loadfile
+# Tests go to whichever processor is free, most of those of one file to the same.
+PYTEST := -m pytest -n auto --dist worksteal
+QUICK := -m 'not long and not slow'
 # Their examples need engines that no other environment has.
 FLOW_PAGES := $(addprefix docs/how-to/,prefect.md dagster.md kedro.md)
 # The examples whose keys the checkers know, and the folder of their stubs, which git ignores.
@@ -22,8 +23,11 @@ FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
 # Prefect needs a newer certifi than the one that is pinned, and older ones of the others.
 FOR_PREFECT := certifi==2026.10.19.post1 fastapi==0.150.0 python-dateutil==2.9.0.post0
 
+# Without bytecode, each of the many processes that the tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-wheel test-page test-notebook test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
+.PHONY: help demo check test coverage test-long test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,19 +35,29 @@ help: ## print this list
 demo: .venv/.examples ## run the example: a model that learns handwritten digits
 	.venv/bin/python docs/examples/digits.py
 
-test: .venv/.test ## run the tests and the examples in the docs: 100 % of lines and branches
+check: .venv/.test ## run the quick tests, in less than a minute
+	.venv/bin/python $(PYTEST) $(QUICK)
+
+test: .venv/.test ## run the tests and the examples in the docs
+	.venv/bin/python $(PYTEST)
+
+coverage: .venv/.test ## run the same, and require 100 % of lines and branches
 	.venv/bin/python $(PYTEST) --cov
 
-test-long: .venv/.test ## run the tests that take minutes
-	.venv/bin/python -m pytest -m long
+test-long: .venv/.test ## run the tests that take minutes, and many more examples of the property tests
+	HYPOTHESIS_PROFILE=long .venv/bin/python $(PYTEST) -m 'long or hypothesis'
 
 test-wheel: .venv-wheel/.test ## run the tests against the built wheel, with the oldest dependencies allowed
 	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
-	@# What starts processes and clusters is tried once, by `make test`.
-	.venv-wheel/bin/python $(PYTEST) -m 'not long and not engines'
+	.venv-wheel/bin/python $(PYTEST)
 
 test-page: .venv-page/.page chromium ## run the tests of the page of a run in a browser
 	.venv-page/bin/python -m pytest tests/browser
+
+test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
+	.venv-notebook/bin/python -m pytest tests/notebook
+
+test-integrations: test-ray test-flows test-sinks ## run the three tasks below, whose packages are large
 
 test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 	.venv-ray/bin/python -m pytest tests/ray
@@ -51,15 +65,13 @@ test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 test-flows: .venv-flows/.flows ## run the examples with Prefect, Dagster and Kedro
 	.venv-flows/bin/python -m pytest tests/flows $(FLOW_PAGES)
 
-test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
-	.venv-notebook/bin/python -m pytest tests/notebook
-
 test-sinks: .venv-sinks/.sinks prometheus ## run the tests of the sinks against real backends: MLflow, OTLP, Prometheus
 	.venv-sinks/bin/python -m pytest tests/backends --cov --cov-config=tests/backends/coverage.toml
 
-lint: .venv/.lint ## check style and format
+lint: .venv/.lint ## check style, format and the direction of imports
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/lint-imports --no-cache --no-logo
 
 typing: .venv/.typing ## check types: mypy over all code, four checkers and two language servers over what users see
 	.venv/bin/mypy

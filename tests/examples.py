@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Any, NamedTuple
 
+import pytest
 from sybil import Example, Sybil
 from sybil.evaluators.doctest import DocTestEvaluator, OutputChecker
 from sybil.evaluators.python import PythonEvaluator
@@ -37,6 +38,9 @@ CHECKED = ("docs/first-run.md", "docs/why.md")
 KILLED = "Killed\n"
 """What a shell prints of a command that SIGKILL ended. One that is to print something before that is killed as soon as
 it has, as by its reader from another terminal; one that is to print nothing ends itself."""
+
+QUICK = ROOT / "tests/docs/quick"
+"""Where Python finds a `sitecustomize` that shortens the pauses of an example."""
 
 PATIENCE = 300
 """Seconds that a command may take, at the most."""
@@ -83,10 +87,18 @@ def commands(block: str) -> Iterator[Command]:
         yield Command(line, output)
 
 
-def printed(command: Command) -> str:
-    """Run a command and return what it prints; of one that prints nothing, whether it failed."""
+def environment(stop_after_lines: int = 0) -> dict[str, str]:
+    """Return the environment of an example, whose pauses are short; after these lines it hangs until it is killed."""
     hidden = ("FORCE_COLOR", "TTY_COMPATIBLE", "CRYSTALLIZE_RUNS", "COLUMNS")
     env = {name: value for name, value in os.environ.items() if name not in hidden}
+    path = os.pathsep.join([str(QUICK), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**env, "PYTHONPATH": path, "STOP_AFTER_LINES": str(stop_after_lines)}
+
+
+def printed(command: Command) -> str:
+    """Run a command and return its output; if it prints nothing, say whether it failed."""
+    before, is_killed, _ = command.output.partition(KILLED)
+    env = environment(len(before.splitlines()) if is_killed else 0)
     # So that `python` is the one that runs the tests, and finds what is installed there.
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     shell = ["bash", "-c", command.line]
@@ -99,7 +111,6 @@ def printed(command: Command) -> str:
         late = Timer(PATIENCE, process.kill)
         late.start()
         stack.callback(late.cancel)
-        before, is_killed, _ = command.output.partition(KILLED)
         if before and is_killed:
             found = "".join(line for _, line in zip(before.splitlines(), process.stdout, strict=False))
             process.kill()
@@ -167,6 +178,13 @@ def enter_folder(namespace: dict[str, Any]) -> None:
         sys.path.insert(0, "")
         stack.callback(sys.path.remove, "")
         namespace["leave_folder"] = stack.pop_all().close
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(ROOT) and item.path.relative_to(ROOT).as_posix() in CHECKED:
+            item.add_marker("slow")
 
 
 def forget_modules(folder: Path) -> None:

@@ -34,8 +34,10 @@ from crystallize import (
     merge,
 )
 
+from ..profiles import examples
+
 SETTINGS = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(40), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 INITIAL = {"zero": 0, "list": [0]}
 
@@ -303,7 +305,7 @@ def check_two_schedules(
 two_schedules = given(program=PROGRAMS, metrics=METRICS, one=st.randoms(use_true_random=False), other=st.randoms())
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @two_schedules
 def test_any_two_schedules_give_the_same(**drawn: Any) -> None:
     """However branches are scheduled, the context is as if all had been done one after another."""
@@ -321,7 +323,7 @@ def test_many_schedules_give_the_same(**drawn: Any) -> None:
 RECORDING = drawn("fork", inner=ops(0).map(lambda program: (*program, Op("record", "m"))))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     programs=st.lists(RECORDING, min_size=2, max_size=4).map(lambda program: named(tuple(program), count(100))),
     data=st.data(),

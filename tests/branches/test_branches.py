@@ -1059,6 +1059,7 @@ def _out_of(ctx: FrozenContext) -> Delta:
     return child.delta()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("known", [False, True])
 def test_a_merge_is_whole_or_absent_wherever_it_is_interrupted(packed: bool, known: bool) -> None:

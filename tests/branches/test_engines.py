@@ -72,7 +72,7 @@ from .engine_tasks import (
 )
 
 pytestmark = [
-    pytest.mark.engines,
+    pytest.mark.slow,
     # Since Python 3.12, of a fork in a process that has threads; it is tried here on purpose.
     pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning"),
 ]

@@ -743,6 +743,7 @@ def test_copy_does_not_validate_again() -> None:
     assert 2 == copy.deepcopy(ctx)["a"] == copy.copy(ctx)["a"]
 
 
+@pytest.mark.slow
 def test_cloudpickle_of_a_script() -> None:
     """A context over a schema of a script reaches another process by cloudpickle."""
     write = """

@@ -13,7 +13,9 @@ from crystallize._core.ordered_log import OrderedKeys, OrderedLog
 from crystallize._core.packed_columns import Block
 from crystallize._core.point_log import BLOCK, FULL, PointLog, PointSection
 
-SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from ..profiles import examples
+
+SETTINGS = settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 Program: TypeAlias = list[int | list[int]]
 """What is done one after another: an item is appended, or a section is inserted."""
@@ -240,7 +242,8 @@ def check(log: PointLog, expected: list[Row]) -> None:
 COUNTS = st.sampled_from([0, 1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     counts=st.lists(st.tuples(COUNTS, st.booleans()), min_size=1, max_size=5),
     kind=st.sampled_from([int, float, str]),

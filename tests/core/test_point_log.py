@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from crystallize import FrozenContext, FrozenMetrics, Metric, MetricSchema, NotRestorable, Point, StepClosedError
 from crystallize._core.packed_columns import Block, unrestorable_parts
 
+from ..profiles import examples
+
 SEALED = 4096
 """Points after which a part of a series is packed."""
 
@@ -291,7 +293,8 @@ columns = st.one_of(
 tag_sets = st.lists(st.dictionaries(st.sampled_from(["a", "b", "c"]), scalars, max_size=3), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=columns, tags=tag_sets, count=st.sampled_from([1, 7, SEALED - 1, SEALED, SEALED + 1, SEALED + 300]))
 def test_any_mix_of_points_comes_back(values: list[Any], tags: list[dict[str, Any]], count: int) -> None:
     """Any mix of values and tags comes back in order, exactly, at any count, and through a pickle."""

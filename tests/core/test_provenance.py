@@ -211,6 +211,7 @@ def digests() -> dict[str, str | None]:
     return found | {f"free {key}": free.provenance.digest(key) for key in free}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ["1", "2", "3"])
 def test_a_digest_is_the_same_in_every_process(seed: str) -> None:
     """Equal values have the same digest in every process, whichever order its sets have there."""

@@ -1623,6 +1623,7 @@ def test_digest_of_array() -> None:
     assert 4 == len(set(digests))
 
 
+@pytest.mark.slow
 def test_digest_in_another_process() -> None:
     """A digest of a set is the same in a process that hashes otherwise."""
     code = "from crystallize import FrozenContext; print(FrozenContext({'a': {'x', 'y', 'z'}}).provenance.digest('a'))"

@@ -35,8 +35,10 @@ from crystallize import (
 )
 from crystallize.sinks.memory import MemorySink
 
+from ..profiles import examples
+
 SETTINGS = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(40), stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

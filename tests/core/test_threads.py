@@ -74,6 +74,7 @@ def write_all(ctx: FrozenContext, keys: list[str], thread: int, value: Callable[
     return won
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_switching_fast")
 @pytest.mark.parametrize("value", [lambda thread: thread, lambda thread: "shared", lambda thread: [thread]])
 def test_one_thread_wins_each_key(value: Callable[[int], Any]) -> None:
@@ -130,6 +131,7 @@ def is_whole(point: Any, each: int) -> bool:
     return bool(point.tags["thread"] * each + point.tags["at"] == point.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_switching_fast")
 @pytest.mark.parametrize("schema", [None, RaceMetrics])
 def test_no_point_is_torn_or_lost(schema: type[MetricSchema] | None) -> None:

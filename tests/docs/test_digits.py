@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from importlib import import_module
+from itertools import count
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,9 +23,13 @@ import pytest
 from crystallize import ContextMutationError, FrozenContext, Journal, Run, RunNotFoundError, load_run
 from crystallize.runs import find_run
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/digits.py"
 STEPS = ["load", "split", *(f"validate/fold-{fold}" for fold in range(5)), "validate", "fit", "evaluate"]
 INPUTS = {"seed": 1, "learning_rate": 0.03, "note": "for people"}
+FORK = get_context("fork")
+BRIEF_INPUTS = {**INPUTS, "epochs": 5}
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +53,38 @@ def ctx(digits: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> FrozenC
     return run(digits, tmp_path_factory.mktemp("runs"), INPUTS)
 
 
+@pytest.fixture(scope="module")
+def brief(digits: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> FrozenContext[Any]:
+    """The context of a run of a few epochs."""
+    return run(digits, tmp_path_factory.mktemp("runs"), BRIEF_INPUTS)
+
+
+class Demo(NamedTuple):
+    """The example, run as a script."""
+
+    printed: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The example on a terminal of 80 columns."""
+    folder = tmp_path_factory.mktemp("demo")
+    ended = subprocess.run(
+        [sys.executable, EXAMPLE],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return Demo(ended.stdout, folder)
+
+
 @pytest.fixture
-def page(
-    digits: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> str:
-    """What the example prints on 80 columns."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "argv", ["digits.py"])
-    monkeypatch.chdir(tmp_path)
-    digits.main()
-    return capsys.readouterr().out
+def page(demo: Demo) -> str:
+    """The text that the example prints."""
+    return demo.printed
 
 
 def test_steps_in_order(ctx: FrozenContext[Any]) -> None:
@@ -189,19 +218,19 @@ def test_lineage(ctx: FrozenContext[Any]) -> None:
     assert {"train", "epochs", "learning_rate", "seed", "samples", "held_out"} == sources("expected")
 
 
-def test_same_seed_same_figures(digits: ModuleType, ctx: FrozenContext[Any], tmp_path: Path) -> None:
+def test_same_seed_same_figures(digits: ModuleType, brief: FrozenContext[Any], tmp_path: Path) -> None:
     """Another run from the same inputs gives the same figures and the same curve."""
-    again = run(digits, tmp_path, INPUTS)
+    again = run(digits, tmp_path, BRIEF_INPUTS)
 
-    assert ctx.metrics.as_dict() == again.metrics.as_dict()
-    assert ctx["accuracy"] == again["accuracy"]
-    assert np.array_equal(ctx["confusion"], again["confusion"])
-    assert ctx.artifacts["curve.svg"].data == again.artifacts["curve.svg"].data
+    assert brief.metrics.as_dict() == again.metrics.as_dict()
+    assert brief["accuracy"] == again["accuracy"]
+    assert np.array_equal(brief["confusion"], again["confusion"])
+    assert brief.artifacts["curve.svg"].data == again.artifacts["curve.svg"].data
 
 
-def test_other_seed_other_figures(digits: ModuleType, ctx: FrozenContext[Any], tmp_path: Path) -> None:
+def test_other_seed_other_figures(digits: ModuleType, brief: FrozenContext[Any], tmp_path: Path) -> None:
     """The seed is an input like others: with another one the figures differ."""
-    assert ctx.metrics["loss"] != run(digits, tmp_path, {**INPUTS, "seed": 2}).metrics["loss"]
+    assert brief.metrics["loss"] != run(digits, tmp_path, {**BRIEF_INPUTS, "seed": 2}).metrics["loss"]
 
 
 def test_limit(digits: ModuleType, tmp_path: Path) -> None:
@@ -246,10 +275,10 @@ def test_page_tells_the_mistakes(page: str) -> None:
     assert expected == page.partition("What goes wrong\n\n")[2].partition("\nThe run is in ")[0]
 
 
-def test_page_of_the_run(page: str, tmp_path: Path) -> None:
+def test_page_of_the_run(page: str, demo: Demo) -> None:
     """In the end there is a page of the run, and where it is is printed."""
     assert page.endswith("\nThe run is in runs/digits-0001.db\nIts page is runs/digits-0001.html\n")
-    assert "<title>digits-0001</title>" in (tmp_path / "runs/digits-0001.html").read_text(encoding="utf-8")
+    assert "<title>digits-0001</title>" in (demo.folder / "runs/digits-0001.html").read_text(encoding="utf-8")
 
 
 def test_mistakes_change_nothing(digits: ModuleType, ctx: FrozenContext[Any]) -> None:
@@ -267,35 +296,67 @@ def test_mistakes_change_nothing(digits: ModuleType, ctx: FrozenContext[Any]) ->
 
 
 def measured(folder: Path, metric: str) -> int:
-    """How many points of a metric the run in a folder has by now."""
+    """Return how many points of a metric the run in a folder has so far."""
     try:
         return len(load_run(find_run(folder / "runs", "digits")).metrics[metric])
     except RunNotFoundError:
         return 0
 
 
+def start(folder: Path, *arguments: str, stops_in: str = "") -> ForkProcess:
+    """Start the example in a copy of this process, which has imported scikit-learn."""
+    process = FORK.Process(target=play, args=(folder, arguments, stops_in))
+    process.start()
+    return process
+
+
+def play(folder: Path, arguments: tuple[str, ...], stops_in: str) -> None:
+    digits: Any = import_module("digits")
+    os.setsid()
+    os.chdir(folder)
+    sys.argv = ["digits.py", *arguments]
+    # `demo` spawns the workers, and each imports scikit-learn. These are copies too.
+    digits.get_context = lambda _: FORK
+    if stops_in:
+        digits.accuracy_score = stopping(digits.accuracy_score, in_workers=stops_in == "validate")
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        digits.main()
+
+
+def stopping(score: Callable[..., float], *, in_workers: bool) -> Callable[..., float]:
+    """Return a function that hangs after 40 calls in one process: in the middle of its second fold, or of `fit`."""
+    main, calls = os.getpid(), count(1)
+
+    def stop(*given: Any) -> float:
+        if (os.getpid() != main) == in_workers and next(calls) > 40:
+            time.sleep(600)
+        return score(*given)
+
+    return stop
+
+
 @pytest.mark.parametrize(("step", "metric"), [("validate", "score"), ("fit", "loss")])
+@pytest.mark.usefixtures("digits")
+# Since Python 3.12, of a fork in a process that has threads.
+@pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning")
 def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any], step: str, metric: str) -> None:
     """Killed in the middle of a step and resumed, the run goes on, and ends with what an unbroken run ends with."""
-    killed = subprocess.Popen(
-        [sys.executable, EXAMPLE],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    killed = start(tmp_path, stops_in=step)
     while measured(tmp_path, metric) < 4:
-        assert killed.poll() is None
-        time.sleep(0.005)
+        assert killed.is_alive()
+        time.sleep(0.02)
     killed.kill()
-    killed.wait()
+    killed.join()
     path = find_run(tmp_path / "runs", "digits")
     died = load_run(path)
-    subprocess.run([sys.executable, EXAMPLE, "--resume"], cwd=tmp_path, check=True, capture_output=True)
+    resumed = start(tmp_path, "--resume")
+    resumed.join()
     # The workers of the one that was killed would wait for ever.
+    assert killed.pid is not None
     with suppress(ProcessLookupError):
         os.killpg(killed.pid, signal.SIGKILL)
 
+    assert 0 == resumed.exitcode
     run: Run[Any] = load_run(path)
     assert ("died", "finished") == (died.status, run.status)
     assert step not in [record.name for record in died.provenance.steps]

@@ -3,24 +3,40 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pictures
 import pytest
 import scenes
 
-from crystallize._tables.run_description import describe
+from crystallize import Run
+from crystallize._tables.run_description import Description, describe
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.slow
 
 CONCEPTS = Path(__file__).parents[2] / "docs/concepts"
 PAGES = sorted(path.stem for path in CONCEPTS.glob("*.md") if path.stem != "index")
 
 
 @pytest.fixture(scope="module")
-def drawn() -> dict[str, ElementTree.Element]:
+def killed_runs() -> list[Description]:
+    """The run that is drawn as killed, once `drawn` has made it."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def drawn(killed_runs: list[Description]) -> dict[str, ElementTree.Element]:
     """All pictures, by name."""
-    return {name: ElementTree.fromstring(picture) for name, picture in pictures.pictures()}
+
+    def killed_run(folder: Path) -> Run[Any]:
+        run = scenes.killed_run(folder)
+        killed_runs.append(describe(run))
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "killed_run", killed_run)
+        return {name: ElementTree.fromstring(picture) for name, picture in pictures.pictures()}
 
 
 def texts(picture: ElementTree.Element) -> list[str]:
@@ -83,9 +99,9 @@ def test_lineage(drawn: dict[str, ElementTree.Element]) -> None:
     assert 5 + 1 == len(list(parts(drawn["steps"], "write")))
 
 
-def test_killed_run(tmp_path: Path, drawn: dict[str, ElementTree.Element]) -> None:
+def test_killed_run(drawn: dict[str, ElementTree.Element], killed_runs: list[Description]) -> None:
     """The run that is drawn was killed and went on: what had finished was not done again."""
-    run = describe(scenes.killed_run(tmp_path))
+    (run,) = killed_runs
 
     assert ["died", "finished"] == [one.outcome for one in run.sessions]
     sessions = {one.name: one.session for one in run.steps}

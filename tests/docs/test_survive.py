@@ -8,30 +8,24 @@ from signal import SIGKILL
 
 import pytest
 
-pytestmark = pytest.mark.engines
+from ..examples import environment
+
+pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-SLOWED = """
-import runpy, sys, time
-sleep = time.sleep
-time.sleep = lambda seconds: sleep(seconds * {pace})
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
-
-
-def start(folder: Path, pace: float) -> "subprocess.Popen[str]":
-    """Start the example, where what takes a second there takes as many as `pace` says."""
-    command = [sys.executable, "-c", SLOWED.format(pace=pace), str(DOCS / "examples/survive.py")]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+def start(folder: Path, stop_after_lines: int = 0) -> "subprocess.Popen[str]":
+    """Start the example."""
+    command = [sys.executable, str(DOCS / "examples/survive.py")]
+    return subprocess.Popen(command, cwd=folder, env=environment(stop_after_lines), stdout=subprocess.PIPE, text=True)
 
 
 def test_killed_and_started_again(tmp_path: Path) -> None:
     """Killed in its fourth epoch it goes on there; when all is done, there is nothing left to do."""
     page = (DOCS / "how-to/survive-a-crash.md").read_text(encoding="utf-8")
     told = [part.split("\n", 1)[1] for part in re.findall(r"```text\n(.*?)```", page, re.S)[0].split("$ ")[1:]]
-    with start(tmp_path, pace=8) as first:
+    with start(tmp_path, stop_after_lines=4) as first:
         assert first.stdout is not None
         printed = []
         for line in first.stdout:
@@ -42,7 +36,7 @@ def test_killed_and_started_again(tmp_path: Path) -> None:
     printed.append("Killed\n")  # by the shell
     said = ["".join(printed)]
     for _ in range(2):
-        with start(tmp_path, pace=0) as again:
+        with start(tmp_path) as again:
             said.append(again.communicate()[0])
 
     assert told == said

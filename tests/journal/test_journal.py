@@ -39,17 +39,7 @@ from crystallize.runs import Declared, verify_run
 
 from .train_runs import Train, TrainMetrics, died
 
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Without the rights of root, whom no file refuses."""
-    was = os.geteuid()
-    if was == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(was)
+from ..permissions import modes_hold
 
 
 @pytest.fixture
@@ -336,7 +326,7 @@ def test_file_without_a_log_where_nobody_can_write(open_folder: Path) -> None:
     path.with_suffix(".spool").unlink()
     for file in (path, open_folder):
         file.chmod(0o555)
-    with nobody():
+    with modes_hold():
         assert 0.1 == load_run(path).values["lr"]
 
 
@@ -346,7 +336,7 @@ def test_file_that_nobody_may_read(open_folder: Path) -> None:
         journal.context(FrozenContext)
         journal.flush()
         journal.path.chmod(0)
-        with nobody(), pytest.raises(JournalError, match="run-0001"):
+        with modes_hold(), pytest.raises(JournalError, match="run-0001"):
             load_run(journal.path)
         journal.path.chmod(0o644)
 
@@ -383,7 +373,7 @@ def test_file_that_nobody_may_read_beside_its_log(open_folder: Path) -> None:
     path = died(open_folder, {"lr": 0.1})
     path.with_name(f"{path.name}-wal").touch()
     path.chmod(0)
-    with nobody(), pytest.raises(JournalError, match="run-0001"):
+    with modes_hold(), pytest.raises(JournalError, match="run-0001"):
         load_run(path)
     path.chmod(0o644)
 

@@ -20,6 +20,7 @@ from crystallize import CrystallizeError, FrozenContext, Journal, JournalError, 
 from crystallize._journal import run_files, run_writer, spool
 from crystallize.runs import list_runs, verify_run
 
+from ..permissions import modes_hold
 from .journal_runs import SMALL, copied, die, files_of, no_environment, processes
 
 
@@ -168,19 +169,12 @@ def open_folder() -> Iterator[Path]:
         folder.chmod(0o755)
 
 
-def as_nobody() -> None:
-    """Give up the rights of root, whom no file refuses."""
-    if os.geteuid() == 0:
-        os.setegid(65534)
-        os.seteuid(65534)
-
-
 def read_only(folder: Path) -> list[str]:
     (path,) = list_runs(folder)
-    as_nobody()
-    assert () == verify_run(path)
-    assert tuple(range(10)) == load_run(path).metrics["loss"]
-    return [told(lambda: Journal.resume(path)), told(lambda: Journal.start(folder, "run"))]
+    with modes_hold():
+        assert () == verify_run(path)
+        assert tuple(range(10)) == load_run(path).metrics["loss"]
+        return [told(lambda: Journal.resume(path)), told(lambda: Journal.start(folder, "run"))]
 
 
 @pytest.mark.usefixtures("_rarely_draining")
@@ -207,8 +201,8 @@ def test_a_folder_that_cannot_be_written(open_folder: Path, closed: bool) -> Non
 
 def hidden(folder: Path, suffix: str) -> list[str]:
     (path,) = list_runs(folder)
-    as_nobody()
-    return [told(lambda: load_run(path)), *verify_run(path), told(lambda: Journal.resume(path))]
+    with modes_hold():
+        return [told(lambda: load_run(path)), *verify_run(path), told(lambda: Journal.resume(path))]
 
 
 @pytest.mark.usefixtures("_rarely_draining")
