@@ -1,4 +1,8 @@
-"""The typed, validated, write-once context that the steps of a data or ML pipeline share."""
+"""The typed, validated, write-once context that the steps of a data or ML pipeline share.
+
+The public names are here and in the modules without an underscore; the folders with one contain the code. The names of
+branches, journals and runs are imported when they are first asked for, since many programs need none of them.
+"""
 
 from typing import TYPE_CHECKING, Any
 

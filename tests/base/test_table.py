@@ -15,7 +15,7 @@ class Shown(TableDisplay):
     def __init__(self, *titles: str) -> None:
         self.titles = titles
 
-    def _notebook_tables(self) -> tuple[Table, ...]:
+    def __notebook_tables__(self) -> tuple[Table, ...]:
         return tuple(Table(title, ("key", "value"), [("lr", "0.1")]) for title in self.titles)
 
 
@@ -23,7 +23,7 @@ def test_display_shows_all_tables() -> None:
     """A notebook shows all tables of an object, in their order."""
     shown = Shown("Inputs", "Outputs")
 
-    assert as_html(*shown._notebook_tables()) == shown._repr_html_()
+    assert as_html(*shown.__notebook_tables__()) == shown._repr_html_()
     assert shown._repr_html_().index("Inputs") < shown._repr_html_().index("Outputs")
 
 

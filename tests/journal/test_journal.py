@@ -1,11 +1,9 @@
 """The journal as its users meet it: starting, resuming, what is given back, and what is said when that cannot be."""
 
 import copy
-import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,9 +35,8 @@ from crystallize import (
 )
 from crystallize.runs import Declared, verify_run
 
-from .train_runs import Train, TrainMetrics, died
-
 from ..permissions import modes_hold
+from .train_runs import Train, TrainMetrics, died
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from crystallize import FrozenContext, Journal, Run, load_run
 from crystallize._journal import journal as journal_module
 
-from ..journal.journal_runs import no_origin
+from ..journal.journal_runs import no_environment
 from .exported_runs import Opaque, Train
 from .recorded_points import RunMetrics, Sweep
 
@@ -20,7 +20,7 @@ from .recorded_points import RunMetrics, Sweep
 def quick_journals() -> Iterator[None]:
     """Ask git nothing."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(journal_module, "origin", no_origin)
+        patched.setattr(journal_module, "origin", no_environment)
         yield
 
 

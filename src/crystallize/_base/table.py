@@ -50,10 +50,10 @@ class TableDisplay:
     __slots__ = ()
 
     @abstractmethod
-    def _notebook_tables(self) -> tuple[Table, ...]: ...
+    def __notebook_tables__(self) -> tuple[Table, ...]: ...
 
     def _repr_html_(self) -> str:
         """Return the tables of the object as HTML, for notebooks."""
         from .html import as_html  # only notebooks need it
 
-        return as_html(*self._notebook_tables())
+        return as_html(*self.__notebook_tables__())

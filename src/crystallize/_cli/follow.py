@@ -21,7 +21,7 @@ from .._journal.loaded_run import Run, load_run
 from .._journal.lock import is_locked
 from .._journal.point_stream import PointStream
 from .._journal.read_run import RunData, data_of, real
-from .._journal.rows import Attempt, Entry, MergedBranch, PointRow, SoFar, done_so_far
+from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, done_so_far
 from .._tables.export import ValueRow, value_row
 from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
 
@@ -157,7 +157,7 @@ class Follower:
         self._merges += new.merges
         self._failures += new.failures
 
-    def _take_points(self, data: RunData, rows: Iterable[PointRow]) -> None:
+    def _take_points(self, data: RunData, rows: Iterable[PackedRow]) -> None:
         stream, now = PointStream(data, MetricStore(None), ()), monotonic()
         for row in rows:
             for source, value, tags, position in stream.points(row):

@@ -181,7 +181,7 @@ class ArtifactLog(TableDisplay):
         files = (f"{artifact.name}: {counted(len(artifact.data), 'byte')}" for artifact in self)
         return f"ArtifactLog({', '.join(files) or 'nothing'})"
 
-    def _notebook_tables(self) -> tuple[Table, ...]:
+    def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import artifacts_table
 
         return (artifacts_table(self),)

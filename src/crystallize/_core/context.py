@@ -168,7 +168,7 @@ class ContextHandle(TableDisplay):
         """Refuse: a context keeps its values."""
         raise ContextMutationError(key, f"Cannot delete key: {short(key)}; what a context holds it keeps")
 
-    def _notebook_tables(self) -> tuple[Table, ...]:
+    def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import context_table
 
         return (context_table(self),)

@@ -40,7 +40,7 @@ class Baseline(NamedTuple):
     finished_steps: Collection[str]
     """The steps that cannot be opened again."""
     label: str
-    """The name of the work in errors: "the run that is resumed"."""
+    """The name of the work in errors."""
 
     def apply(self, state: State) -> None:
         """Write the values to a state that has none, and file the steps."""

@@ -16,7 +16,7 @@ from .freezing import KeyMarker
 from .problems import problems_of, raised_in
 from .secrets import masked, secrets_in
 
-__all__ = ["Key", "Outcome", "Output", "plain_key", "shape_name"]
+__all__ = ["Key", "Output", "ValueDomain", "plain_key", "shape_name"]
 
 
 class Output(KeyMarker):
@@ -58,7 +58,7 @@ def shape_name(shape: Any) -> str:
     return f"{shape_name(get_origin(shape))}[{', '.join(map(shape_name, get_args(shape)))}]"
 
 
-class Outcome(NamedTuple):
+class ValueDomain(NamedTuple):
     """What validates by a type can be."""
 
     types: frozenset[type]
@@ -100,7 +100,7 @@ class Key:
     """The keys that its validators may look at; None where that is any key."""
     fingerprint: Callable[[], str]
     """Returns what is the same in every process for the same type, and another for any other."""
-    outcome: Outcome | None
+    domain: ValueDomain | None
     """What its values can be; None where that is not known."""
 
     @property

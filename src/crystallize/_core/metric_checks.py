@@ -1,11 +1,10 @@
 """Validate the values and the tags of a metric."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeAlias, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import SchemaValidator
 from typing_extensions import is_typeddict
 
 from .._base.text import nearest, short
@@ -14,21 +13,7 @@ from .digest import digest
 from .key import Key, shape_name
 from .object_parts import PLAIN
 from .problems import MISSING, problems_of, raised_in
-from .pydantic_core_schema import (
-    EXACT_TYPES,
-    NUMBERS,
-    PLAIN_NODES,
-    CoreNode,
-    CoreShape,
-    allows_more,
-    core_schema_of,
-    exact_type,
-    is_model,
-    make_model,
-    makes_secret,
-    nodes_in,
-    unwrapped,
-)
+from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
 
 __all__ = ["MetricChecks", "PointLayout"]
@@ -60,16 +45,16 @@ class MetricChecks:
     )
 
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
-        node = core_schema_of(type, f"metric {metric!r}")
+        core = _without_secrets(CoreType(type, f"metric {metric!r}"), metric)
         self.type = type
-        self.validate: Callable[[Any], Any] = self._validator(metric, node, None)
-        self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if node["type"] in NUMBERS else None
+        self.validate: Callable[[Any], Any] = core.validator()
+        self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if core.is_number else None
         self.tag_count: int | None = None
         self.validate_tags: Callable[[Any], Any] | None = None
         self.tag_model: Any = None
         self.tag_keys: dict[str, Key] = {}
         self._open = False
-        self.layout: PointLayout = (EXACT_TYPES.get(node["type"]), {})
+        self.layout: PointLayout = (core.exact_type, {})
         if tags is not None:
             self._take_tags(metric, tags)
         self.tag_names: tuple[str, ...] = tuple(self.tag_keys)
@@ -96,41 +81,27 @@ class MetricChecks:
     def _take_tags(self, metric: str, tags: Any) -> None:
         if not is_typeddict(get_origin(tags) or tags) and not is_model(get_origin(tags) or tags):
             raise SchemaError(f"metric {metric!r}", f"its tags are a TypedDict or a model, not {shape_name(tags)}")
-        core = CoreShape.of(tags)
-        self.tag_keys = {name: core.key(name, field) for name, field in core.fields.items()}
-        self._open = core.others is not None
-        node = core_schema_of(tags, shape_name(tags))
+        shape = CoreShape.of(tags)
+        self.tag_keys = {name: shape.key(name, field) for name, field in shape.fields.items()}
+        self._open = shape.others is not None
+        core = _without_secrets(CoreType(tags, shape_name(tags)), metric)
         if is_model(get_origin(tags) or tags):
             self.tag_model = get_origin(tags) or tags
-        self.validate_tags = self._validator(metric, node, core.config)
+        self.validate_tags = core.validator(shape.config)
         if self.split is not None:
-            self.split = self._splitter(metric, node, core)
+            self.split = self._splitter(core, shape)
 
-    def _splitter(self, metric: str, node: CoreNode, core: "CoreShape") -> Callable[[Any], dict[str, Any]] | None:
-        plain = all(unwrapped(field["schema"])["type"] in PLAIN_NODES for field in core.fields.values())
-        if self._open or not plain or node["type"] not in ("typed-dict", "model"):
+    def _splitter(self, core: CoreType, shape: CoreShape) -> Callable[[Any], dict[str, Any]] | None:
+        if self._open or not (shape.is_plain and core.is_tags):
             return None
         if self.tag_model is not None:
             return _model_splitter(self.tag_model)
         if not all(key.required for key in self.tag_keys.values()):
             return self.validate_tags
-        self.layout = (self.layout[0], {name: exact_type(field["schema"]) for name, field in core.fields.items()})
+        self.layout = (self.layout[0], shape.exact_types())
         self.tag_count = len(self.tag_keys)
-        # To count is cheaper than to look for what is undeclared: as many tags as there have to be leave no place.
-        return self._validator(metric, node, core.config, undeclared="ignore")
-
-    @staticmethod
-    def _validator(metric: str, node: Any, config: Any, *, undeclared: str = "forbid") -> Callable[[Any], Any]:
-        definitions = {one["ref"]: one for one in node.get("definitions", ())}
-        if any(makes_secret(part) for part in nodes_in(node, definitions)):
-            raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
-        closed = node["type"] == "typed-dict" and not allows_more(node)
-        own: Any = {**node, "extra_behavior": undeclared} if closed else node
-        validate = SchemaValidator(own, config).validate_python
-        if any("validation_alias" in part for part in nodes_in(node, definitions)):
-            # Elsewhere tags go by their names, so here they may too.
-            return partial(validate, by_alias=True, by_name=True)
-        return validate
+        # Counting is cheaper than looking for undeclared tags: as many tags as are required leave no place for others.
+        return core.validator(shape.config, undeclared="ignore")
 
     def check(self, metric: str, value: Any) -> Any:
         """Return a validated value, or raise InvalidMetricError."""
@@ -211,6 +182,12 @@ class MetricChecks:
         else:
             failure = InvalidTagError(metric, (self.unknown(tag),))
         raise failure
+
+
+def _without_secrets(core: CoreType, metric: str) -> CoreType:
+    if core.holds_secret:
+        raise SchemaError(f"metric {metric!r}", "a secret is not to be recorded; its type holds one")
+    return core
 
 
 def _no_tags(tags: None) -> dict[str, Any]:

@@ -270,7 +270,7 @@ class Provenance(TableDisplay):
     def __repr__(self) -> str:
         return f"Provenance({counted(len(self._log), 'step')}, {counted(len(self.inputs), 'input')})"
 
-    def _notebook_tables(self) -> tuple[Table, ...]:
+    def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import provenance_tables
 
         return provenance_tables(self)

@@ -1,7 +1,8 @@
 """Read the core schemas that Pydantic makes of types. No other file knows their form."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
@@ -12,43 +13,27 @@ from typing_extensions import is_typeddict
 from ..errors import SchemaError
 from .digest import digest, stable_form
 from .freezing import Shared
-from .key import Key, Outcome, Output, shape_name
+from .key import Key, Output, ValueDomain, shape_name
 from .secrets import is_secret
 
-__all__ = [
-    "EXACT_TYPES",
-    "NUMBERS",
-    "PLAIN_NODES",
-    "CoreNode",
-    "CoreShape",
-    "allows_more",
-    "core_schema_of",
-    "exact_type",
-    "is_model",
-    "make_model",
-    "makes_secret",
-    "nodes_in",
-    "unwrapped",
-]
+__all__ = ["CoreShape", "CoreType", "is_model", "make_model"]
 
 CoreNode: TypeAlias = dict[str, Any]
 """A core schema, or a part of one."""
 
-NUMBERS = ("float", "int", "bool")
-EXACT_TYPES = {"float": float, "int": int, "bool": bool, "str": str}
-"""The types of what validates by a core schema, and of nothing else, subclasses included."""
+_NUMBERS = ("float", "int", "bool")
+_EXACT_TYPES = {"float": float, "int": int, "bool": bool, "str": str}
+"""The types of all values that a core schema accepts, subclasses excluded."""
+_PLAIN_NODES = (*_NUMBERS, "str", "literal")
 
 
-def exact_type(node: CoreNode) -> type | None:
-    """Return the type of all that validates by a core schema, where it is one."""
+def _exact_type(node: CoreNode) -> type | None:
+    """Return the type of all values that a core schema accepts, if they have one type."""
     is_text = node["type"] == "literal" and all(type(choice) is str for choice in node["expected"])
-    return str if is_text else EXACT_TYPES.get(node["type"])
+    return str if is_text else _EXACT_TYPES.get(node["type"])
 
 
-PLAIN_NODES = (*NUMBERS, "str", "literal")
-
-
-def outcome_of(node: CoreNode, definitions: Mapping[str, CoreNode]) -> Outcome | None:
+def _domain_of(node: CoreNode, definitions: Mapping[str, CoreNode]) -> ValueDomain | None:
     """Return what all that validates by a core schema can be, where that says so without a function of somebody's."""
     kind = node["type"]
     if kind == "definition-ref":
@@ -57,22 +42,55 @@ def outcome_of(node: CoreNode, definitions: Mapping[str, CoreNode]) -> Outcome |
         kind = node["type"]
     if kind in ("literal", "enum"):
         choices = tuple(choice for choice in node["expected" if kind == "literal" else "members"] if choice is not None)
-        return Outcome(frozenset(map(type, choices)), choices)
-    if kind in EXACT_TYPES:
-        return Outcome(frozenset({EXACT_TYPES[kind]}), None)
+        return ValueDomain(frozenset(map(type, choices)), choices)
+    if kind in _EXACT_TYPES:
+        return ValueDomain(frozenset({_EXACT_TYPES[kind]}), None)
     if kind == "union":
-        parts = [outcome_of(part[0] if isinstance(part, tuple) else part, definitions) for part in node["choices"]]
+        parts = [_domain_of(part[0] if isinstance(part, tuple) else part, definitions) for part in node["choices"]]
         known = [part for part in parts if part is not None]
         types = frozenset(chain.from_iterable(part.types for part in known))
         listed = [part.choices for part in known if part.choices is not None]
         choices = tuple(chain.from_iterable(listed))
-        return Outcome(types, choices if len(listed) == len(parts) else None) if len(known) == len(parts) else None
-    return outcome_of(node["schema"], definitions) if kind in ("nullable", "default", "function-before") else None
+        return ValueDomain(types, choices if len(listed) == len(parts) else None) if len(known) == len(parts) else None
+    return _domain_of(node["schema"], definitions) if kind in ("nullable", "default", "function-before") else None
 
 
-def unwrapped(node: CoreNode) -> CoreNode:
-    """A node without what allows None or gives a default."""
-    return unwrapped(node["schema"]) if node["type"] in ("nullable", "default") else node
+def _unwrapped(node: CoreNode) -> CoreNode:
+    """Return a node without the nodes that allow None or give a default."""
+    return _unwrapped(node["schema"]) if node["type"] in ("nullable", "default") else node
+
+
+class CoreType:
+    """The core schema of a type that is validated as a whole: the values of a metric, or its tags.
+
+    Attributes:
+        is_number: Whether it accepts numbers and bools only.
+        exact_type: The type of all values that it accepts, if they have one type.
+        is_tags: Whether it is the schema of a TypedDict or a model, without validators around it.
+    """
+
+    def __init__(self, type: Any, label: str) -> None:
+        self._node = _core_schema_of(type, label)
+        self._definitions = {part["ref"]: part for part in self._node.get("definitions", ())}
+        self.is_number = self._node["type"] in _NUMBERS
+        self.exact_type = _EXACT_TYPES.get(self._node["type"])
+        self.is_tags = self._node["type"] in ("typed-dict", "model")
+
+    @property
+    def holds_secret(self) -> bool:
+        """Whether a secret may be anywhere in it."""
+        return any(_makes_secret(part) for part in _nodes_in(self._node, self._definitions))
+
+    def validator(self, config: Any = None, *, undeclared: str = "forbid") -> Callable[[Any], Any]:
+        """Return a validator; `undeclared` says what becomes of undeclared keys of a closed TypedDict."""
+        node = self._node
+        closed = node["type"] == "typed-dict" and not _allows_more(node)
+        own: Any = {**node, "extra_behavior": undeclared} if closed else node
+        validate = SchemaValidator(own, config).validate_python
+        if any("validation_alias" in part for part in _nodes_in(node, self._definitions)):
+            # Elsewhere tags go by their names, so here they may too.
+            return partial(validate, by_alias=True, by_name=True)
+        return validate
 
 
 class CoreShape:
@@ -98,30 +116,36 @@ class CoreShape:
     @classmethod
     def of(cls, shape: Any) -> "CoreShape":
         """Take the core schema of a shape apart; raise SchemaError if the shape has no keys."""
-        kind = shape_kind(shape)
+        kind = _shape_kind(shape)
         plain: Any = dict
         own = get_args(shape)
         is_mapping = Mapping in (shape, get_origin(shape))
-        node = core_schema_of((plain[own] if own else plain) if is_mapping else shape, shape_name(shape))
+        node = _core_schema_of((plain[own] if own else plain) if is_mapping else shape, shape_name(shape))
         core = cls(kind, [])
-        while True:
-            if node["type"] == "definitions":
-                core.definitions = node["definitions"]
-                node = node["schema"]
-            elif node["type"] == "definition-ref":
-                node = next(one for one in core.definitions if one["ref"] == node["schema_ref"])
-            elif node["type"] in ("model", "dataclass"):
-                core.config = node.get("config")
-                core.others = {"type": "any"} if (core.config or {}).get("extra_fields_behavior") == "allow" else None
-                node = node["schema"]
-            elif node["type"] in ("function-after", "function-wrap"):
-                core.around.append(node)
-                node = node["schema"]
-            elif node["type"] == "function-before":
-                node = node["schema"]
-            else:
-                core._take_fields(node, shape)
-                return core
+        while (inner := core._enter(node)) is not None:
+            node = inner
+        core._take_fields(node, shape)
+        return core
+
+    def _enter(self, node: CoreNode) -> CoreNode | None:
+        """Take over what a node says about the shape, and return the node within it; None if that has the fields."""
+        inner: CoreNode | None = node.get("schema")
+        match node["type"]:
+            case "definitions":
+                self.definitions = node["definitions"]
+            case "definition-ref":
+                inner = next(part for part in self.definitions if part["ref"] == node["schema_ref"])
+            case "model" | "dataclass":
+                self.config = node.get("config")
+                allows = (self.config or {}).get("extra_fields_behavior") == "allow"
+                self.others = {"type": "any"} if allows else None
+            case "function-after" | "function-wrap":
+                self.around.append(node)
+            case "function-before":
+                pass
+            case _:
+                return None
+        return inner
 
     def _take_fields(self, node: CoreNode, shape: Any) -> None:
         if node["type"] == "dict":
@@ -137,8 +161,24 @@ class CoreShape:
             raise SchemaError(shape_name(shape), "an InitVar is no key, as nothing holds it; declare a field instead")
         if node["type"] == "typed-dict":
             self.config = node.get("config")
-        if allows_more(node) or self.others is not None:
+        if _allows_more(node) or self.others is not None:
             self.others = node.get("extras_schema", {"type": "any"})
+
+    def exact_types(self) -> dict[str, type | None]:
+        """Return, by field, the type of all values that it accepts, if they have one type."""
+        return {name: _exact_type(field["schema"]) for name, field in self.fields.items()}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the fields accept numbers, bools, texts and None only."""
+        return all(_unwrapped(field["schema"])["type"] in _PLAIN_NODES for field in self.fields.values())
+
+    def assembler(self, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a function that makes an instance by `make`, and runs the model-level validators on it."""
+        node: Any = {"type": "function-plain", "function": {"type": "no-info", "function": make}}
+        for outer in reversed(self.around):
+            node = {**{name: part for name, part in outer.items() if name != "ref"}, "schema": node}
+        return SchemaValidator(self.defined(node), self.config).validate_python
 
     def defined(self, node: Any) -> Any:
         """Return a node with the definitions that it may refer to."""
@@ -149,7 +189,7 @@ class CoreShape:
         node = field["schema"]
         own = self.defined(node)
         definitions = {one["ref"]: one for one in self.definitions}
-        parts, top = list(nodes_in(node, definitions)), list(_top(node, definitions))
+        parts, top = list(_nodes_in(node, definitions)), list(_top(node, definitions))
         marks = {mark for part in top for mark in part.get("metadata", {}).get("crystallize", ())}
         if any(Shared.__name__ in part.get("metadata", {}).get("crystallize", ()) for part in parts if part not in top):
             raise SchemaError(name, "Shared marks a whole key; within its value it would have no effect")
@@ -160,7 +200,7 @@ class CoreShape:
             fields = {"type": "model-fields", "fields": {name: {"type": "model-field", "schema": node}}}
             among = SchemaValidator(self.defined(fields), self.config).validate_assignment
         optional = default is not None or field.get("required") is False
-        holds_secret = any(makes_secret(part) for part in parts)
+        holds_secret = any(_makes_secret(part) for part in parts)
         validator = SchemaValidator(own, self.config)
         # Without that NaN and the infinities within what is typed `Any` would be null.
         config: Any = {**(self.config or {}), "ser_json_inf_nan": "constants"}
@@ -171,7 +211,7 @@ class CoreShape:
             validate_among=among,
             validate_json=validator.validate_json,
             dump=lambda value, help: serializer.to_python(value, mode="json", fallback=help, warnings=False),
-            aliases=alias_ways(field.get("validation_alias")),
+            aliases=_alias_ways(field.get("validation_alias")),
             default=default,
             validates_default=bool(
                 (self.config or {}).get("validate_default") if validates_default is None else validates_default
@@ -184,11 +224,11 @@ class CoreShape:
             required=not optional,
             beside=self.fields.keys() if self.others is None else None,
             fingerprint=lambda: digest(repr(stable_form(own)).encode()),
-            outcome=outcome_of(node, definitions),
+            domain=_domain_of(node, definitions),
         )
 
 
-def shape_kind(shape: Any) -> str:
+def _shape_kind(shape: Any) -> str:
     """Return the kind of a shape; raise SchemaError if it has no keys."""
     cls = get_origin(shape) or shape
     if cls in (dict, Mapping):
@@ -221,7 +261,7 @@ def is_model(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, BaseModel) and not cls.__pydantic_root_model__
 
 
-def core_schema_of(shape: Any, name: str) -> CoreNode:
+def _core_schema_of(shape: Any, name: str) -> CoreNode:
     try:
         adapter = TypeAdapter[Any](shape)
         if not isinstance(adapter.core_schema, dict):
@@ -256,7 +296,7 @@ def _top(node: CoreNode, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]
 _HOLDERS = ("model", "dataclass")
 
 
-def nodes_in(node: Any, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]:
+def _nodes_in(node: Any, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]:
     """Every node in a node, and in the definitions that it refers to."""
     met: set[str] = set()
     rest = [node]
@@ -281,16 +321,16 @@ def _names_in(part: CoreNode) -> Iterator[str]:
     # A dataclass itself has a list of names, which are those of its arguments.
     for name, field in fields.items() if isinstance(fields, dict) else ():
         yield name
-        yield from (step for way in alias_ways(field.get("validation_alias")) for step in way if isinstance(step, str))
+        yield from (step for way in _alias_ways(field.get("validation_alias")) for step in way if isinstance(step, str))
 
 
-def allows_more(node: CoreNode) -> bool:
+def _allows_more(node: CoreNode) -> bool:
     """Whether a TypedDict allows undeclared keys. The oldest versions of Pydantic say so in the config alone."""
     behavior = node.get("extra_behavior", (node.get("config") or {}).get("extra_fields_behavior"))
     return behavior == "allow" or "extras_schema" in node
 
 
-def makes_secret(part: CoreNode) -> bool:
+def _makes_secret(part: CoreNode) -> bool:
     """Whether a node makes or shows one of Pydantic's secrets."""
     function = part.get("function")
     if isinstance(function, type):
@@ -299,7 +339,7 @@ def makes_secret(part: CoreNode) -> bool:
     return getattr(function, "__module__", "") == "pydantic.types" and "secret" in name.lower()
 
 
-def alias_ways(alias: Any) -> tuple[tuple[str | int, ...], ...]:
+def _alias_ways(alias: Any) -> tuple[tuple[str | int, ...], ...]:
     """Read an alias: a name, a way down, or a choice of ways."""
     if alias is None:
         return ()

@@ -10,7 +10,6 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import SchemaValidator
 
 from .._base.text import nearest
 from ..errors import IncompleteContextError, InvalidSnapshotError, UnknownKeyError
@@ -105,7 +104,7 @@ class Schema:
             if name not in values and key.default is not None:
                 values[name] = key.make_default(lambda: values)
         try:
-            return self._assemble.validate_python((values, written))
+            return self._assemble((values, written))
         except ValidationError as error:
             problems = [problem._replace(type="", value=None) for problem in problems_of(error, ())]
             texts = [problem._replace(allowed=masked(problem.allowed, values)) for problem in problems]
@@ -114,13 +113,8 @@ class Schema:
         raise failure from cause
 
     @cached_property
-    def _assemble(self) -> SchemaValidator:
-        """Makes an instance of values, then runs the model-level validators over it."""
-        make = {"type": "function-plain", "function": {"type": "no-info", "function": self._instance}}
-        node: Any = make
-        for outer in reversed(self._core.around):
-            node = {**{name: part for name, part in outer.items() if name != "ref"}, "schema": node}
-        return SchemaValidator(self._core.defined(node), self._core.config)
+    def _assemble(self) -> Callable[[Any], Any]:
+        return self._core.assembler(self._instance)
 
     def _instance(self, parts: tuple[dict[str, Any], set[str]]) -> Any:
         """Make an instance of a model or dataclass, without its field validators."""

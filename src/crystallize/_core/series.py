@@ -154,7 +154,7 @@ class Series(TableDisplay, Generic[V, G]):
         where = "".join(f", {name}={short(value)}" for name, value in self._where.items())
         return f"Series({self.name!r}{where}; {counted(len(self), 'point')})"
 
-    def _notebook_tables(self) -> tuple[Table, ...]:
+    def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import series_table
 
         return (series_table(self),)
@@ -417,7 +417,7 @@ class FrozenMetrics(TableDisplay):
         counts = ", ".join(f"{name}: {len(self._store.logs[name].points)}" for name in self)
         return f"FrozenMetrics({counts or 'no points'})"
 
-    def _notebook_tables(self) -> tuple[Table, ...]:
+    def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import metrics_table
 
         return (metrics_table(self),)

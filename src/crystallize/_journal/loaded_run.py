@@ -208,7 +208,7 @@ class Run(TableDisplay, Generic[T_co]):
     def __repr__(self) -> str:
         return f"Run({self.name}, {self.status})"
 
-    def _notebook_tables(self) -> tuple[Table, ...]:
+    def __notebook_tables__(self) -> tuple[Table, ...]:
         """Return tables of its facts, steps and results."""
         seconds = None if self.ended is None else (self.ended - self.started).total_seconds()
         facts = {

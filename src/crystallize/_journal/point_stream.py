@@ -17,7 +17,7 @@ from ..errors import DamagedRunError, JournalError, MetricError
 from .database import points_of
 from .event_bytes import decoded_point
 from .read_run import RunData
-from .rows import PointRow
+from .rows import PackedRow
 
 __all__ = ["BATCH", "PointSource", "PointStream", "StoredPoints"]
 
@@ -70,7 +70,7 @@ class PointStream:
         self.forks: dict[str, dict[str, int]] = {}
 
     def points(
-        self, row: PointRow, opened: Callable[[PointSource], object] | None = None
+        self, row: PackedRow, opened: Callable[[PointSource], object] | None = None
     ) -> Iterator[tuple[PointSource, Any, dict[str, Any], int]]:
         """Return the points in a row: source, value and tags as they are to be kept, and position.
 
@@ -94,8 +94,8 @@ class PointStream:
             yield source, value, tags, position
 
     def collect(
-        self, rows: Iterable[PointRow], log_of: Callable[[MetricLog, str | None], PointLog]
-    ) -> Iterator[PointRow]:
+        self, rows: Iterable[PackedRow], log_of: Callable[[MetricLog, str | None], PointLog]
+    ) -> Iterator[PackedRow]:
         """Put the points of rows into the logs of their metrics and branches, and return each row once that is done."""
         forks = deque(self._data.forks)
         for row in rows:
@@ -106,7 +106,7 @@ class PointStream:
             yield row
         self.forks.update((branch, dict(self.counts[None])) for branch, _ in forks)
 
-    def _collect(self, row: PointRow, log_of: Callable[[MetricLog, str | None], PointLog]) -> None:
+    def _collect(self, row: PackedRow, log_of: Callable[[MetricLog, str | None], PointLog]) -> None:
         logs: dict[tuple[str, str | None], tuple[PointLog, int]] = {}
 
         def open_log(source: PointSource) -> None:
@@ -188,7 +188,7 @@ class StoredPoints:
     def __init__(
         self,
         data: RunData,
-        rows: Callable[[], Iterator[PointRow]],
+        rows: Callable[[], Iterator[PackedRow]],
         metrics: type[MetricSchema] | None = None,
     ) -> None:
         """Take an open run and the function that reads its rows; without metrics, points are of JSON's types."""

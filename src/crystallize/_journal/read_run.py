@@ -17,7 +17,7 @@ from .rows import (
     Declared,
     Entry,
     MergedBranch,
-    PointRow,
+    PackedRow,
     Positioned,
     Session,
     StoredArtifact,
@@ -47,7 +47,7 @@ class RunData:
     sessions: tuple[Session, ...]
     attempts: tuple[Attempt, ...]
     values: tuple[Entry, ...]
-    points: tuple[PointRow, ...]
+    points: tuple[PackedRow, ...]
     artifacts: tuple[StoredArtifact, ...]
     forks: tuple[tuple[str, int], ...]
     """The branches in the order in which they were forked, each with the position of its fork."""
@@ -155,7 +155,7 @@ def real(path: Path) -> Path:
 
 
 @contextmanager
-def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[PointRow]]]]:
+def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[PackedRow]]]]:
     """Open a run whose points are too many for memory; this raises the errors of `read`.
 
     The block gets the run without its values, points and artifacts, and a function that reads the rows of its points,
@@ -164,7 +164,7 @@ def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[
     path = real(path)
     with _opened(path) as (connection, running):
         outline = _outline_of(path, connection, running=running)
-        yield outline, lambda: map(PointRow._make, rows(path, connection, "points"))
+        yield outline, lambda: map(PackedRow._make, rows(path, connection, "points"))
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def data_of(path: Path, connection: sqlite3.Connection, *, running: bool, since:
     return replace(
         outline,
         values=tuple(entry_of(row, arrays) for row in rows(path, connection, "entries", since)),
-        points=tuple(map(PointRow._make, rows(path, connection, "points", since))),
+        points=tuple(map(PackedRow._make, rows(path, connection, "points", since))),
         artifacts=tuple(
             StoredArtifact(position, process, Artifact(name, contents[sha256], step))
             for position, process, step, name, sha256 in rows(path, connection, "artifacts", since)

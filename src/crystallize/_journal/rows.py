@@ -15,7 +15,7 @@ from .environment import Origin
 from .event_bytes import parted
 
 __all__ = [
-    *("MISSING", "Attempt", "Declared", "Entry", "MergedBranch", "PointRow", "Positioned", "Session", "SoFar"),
+    *("MISSING", "Attempt", "Declared", "Entry", "MergedBranch", "PackedRow", "Positioned", "Session", "SoFar"),
     *("StoredArtifact", "attempt_of", "done_so_far", "entry_of", "failure_of", "final_process", "forks_of"),
     *("merged_branch_of", "session_of"),
 ]
@@ -151,7 +151,7 @@ class MergedBranch(NamedTuple):
     """The return value of its task."""
 
 
-class PointRow(NamedTuple):
+class PackedRow(NamedTuple):
     """A row of points."""
 
     position: int

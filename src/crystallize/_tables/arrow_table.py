@@ -117,9 +117,9 @@ class TableLayout:
         if self._metrics.get(name) is None:
             self._metrics[name] = metric
         self._index("metric", name)
-        self._value.declare(None if metric is None else metric.checks.value_key.outcome)
+        self._value.declare(None if metric is None else metric.checks.value_key.domain)
         for tag, key in metric.checks.tag_keys.items() if metric is not None else ():
-            self._tags.setdefault(tag, ColumnContents()).declare(key.outcome)
+            self._tags.setdefault(tag, ColumnContents()).declare(key.domain)
 
     def observe(self, name: str, pieces: Iterable[Piece]) -> None:
         """Add the columns of points of a metric."""

@@ -21,7 +21,7 @@ from pydantic_core import PydanticSerializationError, from_json
 from .._base.optional import OptionalModule
 from .._base.text import legible, short
 from .._core.codec import NotRestorable, json_view
-from .._core.key import Outcome
+from .._core.key import ValueDomain
 from .._core.object_parts import PLAIN
 from .._core.packed_columns import ABSENT, CodedColumn, PackedColumn
 from .._core.point_log import fetch
@@ -160,15 +160,15 @@ class ColumnContents:
         self.has_unrestorable: bool = False
         self._choices: dict[Any, Any] | None = {}
 
-    def declare(self, outcome: Outcome | None) -> None:
+    def declare(self, domain: ValueDomain | None) -> None:
         """Add the items that a declared type allows; None if nothing is declared, or not known of the type."""
-        if outcome is None or outcome.choices is None:
+        if domain is None or domain.choices is None:
             self._choices = None
         elif self._choices is not None:
-            self._choices.update((_identity(choice), choice) for choice in outcome.choices)
-        if outcome is not None:
-            found = {_DECLARED[type] for type in outcome.types & _DECLARED.keys()}
-            self.kinds = reduce(or_, {*found, *map(_kind_of, outcome.choices or ())}, self.kinds)
+            self._choices.update((_identity(choice), choice) for choice in domain.choices)
+        if domain is not None:
+            found = {_DECLARED[type] for type in domain.types & _DECLARED.keys()}
+            self.kinds = reduce(or_, {*found, *map(_kind_of, domain.choices or ())}, self.kinds)
 
     def observe(self, column: PackedColumn) -> ItemKind:
         """Add the items of a packed column, and return their kinds."""
