@@ -1,4 +1,8 @@
-"""Report a context to MLflow: `rules` names and checks the data, `requests` sends it, `sink` receives the events."""
+"""Report a run to MLflow.
+
+Events become items (`sink.py`), which go through a delivery queue to a sender that makes the requests (`requests.py`).
+The rules of MLflow for names and lengths are in `rules.py`, which does not need MLflow.
+"""
 
 from typing import TYPE_CHECKING, Any
 
