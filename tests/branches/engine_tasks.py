@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
+from time import sleep
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -400,8 +401,15 @@ def dies_of(ctx: FrozenContext[Any], item: int) -> int:
     return item
 
 
+IDLE = "../idle"
+"""The file that a killer leaves in the folder above, until it has killed once."""
+
+
 def in_the_hands_of_a_killer(ctx: FrozenContext[Any], item: tuple[str, int]) -> int:
-    """Say by a lock on a file which process may be killed, while there is something to kill."""
+    """Say by a lock on a file which process may be killed, while there is something to kill.
+
+    Until the killer has killed once, wait for it in the middle: on a busy machine it would come too late.
+    """
     folder, at = item
     with (Path(folder) / f"{at}-{os.getpid()}").open("wb") as mark:
         fcntl.lockf(mark, fcntl.LOCK_EX)
@@ -410,6 +418,8 @@ def in_the_hands_of_a_killer(ctx: FrozenContext[Any], item: tuple[str, int]) -> 
                 step.record("loss", (at + 1) / (epoch + 1), {"fold": at, "epoch": epoch})
                 if epoch % 1000 == 500:
                     step[f"part-{at}-{epoch}"] = np.arange(epoch) * at
+                while epoch == 2000 and (Path(folder) / IDLE).exists():
+                    sleep(0.001)
         ctx.artifacts.add(f"{at}.txt", str(at).encode() * 1000)
     return at * at
 

@@ -18,6 +18,7 @@ from crystallize.runs import verify_run
 
 from ..journal.journal_runs import no_environment
 from .engine_tasks import (
+    IDLE,
     WorkMetrics,
     dies_of,
     dies_once,
@@ -143,7 +144,9 @@ def killer(folder: Path, count: int, seed: int) -> Iterator[list[int]]:
             if marks:
                 killed.append(int(random.choice(marks).name.rpartition("-")[2]))
                 os.kill(killed[-1], SIGKILL)
+                (folder / IDLE).unlink(missing_ok=True)
 
+    (folder / IDLE).touch()
     thread = threading.Thread(target=kill)
     thread.start()
     try:
@@ -151,6 +154,7 @@ def killer(folder: Path, count: int, seed: int) -> Iterator[list[int]]:
     finally:
         ends.set()
         thread.join()
+        (folder / IDLE).unlink(missing_ok=True)
 
 
 def check_killed(folder: Path, engine: str, count: int, kills: int, seed: int) -> None:

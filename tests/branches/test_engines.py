@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pydantic
 import pytest
 from pydantic import BaseModel
 
@@ -500,6 +501,8 @@ def test_a_script(engine_name: str) -> None:
 
     What its tasks raise comes as it was, also what would end a generator or a process.
     """
+    if engine_name in ("loky", "dask") and pydantic.VERSION in ("2.11.0", "2.11.1", "2.11.2", "2.11.3"):
+        pytest.skip("before pydantic 2.11.4, a model that cloudpickle sent by value is not equal to its original")
     script = Path(__file__).with_name("engine_script.py")
     root = str(script.parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONWARNINGS": "error"}

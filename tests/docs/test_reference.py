@@ -87,7 +87,12 @@ def test_examples_are_short() -> None:
     assert [] == [one.path for one in examples() if len(one.example.splitlines()) > 9]
 
 
-@pytest.mark.parametrize("one", [*examples()], ids=lambda one: one.path)
+def marked(listed: Listed) -> Any:
+    """Mark the examples that make stubs as slow."""
+    return pytest.param(listed, marks=pytest.mark.slow) if listed.path.startswith("crystallize.stubs.") else listed
+
+
+@pytest.mark.parametrize("one", [marked(found) for found in examples()], ids=lambda one: one.path)
 def test_example_runs(one: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example prints what it says, with nothing imported but what the package hands on, and itself."""
     monkeypatch.chdir(tmp_path)
