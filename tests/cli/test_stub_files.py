@@ -33,7 +33,7 @@ def test_stubs(project: Path) -> None:
 
     assert (0, LOST) == (result.exit_code, result.stderr)
     assert re.fullmatch(r"(\d+) of \1 files written in stubs, which know 1 schema and 0 metrics\n", result.stdout)
-    assert 'Literal["lr"]' in (project / "stubs/crystallize/_core/protocols.pyi").read_text()
+    assert "Literal['lr']" in (project / "stubs/crystallize/_core/protocols.pyi").read_text()
 
 
 def test_stubs_checked(project: Path) -> None:

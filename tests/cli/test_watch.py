@@ -22,7 +22,7 @@ from pydantic import BaseModel, SecretStr
 
 from crystallize import FrozenContext, Journal, load_run
 from crystallize._cli import watch
-from crystallize._journal import journal
+from crystallize._journal import run_files
 
 from ..journal.journal_runs import die, no_environment, processes
 from .command_runs import call, made, section
@@ -37,7 +37,7 @@ class Token(BaseModel):
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks follow one another without a rest."""
-    monkeypatch.setattr(journal, "origin", no_environment)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
     monkeypatch.setattr(watch, "INTERVAL", 0)
     monkeypatch.setattr(watch, "_REST", 0)
 
@@ -317,7 +317,7 @@ def test_rests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: float, re
 
 def _record_on(pipe: Connection, path: Path) -> None:
     """Start a run, or resume one, and record a point each time that a line comes; end when the pipe is closed."""
-    journal.origin = no_environment  # type: ignore[attr-defined]  # imported there
+    run_files.current_environment = no_environment
     opened = Journal.resume(path) if path.is_file() else Journal.start(path, "run")
     with opened:
         ctx = opened.context(FrozenContext, {"lr": 0.1})

@@ -150,7 +150,7 @@ def test_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert "No such file or directory" in complaint("report", path, "-o", tmp_path / "none" / "run.html")
     assert "this is the file of a run, and would be overwritten" in complaint("report", path, "-o", path)
-    monkeypatch.setattr("crystallize._page.report.jinja2", OptionalModule("jinja2", "report"))
+    monkeypatch.setattr("crystallize._page.html_page.jinja2", OptionalModule("jinja2", "report"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     line = complaint("report", path, "-o", tmp_path / "run.html")
     assert line.endswith("needs jinja2, which is not installed: pip install 'crystallize-context[report]'")

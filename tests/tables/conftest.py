@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from crystallize import FrozenContext, Journal, Run, load_run
-from crystallize._journal import journal as journal_module
+from crystallize._journal import run_files
 
 from ..journal.journal_runs import no_environment
 from .exported_runs import Opaque, Train
@@ -20,7 +20,7 @@ from .recorded_points import RunMetrics, Sweep
 def quick_journals() -> Iterator[None]:
     """Ask git nothing."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(journal_module, "origin", no_environment)
+        patched.setattr(run_files, "current_environment", no_environment)
         yield
 
 

@@ -24,7 +24,7 @@ from .delta import Delta, work_of
 from .engines import is_cancelled, is_sending, pickle_as, tells_of_death, usable
 from .merge import file_failure, merge_result
 from .task import branch_names, item_digest, restored_result, return_type, runnable
-from .worker import RaisedError, run_task, this_process
+from .worker import TaskFailure, run_task, this_process
 
 __all__ = ["LostBranchesError", "fan_out"]
 
@@ -278,9 +278,9 @@ class _FanOut:
     def _take(self, at: int, future: "Future[Delta]") -> None:
         try:
             delta = future.result()
-        except RaisedError as caught:
+        except TaskFailure as caught:
             # Ray wraps it into one of a class that is also of its own.
-            raised: RaisedError = getattr(caught, "cause", caught)
+            raised: TaskFailure = getattr(caught, "cause", caught)
             self._state.foreign_secrets += raised.secrets
             self._fail(at, raised.error(), raised.record)
         except BaseException as error:  # whatever is raised is the item's, also what would end this process

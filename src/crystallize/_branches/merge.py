@@ -47,9 +47,9 @@ class MergedWork:
     """
 
     def __init__(self, state: State, work: Work, last: BranchMerged, *, is_known: bool) -> None:
-        self.branch = last.branch
+        self.branch: str = last.branch
         self.last = last
-        self.forked = None if is_known else BranchForked(last.branch)
+        self.forked: BranchForked | None = None if is_known else BranchForked(last.branch)
         self.step_names: Sequence[str] = work.names
         self.steps: tuple[StepRecord, ...] = work.steps
         self.blocks: Mapping[str, tuple[Block, ...]] = work.points

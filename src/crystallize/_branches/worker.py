@@ -13,7 +13,7 @@ from .delta import Delta, sent
 from .pickling import dumped
 from .task import item_digest
 
-__all__ = ["RaisedError", "run_task", "this_process"]
+__all__ = ["TaskFailure", "run_task", "this_process"]
 
 
 def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
@@ -32,7 +32,7 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
         return delta if home == this_process() else sent(delta)
     except BaseException as error:  # also what would end the worker
         failed = failed_branch(child, error)
-        raised = RaisedError.here(error, *failed) if home == this_process() else RaisedError.of(error, *failed)
+        raised = TaskFailure.here(error, *failed) if home == this_process() else TaskFailure.of(error, *failed)
     # Not within `except`, since some engines send what an exception was raised in as well.
     try:
         raise raised
@@ -40,16 +40,16 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
         del raised  # which holds on to this frame
 
 
-class RaisedError(Exception):
+class TaskFailure(Exception):
     """What a task raised, on its way, with the record of its branch, and the secrets that its text may have."""
 
     @classmethod
-    def here(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "RaisedError":
+    def here(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "TaskFailure":
         """Take an exception along that stays in this process."""
         return cls("", record, secrets, "", error, "")
 
     @classmethod
-    def of(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "RaisedError":
+    def of(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "TaskFailure":
         """Take an exception along in bytes, as one that cannot be read breaks one engine, and hangs another."""
         branch = record.name
         try:

@@ -51,9 +51,9 @@ class ArtifactStore:
         sections: dict[int, Section] | None = None,
         dispatcher: EventDispatcher | None = None,
     ) -> None:
-        self.found = {_folded(artifact.name): artifact for artifact in artifacts}
+        self.found: dict[str, Artifact] = {_folded(artifact.name): artifact for artifact in artifacts}
         self.order = OrderedKeys(self.found, sections)
-        self.dispatcher = dispatcher or EventDispatcher()
+        self.dispatcher: EventDispatcher = dispatcher or EventDispatcher()
 
     def add(self, artifact: Artifact) -> None:
         """Add an artifact, and tell the sinks; raise ContextMutationError if its name is taken."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .._base.text import type_name
 
-__all__ = ["CopyKind", "Frozen", "NotPlannedError", "RefusedError", "Thaw", "add_kind", "freeze_by_kind", "kind_of"]
+__all__ = ["CopyKind", "Frozen", "NoPlan", "NotCopyable", "Thaw", "add_kind", "freeze_by_kind", "kind_of"]
 
 Thaw: TypeAlias = Callable[[], Any]
 """Makes a fresh copy of a value that is kept."""
@@ -29,11 +29,11 @@ class CopyKind(NamedTuple):
     """Whether `copy.deepcopy` of what holds such a value does as well, and leaves it changeable."""
 
 
-class NotPlannedError(Exception):
+class NoPlan(Exception):
     """A plan cannot copy this value faithfully; a deep copy can."""
 
 
-class RefusedError(Exception):
+class NotCopyable(Exception):
     """A value that cannot be copied at all."""
 
     def __init__(self, type: type, reason: str) -> None:
@@ -82,9 +82,9 @@ def freeze_by_kind(kind: CopyKind, value: Any) -> Frozen:
     try:
         kept = kind.freeze(value)
     except Exception as error:  # whatever a registered function raises, the value cannot be taken in
-        raise RefusedError(type(value), f"{type(error).__name__}: {error}") from error
+        raise NotCopyable(type(value), f"{type(error).__name__}: {error}") from error
     if kept is NotImplemented:
-        raise NotPlannedError
+        raise NoPlan
     return (kept, None) if kind.thaw is None else (None, partial(kind.thaw, kept))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeAlias
 
 from pydantic import BaseModel
 
-from .copy_kinds import CopyKind, Frozen, NotPlannedError, RefusedError, Thaw, freeze_by_kind, kind_of
+from .copy_kinds import CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind, kind_of
 from .object_parts import ATOMIC
 from .secrets import is_secret
 
@@ -55,11 +55,11 @@ class CopyPlanner:
             return self._kept[id(value)]
         # A plan would make two of a mutable object that is met twice, and never end with one in itself.
         if id(value) in self._met:
-            raise NotPlannedError
+            raise NoPlan
         self._met.add(id(value))
         self._depth += 1
         if self._depth > DEEPEST:
-            raise RefusedError(cls, TOO_DEEP)
+            raise NotCopyable(cls, TOO_DEEP)
         frozen = (_copiers.get(cls) or copier_of(cls))(self, value)
         self._depth -= 1
         if frozen[1] is None:
@@ -109,7 +109,7 @@ def _as_it_is(walk: CopyPlanner, value: Any) -> Frozen:
 
 def _by_deep_copy(walk: CopyPlanner, value: Any) -> Frozen:
     # The whole is deep-copied and not this part alone, so that an object met twice stays one.
-    raise NotPlannedError
+    raise NoPlan
 
 
 def _list(walk: CopyPlanner, value: list[Any]) -> Frozen:
@@ -119,7 +119,7 @@ def _list(walk: CopyPlanner, value: list[Any]) -> Frozen:
 def _dict(walk: CopyPlanner, value: dict[Any, Any]) -> Frozen:
     base = value.copy()
     if not walk.are_shared(base):
-        raise NotPlannedError
+        raise NoPlan
     return None, walk.plan(base)
 
 
@@ -127,13 +127,13 @@ def _set(walk: CopyPlanner, value: set[Any]) -> Frozen:
     base = value.copy()
     # What is hashed cannot be swapped for its copy in place.
     if not walk.are_shared(base):
-        raise NotPlannedError
+        raise NoPlan
     return None, base.copy
 
 
 def _frozenset(walk: CopyPlanner, value: frozenset[Any]) -> Frozen:
     if not walk.are_shared(value):
-        raise NotPlannedError
+        raise NoPlan
     return value, None
 
 
@@ -151,7 +151,7 @@ def copy_instance(walk: CopyPlanner, value: Any) -> Frozen:
     cls = type(value)
     private = getattr(value, "__pydantic_private__", None)
     if private:
-        raise NotPlannedError
+        raise NoPlan
     given = state_of_instance(value)
     state = given.copy()
     plan = walk.plan(state)

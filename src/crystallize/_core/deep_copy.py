@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from .._base.text import type_name
 from ..errors import UncopyableValueError
-from .copy_kinds import Frozen, NotPlannedError, RefusedError, Thaw, freeze_by_kind
+from .copy_kinds import Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
 from .copy_plans import (
     CONTAINERS,
     DEEPEST,
@@ -31,7 +31,7 @@ def deep_copied(value: Any, subject: str) -> Frozen:
     try:
         parts = _parts(value)
         frozen = {id(part): frozen for part in parts if (frozen := _frozen_by_kind(part)) is not None}
-    except RefusedError as refused:
+    except NotCopyable as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
     # In the private copy each such part is stood in for by an object of its own, which a reader's copy looks up.
     stand_ins = {place: part[0] if part[1] is None else _StandIn(part[1]) for place, part in frozen.items()}
@@ -80,7 +80,7 @@ def _frozen_by_kind(part: Any) -> Frozen | None:
         return None
     try:
         return freeze_by_kind(copier.args[0], part)
-    except NotPlannedError:
+    except NoPlan:
         return None
 
 
@@ -93,7 +93,7 @@ def _parts(value: Any) -> list[Any]:
         if type(item) in ATOMIC or id(item) in met:
             continue
         if depth > DEEPEST:
-            raise RefusedError(type(item), TOO_DEEP)
+            raise NotCopyable(type(item), TOO_DEEP)
         met[id(item)] = item
         rest += [(part, depth + 1) for part in parts_of(item)]
     return list(met.values())

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._base.text import short, type_name
 from ..errors import SchemaError, UncopyableValueError
-from .copy_kinds import CopyKind, Frozen, NotPlannedError, RefusedError, add_kind
+from .copy_kinds import CopyKind, Frozen, NoPlan, NotCopyable, add_kind
 from .copy_plans import CopyPlanner, forget_copiers
 from .deep_copy import deep_copied
 from .object_parts import ATOMIC
@@ -55,12 +55,12 @@ def freeze(value: Any, subject: str) -> Frozen:
         return value, None
     try:
         return CopyPlanner().take(value)
-    except NotPlannedError:
+    except NoPlan:
         pass
     except RecursionError:
         reason = "it is nested too deeply for what is left of the stack"
         raise UncopyableValueError(subject, type_name(type(value)), reason) from None
-    except RefusedError as refused:
+    except NotCopyable as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
     return deep_copied(value, subject)
 

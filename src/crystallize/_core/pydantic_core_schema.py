@@ -72,9 +72,9 @@ class CoreType:
     def __init__(self, type: Any, label: str) -> None:
         self._node = _core_schema_of(type, label)
         self._definitions = {part["ref"]: part for part in self._node.get("definitions", ())}
-        self.is_number = self._node["type"] in _NUMBERS
-        self.exact_type = _EXACT_TYPES.get(self._node["type"])
-        self.is_tags = self._node["type"] in ("typed-dict", "model")
+        self.is_number: bool = self._node["type"] in _NUMBERS
+        self.exact_type: type | None = _EXACT_TYPES.get(self._node["type"])
+        self.is_tags: bool = self._node["type"] in ("typed-dict", "model")
 
     @property
     def holds_secret(self) -> bool:

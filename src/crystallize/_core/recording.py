@@ -232,8 +232,8 @@ class MetricStore:
         if schema is not None and not (isinstance(schema, type) and issubclass(schema, MetricSchema)):
             raise SchemaError(short(schema), "metrics are declared by a subclass of MetricSchema; pass the class")
         self.schema = schema
-        self.dispatcher = dispatcher or EventDispatcher()
-        self.registry = registry or StepRegistry()
+        self.dispatcher: EventDispatcher = dispatcher or EventDispatcher()
+        self.registry: StepRegistry = registry or StepRegistry()
         self.logs: dict[str, MetricLog] = {}
         for name, metric in (schema.metrics if schema is not None else {}).items():
             # The types of a metric that cannot be used raise now, and not at hour nine.

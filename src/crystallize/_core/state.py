@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from .._base.text import MASK, nearest, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, UncopyableValueError
 from ..events import KeyWritten
-from .artifacts import ArtifactStore, artifacts_view
+from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
 from .freezing import freeze
 from .key import Key, plain_key
@@ -16,7 +16,7 @@ from .provenance import Provenance, StepLog, StepRecord
 from .recording import MetricStore
 from .schema import Schema
 from .secrets import masked, secrets_in
-from .series import metrics_view
+from .series import FrozenMetrics, metrics_view
 from .steps import StepRegistry, StepToken
 from .stored_value import RawValue, StoredValue
 
@@ -82,7 +82,7 @@ class State:
         self, schema: Schema, metrics: type[MetricSchema] | None = None, registry: StepRegistry | None = None
     ) -> None:
         self.schema = schema
-        self.dispatcher = EventDispatcher()
+        self.dispatcher: EventDispatcher = EventDispatcher()
         self.values: dict[str, RawValue] = {}
         self.shared: dict[str, Any] = {}
         self.foreign_secrets: list[str | bytes] = []
@@ -96,11 +96,13 @@ class State:
         steps: StepLog | None = None,
         key_sections: dict[int, Section] | None = None,
     ) -> None:
-        self.metric_store, self.artifact_store = metrics, artifacts
-        self.metrics, self.artifacts = metrics_view(metrics), artifacts_view(artifacts)
-        self.keys = OrderedKeys(self.values, key_sections)
-        self.step_log = steps or StepLog()
-        self.provenance = Provenance(self.schema, self.values, self.keys, self.step_log)
+        self.metric_store: MetricStore = metrics
+        self.artifact_store: ArtifactStore = artifacts
+        self.metrics: FrozenMetrics = metrics_view(metrics)
+        self.artifacts: ArtifactLog = artifacts_view(artifacts)
+        self.keys: OrderedKeys = OrderedKeys(self.values, key_sections)
+        self.step_log: StepLog = steps or StepLog()
+        self.provenance: Provenance = Provenance(self.schema, self.values, self.keys, self.step_log)
 
     def contents(self) -> StateContents:
         """Return the contents of this moment, for a copy or a pickle."""

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
@@ -45,12 +46,15 @@ class RunWriter:
 
     def __init__(self, files: RunFiles) -> None:
         """Take over the files of a run."""
-        self.path, self._connection, self.spool, data, self._clock = files
+        data = files.data
+        self.path: Path = files.path
+        self.spool: Spool = files.spool
+        self._connection, self._clock = files.connection, files.clock
         self._file = self.path.stat()
         self._drained = data.drained
         self._process = data.last.number
         self._started = data.last.started
-        self.batch = BATCH
+        self.batch: int = BATCH
         self.takes = False
         self.closed: str | None = None
         self._failure: Exception | None = None
