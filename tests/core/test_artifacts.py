@@ -4,6 +4,7 @@ import copy
 import ntpath
 import pickle
 from array import array
+from contextlib import ExitStack
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +23,7 @@ from crystallize import (
     SinkError,
     StepClosedError,
 )
+from crystallize._core.artifacts import ArtifactStore
 from crystallize.sinks.memory import MemorySink
 
 
@@ -345,3 +347,22 @@ def test_prints() -> None:
     assert "ArtifactLog(a: 2 bytes, b: 0 bytes)" == repr(log)
     assert "ArtifactLog(nothing)" == repr(ArtifactLog())
     assert ["a", "b"] == log._ipython_key_completions_()
+
+
+def test_inserted_artifacts_that_are_undone() -> None:
+    """An insertion that is undone leaves the artifacts as they were, also if it was interrupted before it began."""
+
+    class Interrupting(dict[str, Artifact]):
+        def __ior__(self, other: Any) -> Any:
+            raise KeyboardInterrupt
+
+    kept, other = Artifact("a.txt", b"a", None), Artifact("b.txt", b"b", "fold-1")
+    store = ArtifactStore([kept])
+    with ExitStack() as undo:
+        store.insert(0, 0, [other], undo)
+        assert [other, kept] == store.in_order()
+    assert [kept] == store.in_order()
+    store.found = Interrupting(store.found)
+    with pytest.raises(KeyboardInterrupt), ExitStack() as undo:
+        store.insert(0, 0, [other], undo)
+    assert [kept] == store.in_order()

@@ -39,7 +39,12 @@ from crystallize import (
     UncopyableValueError,
     register,
 )
+<<<<<<< HEAD
 from crystallize._core.secrets import secrets_in
+=======
+from crystallize._core import freezing
+from crystallize._core.freezing import secrets_in
+>>>>>>> c6990941b8c486f46c341cf06bf1e24a9c10020d
 
 V = TypeVar("V")
 
@@ -1129,6 +1134,14 @@ def test_repr_that_raises(caplog: pytest.LogCaptureFixture) -> None:
     assert "x=" in repr(ctx)
 
 
+@pytest.fixture
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test registers is forgotten after it."""
+    monkeypatch.setattr(freezing, "_kinds_by_name", dict(freezing._kinds_by_name))
+    monkeypatch.setattr(freezing, "_handlers", {})
+
+
+@pytest.mark.usefixtures("_own_registry")
 @pytest.mark.parametrize(
     "make",
     [

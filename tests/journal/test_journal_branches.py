@@ -1160,3 +1160,15 @@ def test_a_merge_in_the_spool_that_was_changed(tmp_path: Path) -> None:
     file.write_bytes(whole)
     with Journal.resume(path) as resumed:
         assert {"one": 1, "after": 2} == dict(resumed.context(FrozenContext))
+
+
+def test_a_branch_that_this_context_has_not_forked(tmp_path: Path) -> None:
+    """A branch that an equal context has forked, as in another process, is in the file as if it was forked here."""
+    child = fork(FrozenContext({"lr": 0.1}), "fold-1").open()
+    child["score"] = 0.9
+    with Journal.start(tmp_path, "run") as opened:
+        merge(opened.context(FrozenContext, {"lr": 0.1}), child.delta())
+    run = load_run(opened.path)
+
+    assert ({"lr": 0.1, "score": 0.9}, ["fold-1"]) == (run.values, [step.name for step in run.provenance.steps])
+    assert () == verify_run(opened.path)

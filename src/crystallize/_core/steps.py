@@ -68,13 +68,11 @@ class StepRegistry:
 
     __slots__ = ("_finished", "_lock", "_uses", "names")
 
-    def __init__(self, names: Iterable[str | None] = (None,), reserved: Iterable[str] = ()) -> None:
-        """Make the registry with the steps that were opened so far, and names that nobody else may use."""
+    def __init__(self, names: Iterable[str | None] = (None,)) -> None:
+        """Make the registry with the steps that were opened so far."""
         self._lock = threading.Lock()
         self._finished: frozenset[str] = frozenset()
         self.restore(names)
-        for name in reserved:
-            self.reserve(name)
 
     def restore(self, names: Iterable[str | None], finished: Iterable[str] = ()) -> None:
         """Take over the steps that were opened in another process; those that finished cannot be opened again."""
