@@ -407,21 +407,13 @@ def test_imports_relatively(module: str) -> None:
 
 
 def test_imports_at_the_top() -> None:
-<<<<<<< HEAD
     """A function imports only files that most programs do not need: tables for notebooks, and subcommands."""
     late = ("_base/html", "_core/notebook", "_cli/", "sinks/mlflow/sink")
-=======
-    """Functions import only the tables for notebooks, if a notebook asks for them, and the sink that needs MLflow."""
->>>>>>> c6990941b8c486f46c341cf06bf1e24a9c10020d
     assert_none(
         f"{module}.py imports {entry.inner}"
         for module, imports in IMPORTS.items()
         for entry in imports
-<<<<<<< HEAD
         if entry.is_hidden and entry.inner and not entry.inner.startswith(late)
-=======
-        if entry.is_hidden and entry.inner and entry.inner not in ("_core/notebook", "sinks/mlflow/sink")
->>>>>>> c6990941b8c486f46c341cf06bf1e24a9c10020d
     )
 
 

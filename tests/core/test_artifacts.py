@@ -353,7 +353,7 @@ def test_inserted_artifacts_that_are_undone() -> None:
     """An insertion that is undone leaves the artifacts as they were, also if it was interrupted before it began."""
 
     class Interrupting(dict[str, Artifact]):
-        def __ior__(self, other: Any) -> Any:
+        def __ior__(self, other: Any) -> Any:  # type: ignore[misc]  # it only raises
             raise KeyboardInterrupt
 
     kept, other = Artifact("a.txt", b"a", None), Artifact("b.txt", b"b", "fold-1")

@@ -39,12 +39,8 @@ from crystallize import (
     UncopyableValueError,
     register,
 )
-<<<<<<< HEAD
+from crystallize._core import copy_kinds, copy_plans
 from crystallize._core.secrets import secrets_in
-=======
-from crystallize._core import freezing
-from crystallize._core.freezing import secrets_in
->>>>>>> c6990941b8c486f46c341cf06bf1e24a9c10020d
 
 V = TypeVar("V")
 
@@ -1137,8 +1133,8 @@ def test_repr_that_raises(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers is forgotten after it."""
-    monkeypatch.setattr(freezing, "_kinds_by_name", dict(freezing._kinds_by_name))
-    monkeypatch.setattr(freezing, "_handlers", {})
+    monkeypatch.setattr(copy_kinds, "_kinds_by_name", dict(copy_kinds._kinds_by_name))
+    monkeypatch.setattr(copy_plans, "_copiers", {})
 
 
 @pytest.mark.usefixtures("_own_registry")
