@@ -72,6 +72,6 @@ def _taken(receipt: MergeReceipt | None) -> MergeReceipt | None:
 
 def registry_of(state: State) -> BranchRegistry:
     """Return the registry of branches in a state."""
-    found = state.extensions.setdefault(BranchRegistry, BranchRegistry())
+    found = state.extensions.get(BranchRegistry) or state.extensions.setdefault(BranchRegistry, BranchRegistry())
     assert isinstance(found, BranchRegistry)
     return found

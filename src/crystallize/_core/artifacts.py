@@ -71,6 +71,8 @@ class ArtifactStore:
 
     def insert(self, rank: int, mark: int, artifacts: Sequence[Artifact], undo: ExitStack | None = None) -> None:
         """Insert artifacts that were added elsewhere; see `OrderedLog.insert`."""
+        if not artifacts:
+            return
         added = {_folded(artifact.name): artifact for artifact in artifacts}
         if undo is not None:
             undo.callback(self._remove, added)

@@ -63,16 +63,15 @@ class EventDispatcher:
         Raises:
             SinkError: At least one sink raised. All sinks have received the events all the same.
         """
-        pending = self._pending
-        if self._is_emitting or pending or more:
+        if self._is_emitting or self._pending or more:
             # Pending from before are the events after one during which an exception came that no sink may catch, as
             # Ctrl-C raises.
-            pending += (event, *more)
-            failures: _Failures = ()
+            self._pending += (event, *more)
+            failures = () if self._is_emitting else self._deliver_pending()
         else:
             failures = self._deliver(event)
-        if pending and not self._is_emitting:
-            failures += self._deliver_pending()
+            if self._pending:
+                failures += self._deliver_pending()
         if failures:
             raise _sink_error(failures)
 

@@ -6,7 +6,6 @@ A section that is inserted at a mark is read as if its items had been appended t
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack
-from functools import partial
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -62,12 +61,13 @@ class OrderedLog(Generic[_I]):
             undo: Gets a callback that restores the earlier state. It is registered first, so that an interruption at
                 any moment, as by Ctrl-C, can be undone.
         """
+        if not len(items):
+            return
+        before = self._sections.get(rank)
         if undo is not None:
-            undo.callback(partial(self._restore, rank, self._sections.get(rank)))
-        if len(items):
-            before = self._sections.get(rank)
-            self._sections[rank] = Section(mark, items)
-            self.inserted += len(items) - (len(before.items) if before is not None else 0)
+            undo.callback(self._restore, rank, before)
+        self._sections[rank] = Section(mark, items)
+        self.inserted += len(items) - (len(before.items) if before is not None else 0)
 
     def _restore(self, rank: int, before: Section | None) -> None:
         if before is None:

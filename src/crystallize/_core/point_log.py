@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
@@ -138,7 +138,8 @@ class PointLog:
 
     def insert(self, rank: int, mark: int, section: PointSection, undo: ExitStack | None = None) -> None:
         """Insert points; see `OrderedLog.insert`."""
-        shared = replace(section, blocks=tuple(block.shared() for block in section.blocks))
+        blocks = tuple(block.shared() for block in section.blocks)
+        shared = PointSection(blocks, section.offset, section.source)
         with self._lock:
             self._sections.insert(rank, mark, shared, undo)
 
