@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Any, NamedTuple
 from unittest import SkipTest
+from unittest.mock import patch
 
 import pytest
 from sybil import Document, Example, Sybil
@@ -210,6 +211,7 @@ def enter_folder(namespace: dict[str, Any]) -> None:
         folder = stack.enter_context(TemporaryDirectory())
         stack.enter_context(chdir(folder))
         stack.callback(forget_modules, Path(folder))
+        stack.callback(patch.stopall)  # for a visit that ends between the start of a patch and its stop
         # As at a prompt: what stands in the folder can be imported.
         sys.path.insert(0, "")
         stack.callback(sys.path.remove, "")
