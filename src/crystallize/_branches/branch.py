@@ -194,7 +194,7 @@ def failed_branch(child: BranchContext[Any], raised: BaseException) -> tuple[Ste
     error = error_text(raised, state.secrets())
     with state.dispatcher.lock:
         record = _closed(child, error)
-    written = [state.read(key) for key in [*state.keys][child._held :]]
+    written = [state.read(key) for key in state.keys.in_order()[child._held :]]
     return failed_record(record), [*secrets_in(written), *state.foreign_secrets]
 
 
@@ -220,7 +220,7 @@ def _work(child: BranchContext[Any], result: Any, item: str | None) -> Work:
     record = _closed(child, None)
     logs = store.logs.copy()
     return Work(
-        values={key: state.values[key] for key in [*state.keys][child._held :]},
+        values={key: state.values[key] for key in state.keys.in_order()[child._held :]},
         points={name: log.points.packed() for name, log in logs.items() if len(log.points)},
         undeclared={name: log.metric for name, log in logs.items()} if store.schema is None else {},
         names=[str(name) for name in store.registry.names[1:]],

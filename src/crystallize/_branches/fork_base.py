@@ -56,7 +56,7 @@ class ForkBase:
         state = state_of(ctx)
         metrics = state.metric_store.schema
         used = {name: log.metric for name, log in state.metric_store.logs.copy().items()}
-        values = {key: state.values[key] for key in state.keys}
+        values = {key: state.values[key] for key in state.keys.in_order()}
         own = fingerprint_of(state.schema, metrics)
         return cls(state.schema, values, metrics, used if metrics is None else {}, ctx.logger, own)
 

@@ -213,12 +213,20 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
     Each effect registers its undo before it takes place, so an error, or Ctrl-C, at any moment leaves nothing behind.
     """
     branch, rank, marks, store = work.names[0], entry.rank, entry.marks, state.metric_store
+    names, is_known = store.registry.names, branch in registry.entries
+    offset = len(names) - 1
+
+    def forget() -> None:
+        entry.receipt = None
+        del names[offset + 1 :]
+        if not is_known:
+            registry.entries.pop(branch, None)
+            store.registry.release(branch)
+
     with ExitStack() as undo:
+        undo.callback(forget)
         _claim(state, branch, work.values, undo)
         state.keys.insert(rank, marks.keys, tuple(work.values), undo)
-        names = store.registry.names
-        offset = len(names) - 1
-        undo.callback(names.__delitem__, slice(len(names), None))
         names += work.names
         for name, blocks in work.points.items():
             if name not in store.logs:
@@ -227,17 +235,16 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
             log.points.insert(rank, marks.points.get(name, 0), PointSection(blocks, offset, branch), undo)
         state.artifact_store.insert(rank, marks.artifacts, work.artifacts, undo)
         state.step_log.insert(rank, marks.steps, work.steps, undo)
-        if branch not in registry.entries:
-            undo.callback(store.registry.release, branch)
+        if not is_known:
             store.registry.reserve(branch)
-            undo.callback(registry.entries.pop, branch, None)
-        undo.callback(setattr, entry, "receipt", None)
         entry.receipt = receipt
         registry.entries[branch] = entry
         undo.pop_all()
 
 
 def _claim(state: State, branch: str, values: Mapping[str, RawValue], undo: ExitStack) -> None:
+    if not values:
+        return
     undo.callback(state.release, values)
     for key, raw in values.items():
         if state.values.setdefault(key, raw) is not raw:

@@ -344,7 +344,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that are written, in order."""
         self._token.check_open()
-        return iter([*self._state.keys])
+        return iter(self._state.keys)
 
     def keys(self) -> KeysView[str]:
         """Return the keys that are written, as a live view."""

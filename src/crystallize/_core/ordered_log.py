@@ -36,9 +36,12 @@ class OrderedLog(Generic[_I]):
     __slots__ = ("_sections", "inserted", "own")
 
     def __init__(self, own: Iterable[_I] = (), sections: Mapping[int, Section] | None = None) -> None:
-        self.own: Collection[_I] = list(own)
-        self._sections: dict[int, Section] = dict(sections or {})
-        self._count()
+        self.own: Collection[_I] = [*own]
+        self._sections: dict[int, Section] = {}
+        self.inserted = 0
+        if sections:
+            self._sections |= sections
+            self._count()
 
     def _count(self) -> None:
         self.inserted = sum(len(section.items) for section in self._sections.values())
@@ -65,11 +68,12 @@ class OrderedLog(Generic[_I]):
             return
         before = self._sections.get(rank)
         if undo is not None:
-            undo.callback(self._restore, rank, before)
+            undo.callback(self.restore_section, rank, before)
         self._sections[rank] = Section(mark, items)
         self.inserted += len(items) - (len(before.items) if before is not None else 0)
 
-    def _restore(self, rank: int, before: Section | None) -> None:
+    def restore_section(self, rank: int, before: Section | None) -> None:
+        """Restore the section that a rank had before an insertion; None: it had none."""
         if before is None:
             self._sections.pop(rank, None)
         else:
@@ -135,15 +139,19 @@ class OrderedKeys(OrderedLog[str]):
         """Return the mark of this moment: the number of keys that were added outside of sections."""
         return len(self.own) - self.inserted
 
-    def __iter__(self) -> Iterator[str]:
+    def in_order(self) -> list[str]:
+        """Return all keys in order."""
         # Other threads may add keys, and insert sections, meanwhile.
-        keys = [*dict.fromkeys([*self.own])]
+        keys = [*self.own]
         if not self._sections:
-            return iter(keys)
+            return keys
         known, sections = {*keys}, OrderedLog[str](sections=self._sections.copy())
         inserted = {key for section in sections.sections() for key in section.items}
         own = [key for key in keys if key not in inserted]
-        return sections.splice(own, lambda items: (key for key in items if key in known))
+        return [key for key in sections.splice(own) if key in known]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.in_order())
 
     def __len__(self) -> int:
         return len(self.own)

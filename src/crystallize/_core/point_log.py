@@ -50,7 +50,7 @@ def fetch(kept: Any) -> Any:
     return kept.thaw() if type(kept) is Copied else kept
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PointSection:
     """Points that were recorded elsewhere and are inserted together."""
 
@@ -137,11 +137,10 @@ class PointLog:
                 del self.tail[:FULL]
 
     def insert(self, rank: int, mark: int, section: PointSection, undo: ExitStack | None = None) -> None:
-        """Insert points; see `OrderedLog.insert`."""
-        blocks = tuple(block.shared() for block in section.blocks)
-        shared = PointSection(blocks, section.offset, section.source)
+        """Insert points; the section is the log's own from now on; see `OrderedLog.insert`."""
+        section.blocks = tuple([block.shared() for block in section.blocks])
         with self._lock:
-            self._sections.insert(rank, mark, shared, undo)
+            self._sections.insert(rank, mark, section, undo)
 
     def move(self, rank: int, new_rank: int, mark: int) -> None:
         """Move a section; see `OrderedLog.move`."""

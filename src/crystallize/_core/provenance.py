@@ -164,11 +164,13 @@ class StepLog(OrderedLog[StepRecord]):
 
     def insert(self, rank: int, mark: int, records: Sequence[StepRecord], undo: ExitStack | None = None) -> None:  # type: ignore[override]  # its items are records
         """Insert records; see `OrderedLog.insert`."""
-        finished = {record.name for record in records if record.error is None}
-        if undo is not None:
-            undo.callback(self.finished.difference_update, finished - self.finished)
-        self.finished |= finished
         super().insert(rank, mark, records, undo)
+        self.finished |= {record.name for record in records if record.error is None}
+
+    def restore_section(self, rank: int, before: Section | None) -> None:
+        """Undo an insertion; see `OrderedLog.insert`."""
+        super().restore_section(rank, before)
+        self.finished = {record.name for record in self if record.error is None}
 
 
 class Provenance(TableDisplay):

@@ -158,7 +158,7 @@ class State:
 
     def held(self) -> dict[str, Any]:
         """Return all values by key, for a validator or a reader to look at."""
-        return {key: self.read(key) for key in self.keys}
+        return {key: self.read(key) for key in self.keys.in_order()}
 
     def secrets(self) -> list[str | bytes]:
         """Return the secrets, in clear, that no text may show."""
