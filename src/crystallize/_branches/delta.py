@@ -11,9 +11,9 @@ from .._base.text import type_name
 from .._core.artifacts import Artifact
 from .._core.codec import any_key
 from .._core.digest import digest
+from .._core.immutable_types import PLAIN
 from .._core.key import Key
 from .._core.metrics import Metric
-from .._core.object_parts import PLAIN
 from .._core.packed_columns import Block
 from .._core.point_log import fetch
 from .._core.provenance import StepRecord

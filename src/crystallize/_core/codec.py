@@ -15,8 +15,8 @@ from .._base.text import type_name
 from ..errors import SchemaError
 from .digest import digest
 from .equality import same
+from .immutable_types import PLAIN
 from .key import Key
-from .object_parts import PLAIN
 from .schema import Schema
 
 if TYPE_CHECKING:

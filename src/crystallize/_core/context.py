@@ -30,10 +30,10 @@ from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, Schem
 from ..events import StepStarted
 from .artifacts import ArtifactLog, artifacts_view
 from .fields_view import AttributeFields, fields_of, noting_fields_of
+from .immutable_types import ATOMIC
 from .initial_values import Baseline, emit_inputs, take_initial
 from .key import plain_key, shape_name
 from .metrics import Metric, MetricSchema
-from .object_parts import ATOMIC
 from .protocols import Sink
 from .provenance import Provenance
 from .recording import Recorder

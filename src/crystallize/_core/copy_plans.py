@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeAlias
 
 from pydantic import BaseModel
 
-from .copy_kinds import CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind, kind_of
-from .object_parts import ATOMIC
+from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind, kind_of
+from .immutable_types import ATOMIC
 from .secrets import is_secret
 
 __all__ = [

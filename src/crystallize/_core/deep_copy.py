@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from .._base.text import type_name
 from ..errors import UncopyableValueError
-from .copy_kinds import Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
+from .copy_by_type import Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
 from .copy_plans import (
     CONTAINERS,
     DEEPEST,
@@ -18,7 +18,7 @@ from .copy_plans import (
     fill_instance,
     state_of_instance,
 )
-from .object_parts import ATOMIC, parts_of
+from .immutable_types import ATOMIC, parts_of
 
 __all__ = ["deep_copied"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from .._base.text import short, type_name
 from ..errors import SchemaError, UncopyableValueError
-from .copy_kinds import CopyKind, Frozen, NoPlan, NotCopyable, add_kind
+from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, add_kind
 from .copy_plans import CopyPlanner, forget_copiers
 from .deep_copy import deep_copied
-from .object_parts import ATOMIC
+from .immutable_types import ATOMIC
 
 __all__ = ["KeyMarker", "Shared", "freeze", "register"]
 

@@ -13,8 +13,8 @@ from .._base.text import short
 from ..errors import AbsentKeyError, CrystallizeError, InvalidKeyError, InvalidValueError, Problem
 from .digest import content_json
 from .freezing import KeyMarker
-from .problems import problems_of, raised_in
 from .secrets import masked, secrets_in
+from .validation_problems import problems_of, raised_in
 
 __all__ = ["Key", "Output", "ValueDomain", "plain_key", "shape_name"]
 

@@ -10,11 +10,11 @@ from typing_extensions import is_typeddict
 from .._base.text import nearest, short
 from ..errors import InvalidMetricError, InvalidTagError, MissingTagError, Problem, SchemaError
 from .digest import digest
+from .immutable_types import PLAIN
 from .key import Key, shape_name
-from .object_parts import PLAIN
-from .problems import MISSING, problems_of, raised_in
 from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
+from .validation_problems import MISSING, problems_of, raised_in
 
 __all__ = ["MetricChecks", "PointLayout"]
 

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .codec import NotRestorable
-from .object_parts import PLAIN
+from .immutable_types import PLAIN
 
 __all__ = ["ABSENT", "Block", "CodedColumn", "PackedColumn", "PointLayout", "StoredPoint", "unrestorable_parts"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
-from .copy_kinds import Thaw
+from .copy_by_type import Thaw
 from .freezing import freeze
 from .ordered_log import OrderedLog, Section
 from .packed_columns import Block, PointLayout, StoredPoint, unrestorable_parts

@@ -35,9 +35,9 @@ from ..errors import (
 )
 from ..events import MetricRecorded
 from .event_dispatch import EventDispatcher
+from .immutable_types import PLAIN
 from .key import plain_key
 from .metrics import Metric, MetricSchema
-from .object_parts import PLAIN
 from .point_log import BLOCK, FULL, PointLog, fetch, store
 from .secrets import secrets_in
 from .steps import StepRegistry, StepToken

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from .._base.text import nearest
 from ..errors import IncompleteContextError, InvalidSnapshotError, UnknownKeyError
 from .key import Key, plain_key, shape_name
-from .problems import problems_of, raised_in
 from .pydantic_core_schema import CoreShape, make_model
 from .secrets import masked, secrets_in
+from .validation_problems import problems_of, raised_in
 
 __all__ = ["Schema"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._base.text import MASK
-from .object_parts import ATOMIC, parts_of
+from .immutable_types import ATOMIC, parts_of
 
 __all__ = ["is_secret", "masked", "secrets_in", "without"]
 

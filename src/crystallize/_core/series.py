@@ -12,8 +12,8 @@ from .._base.text import counted, short
 from ..errors import NoGoalError, NoPointsError
 from .codec import NotRestorable, json_view
 from .equality import same
+from .immutable_types import PLAIN
 from .metrics import Metric, MetricSchema, Point
-from .object_parts import PLAIN
 from .packed_columns import StoredPoint
 from .point_log import fetch
 from .recording import MetricLog, MetricStore, Recorder, fast_bound_recorder, fetched, with_numbers

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, TypeAlias
 
-from .copy_kinds import Thaw
+from .copy_by_type import Thaw
 
 __all__ = ["RawValue", "StoredValue"]
 

@@ -28,9 +28,9 @@ from .._core.codec import (
     refers_to_arrays,
     unrestorable,
 )
+from .._core.immutable_types import PLAIN
 from .._core.key import Key
 from .._core.metrics import MetricSchema
-from .._core.object_parts import PLAIN
 from .._core.packed_columns import Block
 from .._core.point_log import fetch
 from .._core.recording import fetched

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from .._base.text import counted, printable, short
 from .._core.codec import json_view
-from .._core.object_parts import PLAIN
+from .._core.immutable_types import PLAIN
 from .._core.point_log import fetch
 from .._core.series import Series, stored_points
 

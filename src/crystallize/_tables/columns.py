@@ -21,8 +21,8 @@ from pydantic_core import PydanticSerializationError, from_json
 from .._base.optional import OptionalModule
 from .._base.text import legible, short
 from .._core.codec import NotRestorable, json_view
+from .._core.immutable_types import PLAIN
 from .._core.key import ValueDomain
-from .._core.object_parts import PLAIN
 from .._core.packed_columns import ABSENT, CodedColumn, PackedColumn
 from .._core.point_log import fetch
 from .export import as_json
