@@ -18,8 +18,8 @@ from .._core.context import (
     state_of,
     token_of,
 )
+from .._core.metric_log import as_number
 from .._core.provenance import StepRecord
-from .._core.recording import as_number
 from .._core.secrets import secrets_in
 from .._core.state import LogMarks, State
 from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, step_path

@@ -23,7 +23,7 @@ from .branch_registry import registry_of
 from .delta import Delta, work_of
 from .engines import is_cancelled, is_sending, pickle_as, tells_of_death, usable
 from .merge import file_failure, merge_result
-from .task import branch_names, item_digest, restored_result, return_type, runnable
+from .task import item_digest, restored_result, return_type, runnable, task_name
 from .worker import TaskFailure, run_task, this_process
 
 __all__ = ["LostBranchesError", "fan_out"]
@@ -149,7 +149,7 @@ class _FanOut:
         self._state = state_of(ctx)
         self._registry = registry_of(self._state)
         self._executor = usable(executor)
-        self._paths = [step_path(token_of(ctx), branch) for branch in branch_names(task, items, name)]
+        self._paths = [step_path(token_of(ctx), branch) for branch in _branch_names(task, items, name)]
         self._returns = return_type(task)
         self._results: dict[int, Any] = {}
         self._failures: dict[int, BaseException] = {}
@@ -360,6 +360,24 @@ class _FanOut:
         for at in () if failures else self._results:
             self._registry.take_result(self._paths[at])
         return [failures[at] if at in failures else self._results[at] for at in range(len(self._items))]
+
+
+def _branch_names(task: Any, items: list[Any], name: Any) -> list[str]:
+    """Return what to call the branch of each item."""
+    if name is None or isinstance(name, str):
+        beginning = task_name(task) if name is None else name
+        return [f"{beginning}-{at}" for at in range(len(items))]
+    names = []
+    for item in items:
+        try:
+            found = name(item)
+        except Exception as error:  # whatever the user's function raises
+            error.add_note(f"in name=, of item {short(item)}")
+            raise
+        if not isinstance(found, str):
+            raise BranchError("fan_out", f"name= gave {short(found)} for item {short(item)}; a branch's name is a str")
+        names.append(found)
+    return names
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from typing import Any
 
 from .._base.text import MASK, short, type_name
 from .._core.context import FrozenContext, state_of, token_of
+from .._core.metric_log import MetricLog, fetched
 from .._core.packed_columns import Block
 from .._core.point_log import PointSection, fetch
 from .._core.provenance import StepRecord
-from .._core.recording import MetricLog, fetched
 from .._core.secrets import secrets_in
 from .._core.state import State
 from .._core.stored_value import RawValue, StoredValue

@@ -10,7 +10,7 @@ from .._core.digest import digest
 from ..errors import BranchError
 from .delta import content_of
 
-__all__ = ["branch_names", "item_digest", "restored_result", "return_type", "runnable"]
+__all__ = ["item_digest", "restored_result", "return_type", "runnable", "task_name"]
 
 
 def runnable(task: Any) -> Any:
@@ -21,27 +21,9 @@ def runnable(task: Any) -> Any:
     if iscoroutinefunction(function) or isasyncgenfunction(function) or isgeneratorfunction(function):
         advice = "wrap it in a function that runs it to its end, as by asyncio.run(...) or list(...)"
         raise BranchError(
-            "fan_out", f"calling {_name_of(task)!r} runs nothing yet, as it is a coroutine or a generator; {advice}"
+            "fan_out", f"calling {task_name(task)!r} runs nothing yet, as it is a coroutine or a generator; {advice}"
         )
     return task
-
-
-def branch_names(task: Any, items: list[Any], name: Any) -> list[str]:
-    """Return what to call the branch of each item."""
-    if name is None or isinstance(name, str):
-        beginning = _name_of(task) if name is None else name
-        return [f"{beginning}-{at}" for at in range(len(items))]
-    names = []
-    for item in items:
-        try:
-            found = name(item)
-        except Exception as error:  # whatever the user's function raises
-            error.add_note(f"in name=, of item {short(item)}")
-            raise
-        if not isinstance(found, str):
-            raise BranchError("fan_out", f"name= gave {short(found)} for item {short(item)}; a branch's name is a str")
-        names.append(found)
-    return names
 
 
 def _function_of(task: Any) -> Any:
@@ -50,7 +32,7 @@ def _function_of(task: Any) -> Any:
     return task
 
 
-def _name_of(task: Any) -> str:
+def task_name(task: Any) -> str:
     function = _function_of(task)
     name = getattr(function, "__name__", type(function).__name__)
     return "branch" if name == "<lambda>" else str(name)

@@ -18,7 +18,7 @@ from .._tables.export import (
     point_rows,
     value_rows,
 )
-from .._tables.file_writer import write_arrow, write_parquet
+from .._tables.parquet_writer import write_arrow, write_parquet
 from ..errors import FrameError
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, load, reporting_damage
 from .output import AsJson, print_bytes

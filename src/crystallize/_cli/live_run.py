@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from .._core.codec import NotRestorable, decode_untyped, json_view
 from .._core.context import FrozenContext
+from .._core.metric_store import MetricStore
 from .._core.point_log import fetch
-from .._core.recording import MetricStore
 from .._journal.database import connect, transaction
 from .._journal.loaded_run import Run, load_run
 from .._journal.lock import is_locked

@@ -29,6 +29,7 @@ from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
 from ..events import StepStarted
 from .artifacts import ArtifactLog, artifacts_view
+from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
 from .immutable_types import ATOMIC
 from .initial_values import Baseline, emit_inputs, take_initial
@@ -36,7 +37,6 @@ from .key import plain_key, shape_name
 from .metrics import Metric, MetricSchema
 from .protocols import Sink
 from .provenance import Provenance
-from .recording import Recorder
 from .schema import Schema
 from .series import FrozenMetrics, metrics_view, recorders_of
 from .sink_setup import attach_sinks, check_sinks, sinks_in

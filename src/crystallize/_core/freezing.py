@@ -11,7 +11,7 @@ from .._base.text import short, type_name
 from ..errors import SchemaError, UncopyableValueError
 from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, add_kind
 from .copy_plans import CopyPlanner, forget_copiers
-from .deep_copy import deep_copied
+from .deepcopy_fallback import deep_copied
 from .immutable_types import ATOMIC
 
 __all__ = ["KeyMarker", "Shared", "freeze", "register"]

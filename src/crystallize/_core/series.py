@@ -12,11 +12,13 @@ from .._base.text import counted, short
 from ..errors import NoGoalError, NoPointsError
 from .codec import NotRestorable, json_view
 from .equality import same
+from .fast_recorders import Recorder, fast_bound_recorder
 from .immutable_types import PLAIN
+from .metric_log import MetricLog, fetched, with_numbers
+from .metric_store import MetricStore
 from .metrics import Metric, MetricSchema, Point
 from .packed_columns import StoredPoint
 from .point_log import fetch
-from .recording import MetricLog, MetricStore, Recorder, fast_bound_recorder, fetched, with_numbers
 from .steps import StepToken
 
 __all__ = [
@@ -114,7 +116,7 @@ class Series(TableDisplay, Generic[V, G]):
         plain = PLAIN.issuperset(map(type, kept_tags.values()))
         if not plain or log.metric is None or log.metric.checks.split is None:
             return slow
-        return fast_bound_recorder(slow, store, log, token, kept_tags)
+        return fast_bound_recorder(slow, store.dispatcher, log, token, kept_tags)
 
     def where(self, /, **tags: Any) -> Self:
         """Return the part of the series whose points have these tags.

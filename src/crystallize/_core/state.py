@@ -10,10 +10,10 @@ from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
 from .freezing import freeze
 from .key import Key, plain_key
+from .metric_store import MetricStore
 from .metrics import MetricSchema
 from .ordered_log import OrderedKeys, Section
 from .provenance import Provenance, StepLog, StepRecord
-from .recording import MetricStore
 from .schema import Schema
 from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view

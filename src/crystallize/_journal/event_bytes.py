@@ -30,10 +30,10 @@ from .._core.codec import (
 )
 from .._core.immutable_types import PLAIN
 from .._core.key import Key
+from .._core.metric_log import fetched
 from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
 from .._core.point_log import fetch
-from .._core.recording import fetched
 from .._core.schema import Schema
 from ..errors import CrystallizeError
 from ..events import (

@@ -16,9 +16,9 @@ from .._core.artifacts import Artifact
 from .._core.codec import decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
 from .._core.initial_values import Baseline
+from .._core.metric_log import MetricLog
 from .._core.point_log import PointLog, PointSection
 from .._core.provenance import StepRecord
-from .._core.recording import MetricLog
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
 from ..errors import JournalError, KeyLookupError, ResumeError
