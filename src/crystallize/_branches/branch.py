@@ -29,18 +29,6 @@ from .branch_registry import BranchEntry, registry_of
 from .delta import Delta, Work, digest_of
 from .fork_base import ForkBase, arrived_base
 
-__all__ = [
-    "Branch",
-    "BranchContext",
-    "checked",
-    "failed_branch",
-    "failed_record",
-    "finished_delta",
-    "fork",
-    "forked",
-    "has_delta",
-]
-
 _T = TypeVar("_T")
 
 

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 from .._core.state import LogMarks, State
 
-__all__ = ["BranchEntry", "BranchRegistry", "MergeReceipt", "registry_of"]
-
 
 class MergeReceipt(NamedTuple):
     """A merge that took place."""

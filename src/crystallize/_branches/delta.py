@@ -22,8 +22,6 @@ from .._core.secrets import secrets_in
 from .._core.stored_value import RawValue, StoredValue
 from .pickling import dumped, loaded
 
-__all__ = ["DIGEST_PARTS", "Delta", "Work", "content_of", "digest_of", "parent_of", "sent", "work_of"]
-
 
 class Work(NamedTuple):
     """All that was done in a branch."""

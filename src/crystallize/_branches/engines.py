@@ -8,8 +8,6 @@ from .._base.text import short
 from ..errors import BranchError
 from .pickling import dumped
 
-__all__ = ["is_cancelled", "is_sending", "pickle_as", "tells_of_death", "usable"]
-
 
 def tells_of_death(error: BaseException) -> bool:
     """Whether an executor says by this that a worker died, and not that the task failed."""

@@ -26,8 +26,6 @@ from .merge import file_failure, merge_result
 from .task import item_digest, restored_result, return_type, runnable, task_name
 from .worker import TaskFailure, run_task, this_process
 
-__all__ = ["LostBranchesError", "fan_out"]
-
 _T = TypeVar("_T")
 _I = TypeVar("_I")
 _R = TypeVar("_R")

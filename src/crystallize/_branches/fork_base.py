@@ -18,8 +18,6 @@ from .._core.stored_value import RawValue, StoredValue
 from .branch_registry import registry_of
 from .pickling import dumped, loaded
 
-__all__ = ["ForkBase", "arrived_base", "fingerprint_of", "schema_label"]
-
 
 @dataclass(frozen=True)
 class ForkBase:

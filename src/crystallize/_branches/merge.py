@@ -22,8 +22,6 @@ from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry
 from .delta import DIGEST_PARTS, Delta, Work, parent_of, work_of
 from .fork_base import fingerprint_of, schema_label
 
-__all__ = ["MergedWork", "file_failure", "merge", "merge_result"]
-
 
 class MergedWork:
     """The work of a merged branch, as a sink with `handle_batch` receives it; see `BatchSink`.

@@ -11,8 +11,6 @@ from typing import Any
 from .._base.text import type_name
 from ..errors import TravelError
 
-__all__ = ["dumped", "loaded"]
-
 
 def dumped(whole: Any, branch: str, parts: Callable[[], Iterable[tuple[str, Any]]]) -> bytes:
     """Pickle an object, by cloudpickle where it is installed and pickle fails.

@@ -10,8 +10,6 @@ from .._core.digest import digest
 from ..errors import BranchError
 from .delta import content_of
 
-__all__ = ["item_digest", "restored_result", "return_type", "runnable", "task_name"]
-
 
 def runnable(task: Any) -> Any:
     """Return a task if calling it does its work."""

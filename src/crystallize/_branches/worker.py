@@ -13,8 +13,6 @@ from .delta import Delta, sent
 from .pickling import dumped
 from .task import item_digest
 
-__all__ = ["TaskFailure", "run_task", "this_process"]
-
 
 def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
     """Do a task for an item in a branch.

@@ -13,8 +13,6 @@ from ..errors import CrystallizeError, MissingExtraError
 if TYPE_CHECKING:
     import typer
 
-__all__ = ["commands", "main"]
-
 _P = ParamSpec("_P")
 _PAGE = "docs/command.md"
 _REFUSED = 2

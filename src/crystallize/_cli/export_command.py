@@ -23,8 +23,6 @@ from ..errors import FrameError
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, load, reporting_damage
 from .output import AsJson, print_bytes
 
-__all__ = ["export"]
-
 _Format: TypeAlias = Literal["jsonl", "csv", "parquet", "arrow"]
 _Part: TypeAlias = Literal["values", "points"]
 

@@ -25,8 +25,6 @@ from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, done
 from .._tables.export import ValueRow, value_row
 from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
 
-__all__ = ["Follower", "Look"]
-
 
 class Look(NamedTuple):
     """A run as it was at one moment."""

@@ -10,8 +10,6 @@ from .._page.html_page import write_report
 from .chosen_run import DEFAULT_FOLDER, RunsFolder, find, load
 from .output import AsJson, print_json
 
-__all__ = ["report"]
-
 
 def report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The run, and others to compare it with.")],

@@ -11,8 +11,6 @@ from .output import AsJson, print_json, print_table
 from .show_tables import tables_of
 from .watch import watch
 
-__all__ = ["show"]
-
 
 def show(
     run: RunName,

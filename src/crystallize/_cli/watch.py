@@ -19,8 +19,6 @@ from .show_tables import facts_table, shown_value, tables_of, work_cells
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["watch"]
-
 INTERVAL: Final = 0.5
 """Minimum seconds between two looks."""
 _REST: Final = 9

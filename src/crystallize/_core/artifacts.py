@@ -15,8 +15,6 @@ from .event_dispatch import EventDispatcher
 from .ordered_log import OrderedKeys, Section
 from .steps import StepToken
 
-__all__ = ["Artifact", "ArtifactLog", "ArtifactStore", "artifacts_view", "unfit_name"]
-
 
 class Artifact(NamedTuple):
     """A file that a run made.

@@ -22,24 +22,6 @@ from .schema import Schema
 if TYPE_CHECKING:
     from .metrics import MetricSchema
 
-__all__ = [
-    "LONGEST",
-    "How",
-    "NotRestorable",
-    "Stored",
-    "any_key",
-    "decode",
-    "decode_untyped",
-    "encode",
-    "fingerprints",
-    "has_array_marks",
-    "json_view",
-    "key_of",
-    "refers_to_arrays",
-    "revalidate",
-    "unrestorable",
-]
-
 How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
 """What gives a value back: its JSON alone; its schema, from JSON; its schema, from what JSON was parsed to; only the
 user, since it is secret; nothing."""

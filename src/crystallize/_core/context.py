@@ -44,21 +44,6 @@ from .state import State, StateContents
 from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .stored_value import RawValue
 
-__all__ = [
-    "FrozenContext",
-    "LoggingContext",
-    "attach_context",
-    "begin_context",
-    "blank_context",
-    "blank_state",
-    "context_kind",
-    "end_fast_reads",
-    "logging_handle",
-    "notes_of",
-    "state_of",
-    "token_of",
-]
-
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 _L = TypeVar("_L", bound="LoggingContext[Any]")
 _V = TypeVar("_V")

@@ -9,8 +9,6 @@ from .series import FrozenMetrics
 from .state import State
 from .steps import error_text
 
-__all__ = ["ContextView"]
-
 
 class ContextView:
     """A context as a sink sees it that is attached to it; see `AttachedSink`.

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .._base.text import type_name
 
-__all__ = ["CopyKind", "Frozen", "NoPlan", "NotCopyable", "Thaw", "add_kind", "freeze_by_kind", "kind_of"]
-
 Thaw: TypeAlias = Callable[[], Any]
 """Makes a fresh copy of a value that is kept."""
 

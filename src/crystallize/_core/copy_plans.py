@@ -15,19 +15,6 @@ from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by
 from .immutable_types import ATOMIC
 from .secrets import is_secret
 
-__all__ = [
-    "CONTAINERS",
-    "DEEPEST",
-    "TOO_DEEP",
-    "CopyPlanner",
-    "copier_of",
-    "copy_instance",
-    "declared_fields",
-    "fill_instance",
-    "forget_copiers",
-    "state_of_instance",
-]
-
 DEEPEST = 100
 """Levels of nesting. A reader may be deep in the stack already, and a copy must not fail where the write did not."""
 TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"

@@ -20,8 +20,6 @@ from .copy_plans import (
 )
 from .immutable_types import ATOMIC, parts_of
 
-__all__ = ["deep_copied"]
-
 
 def deep_copied(value: Any, subject: str) -> Frozen:
     """Freeze by `copy.deepcopy`, which knows cycles, shared references and what a class says of itself.

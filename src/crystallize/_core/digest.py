@@ -9,8 +9,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-__all__ = ["content_json", "digest", "stable_form"]
-
 
 def digest(content: bytes) -> str:
     """Return the BLAKE2b of some bytes, 128 bits, in hexadecimal."""

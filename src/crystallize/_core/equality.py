@@ -8,8 +8,6 @@ from pydantic import BaseModel
 
 from .copy_plans import declared_fields
 
-__all__ = ["same"]
-
 
 def same(left: Any, right: Any) -> bool:
     """Whether two values cannot be told apart: of left type all the way down, NaN the same as NaN."""

@@ -11,8 +11,6 @@ from .._base.text import short
 from ..errors import SinkError
 from ..events import Event
 
-__all__ = ["Batch", "EventDispatcher"]
-
 
 class _Handler(Protocol):
     def handle(self, event: Event, /) -> object: ...

@@ -29,8 +29,6 @@ from .metric_log import MetricLog
 from .point_log import BLOCK, FULL
 from .steps import StepToken
 
-__all__ = ["Recorder", "fast_bound_recorder", "fast_recorder"]
-
 Recorder: TypeAlias = Callable[..., None]
 """Records a point: takes a value and its tags."""
 

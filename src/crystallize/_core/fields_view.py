@@ -11,8 +11,6 @@ from pydantic import BaseModel
 from ..errors import ContextMutationError, ItemFieldsError, ModelMethodError
 from .schema import Schema
 
-__all__ = ["AttributeFields", "ItemFields", "fields_of", "noting_fields_of"]
-
 
 class _Owner(Protocol):
     """The context that a view is a view of."""

@@ -14,8 +14,6 @@ from .copy_plans import CopyPlanner, forget_copiers
 from .deepcopy_fallback import deep_copied
 from .immutable_types import ATOMIC
 
-__all__ = ["KeyMarker", "Shared", "freeze", "register"]
-
 
 class KeyMarker:
     """The base of what marks a key in its annotation: `Annotated[X, Shared]`."""

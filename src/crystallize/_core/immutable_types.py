@@ -17,8 +17,6 @@ from types import (
 from typing import Any
 from uuid import UUID
 
-__all__ = ["ATOMIC", "PLAIN", "parts_of"]
-
 ATOMIC: frozenset[type] = frozenset(
     {
         *(int, float, complex, bool, str, bytes, NoneType, EllipsisType, NotImplementedType, range, type),

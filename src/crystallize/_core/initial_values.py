@@ -19,8 +19,6 @@ from .schema import Schema
 from .state import State
 from .steps import StepToken
 
-__all__ = ["Baseline", "emit_inputs", "take_initial"]
-
 _NOBODY = StepToken()
 _NOTHING = object()
 

@@ -16,8 +16,6 @@ from .freezing import KeyMarker
 from .secrets import masked, secrets_in
 from .validation_problems import problems_of, raised_in
 
-__all__ = ["Key", "Output", "ValueDomain", "plain_key", "shape_name"]
-
 
 class Output(KeyMarker):
     """Marks a key that a step writes: `best: Annotated[int | None, Output] = None`.

@@ -16,8 +16,6 @@ from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
 from .validation_problems import MISSING, problems_of, raised_in
 
-__all__ = ["MetricChecks", "PointLayout"]
-
 PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
 """What is known of every point of a metric: the type of the values, and the names and types of the tags."""
 

@@ -11,8 +11,6 @@ from .metrics import Metric
 from .point_log import PointLog, fetch, store
 from .secrets import secrets_in
 
-__all__ = ["MetricLog", "as_number", "fetched", "with_numbers"]
-
 
 @dataclass(eq=False)
 class MetricLog:

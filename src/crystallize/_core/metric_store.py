@@ -18,8 +18,6 @@ from .metrics import Metric, MetricSchema
 from .point_log import PointLog, fetch
 from .steps import StepRegistry, StepToken
 
-__all__ = ["MetricStore"]
-
 
 class MetricStore:
     """The metrics of one context.

@@ -12,8 +12,6 @@ from .._base.text import short
 from ..errors import ContextMutationError, MetricClashError, SchemaError
 from .metric_checks import MetricChecks
 
-__all__ = ["Metric", "MetricSchema", "Point"]
-
 V = TypeVar("V", default=Any)
 """The type of a metric's values."""
 G = TypeVar("G", default=Any)

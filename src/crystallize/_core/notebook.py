@@ -13,8 +13,6 @@ from .point_log import fetch
 from .provenance import Provenance, StepRecord
 from .series import FrozenMetrics, Series, filter_of, log_of, store_of, stored_points
 
-__all__ = ["artifacts_table", "context_table", "metrics_table", "provenance_tables", "series_table"]
-
 _ENDS = 5
 """Points that are shown at either end of a series."""
 

@@ -10,8 +10,6 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
-__all__ = ["OrderedKeys", "OrderedLog", "Section"]
-
 _I = TypeVar("_I")
 _S = TypeVar("_S")
 

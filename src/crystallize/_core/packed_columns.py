@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from .codec import NotRestorable
 from .immutable_types import PLAIN
 
-__all__ = ["ABSENT", "Block", "CodedColumn", "PackedColumn", "PointLayout", "StoredPoint", "unrestorable_parts"]
-
 StoredPoint: TypeAlias = tuple[Any, dict[str, Any], int]
 """A point as it is kept: value, tags by name, and the number of the step that recorded it."""
 

@@ -16,8 +16,6 @@ from .freezing import freeze
 from .ordered_log import OrderedLog, Section
 from .packed_columns import Block, PointLayout, StoredPoint, unrestorable_parts
 
-__all__ = ["BLOCK", "FULL", "Copied", "Piece", "PointLog", "PointSection", "fetch", "store"]
-
 BLOCK: Final = 4096
 """Points in a sealed block."""
 

@@ -11,8 +11,6 @@ from .event_dispatch import Batch
 from .metrics import Metric, MetricSchema
 from .series import FrozenMetrics
 
-__all__ = ["AttachedSink", "BatchSink", "CheckingSink", "Context", "DeclaredKey", "Sink"]
-
 T_co = TypeVar("T_co", covariant=True)
 _V = TypeVar("_V")
 _G = TypeVar("_G")

@@ -16,8 +16,6 @@ from .schema import Schema
 from .secrets import secrets_in
 from .stored_value import RawValue, StoredValue
 
-__all__ = ["EarlyRead", "Lineage", "Provenance", "StepLog", "StepRecord"]
-
 
 class StepRecord(NamedTuple):
     """What one step did, without what its inner steps did.

@@ -16,8 +16,6 @@ from .freezing import Shared
 from .key import Key, Output, ValueDomain, shape_name
 from .secrets import is_secret
 
-__all__ = ["CoreShape", "CoreType", "is_model", "make_model"]
-
 CoreNode: TypeAlias = dict[str, Any]
 """A core schema, or a part of one."""
 

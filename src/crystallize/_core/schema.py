@@ -18,8 +18,6 @@ from .pydantic_core_schema import CoreShape, make_model
 from .secrets import masked, secrets_in
 from .validation_problems import problems_of, raised_in
 
-__all__ = ["Schema"]
-
 
 class _Validators(dict[str, Callable[[Any], Any]]):
     """The validators of keys by themselves, where there is one for all that are not declared."""

@@ -7,8 +7,6 @@ from typing import Any
 from .._base.text import MASK
 from .immutable_types import ATOMIC, parts_of
 
-__all__ = ["is_secret", "masked", "secrets_in", "without"]
-
 
 def is_secret(cls: type) -> bool:
     """Whether instances of a type hide what they hold: `SecretStr` and its kin."""

@@ -21,18 +21,6 @@ from .packed_columns import StoredPoint
 from .point_log import fetch
 from .steps import StepToken
 
-__all__ = [
-    "FrozenMetrics",
-    "Series",
-    "filter_of",
-    "log_of",
-    "matches",
-    "metrics_view",
-    "recorders_of",
-    "store_of",
-    "stored_points",
-]
-
 V = TypeVar("V", default=Any)
 """The type of a metric's values."""
 G = TypeVar("G", default=Any)

@@ -10,8 +10,6 @@ from .context_view import ContextView
 from .protocols import AttachedSink, CheckingSink, DeclaredKey, Sink
 from .state import State
 
-__all__ = ["attach_sinks", "check_sinks", "sinks_in"]
-
 
 def sinks_in(sinks: Any) -> tuple[Sink, ...]:
     """Return the sinks in a sequence; raise SchemaError if something in it is no sink."""

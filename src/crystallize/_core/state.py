@@ -20,8 +20,6 @@ from .series import FrozenMetrics, metrics_view
 from .steps import StepRegistry, StepToken
 from .stored_value import RawValue, StoredValue
 
-__all__ = ["Extension", "LogMarks", "State", "StateContents"]
-
 
 class Extension(Protocol):
     """Data that a folder above the core keeps in the state of a context, as the registry of its branches."""

@@ -18,8 +18,6 @@ from .secrets import without
 if TYPE_CHECKING:
     from .state import State
 
-__all__ = ["StepNotes", "StepOpening", "StepRegistry", "StepToken", "close_step", "error_text", "step_path"]
-
 
 class StepToken:
     """On whose behalf something is done: a step, or the context outside any step.

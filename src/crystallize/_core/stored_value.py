@@ -4,8 +4,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .copy_by_type import Thaw
 
-__all__ = ["RawValue", "StoredValue"]
-
 
 class StoredValue(NamedTuple):
     """A key's value as a context keeps it, and who wrote it."""

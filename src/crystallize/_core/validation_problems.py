@@ -10,8 +10,6 @@ from pydantic_core import PydanticKnownError
 from .._base.text import short
 from ..errors import Problem
 
-__all__ = ["MISSING", "problems_of", "raised_in"]
-
 MISSING = "is missing"
 
 

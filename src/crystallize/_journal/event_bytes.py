@@ -47,11 +47,6 @@ from ..events import (
     StepStarted,
 )
 
-__all__ = [
-    *("ARTIFACT", "END", "FAILED", "FINISH", "FORK", "JOIN", "KEY", "MERGED", "PIECE", "POINT", "POINTS", "START"),
-    *("Encoder", "declarations", "decoded_point", "gathered", "joined", "members", "parted", "points_in", "span"),
-]
-
 POINT: Final = b"["
 KEY: Final = b"K"
 ARTIFACT: Final = b"A"

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-__all__ = ["LATER", "MIGRATIONS", "NEWER", "ORDERS"]
-
 MIGRATIONS: Final = (
     """
     CREATE TABLE run (

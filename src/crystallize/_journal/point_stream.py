@@ -20,8 +20,6 @@ from .event_bytes import decoded_point
 from .read_run import RunData
 from .rows import PackedRow
 
-__all__ = ["BATCH", "PointSource", "PointStream", "StoredPoints"]
-
 BATCH: Final = 1 << 18
 """Points in a batch, or a few more."""
 

@@ -26,8 +26,6 @@ from .point_stream import PointStream
 from .read_run import RunData
 from .rows import Entry, MergedBranch
 
-__all__ = ["check_inputs", "restore", "restore_failures", "warn_of_lost_reads"]
-
 _T = TypeVar("_T")
 _ByBranch: TypeAlias = dict[str | None, list[tuple[int, _T]]]
 """Work by the branch that brought it, None for the run's own; each item after its position among the facts."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 else:
     jinja2, markupsafe, plotly = (OptionalModule(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
 
-__all__ = ["write_report"]
-
 
 def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any] | Sequence[Run[Any]] = ()) -> None:
     """Write a run as one HTML page.

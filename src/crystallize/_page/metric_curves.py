@@ -16,11 +16,6 @@ from .._core.immutable_types import PLAIN
 from .._core.point_log import fetch
 from .._core.series import Series, stored_points
 
-__all__ = [
-    *("MAX_CURVES", "PIXEL_COLUMNS", "POSITION", "Curve", "CurvePoint", "SeriesColumns", "SplitSeries"),
-    *("are_numbers", "downsample", "isolated", "plot_notes", "series_columns", "split_series", "splitting_tags"),
-]
-
 PIXEL_COLUMNS: Final = 1000
 """Columns of pixels in the widest plot."""
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 else:
     markupsafe = OptionalModule("markupsafe", "report")
 
-__all__ = ["TEMPLATE_FILTERS"]
-
 _MAX_FIRST_LINE: Final = 200
 """Characters of an error that are shown before it is opened."""
 _MAX_LINES: Final = 3

@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 else:
     pa = OptionalModule("pyarrow", "arrow")
 
-__all__ = [
-    *("ArrowArray", "ColumnContents", "ColumnEncoding", "ItemKind", "arrow_array", "dictionary_array"),
-    *("dictionary_of", "dictionary_type", "encoding_for", "exact_json", "nearest_float", "repeated_text"),
-]
-
 ArrowArray: TypeAlias = "pa.Array[Any]"
 
 

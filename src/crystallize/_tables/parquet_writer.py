@@ -22,8 +22,6 @@ else:
     fsspec = OptionalModule("fsspec", "arrow")
     pa, pq = OptionalModule("pyarrow", "arrow"), OptionalModule("pyarrow.parquet", "arrow")
 
-__all__ = ["write_arrow", "write_parquet"]
-
 
 def write_parquet(
     measured: Measured, where: str | os.PathLike[str] | IO[bytes], *, metrics: type[MetricSchema] | None = None
