@@ -4,7 +4,8 @@ A ``python`` block must not raise; a block of ``>>>`` lines, in ``python`` or ``
 says. A ``{code-block} python`` with a ``:caption:`` is a piece of the file that the caption names: it is added to that
 file, and not run. On the pages in `CHECKED`, a ``console`` block must print what it says, too: each line that begins
 with ``$`` is a command, and what follows is what it prints. The blocks of one file share a namespace, from top to
-bottom, and a folder of their own to write in.
+bottom, and a folder of their own to write in. An example can run alone, or on another worker than the
+examples above it: those run first.
 """
 
 import os
@@ -22,13 +23,16 @@ from signal import SIGKILL
 from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import Any, NamedTuple
+from unittest import SkipTest
+from unittest.mock import patch
 
 import pytest
-from sybil import Example, Sybil
+from sybil import Document, Example, Sybil
 from sybil.evaluators.doctest import DocTestEvaluator, OutputChecker
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.abstract import DocTestStringParser
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.typing import Evaluator
 
 ROOT = Path(__file__).parents[1]
 FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
@@ -47,6 +51,9 @@ PATIENCE = 300
 
 VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d|\b\d+(\.\d+)? [mµ]?s\b")
 """Times and durations, which are others in each run."""
+
+FINISHED = "examples that have run"
+"""Where the namespace of a page contains the positions of these examples; a name that no example can use."""
 
 _NOTE = re.compile(r"^Explained in \S+#\w+\n", re.MULTILINE)
 
@@ -167,13 +174,44 @@ class PythonParser(PythonCodeBlockParser):
         self.doctest_parser = DocTestStringParser(TracebackEvaluator())
 
 
+SKIPS = SkipParser()
+
+
+class Page(Document):
+    """A page, each example of which runs after all examples above it, also if pytest has not run those here."""
+
+    def evaluate(self, example: Example, evaluator: Evaluator) -> None:
+        __tracebackhide__ = True
+        finished = self.namespace[FINISHED]
+        if not finished:
+            self.forget_skips()
+        for due in self.examples():
+            if due.start <= example.start and due.start not in finished:
+                finished.add(due.start)
+                assert due.region.evaluator is not None  # each of the parsers gives one
+                try:
+                    super().evaluate(due, due.region.evaluator)
+                except SkipTest:
+                    if due.start == example.start:
+                        raise
+
+    def forget_skips(self) -> None:
+        """Run all examples, where an earlier visit ended between a comment to skip and the example that it skips."""
+        self.evaluators.clear()
+        SKIPS.skipper.document_state.pop(self, None)
+
+
 def enter_folder(namespace: dict[str, Any]) -> None:
+    # pytest may come back to a page, after examples of other pages.
+    namespace.clear()
+    namespace[FINISHED] = set()
     # As in a script: without it, the classes of an example would say that they are of `builtins`.
     namespace["__name__"] = "__main__"
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         stack.enter_context(chdir(folder))
         stack.callback(forget_modules, Path(folder))
+        stack.callback(patch.stopall)  # for a visit that ends between the start of a patch and its stop
         # As at a prompt: what stands in the folder can be imported.
         sys.path.insert(0, "")
         stack.callback(sys.path.remove, "")
@@ -205,11 +243,12 @@ pytest_collect_file = Sybil(
         PythonParser(),
         PythonParser("pycon"),  # the name by which editors and GitHub know what stands at a prompt
         CodeBlockParser("console", run_commands),
-        SkipParser(),
+        SKIPS,
     ],
     path=str(ROOT),
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     excludes=[f"docs/how-to/{engine}.md" for engine in MISSING],
     setup=enter_folder,
     teardown=leave_folder,
+    document_types={".md": Page},
 ).pytest()

@@ -36,8 +36,12 @@ class Train(BaseModel):
     accuracy: float
 
 
+# The commands are the same for each call, and take a while to make.
+APP = commands()
+
+
 def call(*arguments: object, **env: str | None) -> Result:
-    return CliRunner(env=PLAIN | env).invoke(commands(), [str(argument) for argument in arguments])
+    return CliRunner(env=PLAIN | env).invoke(APP, [str(argument) for argument in arguments])
 
 
 def printed(*arguments: object, status: int = 0) -> str:

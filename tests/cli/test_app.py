@@ -142,6 +142,7 @@ def test_help(subcommand: str, columns: int) -> None:
     assert max(map(len, result.stdout.splitlines())) <= columns
 
 
+@pytest.mark.slow
 def test_closed_pipe(tmp_path: Path) -> None:
     """Writing to a pipe that nobody reads any more ends quietly."""
     with Journal.start(tmp_path, "digits") as journal:
@@ -158,6 +159,7 @@ def test_closed_pipe(tmp_path: Path) -> None:
     assert -signal.SIGPIPE == process.returncode
 
 
+@pytest.mark.slow
 def test_terminal_without_unicode(tmp_path: Path) -> None:
     """What the terminal's encoding does not have is printed by its code; JSON is UTF-8 all the same."""
     path = made(tmp_path, city="Zürich")
@@ -169,6 +171,7 @@ def test_terminal_without_unicode(tmp_path: Path) -> None:
     assert '"Zürich"'.encode() in lines.stdout
 
 
+@pytest.mark.slow
 def test_reads_beside_the_writer(tmp_path: Path) -> None:
     """Each subcommand reads a run that another process is writing."""
     with Journal.start(tmp_path, "digits") as journal:

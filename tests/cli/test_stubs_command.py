@@ -27,6 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 LOST = "crystallize: of_project.Lost is left out: it refers to 'No', which is not defined\n"
 
 
+@pytest.mark.slow
 def test_stubs(project: Path) -> None:
     """Stubs are written for the modules of the folder that one is in, and what is left out is said."""
     result = call("stubs", "of_project")
@@ -36,6 +37,7 @@ def test_stubs(project: Path) -> None:
     assert "Literal['lr']" in (project / "stubs/crystallize/_core/protocols.pyi").read_text()
 
 
+@pytest.mark.slow
 def test_stubs_checked(project: Path) -> None:
     """With --check nothing is written, and the exit status is 1 where something would be."""
     folder = project / "typings"
@@ -49,6 +51,7 @@ def test_stubs_checked(project: Path) -> None:
     assert (0, "up to date\n") == (current.exit_code, current.stdout)
 
 
+@pytest.mark.slow
 def test_stubs_as_json(project: Path) -> None:
     """With --json there is one document of what is known, what was left out and what has changed."""
     call("stubs", "of_project")

@@ -379,6 +379,7 @@ def until(process: subprocess.Popen[str], beginning: str) -> list[str]:
     raise AssertionError(f"no line begins with {beginning!r}: {lines}")
 
 
+@pytest.mark.slow
 def test_watches_a_process_that_finishes(tmp_path: Path) -> None:
     """What another process does is told while it does it, and the end of that ends the watching."""
     writer = Writer(tmp_path)
@@ -395,6 +396,7 @@ def test_watches_a_process_that_finishes(tmp_path: Path) -> None:
     assert not any("\x1b" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_watches_a_process_that_is_killed(tmp_path: Path) -> None:
     """A process that is killed has died, and what it recorded last is told; so it is when the run is gone on with."""
     writer = Writer(tmp_path)
@@ -425,6 +427,7 @@ def read_until(terminal: int, text: str) -> str:
     return found.decode()
 
 
+@pytest.mark.slow
 def test_watches_on_a_terminal(tmp_path: Path) -> None:
     """On a real terminal it draws each look in place of the last one, and Ctrl-C ends it."""
     writer = Writer(tmp_path)

@@ -4,10 +4,24 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 
-from tests.examples import CHECKED, ROOT, Command, add_piece, commands, printed, run_commands
+from tests.examples import (
+    CHECKED,
+    ROOT,
+    SKIPS,
+    Command,
+    Page,
+    PythonParser,
+    add_piece,
+    commands,
+    enter_folder,
+    leave_folder,
+    printed,
+    run_commands,
+)
 
 
 def difference(block: str, page: str = CHECKED[0]) -> str | None:
@@ -67,3 +81,40 @@ def test_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert ["it.py"] == os.listdir()
     assert "a = 1\n\n\nb = 2\n" == Path("it.py").read_text(encoding="utf-8")
+
+
+BLOCK = "```python\n{}\n```\n\n"
+SKIPPED = "% skip: next if(True, reason='not here')\n\n" + BLOCK.format("raise OSError")
+
+
+@pytest.mark.parametrize("visits", [[[0, 1, 2]], [[2], [1]], [[2, 1, 0]], [[0], [2], [1, 2]], [[1, 1]]])
+def test_any_order(tmp_path: Path, visits: list[list[int]]) -> None:
+    """An example runs once in a visit of its page, after those above it; a visit begins with nothing."""
+    file = tmp_path / "page.md"
+    file.write_text("".join(map(BLOCK.format, ["ran = [0]", "ran.append(1)", "ran.append(2)"])))
+    page = Page.parse(str(file), PythonParser())
+    examples = list(page.examples())
+    for visit in visits:
+        enter_folder(page.namespace)
+        for end, index in enumerate(visit, 1):
+            examples[index].evaluate()
+            assert list(range(max(visit[:end]) + 1)) == page.namespace["ran"]
+        leave_folder(page.namespace)
+
+
+def test_skip_above(tmp_path: Path) -> None:
+    """A skipped example is skipped by itself, and those below it run; also where a visit ended just before it."""
+    file = tmp_path / "page.md"
+    file.write_text(SKIPPED + BLOCK.format("ran = 1"))
+    page = Page.parse(str(file), PythonParser(), SKIPS)
+    skip, skipped, last = page.examples()
+    for first in (skip, last, skip):
+        enter_folder(page.namespace)
+        first.evaluate()
+        leave_folder(page.namespace)
+    enter_folder(page.namespace)
+    with pytest.raises(SkipTest, match="not here"):
+        skipped.evaluate()
+    last.evaluate()
+    assert 1 == page.namespace["ran"]
+    leave_folder(page.namespace)

@@ -14,6 +14,7 @@ from crystallize.runs import find_run
 from .train_runs import died
 
 
+@pytest.mark.slow
 def test_finding_a_run(tmp_path: Path) -> None:
     """A run is found by path, name, number, the beginning of a number, or its name alone, which means the newest."""
     for name, count in (("a", 12), ("b", 1)):

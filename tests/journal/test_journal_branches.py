@@ -223,6 +223,7 @@ def check_every_way(opened: Journal, ctx: FrozenContext[Any], folder: Path, has_
         assert () == verify_run(path)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(data=st.data(), typed=st.booleans(), travels=st.booleans())
 def test_a_run_with_branches_is_the_context(data: st.DataObject, typed: bool, travels: bool) -> None:
@@ -374,6 +375,7 @@ def go_on(path: Path, marks: Path, undying: dict[str, Any], program: Program = p
     assert () == verify_run(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [play, play_in_a_step])
 def test_dying_after_any_event(tmp_path: Path, marks: Path, program: Program) -> None:
     """Wherever a run with branches dies, also within a merge, only what was not merged runs again."""
@@ -491,6 +493,7 @@ def die_often(folder: Path, marks: Path, seed: int, program: Program) -> None:
     go_on(path, marks, undying, program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [play, play_in_a_step])
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_again_and_again(tmp_path: Path, marks: Path, seed: int, program: Program) -> None:
@@ -506,6 +509,7 @@ def test_killed_100_times(tmp_path: Path, marks: Path, seed: int, program: Progr
     die_often(tmp_path, marks, seed, program)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 3])
 def test_killed_in_a_fan_out_on_processes(tmp_path: Path, marks: Path, at: int) -> None:
     """Killed with workers at work: what was merged by then is there, and the rest is done anew."""

@@ -351,6 +351,7 @@ def difference(one: Any, other: Any, where: str = "") -> str:
     return f"{where}: {str(one)[:200]} instead of {str(other)[:200]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(50))
 def test_a_damaged_run_is_right_or_an_error(runs: list[dict[str, Case]], tmp_path: Path, seed: int) -> None:
     """Whatever is done to the files of a run, whoever reads it gets what was written, or an error of ours."""
@@ -410,6 +411,7 @@ def replace_beside(path: Path, by: Path) -> None:
     replace(path.parent / by.name, by)
 
 
+@pytest.mark.slow
 def test_each_page_emptied(runs: list[dict[str, Case]], tmp_path: Path) -> None:
     """A page that says that it has no rows is not taken for one."""
     case = runs[0]["finished"]
@@ -417,6 +419,7 @@ def test_each_page_emptied(runs: list[dict[str, Case]], tmp_path: Path) -> None:
     assert [] == failures(case, tmp_path, damages)
 
 
+@pytest.mark.slow
 def test_each_two_pages_swapped(runs: list[dict[str, Case]], tmp_path: Path) -> None:
     """Pages that have changed places are not taken for right, not even where they are of one table."""
     case = runs[0]["finished"]

@@ -276,6 +276,7 @@ def resume_elsewhere(path: Path) -> str:
     return told(lambda: Journal.resume(path))
 
 
+@pytest.mark.slow
 def test_a_second_writer(tmp_path: Path) -> None:
     """While a run has a writer nobody else resumes it, neither in the same process nor in another one."""
     with Journal.start(tmp_path, "run") as opened:
@@ -447,6 +448,7 @@ def start_at_once(folder: Path, mine: int, count: int) -> list[int]:
     return numbers
 
 
+@pytest.mark.slow
 def test_two_runs_started_at_the_same_instant(tmp_path: Path) -> None:
     """Two processes that start runs of one name at the same instant get different numbers, and both runs are whole."""
     got: dict[int, list[int]] = {}
@@ -485,6 +487,7 @@ def without_either(monkeypatch: pytest.MonkeyPatch) -> None:
     without_mmap(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_rarely_draining")
 @pytest.mark.parametrize("missing", [without_fallocate, without_mmap, without_either])
 def test_a_system_that_lacks_something(

@@ -57,6 +57,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "current_environment", no_environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_a_killed_run_has_all_that_was_acknowledged(tmp_path: Path, seed: int) -> None:
     """Whenever a run is killed, all that was acknowledged is in its file, once and whole, and the run can go on."""

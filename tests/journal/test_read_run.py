@@ -47,6 +47,7 @@ def _read_on(pipe: Connection, path: Path) -> None:
     pipe.send((len({*counts}), counts[-1], wrong))
 
 
+@pytest.mark.slow
 def test_readers_beside_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No reader sees a point torn, missing or twice, or ever fewer of them than before."""
     monkeypatch.setattr(run_files, "current_environment", no_environment)
@@ -122,6 +123,7 @@ def _keep_reading(pipe: Connection, path: Path) -> None:
     pipe.send(wrong)
 
 
+@pytest.mark.slow
 def test_a_reader_beside_writers_that_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader meets no error, whenever the writers of its run are killed and resume."""
     monkeypatch.setattr(run_files, "current_environment", no_environment)

@@ -121,6 +121,7 @@ class Copier:
         pass
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(
     program=st.lists(steps(2), min_size=1, max_size=3).map(tuple),
@@ -192,6 +193,7 @@ def do_all(opened: Journal, ctx: FrozenContext[Any], acts: list[Any]) -> None:
             pass
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(acts=st.lists(ACTS, max_size=12))
 def test_an_untyped_context_comes_back(acts: list[Any]) -> None:
@@ -203,6 +205,7 @@ def test_an_untyped_context_comes_back(acts: list[Any]) -> None:
         check_back(opened, ctx, load_run(opened.path))
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(values=st.fixed_dictionaries({}, optional=VALID), acts=st.lists(ACTS, max_size=4))
 def test_a_typed_context_comes_back(values: dict[str, Any], acts: list[Any]) -> None:

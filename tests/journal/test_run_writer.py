@@ -106,6 +106,7 @@ def test_commit_that_was_interrupted_is_not_done_twice(tmp_path: Path, monkeypat
     assert () == verify_run(journal.path)
 
 
+@pytest.mark.slow
 def test_closing_with_a_full_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a run finds room in a spool that has none left."""
     monkeypatch.setattr(spool, "CAPACITY", 4096)

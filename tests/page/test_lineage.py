@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import pytest
+
 from crystallize._page.lineage import LineageLayout, lineage_layout
 from crystallize._tables.run_description import StepAttempt
 
@@ -57,6 +59,7 @@ def test_key_that_is_not_in_the_run() -> None:
     assert [()] == [row.readers for row in found.rows]
 
 
+@pytest.mark.slow
 def test_large_lineage() -> None:
     """A lineage too large to be seen is cut, and says by how much."""
     steps = [step(f"{n}.", n, n + 1, reads=(f"k{n}",), writes=(f"k{n + 1}",)) for n in range(200)]

@@ -289,6 +289,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_at_the_end_of_the_interpreter() -> None:
     """What nobody closed is delivered when the interpreter ends, as far as that is possible; the rest is told."""
     told, down = run("delivery.put(1); delivery.put(2)"), run("delivery.put(1)", "down")

@@ -21,6 +21,7 @@ def stubs() -> Stubs:
     return make_stubs(MODULES)
 
 
+@pytest.mark.slow
 def test_stands_for_the_package(stubs: Stubs) -> None:
     """There is a stub for each module, and each is Python."""
     package = Path(crystallize.__file__).parent
@@ -47,11 +48,13 @@ def test_says_what_it_knows(stubs: Stubs) -> None:
     assert () == stubs.refused
 
 
+@pytest.mark.slow
 def test_same_each_time(stubs: Stubs) -> None:
     """The same schemas give the same files, in whatever order their modules are given, and however often."""
     assert stubs == make_stubs([*reversed(MODULES), MODULES[0]])
 
 
+@pytest.mark.slow
 def test_head(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file says what it is made of, and carries a digest of the schemas and of the version."""
     first, second, third, *_ = stubs.files[PROTOCOLS].splitlines()
@@ -65,6 +68,7 @@ def test_head(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert third.rpartition(" ")[2] not in make_stubs(MODULES).files[PROTOCOLS]
 
 
+@pytest.mark.slow
 def test_write(stubs: Stubs, tmp_path: Path) -> None:
     """All files are written the first time, and what has not changed is left alone from then on."""
     folder = tmp_path / "a/stubs"
@@ -93,6 +97,7 @@ def test_what_has_changed(stubs: Stubs, tmp_path: Path) -> None:
     assert not old.exists()
 
 
+@pytest.mark.slow
 def test_keeps_what_is_not_its_own(stubs: Stubs, tmp_path: Path) -> None:
     """Stubs of other packages, and what else lies beside these, stay as they are."""
     others = [tmp_path / "sklearn/__init__.pyi", tmp_path / "crystallize/own.pyi", tmp_path / "crystallize/notes.txt"]
@@ -105,6 +110,7 @@ def test_keeps_what_is_not_its_own(stubs: Stubs, tmp_path: Path) -> None:
     assert [] == stubs.changed(tmp_path)
 
 
+@pytest.mark.slow
 def test_does_not_write_over(stubs: Stubs, tmp_path: Path) -> None:
     """A stub of the package that somebody else has written is not written over, and nothing else is written."""
     theirs = tmp_path / PROTOCOLS
@@ -118,6 +124,7 @@ def test_does_not_write_over(stubs: Stubs, tmp_path: Path) -> None:
     assert [theirs] == [*theirs.parent.iterdir()]
 
 
+@pytest.mark.slow
 def test_folders_that_will_not_do(stubs: Stubs, tmp_path: Path) -> None:
     """A file is no folder, and the package's own folder is none for stubs."""
     (tmp_path / "file").touch()
@@ -128,6 +135,7 @@ def test_folders_that_will_not_do(stubs: Stubs, tmp_path: Path) -> None:
         stubs.write(Path(crystallize.__file__).parents[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "kind", "told"),
     [
@@ -162,6 +170,7 @@ def test_something_else_in_its_place(stubs: Stubs, tmp_path: Path, place: str, k
     assert before == [*tmp_path.rglob("*")]
 
 
+@pytest.mark.slow
 def test_folder_within_a_file(stubs: Stubs, tmp_path: Path) -> None:
     """A folder that would lie within a file names the file."""
     (tmp_path / "file").touch()
@@ -170,6 +179,7 @@ def test_folder_within_a_file(stubs: Stubs, tmp_path: Path) -> None:
         stubs.write(tmp_path / "file/stubs")
 
 
+@pytest.mark.slow
 def test_keys_are_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A key of any characters stays a text in what is written."""
     keys = ['a"b', "it's", "#", 'x"]) -> int: ...\n    import os', "\\", "ключ"]

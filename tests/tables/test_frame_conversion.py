@@ -113,6 +113,7 @@ def is_same(value: Any, given: Any) -> bool:
     return type(value) is type(given) and bool(value == given)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 30), size=st.sampled_from([1, 7, 1000]))
 def test_ways_to_a_table_agree(seed: int, size: int, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -5,6 +5,7 @@ import platform
 import socket
 import subprocess
 import sys
+from functools import lru_cache
 from importlib.metadata import Distribution, distributions
 from typing import TypedDict
 
@@ -66,18 +67,26 @@ def _folder() -> str:
 def packages_in_use() -> dict[str, str]:
     """Return the versions of the installed packages of which a module is imported."""
     imported = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
-    used = [found for found in distributions() if found.name == _OWN or not imported.isdisjoint(_modules_of(found))]
-    return {found.name: found.version for found in sorted(used, key=lambda found: found.name)}
+    return dict(_versions(frozenset(imported)))
 
 
 _OWN = "crystallize-context"
 """This package, which may be installed without a list of files, for development."""
 
 
+@lru_cache(maxsize=1)  # for the next journal, as it takes 20 ms to read all lists of files
+def _versions(imported: frozenset[str]) -> dict[str, str]:
+    """Return the versions of the installed packages that contain these modules, and of this package."""
+    used = [found for found in distributions() if not imported.isdisjoint(_modules_of(found))]
+    facts = [found.metadata for found in (*used, *distributions(name=_OWN))]
+    return {fact["Name"]: fact["Version"] for fact in sorted(facts, key=lambda fact: fact["Name"])}
+
+
 def _modules_of(distribution: Distribution) -> set[str]:
     """Return the modules of an installed package from its list of files, which `Distribution.files` parses slowly."""
     files = (distribution.read_text("RECORD") or "").splitlines()
-    return {line.partition("/")[0].partition(",")[0].removesuffix(".py") for line in files}
+    folders = {line.partition("/")[0] for line in files}
+    return {folder.partition(",")[0].removesuffix(".py") for folder in folders}
 
 
 def _git(*arguments: str) -> str | None:
