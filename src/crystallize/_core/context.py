@@ -558,7 +558,8 @@ def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[
     with state.dispatcher.lock:
         token = state.registry.open(step_path(ctx._token, name))
         opening = StepOpening.now(token.number, state.metric_store.marks())
-    step: LoggingContext[T_co] = logging_handle(LoggingContext, state, token, ctx.logger)
+    step: LoggingContext[Any] = object.__new__(LoggingContext)
+    _open_log(step, state, token, ctx.logger)
     error: str | None = None
     try:
         if state.dispatcher.sinks:

@@ -17,7 +17,7 @@ from .secrets import is_secret
 
 DEEPEST = 100
 """Levels of nesting. A reader may be deep in the stack already, and a copy must not fail where the write did not."""
-TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
+TOO_DEEP: str = f"it is nested more than {DEEPEST} levels deep"
 
 PartCopier: TypeAlias = Callable[["CopyPlanner", Any], Frozen]
 """Freezes values of one type."""

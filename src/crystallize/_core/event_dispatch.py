@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from .._base.text import short
 from ..errors import SinkError
@@ -16,6 +16,7 @@ class _Handler(Protocol):
     def handle(self, event: Event, /) -> object: ...
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Work that was done elsewhere and took effect as a whole.
 
@@ -90,10 +91,10 @@ class EventDispatcher:
         failures: _Failures = ()
         while self._pending:
             item = self._pending.popleft()
-            if isinstance(item, tuple):
-                failures += self._deliver(item)
-            else:
+            if isinstance(item, Batch):
                 failures += tuple(chain.from_iterable(self._deliver_batch(item)))
+            else:
+                failures += self._deliver(item)
         return failures
 
     def emit_all(self, events: Iterable[Event]) -> None:
@@ -126,12 +127,9 @@ class EventDispatcher:
 
     def _deliver_batch(self, batch: Batch) -> list[_Failures]:
         """Deliver a batch; return the failures of each event that had any."""
-        single = [sink for sink in self.sinks if not hasattr(sink, "handle_batch")]
-        whole = [
-            (sink, batch.last, partial(sink.handle_batch, batch))
-            for sink in self.sinks
-            if hasattr(sink, "handle_batch")
-        ]
+        hooks = [(sink, getattr(sink, "handle_batch", None)) for sink in self.sinks]
+        single = [sink for sink, hook in hooks if hook is None]
+        whole = [(sink, batch.last, partial(hook, batch)) for sink, hook in hooks if hook is not None]
         found: list[_Failures] = []
         self._is_emitting = True
         try:

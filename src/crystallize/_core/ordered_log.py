@@ -4,7 +4,7 @@ Keys, points, artifacts and step records each have such a log. A mark is the num
 A section that is inserted at a mark is read as if its items had been appended there and then, whenever it comes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack
 from itertools import islice
 from operator import itemgetter
@@ -34,7 +34,7 @@ class OrderedLog(Generic[_I]):
     __slots__ = ("_sections", "inserted", "own")
 
     def __init__(self, own: Iterable[_I] = (), sections: Mapping[int, Section] | None = None) -> None:
-        self.own: Collection[_I] = [*own]
+        self.own: list[_I] = [*own]
         self._sections: dict[int, Section] = {}
         self.inserted = 0
         if sections:
@@ -44,9 +44,9 @@ class OrderedLog(Generic[_I]):
     def _count(self) -> None:
         self.inserted = sum(len(section.items) for section in self._sections.values())
 
-    def append(self, item: _I) -> None:
+    def append(self, item: _I, /) -> None:
         """Add an item at the end."""
-        self.own.append(item)  # type: ignore[attr-defined]  # a list, but for logs with another way to append
+        self.own.append(item)
 
     def mark(self) -> int:
         """Return the mark of this moment: the number of appended items."""
@@ -127,20 +127,20 @@ class OrderedLog(Generic[_I]):
 class OrderedKeys(OrderedLog[str]):
     """The order of the keys of a dict to which somebody else adds them, those of the sections too."""
 
-    __slots__ = ()
+    __slots__ = ("_held",)
 
     def __init__(self, held: Mapping[str, object], sections: Mapping[int, Section] | None = None) -> None:
         super().__init__((), sections)
-        self.own = held
+        self._held = held
 
     def mark(self) -> int:
         """Return the mark of this moment: the number of keys that were added outside of sections."""
-        return len(self.own) - self.inserted
+        return len(self._held) - self.inserted
 
     def in_order(self) -> list[str]:
         """Return all keys in order."""
         # Other threads may add keys, and insert sections, meanwhile.
-        keys = [*self.own]
+        keys = [*self._held]
         if not self._sections:
             return keys
         known, sections = {*keys}, OrderedLog[str](sections=self._sections.copy())
@@ -152,4 +152,4 @@ class OrderedKeys(OrderedLog[str]):
         return iter(self.in_order())
 
     def __len__(self) -> int:
-        return len(self.own)
+        return len(self._held)

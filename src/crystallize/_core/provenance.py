@@ -1,6 +1,6 @@
 """Provenance: which step read, missed and wrote which keys, and what follows from that."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -152,18 +152,18 @@ class StepLog(OrderedLog[StepRecord]):
 
     def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
         super().__init__(own, sections)
-        self.finished = {record.name for record in self if record.error is None}
+        self.finished: set[str] = {record.name for record in self if record.error is None}
 
-    def append(self, record: StepRecord) -> None:
+    def append(self, record: StepRecord, /) -> None:
         """Add the record of a step that has ended."""
         super().append(record)
         if record.error is None:
             self.finished.add(record.name)
 
-    def insert(self, rank: int, mark: int, records: Sequence[StepRecord], undo: ExitStack | None = None) -> None:  # type: ignore[override]  # its items are records
+    def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""
-        super().insert(rank, mark, records, undo)
-        self.finished |= {record.name for record in records if record.error is None}
+        super().insert(rank, mark, items, undo)
+        self.finished |= {record.name for record in items if record.error is None}
 
     def restore_section(self, rank: int, before: Section | None) -> None:
         """Undo an insertion; see `OrderedLog.insert`."""

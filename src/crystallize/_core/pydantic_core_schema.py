@@ -67,8 +67,8 @@ class CoreType:
         is_tags: Whether it is the schema of a TypedDict or a model, without validators around it.
     """
 
-    def __init__(self, type: Any, label: str) -> None:
-        self._node = _core_schema_of(type, label)
+    def __init__(self, kind: Any, label: str) -> None:
+        self._node = _core_schema_of(kind, label)
         self._definitions = {part["ref"]: part for part in self._node.get("definitions", ())}
         self.is_number: bool = self._node["type"] in _NUMBERS
         self.exact_type: type | None = _EXACT_TYPES.get(self._node["type"])

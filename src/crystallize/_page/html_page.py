@@ -87,6 +87,10 @@ def _html(runs: Sequence[Run[Any]]) -> str:
     )
 
 
+def _printable(value: Any) -> Any:
+    return printable(value) if type(value) is str else value
+
+
 def _environment() -> "jinja2.Environment":
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("crystallize", "_page/templates"),
@@ -95,7 +99,7 @@ def _environment() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
         # A run's texts may contain characters that turn the direction of reading.
-        finalize=lambda value: printable(value) if type(value) is str else value,
+        finalize=_printable,
     )
     environment.filters.update(TEMPLATE_FILTERS)
     return environment

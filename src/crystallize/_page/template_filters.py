@@ -82,6 +82,11 @@ def _size(size: int) -> str:
     return counted(size, "byte")
 
 
+def _type_name(name: str) -> str:
+    """Return the name of a type without its module."""
+    return name.rpartition(".")[2]
+
+
 TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "counted": counted,
     "duration": lasted,
@@ -90,6 +95,6 @@ TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "number": _number,
     "row_value": _row_value,
     "size": _size,
-    "type_name": lambda name: name.rpartition(".")[2],  # without its module
+    "type_name": _type_name,
 }
 """The filters by the names that the templates use."""
