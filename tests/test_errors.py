@@ -667,6 +667,7 @@ def test_logs_name_the_section() -> None:
     assert out.getvalue().endswith("\nExplained in docs/errors.md#absentkeyerror\n")
 
 
+@pytest.mark.slow
 def test_interpreter_names_the_section() -> None:
     """What ends a process says on stderr, at the end, where it is explained."""
     code = "from crystallize import FrozenContext; FrozenContext()['lr']"

@@ -448,6 +448,7 @@ def test_one_file_reads_core_schemas() -> None:
     assert ["_core/pydantic_core_schema"] == [module for module, names in pydantic_core.items() if not names <= json]
 
 
+@pytest.mark.slow
 def test_imports_nothing_heavy() -> None:
     """Importing the package imports no optional dependency, even if it is installed."""
     code = f"import sys, crystallize; print([name for name in {HEAVY} if name in sys.modules])"

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from crystallize._base.html import as_html
 from crystallize._base.table import Table, TableDisplay
 
@@ -32,6 +34,7 @@ def test_display_adds_no_dict() -> None:
     assert not hasattr(Shown("Inputs"), "__dict__")
 
 
+@pytest.mark.slow
 def test_html_is_imported_when_it_is_shown() -> None:
     """The package does not import the writer of HTML."""
     code = "import crystallize, sys; print('crystallize._base.html' in sys.modules)"

@@ -84,6 +84,7 @@ def test_main_without_the_extra(
     ] == output.err.splitlines()
 
 
+@pytest.mark.slow
 def test_imports_no_extra() -> None:
     """The module of the command can be imported where the extra is not installed."""
     code = "import sys; sys.modules |= {'typer': None, 'rich': None}; from crystallize._cli.app import main; main()"
@@ -185,6 +186,7 @@ def test_reads_beside_the_writer(tmp_path: Path) -> None:
         ctx.record("loss", 0.5)
 
 
+@pytest.mark.slow
 def test_page_names_all(tmp_path: Path) -> None:
     """The page about the command names every subcommand, every option and every key of the documents."""
     page = DOCS.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from crystallize._cli import runs_command
 from .command_runs import DAMAGES, UNREADABLES, call, complaint, died, document_of, failed, made, printed, words
 
 
+@pytest.mark.slow
 def test_lists_runs(tmp_path: Path) -> None:
     """Each run has a line, whatever became of it."""
     made(tmp_path)

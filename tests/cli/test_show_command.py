@@ -76,6 +76,7 @@ def test_shows_commit(tmp_path: Path, commit: str | None, dirty: bool | None, sh
     assert shown == dict(section(printed("show", path), "session 1")).get("commit")
 
 
+@pytest.mark.slow
 def test_shows_dead_attempts(tmp_path: Path) -> None:
     """What died, and what failed, stands apart from what counts, and each process has its part."""
     path = died(tmp_path)

@@ -28,6 +28,7 @@ def test_verifies(tmp_path: Path) -> None:
     assert {"run": "digits-0001", "path": str(path), "problems": []} == document_of("verify", path)
 
 
+@pytest.mark.slow
 def test_verifies_run_that_died(tmp_path: Path) -> None:
     """What a process had not put into the database before it died is no damage."""
     assert "verified\n" == printed("verify", died(tmp_path))

@@ -16,6 +16,8 @@ from crystallize._core.series import metrics_view
 from crystallize._core.steps import StepRegistry, StepToken
 from crystallize.sinks.memory import MemorySink
 
+from ..profiles import examples
+
 
 class Whole(TypedDict):
     epoch: NonNegativeInt
@@ -84,7 +86,7 @@ class Outcome:
         return points, [repr(event) for event in self.sink.events], self.errors
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(metric=st.sampled_from(METRICS), calls=CALLS, has_sink=st.booleans(), closes=st.booleans())
 def test_fast_and_slow(metric: Metric[Any, Any], calls: list[Any], has_sink: bool, closes: bool) -> None:
     """A fast recorder has the same outcome as the slow one for every input, also after its step has ended."""
@@ -99,7 +101,7 @@ def test_fast_and_slow(metric: Metric[Any, Any], calls: list[Any], has_sink: boo
     assert slow.seen() == fast.seen()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(metric=st.sampled_from(METRICS), tags=TAGS, values=st.lists(VALUES, min_size=1), has_sink=st.booleans())
 def test_fast_and_slow_bound(metric: Metric[Any, Any], tags: Any, values: list[Any], has_sink: bool) -> None:
     """A bound recorder has the same outcome as the slow recorder with the same tags."""

@@ -1293,6 +1293,7 @@ def test_class_without_a_module() -> None:
     assert odd is type(held(odd())["x"])
 
 
+@pytest.mark.slow
 def test_names_import_nothing() -> None:
     """No array or frame library is imported to hold other values."""
     code = (

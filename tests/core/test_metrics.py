@@ -1238,6 +1238,7 @@ DECLARED_IN_MAIN = """
 """
 
 
+@pytest.mark.slow
 def test_a_schema_in_main_travels_by_cloudpickle() -> None:
     """A metric, its schema and a context of it, declared in `__main__`, work in another process."""
     sent = run(DECLARED_IN_MAIN + "    sys.stdout.buffer.write(cloudpickle.dumps((Mine.loss, Mine, ctx)))\n")
@@ -1261,6 +1262,7 @@ def test_a_schema_in_main_travels_by_cloudpickle() -> None:
     assert "(0.5, 0.25, 0.125) 0.125 (1.0,) ['loss']" == got.decode().strip()
 
 
+@pytest.mark.slow
 def test_a_metric_in_main_comes_back_to_its_process() -> None:
     """A metric of `__main__` that went through another process is found again by name at home."""
     got = run(

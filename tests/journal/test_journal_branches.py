@@ -58,10 +58,11 @@ from crystallize._journal.read_run import read
 from crystallize._journal.verify import verify_run
 from crystallize.sinks.memory import MemorySink
 
+from ..profiles import examples
 from .journal_runs import SMALL, copied, die, files_of, no_environment, processes
 
 SETTINGS = settings(
-    max_examples=20,
+    max_examples=examples(20),
     # No shrinking, which takes minutes, as each example is several files.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,

@@ -17,10 +17,11 @@ from crystallize._journal import run_files, spool
 from crystallize.runs import Run, verify_run
 
 from ..core.test_state_machines import FREE, VALID, Shape
+from ..profiles import examples
 from .journal_runs import SMALL, copied, no_environment
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=examples(60),
     # No shrinking, which takes minutes, as each example is a file or several.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,

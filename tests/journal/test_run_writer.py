@@ -169,6 +169,7 @@ def test_database_that_another_program_holds(tmp_path: Path, monkeypatch: pytest
         assert 1 == journal.context(FrozenContext)["a"]
 
 
+@pytest.mark.slow
 def test_journal_that_nobody_closes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """When a program ends without closing a journal it is told that the run is as if it had died."""
     program = f"""

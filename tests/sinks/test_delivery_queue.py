@@ -18,6 +18,8 @@ from crystallize import SinkClosedError, UndeliveredWarning
 from crystallize.sinks import delivery_queue as module
 from crystallize.sinks.delivery_queue import Delivery, error_line
 
+from ..profiles import examples
+
 
 class Backend:
     """Takes numbers, some at once; fails as long as it is down, and hangs as long as it is stuck."""
@@ -62,7 +64,7 @@ def made(backend: Backend, **options: Any) -> Delivery[int]:
     return Delivery("Numbers", backend.send, kind, **options)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.integers(), max_size=50), st.integers(1, 7), st.integers(1, 7), st.lists(st.booleans(), max_size=5))
 def test_everything_arrives_once_and_in_order(items: list[int], batch: int, at_once: int, failures: list[bool]) -> None:
     """However many go at once, and however often that fails, all items arrive, each once, in their order."""
@@ -300,6 +302,7 @@ def test_at_the_end_of_the_interpreter() -> None:
     assert "1 number: ConnectionError: no route to host" in down.stderr
 
 
+@pytest.mark.slow
 def test_after_an_exception() -> None:
     """A program that dies by an exception delivers too."""
     code = (
@@ -309,6 +312,7 @@ def test_after_an_exception() -> None:
     assert "end\nsent 1\n" == run(code).stdout
 
 
+@pytest.mark.slow
 def test_in_a_forked_process() -> None:
     """A forked process has no part in what its parent delivers: it is refused, and sends and tells nothing."""
     code = """

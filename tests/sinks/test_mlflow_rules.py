@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
@@ -174,7 +174,6 @@ def test_texts(value: Any, expected: str) -> None:
 SCALARS = st.none() | st.booleans() | st.text(max_size=5)
 
 
-@settings(max_examples=50)
 @given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=5))
 def test_any_text_can_be_sent(value: Any) -> None:
     """Whatever a value holds, its text is one that can be encoded; that of a list or dict is JSON."""

@@ -34,6 +34,7 @@ from crystallize._core.point_log import BLOCK
 from crystallize._journal import point_stream as batches
 from crystallize.frames import to_arrow, to_pandas, to_polars, to_reader, write_arrow, write_parquet
 
+from ..profiles import examples
 from .recorded_points import (
     FEW,
     TEXT,
@@ -69,7 +70,7 @@ KINDS = (
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     kinds=st.dictionaries(st.sampled_from(TAGS), st.sampled_from(KINDS), max_size=3),
     values=st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(KINDS), min_size=1),
@@ -114,7 +115,7 @@ def is_same(value: Any, given: Any) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 30), size=st.sampled_from([1, 7, 1000]))
 def test_ways_to_a_table_agree(seed: int, size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A living context, its journal, its file, and a stream of that have the same points, those of branches too."""

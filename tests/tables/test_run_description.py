@@ -143,6 +143,7 @@ with ctx.step("eval"):
 """
 
 
+@pytest.mark.slow
 def test_attempts(tmp_path: Path) -> None:
     """Each opening of a step says how it came out, and those that count for nothing stand apart."""
     subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], check=True)
@@ -170,6 +171,7 @@ def test_attempts(tmp_path: Path) -> None:
     assert [("model", 1, "fit")] == [(row.key, row.value, row.step) for row in found.values]
 
 
+@pytest.mark.slow
 def test_steps_done_again_count_once(tmp_path: Path) -> None:
     """A step that was done again in a later process is one step, finished."""
     subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], check=True)
