@@ -93,7 +93,7 @@ def test_exports_tables_of_points(
 
 def test_exports_without_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow the command says what to install."""
-    for name in ("frame_conversion", "file_writer", "arrow_table", "columns"):
+    for name in ("frame_conversion", "parquet_writer", "arrow_table", "columns"):
         monkeypatch.setattr(f"crystallize._tables.{name}.pa", OptionalModule("pyarrow", "arrow"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
