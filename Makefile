@@ -27,7 +27,7 @@ FOR_PREFECT := certifi==2026.10.19.post1 fastapi==0.150.0 python-dateutil==2.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test coverage test-long test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
+.PHONY: help demo check test test-long test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -38,11 +38,8 @@ demo: .venv/.examples ## run the example: a model that learns handwritten digits
 check: .venv/.test ## run the quick tests, in less than a minute
 	.venv/bin/python $(PYTEST) $(QUICK)
 
-test: .venv/.test ## run the tests and the examples in the docs
-	.venv/bin/python $(PYTEST)
-
-coverage: .venv/.test ## run the same, and require 100 % of lines and branches
-	.venv/bin/python $(PYTEST) --cov
+test: .venv/.test ## run the tests and the examples in the docs; with COVERAGE=1, require 100 % of lines and branches
+	.venv/bin/python $(PYTEST) $(if $(COVERAGE),--cov)
 
 test-long: .venv/.test ## run the tests that take minutes, and many more examples of the property tests
 	HYPOTHESIS_PROFILE=long .venv/bin/python $(PYTEST) -m 'long or hypothesis'

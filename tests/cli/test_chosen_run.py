@@ -10,9 +10,11 @@ from .command_runs import DAMAGES, UNREADABLES, call, complaint, made, printed
 
 @pytest.mark.parametrize("damage", [*DAMAGES, *UNREADABLES], ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("in_json", [[], ["--json"]], ids=["text", "json"])
-def test_file_that_cannot_be_read(tmp_path: Path, damage: Callable[[Path], None], in_json: list[str]) -> None:
+def test_file_that_cannot_be_read(
+    made_run: Path, tmp_path: Path, damage: Callable[[Path], None], in_json: list[str]
+) -> None:
     """Whatever is wrong with a file, each subcommand says so in a line, without a traceback."""
-    good, bad = made(tmp_path), made(tmp_path)
+    good, bad = made_run, made(tmp_path, "bad")
     damage(bad)
 
     assert bad.stem in complaint("show", bad, *in_json)
@@ -25,14 +27,14 @@ def test_file_that_cannot_be_read(tmp_path: Path, damage: Callable[[Path], None]
 
 
 @pytest.mark.parametrize("arguments", [("show",), ("diff", "1"), ("export",), ("verify",)], ids=lambda one: one[0])
-def test_run_that_is_not_there(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_run_that_is_not_there(made_run: Path, arguments: tuple[str, ...]) -> None:
     """A run that is not there is named, with the nearest one."""
-    made(tmp_path)
+    folder = made_run.parent
 
-    assert f"digit-0001: there is no such run in {tmp_path}; did you mean 'digits-0001'?" == complaint(
-        *arguments, "digit-0001", "--dir", tmp_path
+    assert f"digit-0001: there is no such run in {folder}; did you mean 'digits-0001'?" == complaint(
+        *arguments, "digit-0001", "--dir", folder
     )
-    assert "²" in complaint(*arguments, "²", "--dir", tmp_path)
+    assert "²" in complaint(*arguments, "²", "--dir", folder)
 
 
 def test_path_of_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -52,12 +54,10 @@ def test_name_too_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run", ["digits-0001", "digits", "1", "0001"])
-def test_finds_run(tmp_path: Path, run: str) -> None:
+def test_finds_run(made_run: Path, run: str) -> None:
     """A run goes by its name, its number or its path, in the folder that is named."""
-    path = made(tmp_path)
-
-    assert "verified\n" == printed("verify", run, "--dir", tmp_path)
-    assert "verified\n" == printed("verify", path)
+    assert "verified\n" == printed("verify", run, "--dir", made_run.parent)
+    assert "verified\n" == printed("verify", made_run)
 
 
 def test_folder_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

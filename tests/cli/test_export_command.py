@@ -15,9 +15,9 @@ from crystallize._base.optional import OptionalModule
 from .command_runs import call, complaint, document_of, made, printed, run_main
 
 
-def test_exports_lines(tmp_path: Path) -> None:
+def test_exports_lines(made_run: Path) -> None:
     """Values and then points come as JSON, one a line."""
-    lines = [json.loads(line) for line in printed("export", made(tmp_path)).splitlines()]
+    lines = [json.loads(line) for line in printed("export", made_run).splitlines()]
 
     assert ["lr", "accuracy"] == [line["key"] for line in lines[:2]]
     own = {"metric": "loss", "sequence": 1, "step": "fit", "missing": None}
@@ -36,20 +36,20 @@ def test_exports_lines(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_exports_what_is_asked_for(tmp_path: Path, options: list[str], firsts: list[str]) -> None:
+def test_exports_what_is_asked_for(made_run: Path, options: list[str], firsts: list[str]) -> None:
     """One asks for values or for points, as JSON or as CSV."""
-    text = printed("export", made(tmp_path), *options)
+    text = printed("export", made_run, *options)
 
     assert firsts == [line.partition(",")[0] for line in text.splitlines()]
 
 
-def test_exports_document(tmp_path: Path) -> None:
+def test_exports_document(made_run: Path) -> None:
     """With `--json` the rows make one document."""
-    path = made(tmp_path)
+    rows = document_of("export", made_run)
 
-    assert [("values", 2), ("points", 2)] == [(key, len(rows)) for key, rows in document_of("export", path).items()]
-    assert ["points"] == list(document_of("export", path, "--what", "points"))
-    result = call("export", path, "--json", "--format", "csv")
+    assert [("values", 2), ("points", 2)] == [(key, len(part)) for key, part in rows.items()]
+    assert ["points"] == list(document_of("export", made_run, "--what", "points"))
+    result = call("export", made_run, "--json", "--format", "csv")
     assert (2, "") == (result.exit_code, result.stdout)
     assert "--json is one document" in result.stderr
 

@@ -20,12 +20,10 @@ def test_verifies_damaged(tmp_path: Path, damage: Callable[[Path], None]) -> Non
     assert {"run": "digits-0001", "path": str(path), "problems": problems} == document_of("verify", path, status=1)
 
 
-def test_verifies(tmp_path: Path) -> None:
+def test_verifies(made_run: Path) -> None:
     """A file that is as it was written is verified."""
-    path = made(tmp_path)
-
-    assert "verified\n" == printed("verify", path)
-    assert {"run": "digits-0001", "path": str(path), "problems": []} == document_of("verify", path)
+    assert "verified\n" == printed("verify", made_run)
+    assert {"run": "digits-0001", "path": str(made_run), "problems": []} == document_of("verify", made_run)
 
 
 @pytest.mark.slow

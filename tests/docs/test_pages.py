@@ -52,7 +52,7 @@ def test_contributing_lists_the_house() -> None:
 def test_contributing_lists_the_tasks() -> None:
     """Each task of the Makefile has its row, and no row is of a task that is not there."""
     tasks = set(re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE))
-    rows = set(re.findall(r"^\| `make ([a-z-]+)` \|", text_of("CONTRIBUTING.md"), re.MULTILINE))
+    rows = set(re.findall(r"^\| `make ([a-z-]+)(?: \w+=1)?` \|", text_of("CONTRIBUTING.md"), re.MULTILINE))
 
     assert tasks - {"help"} == rows
 

@@ -105,6 +105,7 @@ def fill_up(folder: Path) -> tuple[int, str, list[str]]:
     return count, error, later
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills(tmp_path: Path) -> None:
     """Where a file cannot grow the error says that there is no room, and once there is the run has all again."""
     count, error, later = in_a_process(fill_up, tmp_path)
@@ -127,6 +128,7 @@ def start_without_room(folder: Path) -> str:
     return told(lambda: Journal.start(folder, "run"))
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_for_a_run(tmp_path: Path) -> None:
     """A run that cannot have its spool does not begin, and leaves nothing behind that is taken for a run."""
     assert "room" in in_a_process(start_without_room, tmp_path)
@@ -141,6 +143,7 @@ def resume_without_room(path: Path) -> str:
     return told(lambda: Journal.resume(path))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_rarely_draining")
 def test_resuming_without_room_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that cannot be resumed for want of room is as it was, and can be resumed once there is."""
@@ -177,6 +180,7 @@ def read_only(folder: Path) -> list[str]:
         return [told(lambda: Journal.resume(path)), told(lambda: Journal.start(folder, "run"))]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_rarely_draining")
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_folder_that_cannot_be_written(open_folder: Path, closed: bool) -> None:
@@ -205,6 +209,7 @@ def hidden(folder: Path, suffix: str) -> list[str]:
         return [told(lambda: load_run(path)), *verify_run(path), told(lambda: Journal.resume(path))]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_rarely_draining")
 @pytest.mark.parametrize("suffix", [".db", ".spool"])
 def test_a_file_that_cannot_be_read(open_folder: Path, suffix: str) -> None:
@@ -326,6 +331,7 @@ def forks(folder: Path) -> None:
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_forked_child_has_no_part_in_a_run(tmp_path: Path) -> None:
     """What a forked child does through its parent's journal is refused, and the run stays the parent's."""
     in_a_process(forks, tmp_path)
@@ -353,6 +359,7 @@ def forks_and_flushes(folder: Path) -> None:
     assert (1,) == load_run(opened.path).metrics["loss"]
 
 
+@pytest.mark.slow
 def test_a_forked_child_cannot_flush(tmp_path: Path) -> None:
     """A child that was forked in the middle of a drain is told so, and does not wait for a lock that nobody has."""
     in_a_process(forks_and_flushes, tmp_path)
@@ -374,6 +381,7 @@ def forks_and_forgets(folder: Path) -> None:
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_forked_child_closes_nothing_of_its_own(tmp_path: Path) -> None:
     """A child that lets go of its parent's journal keeps its own files, whatever their numbers."""
     in_a_process(forks_and_forgets, tmp_path)
@@ -401,6 +409,7 @@ def forks_and_exits(folder: Path) -> str:
     return out.read_text()
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_exits(tmp_path: Path) -> None:
     """A forked child that ends as any program does says nothing of its parent's run, and does not touch it."""
     assert "" == in_a_process(forks_and_exits, tmp_path)

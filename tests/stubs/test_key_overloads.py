@@ -3,6 +3,7 @@
 import ast
 import builtins
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ PACKAGE = Path(crystallize.__file__).parent
 EMPTY = SchemaList([], [], [], {})
 
 
+@cache  # which nobody changes
 def outlines() -> dict[str, ast.Module]:
     paths = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
     return {name: outline(path.read_text(encoding="utf-8")) for name, path in paths.items()}
