@@ -279,7 +279,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
             UncopyableValueError: The value cannot be copied.
             SinkError: The key is written, but a sink failed.
         """
-        # The fast path raises no validation error. On any failure, `State.write` meets the same failure and explains it.
+        # On any failure, the fast path falls back to `State.write`, which raises the proper error.
         if key.__class__ is str:
             try:
                 valid = self._validators[key](value)
