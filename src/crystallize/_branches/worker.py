@@ -36,7 +36,7 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
 
 
 class TaskFailure(Exception):
-    """The exception of a task on its way back, with the record of its branch and the secrets that may be in its text."""
+    """The exception of a task on its way back, with the record of its branch and the secrets in its text."""
 
     @classmethod
     def here(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "TaskFailure":
