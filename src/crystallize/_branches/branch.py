@@ -173,7 +173,7 @@ def finished_delta(child: BranchContext[Any], result: Any = None, item: str | No
 
 
 def failed_branch(child: BranchContext[Any], raised: BaseException) -> tuple[StepRecord, list[str | bytes]]:
-    """End a branch whose task raised; return its record, and in clear text the secrets that the parent does not have."""
+    """End a branch whose task raised; return its record, and in clear text the secrets that the parent lacks."""
     state = state_of(child)
     error = error_text(raised, state.secrets())
     with state.dispatcher.lock:

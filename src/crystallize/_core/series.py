@@ -63,6 +63,7 @@ class Series(TableDisplay, Generic[V, G]):
 
             Args:
                 value: The measured value, in the metric's unit.
+                tags: A mapping, or an instance of the metric's tag model.
 
             Raises:
                 InvalidMetricError: The value is not allowed. Nothing is recorded.
