@@ -34,7 +34,7 @@ class Work(NamedTuple):
     names: list[str]
     """The branch, then its steps in the order of opening. Points refer to them by number, counted from 1."""
     steps: tuple[StepRecord, ...]
-    """The records in the order in which the steps ended; the last is that of the branch."""
+    """The records in the order in which the steps ended. The last is the record of the branch."""
     artifacts: tuple[Artifact, ...]
     result: Any
     """The return value of its task."""

@@ -124,7 +124,7 @@ def _fingerprint_of(kinds: tuple[Schema, type[MetricSchema] | None]) -> str:
 
 
 _last_arrived: tuple[str, ForkBase] | None = None
-"""The base that arrived last: the next branch usually has the same. Only one, since a base may be large."""
+"""The base that arrived last: the next branch usually has the same base. Only one is kept, since it may be large."""
 
 
 def arrived_base(branch: str, which: str, content: bytes) -> ForkBase:

@@ -40,7 +40,7 @@ class MergedWork:
         last: The last event.
         forked: The event of the fork, if the sinks have not received it yet.
         step_names: The branch, then its steps in the order of opening. Points refer to them by number, from 1.
-        steps: The records in the order in which the steps ended; the last is that of the branch.
+        steps: The records in the order in which the steps ended. The last is the record of the branch.
         blocks: The points, packed, by metric.
     """
 

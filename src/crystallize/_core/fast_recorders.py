@@ -37,7 +37,7 @@ _new_tuple: Any = tuple.__new__
 
 
 def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> Recorder:
-    """Return a fast recorder. On any failure it falls back to the slow one, which raises the error."""
+    """Return a fast recorder. On any failure it falls back to `slow`, which raises the error."""
     assert log.metric is not None
     assert log.metric.checks.split is not None
     validate, split, count = log.metric.checks.validate, log.metric.checks.split, log.metric.checks.tag_count

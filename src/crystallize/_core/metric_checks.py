@@ -17,7 +17,7 @@ from .schema import Schema
 from .validation_problems import MISSING, problems_of, raised_in
 
 PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
-"""The types that all points of a metric share: that of the values, and those of the tags by name."""
+"""The types that all points of a metric share: the type of the values, and the types of the tags by name."""
 
 
 class MetricChecks:

@@ -21,7 +21,7 @@ CoreNode: TypeAlias = dict[str, Any]
 
 _NUMBERS = ("float", "int", "bool")
 _EXACT_TYPES = {"float": float, "int": int, "bool": bool, "str": str}
-"""The types of all values that a core schema accepts; subclasses are converted."""
+"""The type of all valid values of a core schema, subclasses excluded."""
 _PLAIN_NODES = (*_NUMBERS, "str", "literal")
 
 

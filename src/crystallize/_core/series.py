@@ -205,7 +205,7 @@ class Series(TableDisplay, Generic[V, G]):
 
     @property
     def best(self) -> V:
-        """The best value by the metric's goal; the first of equal values. NaN, None and lost values come last.
+        """The best value by the metric's goal; the first of equal values. NaN, None and unrestorable values are worst.
 
         Raises:
             NoGoalError: The metric has no goal.
