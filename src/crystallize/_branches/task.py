@@ -12,7 +12,7 @@ from .delta import content_of
 
 
 def runnable(task: Any) -> Any:
-    """Return a task if calling it does its work."""
+    """Return a task; raise BranchError if it is not callable, or if a call only returns a coroutine or a generator."""
     function = _function_of(task)
     if not callable(function):
         raise BranchError("fan_out", f"a task is a function of a context and an item, not {short(task)}")
@@ -37,12 +37,12 @@ def task_name(task: Any) -> str:
 
 
 def return_type(task: Any) -> Any:
-    """Return what a task says that it returns."""
+    """Return the return annotation of a task; `Any` if it has none."""
     function = _function_of(task)
-    for one in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method is wanted, for its annotations
+    for source in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method, for its annotations
         try:
-            found = get_type_hints(one).get("return", _NOTHING)
-        except Exception:  # a name that is not defined where it runs, or no function: then nothing is known
+            found = get_type_hints(source).get("return", _NOTHING)
+        except Exception:  # an annotation has an undefined name, or this is not a function: the type is unknown
             continue
         if found is not _NOTHING:
             return found
@@ -58,7 +58,7 @@ def item_digest(item: Any) -> str | None:
 
 
 def restored_result(branch: str, result: Any, returns: Any) -> Any:
-    """Return what a task returned, also out of a file."""
+    """Return the result of a task, decoded if it comes from a file."""
     if not isinstance(result, Stored):
         return result
     try:
@@ -66,6 +66,6 @@ def restored_result(branch: str, result: Any, returns: Any) -> Any:
         if result.fingerprint in (None, key.fingerprint()):
             return decode(result, key)
         return revalidate(result, key)
-    except Exception as error:  # whatever a user's validator raises
+    except Exception as error:  # a user's validator may raise anything
         reason = f"its result is in the file as {result.type}, and the task's return type does not take that back"
         raise BranchError(branch, f"{reason} ({error})") from error

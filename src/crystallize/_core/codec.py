@@ -1,8 +1,8 @@
 """Encode values to bytes, and decode them.
 
 A value is stored as JSON, with NaN and the infinities as names, and with its arrays as `.npy` beside it. Nothing is
-pickled, and decoding runs no code from the bytes. Of a value that cannot be restored, only the type and the JSON are
-stored.
+pickled, and decoding runs no code from the bytes. A value that cannot be restored is
+stored with its type and its JSON only, if it has any.
 """
 
 from dataclasses import dataclass

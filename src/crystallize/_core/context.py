@@ -279,7 +279,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
             UncopyableValueError: The value cannot be copied.
             SinkError: The key is written, but a sink failed.
         """
-        # The fast path raises no validation error: `State.write` meets the same failure and explains it.
+        # On any failure, the fast path falls back to `State.write`, which raises the proper error.
         if key.__class__ is str:
             try:
                 valid = self._validators[key](value)
@@ -468,7 +468,7 @@ class LoggingContext(FrozenContext[T_co]):
 
     @property
     def absent(self) -> set[str]:
-        """The keys that were looked up and not found: by `get`, by `in`, or by a read that raised."""
+        """The keys that were looked up and not found by `get`, by `in`, or by a read that raised."""
         return set(self._notes.absent)
 
     def __getitem__(self, key: str) -> Any:

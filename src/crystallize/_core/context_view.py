@@ -11,7 +11,7 @@ from .steps import error_text
 
 
 class ContextView:
-    """A read-only view of a context that a sink receives when it is attached; see `AttachedSink`.
+    """The view of a context that a sink receives when it is attached; see `AttachedSink`.
 
     Example:
         >>> from pydantic import SecretStr

@@ -40,7 +40,7 @@ class CopyPlanner:
             return value, None
         if id(value) in self._kept:
             return self._kept[id(value)]
-        # A plan would copy an object twice that occurs twice, and would never end for an object that contains itself.
+        # A plan would duplicate an object that occurs twice, and would never end for an object that contains itself.
         if id(value) in self._met:
             raise NoPlan
         self._met.add(id(value))

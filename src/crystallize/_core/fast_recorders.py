@@ -1,23 +1,23 @@
 """The fast recorders of points.
 
-Recording is called in the innermost loops of a training, so there are two ways to do it. The slow way,
-`MetricStore.record`, does one thing after the other: it finds the metric, validates value and tags, freezes both,
-appends the point, and emits an event. It raises the errors.
+Points are recorded in the innermost loops of a training, so there are two ways to record. The slow way,
+`MetricStore.record`, takes one step after the other: it finds the metric, validates the value and the tags, freezes
+both, appends the point, and emits an event. It raises the errors.
 
-A fast recorder is a closure, made once for a metric and a step, that does the same for plainly valid points only. Three
-facts make it fast:
+A fast recorder is a closure, made once for a metric and a step. It does the same, but only for points that are valid
+without a doubt. Three facts make it fast:
 
-- All that it needs is a local variable of the closure: no attribute is looked up per point.
-- `checks.validate` and `checks.split` are methods of pydantic-core. Where the types of a metric can only give floats,
-  ints, bools and texts (`checks.split` is not None then), their results are immutable and need no freezing.
-- `token.number` is deleted when the step ends. Reading it is the check that the step is open, at no cost.
+- All its data are local variables of the closure: no attribute is looked up per point.
+- `checks.validate` and `checks.split` are methods of pydantic-core. If the types of a metric allow only floats, ints,
+  bools and texts (then `checks.split` is not None), their results are immutable and need no freezing.
+- `token.number` is deleted when the step ends. So reading it also checks that the step is open.
 
-A fast recorder never raises an error of its own. Whatever goes wrong, it has changed nothing, and calls the slow way
-with the same arguments, which meets the same fault and explains it. Both ways have the same outcome for every input:
-value, tags, step, events and errors. A property test compares them.
+A fast recorder raises no errors of its own. If anything goes wrong, it has changed nothing. It then calls the slow way
+with the same arguments, which fails in the same way and raises the proper error. Both ways have the same outcome for
+every input: value, tags, step, events and errors. A property test compares them.
 
-A point enters a log by one call of `list.extend`, which no other thread interrupts. With sinks, the lock over effect
-and event is held over that call and `emit`.
+A point is appended by one call of `list.extend`, which no other thread can interrupt. With sinks, the dispatcher's lock
+is held over that call and `emit`.
 """
 
 from collections.abc import Callable
@@ -30,14 +30,14 @@ from .point_log import BLOCK, FULL
 from .steps import StepToken
 
 Recorder: TypeAlias = Callable[..., None]
-"""Records a point: takes a value and its tags."""
+"""Records a point with a value and its tags."""
 
 _new_tuple: Any = tuple.__new__
-"""Makes a named tuple of a tuple, in half the time that the named tuple's own class takes."""
+"""Makes a named tuple from a tuple, in half the time of the named tuple's own class."""
 
 
 def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> Recorder:
-    """Return a fast recorder; on any failure it calls the slow one, which raises the error."""
+    """Return a fast recorder. On any failure it falls back to `slow`, which raises the error."""
     assert log.metric is not None
     assert log.metric.checks.split is not None
     validate, split, count = log.metric.checks.validate, log.metric.checks.split, log.metric.checks.tag_count
@@ -47,7 +47,7 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
         try:
             row = (validate(value), split(tags), token.number)
             fits = count is None or len(tags) == count
-        except Exception:  # the slow recorder meets it too
+        except Exception:  # the slow recorder raises it again
             pass
         else:
             if fits:
@@ -83,7 +83,7 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
 def fast_bound_recorder(
     slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, token: StepToken, tags: dict[str, Any]
 ) -> Recorder:
-    """Return a fast recorder of values under tags that are valid already."""
+    """Return a fast recorder of values with these tags, which are already valid."""
     assert log.metric is not None
     validate = log.metric.checks.validate
     extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, FULL
@@ -91,7 +91,7 @@ def fast_bound_recorder(
     def record(value: Any) -> None:
         try:
             extend((validate(value), tags, token.number))
-        except Exception:  # the slow recorder meets it too
+        except Exception:  # the slow recorder raises it again
             pass
         else:
             if len(tail) >= full:

@@ -14,11 +14,11 @@ from .secrets import secrets_in
 
 @dataclass(eq=False)
 class MetricLog:
-    """One metric of one context: its declaration, and its points."""
+    """One metric of one context: its declaration and its points."""
 
     name: str
     metric: Metric[Any, Any] | None
-    """None where it was never declared."""
+    """The declaration; None if the metric is not declared."""
     points: PointLog
 
     def prepare(self, value: Any, tags: Any) -> tuple[Any, dict[str, Any]]:

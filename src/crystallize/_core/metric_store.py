@@ -1,4 +1,4 @@
-"""The metrics of one context: their logs, and the slow recorder, which explains what is wrong with a point."""
+"""The metrics of one context: their logs, and the slow recorder, which raises the errors of invalid points."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,9 +23,9 @@ class MetricStore:
     """The metrics of one context.
 
     Attributes:
-        schema: The declared metrics; None where any name is allowed.
-        dispatcher: Whom to tell.
-        registry: The steps that record.
+        schema: The declared metrics; None if any metric is allowed.
+        dispatcher: Emits the events.
+        registry: The steps that record points.
         logs: The logs by the names of their metrics.
     """
 
@@ -42,13 +42,13 @@ class MetricStore:
         self.registry: StepRegistry = registry or StepRegistry()
         self.logs: dict[str, MetricLog] = {}
         for name, metric in (schema.metrics if schema is not None else {}).items():
-            # The types of a metric that cannot be used raise now, and not at hour nine.
+            # Checked now, because the types of a metric that cannot be used should not raise hours later.
             self.logs[name] = MetricLog(name, metric, PointLog(metric.checks.layout))
 
     def find(self, metric: Metric[Any, Any] | str) -> MetricLog | None:
-        """Return the log of a metric; None if nothing was recorded yet under a name that may be any.
+        """Return the log of a metric; None if its name is not declared and has no points.
 
-        A metric that the schema does not declare raises UnknownMetricError, another schema's ForeignMetricError.
+        Raise UnknownMetricError if the schema does not declare it, and ForeignMetricError if another schema does.
         """
         name = self._name(metric)
         log = self.logs.get(name)
@@ -60,7 +60,7 @@ class MetricStore:
         return log
 
     def open(self, metric: Metric[Any, Any] | str) -> MetricLog:
-        """Return the log of a metric; without a schema, the first use of a name makes it."""
+        """Return the log of a metric. Without a schema, the first use of a name creates the log."""
         log = self.find(metric)
         if log is None:
             self.logs.setdefault(self._name(metric), self.new(metric))
@@ -68,7 +68,7 @@ class MetricStore:
         return log
 
     def new(self, metric: Metric[Any, Any] | str) -> MetricLog:
-        """Return a log for a name that nobody has used."""
+        """Return a new log for a name that is not used yet."""
         if isinstance(metric, str):
             return MetricLog(plain_key(metric), None, PointLog())
         return MetricLog(metric.name, metric, PointLog(metric.checks.layout))
@@ -112,19 +112,19 @@ class MetricStore:
         return fast_recorder(slow, self.dispatcher, log, token)
 
     def record(self, metric: Metric[Any, Any] | str, token: StepToken, value: Any, tags: Any) -> None:
-        """Validate a point and keep it, the slow way."""
+        """Validate and store a point, the slow way."""
         token.check_open()
         found = self.find(metric)
         log = found or self.new(metric)
         kept, kept_tags = log.prepare(value, tags)
-        # A point that is not valid takes no name. Of several threads that use a new name, the first one decides.
+        # An invalid point creates no log. If several threads use a new name, the first one creates its log.
         if found is None and self.logs.setdefault(log.name, log) is not log:
             self.record(metric, token, value, tags)
         else:
             self.keep(log, token, kept, kept_tags)
 
     def keep(self, log: MetricLog, token: StepToken, value: Any, tags: dict[str, Any]) -> None:
-        """Keep a point that is valid and frozen, then tell the sinks."""
+        """Store a point that is valid and frozen, then emit its event."""
         dispatcher = self.dispatcher
         if not dispatcher.sinks:
             log.points.append(value, tags, token.open_number())
@@ -136,22 +136,22 @@ class MetricStore:
             dispatcher.emit(MetricRecorded._make(facts))
 
     def counts(self, number: int, since: Mapping[str, int]) -> dict[str, int]:
-        """Return the number of points that a step recorded here, by metric, from marks on."""
+        """Return the number of points that a step recorded here since these marks, by metric."""
         logs = {name: log.points for name, log in self.logs.copy().items()}
         counts = {name: points.count(number, since.get(name, 0)) for name, points in logs.items()}
         return {name: count for name, count in counts.items() if count}
 
     def marks(self) -> dict[str, int]:
-        """Return the marks of this moment, by metric."""
+        """Return the current marks by metric."""
         marks = {name: log.points.mark() for name, log in self.logs.copy().items()}
         return {name: mark for name, mark in marks.items() if mark}
 
     def copy(self, dispatcher: EventDispatcher | None = None) -> "MetricStore":
-        """Return a store of its own with the same points."""
+        """Return an independent store with the same points."""
         copied = MetricStore(self.schema, dispatcher)
         for name, log in self.logs.copy().items():
             copied.logs[name] = MetricLog(name, log.metric, log.points.copy())
-        # After the points, which others may record meanwhile: the steps that recorded them are among these.
+        # After the points, because other threads may record more: the registry must have the steps of all points.
         copied.registry = self.registry.copy()
         return copied
 

@@ -185,7 +185,7 @@ class Run(TableDisplay, Generic[T_co]):
 
     @property
     def provenance(self) -> Provenance:
-        """The record of each step: its reads, misses and writes."""
+        """The records of the steps, with their reads, misses and writes."""
         return self.context.provenance
 
     @cached_property
