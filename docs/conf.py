@@ -57,6 +57,8 @@ nitpicky = True
 # `type` is a builtin, and an attribute of ours.
 suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
+    # What a sink is handed of these is on the page on sinks.
+    (r"py:class", r"crystallize\._core\.(event_dispatch\.Batch|schema\.Schema)"),
     (r"py:.*", "|".join(dir(builtins))),
     (r"py:.*", r"(?!crystallize\b)[a-z_]\w*\..+"),
     (r"py:.*", r"([a-z_.]+\.)?_?[A-Z](_co|_contra)?"),

@@ -225,8 +225,9 @@ def _with_fields(cls: type[_E]) -> type[_E]:
         for name, value in zip(names, args, strict=True):
             attributes[name] = value
 
-    __init__.__signature__ = signature  # type: ignore[attr-defined]  # for `help` and Sphinx
-    cls.__init__ = __init__  # type: ignore[method-assign,assignment]  # checkers derive the same one
+    made: Any = __init__
+    made.__signature__ = signature  # for `help` and Sphinx
+    cls.__init__ = made  # type: ignore[method-assign]  # checkers derive the same one
     return cls
 
 

@@ -90,7 +90,7 @@ class StepStarted(NamedTuple):
 
 
 class StepFinished(NamedTuple):
-    """A step ended. The event lists what it read and wrote; each of its points had an event of its own.
+    """A step ended. The event lists the keys that the step read and wrote; each point has its own event.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink

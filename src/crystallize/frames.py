@@ -1,9 +1,9 @@
 """Metrics as Arrow tables, polars and pandas frames, and Parquet files."""
 
-from ._tables.conversions import to_arrow, to_pandas, to_polars, to_reader
-from ._tables.file_writer import write_arrow, write_parquet
+from ._tables.frame_conversion import to_arrow, to_pandas, to_polars, to_reader
+from ._tables.parquet_writer import write_arrow, write_parquet
 from ._tables.point_source import Measured
-from ._tables.sweep import runs_frame
+from ._tables.runs_table import runs_frame
 
 __all__ = [
     "Measured",

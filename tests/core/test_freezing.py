@@ -39,7 +39,7 @@ from crystallize import (
     UncopyableValueError,
     register,
 )
-from crystallize._core import copy_kinds, copy_plans
+from crystallize._core import copy_by_type, copy_plans
 from crystallize._core.secrets import secrets_in
 
 V = TypeVar("V")
@@ -1133,7 +1133,7 @@ def test_repr_that_raises(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test registers is forgotten after it."""
-    monkeypatch.setattr(copy_kinds, "_kinds_by_name", dict(copy_kinds._kinds_by_name))
+    monkeypatch.setattr(copy_by_type, "_kinds_by_name", dict(copy_by_type._kinds_by_name))
     monkeypatch.setattr(copy_plans, "_copiers", {})
 
 

@@ -11,8 +11,6 @@ from typing import Final
 from .table import Table
 from .text import cut, printable
 
-__all__ = ["as_html"]
-
 _CELL: Final = 'style="text-align: left"'
 """Notebooks align cells to the right, which makes text hard to read."""
 _SHORT_CELL: Final = 'style="text-align: left; white-space: nowrap"'

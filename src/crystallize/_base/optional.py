@@ -5,8 +5,6 @@ from typing import Any
 
 from ..errors import MissingExtraError
 
-__all__ = ["OptionalModule"]
-
 
 class OptionalModule:
     """A stand-in for a module that imports it at the first access to an attribute.

@@ -4,8 +4,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-__all__ = ["ENDS", "Table", "TableDisplay", "TableRow"]
-
 _T = TypeVar("_T")
 
 TableRow: TypeAlias = Sequence[str | None]

@@ -4,11 +4,6 @@ import reprlib
 from collections.abc import Iterable
 from datetime import datetime
 
-__all__ = [
-    *("MASK", "counted", "cut", "lasted", "legible", "moment", "nearest", "one_line", "printable", "short", "took"),
-    "type_name",
-]
-
 MASK = "**********"
 """The text that replaces a secret."""
 

@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, g
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WrapValidator
 from typing_extensions import TypeAliasType, get_type_hints, is_typeddict
 
-__all__ = ["choices_of", "classes_of", "key_types"]
-
 _VALIDATORS = (AfterValidator, BeforeValidator, PlainValidator, WrapValidator)
 """Metadata that can turn a value into one of another type than its annotation."""
 

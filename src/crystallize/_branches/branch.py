@@ -1,7 +1,7 @@
 """Branches: a context is forked for workers, each with a child context of its own.
 
-A branch is read as a step that was done elsewhere: its work stands in the parent where it was forked, whichever worker
-finishes first and however often one dies.
+A branch is read as a step that was done elsewhere. In the parent its work has the position of the fork, in whichever
+order the workers finish, and however often a worker dies.
 """
 
 from types import MappingProxyType
@@ -18,8 +18,8 @@ from .._core.context import (
     state_of,
     token_of,
 )
+from .._core.metric_log import as_number
 from .._core.provenance import StepRecord
-from .._core.recording import as_number
 from .._core.secrets import secrets_in
 from .._core.state import LogMarks, State
 from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, step_path
@@ -29,25 +29,13 @@ from .branch_registry import BranchEntry, registry_of
 from .delta import Delta, Work, digest_of
 from .fork_base import ForkBase, arrived_base
 
-__all__ = [
-    "Branch",
-    "BranchContext",
-    "checked",
-    "failed_branch",
-    "failed_record",
-    "finished_delta",
-    "fork",
-    "forked",
-    "has_delta",
-]
-
 _T = TypeVar("_T")
 
 
 class Branch(Generic[T_co]):
-    """What a worker needs to do its part: what the parent held when the branch was forked. It pickles.
+    """A copy of a context for a worker, with the parent's values at the moment of the fork. It can be pickled.
 
-    Got from `fork`. A pickle holds secrets in clear; it is for engines that one trusts.
+    `fork` returns it. The pickle contains secrets in clear text, so send it only to workers that you trust.
 
     Example:
         >>> branch = fork(FrozenContext({"lr": 0.1}), "fold-3")
@@ -55,7 +43,7 @@ class Branch(Generic[T_co]):
         ('fold-3', 0.1)
 
     Attributes:
-        name: Its full name, after the step that it was forked from: "tune/fold-3".
+        name: The full name, with the step that the branch was forked from: "tune/fold-3".
     """
 
     __slots__ = ("_base", "_fingerprint", "_packed", "_within", "name")
@@ -63,31 +51,31 @@ class Branch(Generic[T_co]):
     name: str
     _base: ForkBase | None
     _packed: tuple[str, bytes] | None
-    """The base as it came from another process, after its digest."""
+    """The digest and the bytes of the base, if it came from another process."""
     _fingerprint: str
-    """Of the parent's schema and metrics."""
+    """The fingerprint of the parent's schema and metrics."""
     _within: str | None
-    """The branch whose child the parent is; None if it is no branch's."""
+    """The branch whose child the parent is; None if the parent is not a child."""
 
     def __init__(
         self, name: str, within: str | None, fingerprint: str, base: ForkBase | None, packed: tuple[str, bytes] | None
     ) -> None:
-        """Take over what `fork` has found."""
+        """Make a branch; `fork` does."""
         for attribute, value in zip(Branch.__slots__, (base, fingerprint, packed, within, name), strict=True):
             object.__setattr__(self, attribute, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: a branch stays what was forked."""
+        """Raise AttributeError: a branch is immutable."""
         raise AttributeError(f"{name!r} of a branch cannot be set: it stays what was forked")
 
     def open(self) -> "BranchContext[T_co]":
-        """Return a fresh child: a context of its own that holds the keys that the parent held.
+        """Return a new child context with the values that the parent had at the fork.
 
-        What is read and written through it becomes the record of a step with the branch's name.
+        The reads and writes of the child become the record of a step with the branch's name.
 
         Raises:
-            TravelError: What the parent held cannot be read in this process.
-            ForeignDeltaError: The schema or the metrics are others in this process.
+            TravelError: The parent's values cannot be unpickled in this process.
+            ForeignDeltaError: This process has another version of the schema or the metrics.
         """
         base = self._base if self._packed is None else arrived_base(self.name, *self._packed)
         assert base is not None
@@ -105,10 +93,10 @@ class Branch(Generic[T_co]):
 
 
 class BranchContext(LoggingContext[T_co]):
-    """The child of a branch: a context of its own, whose work `delta` takes to the parent.
+    """The child context of a branch; `delta` returns its work for the parent. `Branch.open` returns it.
 
-    It holds the keys that the parent held at the fork. Metrics, artifacts and steps are those of the branch alone.
-    A key that the parent holds is not written again here. Got from `Branch.open`.
+    It has the values that the parent had at the fork, and cannot write these keys again. Its metrics, artifacts and
+    steps are those of the branch only.
 
     Example:
         >>> child = fork(FrozenContext({"lr": 0.1}), "fold-3").open()
@@ -131,18 +119,18 @@ class BranchContext(LoggingContext[T_co]):
         _parent: tuple[str | None, str]
 
     def delta(self) -> Delta:
-        """End the branch and return its work, for `merge` in the parent. The delta pickles.
+        """End the branch and return its work, for `merge` in the parent. The delta can be pickled.
 
         Returns:
-            The delta; when called again, the same one.
+            The delta; the same object on every call.
 
         Raises:
-            BranchError: A step in it has not ended.
+            BranchError: A step of the branch is still open.
         """
         return finished_delta(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy is a copy of the context, and no child: a branch has one child that makes its delta.
+        # A copy is a plain context: a branch has only one child that makes its delta.
         restored, (_, *arguments) = super().__reduce__()
         return restored, (LoggingContext, *arguments)
 
@@ -172,7 +160,7 @@ def has_delta(child: BranchContext[Any]) -> bool:
 
 
 def finished_delta(child: BranchContext[Any], result: Any = None, item: str | None = None) -> Delta:
-    """End a branch, and return its delta with the result of its task and the digest of its item."""
+    """End a branch and return its delta, with the result of its task and the digest of its item."""
     if child._made is None:
         state = state_of(child)
         with state.dispatcher.lock:
@@ -185,21 +173,17 @@ def finished_delta(child: BranchContext[Any], result: Any = None, item: str | No
 
 
 def failed_branch(child: BranchContext[Any], raised: BaseException) -> tuple[StepRecord, list[str | bytes]]:
-    """End a branch whose task raised.
-
-    Returns:
-        Its record, and the secrets in clear that a text of the exception may show and that the parent does not hold.
-    """
+    """End a branch whose task raised; return its record, and in clear text the secrets that the parent lacks."""
     state = state_of(child)
     error = error_text(raised, state.secrets())
     with state.dispatcher.lock:
         record = _closed(child, error)
-    written = [state.read(key) for key in [*state.keys][child._held :]]
+    written = [state.read(key) for key in state.keys.in_order()[child._held :]]
     return failed_record(record), [*secrets_in(written), *state.foreign_secrets]
 
 
 def failed_record(record: StepRecord) -> StepRecord:
-    """Return the record of a branch that failed: the parent contains none of its work, so none is named."""
+    """Return the record of a failed branch without its work, since the parent contains none of it."""
     return record._replace(writes=(), points=MappingProxyType({}), artifacts=())
 
 
@@ -220,7 +204,7 @@ def _work(child: BranchContext[Any], result: Any, item: str | None) -> Work:
     record = _closed(child, None)
     logs = store.logs.copy()
     return Work(
-        values={key: state.values[key] for key in [*state.keys][child._held :]},
+        values={key: state.values[key] for key in state.keys.in_order()[child._held :]},
         points={name: log.points.packed() for name, log in logs.items() if len(log.points)},
         undeclared={name: log.metric for name, log in logs.items()} if store.schema is None else {},
         names=[str(name) for name in store.registry.names[1:]],
@@ -232,21 +216,22 @@ def _work(child: BranchContext[Any], result: Any, item: str | None) -> Work:
 
 
 def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
-    """Fork a branch: an immutable spec of what a worker needs, which pickles, to be opened for each attempt.
+    """Fork a branch from a context: an immutable copy that can be pickled and opened on any worker.
 
-    What the branch brings, when it is merged, stands where it was forked first. Forking again what has not been merged
-    gives the same branch, with what the context holds by now.
+    After the merge, the work of the branch has the position of this fork in the parent. Forking the same name again
+    before the merge returns the same branch with the current values.
 
     Args:
-        ctx: The parent; or a step of it, which the branch is named after: "tune/fold-3".
-        name: What to call it: printable characters other than `/` and `#`; the same for each attempt. Best the item.
+        ctx: The parent context, or a step of it. A step's name becomes part of the branch's name: "tune/fold-3".
+        name: The name of the branch, which is the same for each attempt, such as the name of the item. It contains
+            printable characters other than `/` and `#`.
 
     Returns:
-        The branch. `Branch.open` gives a child to work with, whose `delta` is for `merge`.
+        The branch. `Branch.open` returns a child context, whose `delta` is passed to `merge`.
 
     Raises:
-        InvalidStepError: The name cannot be a step's.
-        BranchError: There is a step of that name.
+        InvalidStepError: The name is not allowed.
+        BranchError: A step has that name.
         StepClosedError: `ctx` is a step that has ended.
 
     Example:
@@ -262,7 +247,7 @@ def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
 
 
 def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
-    """Fork branches with these full names, all at the same moment; BranchError: there is a step of such a name."""
+    """Fork branches with these full names at the same moment; raise BranchError if a step has such a name."""
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
     registry, steps = registry_of(state), state.registry
@@ -270,7 +255,7 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
         for path in paths:
             if path not in registry.entries and steps.is_used(path):
                 raise BranchError(path, "there is a step of that name; give the branch another one")
-        # One base and one moment for all branches, which may be many.
+        # All branches share one base and one mark, since there may be many branches.
         base, marks = ForkBase.of(ctx), state.marks()
         new = [path for path in paths if path not in registry.entries or registry.entries[path].is_adrift]
         for path in new:
@@ -286,7 +271,7 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
 
 
 def _move(state: State, entry: BranchEntry, rank: int, marks: LogMarks) -> None:
-    """Move a branch, with its merged work, to where it is forked again."""
+    """Move a branch, with its merged work, to the position of its new fork."""
     before = entry.rank
     entry.rank, entry.marks, entry.is_adrift = rank, marks, False
     state.keys.move(before, rank, marks.keys)

@@ -1,4 +1,4 @@
-"""The branches of a context, as the context itself knows them: an extension of its state."""
+"""The registry of the branches that were forked from a context: an extension of its state."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -6,33 +6,31 @@ from typing import Any, NamedTuple
 
 from .._core.state import LogMarks, State
 
-__all__ = ["BranchEntry", "BranchRegistry", "MergeReceipt", "registry_of"]
-
 
 class MergeReceipt(NamedTuple):
     """A merge that took place."""
 
     digest: str
-    """Of the merged work, without its times."""
+    """The digest of the merged work, without its times."""
     result: Any
-    """The result of the branch's task, or what a file has of it, until it is handed out."""
+    """The result of the branch's task, or its stored form if it came from a file; None once it was returned."""
     item: str | None
-    """A digest of the item of the branch's task, if it has one."""
+    """The digest of the task's item, if it has one."""
     is_taken: bool
-    """Whether the result was handed out."""
+    """Whether `fan_out` has returned the result."""
 
 
 @dataclass(slots=True)
 class BranchEntry:
-    """A branch, as the context from which it was forked knows it."""
+    """One branch in the registry of its parent."""
 
     rank: int
-    """The order among the branches, by which the logs order their work."""
+    """The order among the branches, which is also the order of their work in the logs."""
     marks: LogMarks
     """The marks at the moment of the fork."""
     receipt: MergeReceipt | None = None
     is_adrift: bool = False
-    """Whether the step that it was forked in runs again: the branch then moves to where that step forks it."""
+    """Whether the step that forked it runs again. The branch then moves to the position where that step forks it."""
 
 
 @dataclass
@@ -40,14 +38,14 @@ class BranchRegistry:
     """The branches that were forked from a context, by their full names."""
 
     within: str | None = None
-    """The branch whose context this is; None if it is no branch's."""
+    """The branch whose context this is; None if it is not a child context."""
     entries: dict[str, BranchEntry] = field(default_factory=dict)
     last_rank: int = -1
     last_base: Callable[[], object] | None = None
     """A weak reference to the base of the last fork."""
 
     def next_rank(self) -> int:
-        """Return a rank for a branch. Whoever calls holds the lock over effect and event."""
+        """Return the next rank. The caller holds the dispatcher's lock."""
         self.last_rank += 1
         return self.last_rank
 
@@ -57,11 +55,11 @@ class BranchRegistry:
         return None if entry is None else entry.receipt
 
     def take_result(self, branch: str) -> None:
-        """Note that the result of a merged branch was handed out."""
+        """Mark the result of a merged branch as returned."""
         self.entries[branch].receipt = _taken(self.entries[branch].receipt)
 
     def copied(self) -> "BranchRegistry":
-        """Return the registry for a copy of the context, which does not get the results of tasks."""
+        """Return the registry for a copy of the context, without the results of tasks."""
         entries = {name: replace(entry, receipt=_taken(entry.receipt)) for name, entry in self.entries.items()}
         return BranchRegistry(self.within, entries, self.last_rank)
 

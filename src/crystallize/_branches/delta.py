@@ -1,4 +1,4 @@
-"""The work of a branch, in a form that travels to its parent."""
+"""The work of a branch, in a form that can be sent to its parent."""
 
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b, sha256
@@ -11,9 +11,9 @@ from .._base.text import type_name
 from .._core.artifacts import Artifact
 from .._core.codec import any_key
 from .._core.digest import digest
+from .._core.immutable_types import PLAIN
 from .._core.key import Key
 from .._core.metrics import Metric
-from .._core.object_parts import PLAIN
 from .._core.packed_columns import Block
 from .._core.point_log import fetch
 from .._core.provenance import StepRecord
@@ -22,31 +22,29 @@ from .._core.secrets import secrets_in
 from .._core.stored_value import RawValue, StoredValue
 from .pickling import dumped, loaded
 
-__all__ = ["DIGEST_PARTS", "Delta", "Work", "content_of", "digest_of", "parent_of", "sent", "work_of"]
-
 
 class Work(NamedTuple):
-    """All that was done in a branch."""
+    """All work of a branch."""
 
     values: dict[str, RawValue]
     points: dict[str, tuple[Block, ...]]
-    """By metric."""
+    """The packed points by metric."""
     undeclared: dict[str, Metric[Any, Any] | None]
-    """The metrics that were used, where there is no schema of them."""
+    """The metrics that were used, if there is no schema of metrics."""
     names: list[str]
-    """The branch, then its steps, in the order in which they were opened; the scopes of points count them from 1."""
+    """The branch, then its steps in the order of opening. Points refer to them by number, counted from 1."""
     steps: tuple[StepRecord, ...]
-    """Their records in the order in which they ended, that of the branch last."""
+    """The records in the order in which the steps ended. The last is the record of the branch."""
     artifacts: tuple[Artifact, ...]
     result: Any
-    """What its task returned."""
+    """The return value of its task."""
     item: str | None
-    """A digest of the item that its task was given, where there is one."""
+    """The digest of the task's item, if there is one."""
     is_frozen: bool = True
-    """Whether the values are frozen; in another process they are not."""
+    """Whether the values are frozen. They are not if they came from another process."""
 
     def parts(self) -> Iterator[tuple[str, Any]]:
-        """What it is made of, each with what to call it."""
+        """Return the parts of the work, each with its name for error messages."""
         yield "what its task returned", self.result
         for key, raw in self.values.items():
             yield f"key {key!r}", StoredValue._make(raw).read()
@@ -55,9 +53,10 @@ class Work(NamedTuple):
 
 
 class Delta:
-    """What a branch did, for `merge` in the parent. It pickles, and does not change.
+    """The work of a branch, for `merge` in the parent. It is immutable and can be pickled.
 
-    Got from `BranchContext.delta`. A pickle holds secrets in clear; it is for engines that one trusts.
+    `BranchContext.delta` returns it. The pickle contains secrets in clear text, so send it only to processes that you
+    trust.
 
     Example:
         >>> ctx = FrozenContext({"lr": 0.1})
@@ -67,7 +66,7 @@ class Delta:
 
     Attributes:
         branch: The full name of the branch.
-        digest: Of all that it brings, times aside: two attempts that did the same have the same.
+        digest: The digest of the work without its times. Attempts that did the same work have the same digest.
     """
 
     __slots__ = ("_fingerprint", "_packed", "_within", "_work", "branch", "digest")
@@ -75,23 +74,23 @@ class Delta:
     branch: str
     digest: str
     _within: str | None
-    """The branch from whose child it was forked; None if that was no branch's."""
+    """The branch whose child the parent is; None if the parent is not a child."""
     _fingerprint: str
-    """Of the schema and the metrics."""
+    """The fingerprint of the schema and the metrics."""
     _work: Work | None
     _packed: bytes | None
-    """The work as it came from another process."""
+    """The pickled work, if it came from another process."""
 
     def __init__(
         self, branch: str, digest: str, within: str | None, fingerprint: str, work: Work | None, packed: bytes | None
     ) -> None:
-        """Take over what `BranchContext.delta` has found."""
+        """Make a delta; `BranchContext.delta` does."""
         values = (fingerprint, packed, within, work, branch, digest)
         for attribute, value in zip(Delta.__slots__, values, strict=True):
             object.__setattr__(self, attribute, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        """Refuse: a delta stays what was done."""
+        """Raise AttributeError: a delta is immutable."""
         raise AttributeError(f"{name!r} of a delta cannot be set: it stays what was done")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -111,18 +110,18 @@ def work_of(delta: Delta) -> Work:
 
 
 def sent(delta: Delta) -> Delta:
-    """Return a delta as it travels: in bytes, so that unpickling it where it arrives runs nothing that could fail."""
+    """Return a delta with its work as bytes, so that unpickling the delta itself cannot fail in the receiver."""
     work = delta._work
     if work is None:
         return delta
     stored = {key: StoredValue._make(raw) for key, raw in work.values.items()}
-    values: dict[str, RawValue] = {key: (one.read(), None, one.step, one.is_input) for key, one in stored.items()}
+    values: dict[str, RawValue] = {key: (kept.read(), None, kept.step, kept.is_input) for key, kept in stored.items()}
     packed = dumped(work._replace(values=values, is_frozen=False), delta.branch, work.parts)
     return Delta(delta.branch, delta.digest, delta._within, delta._fingerprint, None, packed)
 
 
 def parent_of(delta: Delta) -> tuple[str | None, str]:
-    """Return the branch that a delta is to be merged within, None outside any, and the fingerprint of the schema."""
+    """Return the branch to merge a delta within, None for no branch, and the fingerprint of the schema."""
     return delta._within, delta._fingerprint
 
 
@@ -133,17 +132,17 @@ DIGEST_PARTS = (
     "its steps",
     "what it returned",
 )
-"""What the parts of a delta's digest are of, in order."""
+"""The names of the parts of a delta's digest, in order."""
 
 
 def digest_of(schema: Schema, work: Work) -> str:
-    """Return what is the same for two attempts that did the same: part by part, so that it can be told what differs."""
+    """Return a digest that is equal for equal work. It has parts, so that an error can name the parts that differ."""
     keys = sorted(
         [key, str(stored.step), _value_digest(schema.key(key), stored.read())]
         for key, stored in zip(work.values, map(StoredValue._make, work.values.values()), strict=True)
     )
-    artifacts = sorted([one.name, str(one.step), sha256(one.data).hexdigest()] for one in work.artifacts)
-    steps = sorted([one.name, sorted(one.reads), sorted(one.absent), str(one.error)] for one in work.steps)
+    artifacts = sorted([file.name, str(file.step), sha256(file.data).hexdigest()] for file in work.artifacts)
+    steps = sorted([step.name, sorted(step.reads), sorted(step.absent), str(step.error)] for step in work.steps)
     parts: tuple[Iterable[bytes], ...] = (
         [_json(keys)],
         _points_in_pieces(work),
@@ -161,12 +160,12 @@ def digest_of(schema: Schema, work: Work) -> str:
 
 
 def _points_in_pieces(work: Work) -> Iterator[bytes]:
-    """Return the points of a delta as bytes, a piece at a time, as there may be many."""
+    """Return the points of a delta as bytes, a piece at a time, since there may be many."""
     for name in sorted(work.points):
         yield _json(name)
         for block in work.points[name]:
             values, numbers, *tags = block.columns
-            # Names, as the numbers of steps depend on which branch of this one was merged first.
+            # Names, because the numbers of steps depend on the order in which inner branches were merged.
             steps = [(work.names[number - 1], len(list(run))) for number, run in groupby(numbers)]
             yield _json([steps, block.names])
             for column in (values, *tags):
@@ -175,20 +174,20 @@ def _points_in_pieces(work: Work) -> Iterator[bytes]:
 
 
 def _value_digest(key: Key, value: Any) -> str:
-    """Return a digest of a value; of one that has none, its type alone, so that the first to be merged is taken."""
+    """Return the digest of a value, or the name of its type if it has none: retries then count as the same work."""
     content = None if key.secret or key.shared else content_of(key, value)
     return type_name(type(value)) if content is None else digest(content)
 
 
 def content_of(key: Key, value: Any) -> bytes | None:
-    """Return bytes that are the same for equal values; None where that is not known, or the value may be a secret."""
+    """Return bytes that are the same for equal values; None if that is unknown, or if the value may be a secret."""
     if type(value) in PLAIN:
         return _json(value)
     return None if secrets_in(value) else key.content(value)
 
 
 def _json(value: Any) -> bytes:
-    """Return something as JSON, also a text that is not Unicode."""
+    """Return a value as JSON; a text with lone surrogates is escaped."""
     try:
         return to_json(value)
     except PydanticSerializationError:

@@ -1,4 +1,4 @@
-"""The executors that branches run on: which of them can be used, and how each of them says that a worker died."""
+"""The executors that branches run on: which can be used, and by which exceptions they report a dead worker."""
 
 import pickle
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
@@ -8,11 +8,9 @@ from .._base.text import short
 from ..errors import BranchError
 from .pickling import dumped
 
-__all__ = ["is_cancelled", "is_sending", "pickle_as", "tells_of_death", "usable"]
-
 
 def tells_of_death(error: BaseException) -> bool:
-    """Whether an executor says by this that a worker died, and not that the task failed."""
+    """Whether an executor reports by this exception that a worker died, and not that the task failed."""
     return isinstance(error, BrokenExecutor) or any(
         (cls.__module__.partition(".")[0], cls.__name__) in _DEATHS for cls in type(error).__mro__
     )
@@ -23,22 +21,22 @@ _DEATHS = {
     *(("ray", name) for name in ("LocalRayletDiedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError")),
     ("ray", "WorkerCrashedError"),
 }
-"""What engines raise that know no `BrokenExecutor`."""
+"""The exceptions of executors that do not use `BrokenExecutor`."""
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether an executor says by this that a task never began: each has an exception of its own for that."""
+    """Whether an executor reports that a task never began. Each executor has its own exception for that."""
     return any(cls.__name__.endswith("CancelledError") for cls in type(error).__mro__)
 
 
 def is_sending(executor: Executor) -> bool:
-    """Whether what is submitted goes to another process."""
+    """Whether an executor sends tasks to other processes."""
     packages = {cls.__module__.partition(".")[0] for cls in type(executor).__mro__}
     return isinstance(executor, ProcessPoolExecutor) or not packages.isdisjoint(("loky", "distributed"))
 
 
 def usable(executor: Any) -> Executor:
-    """Return an executor if it does each task once."""
+    """Return an executor; raise BranchError if it cannot be used, or if it would run equal tasks only once."""
     package = type(executor).__module__.partition(".")[0]
     advice = "pass executor=client.get_executor(pure=False)"
     if not isinstance(executor, Executor):
@@ -50,7 +48,7 @@ def usable(executor: Any) -> Executor:
 
 
 def pickle_as(executor: Executor, value: Any) -> None:
-    """Pickle an object as an executor does: a pool of processes by pickle alone, all others by cloudpickle too."""
+    """Pickle an object as an executor does: process pools use pickle only, all others cloudpickle as well."""
     if isinstance(executor, ProcessPoolExecutor):
         pickle.dumps(value)
     else:

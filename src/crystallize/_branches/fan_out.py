@@ -23,10 +23,8 @@ from .branch_registry import registry_of
 from .delta import Delta, work_of
 from .engines import is_cancelled, is_sending, pickle_as, tells_of_death, usable
 from .merge import file_failure, merge_result
-from .task import branch_names, item_digest, restored_result, return_type, runnable
+from .task import item_digest, restored_result, return_type, runnable, task_name
 from .worker import TaskFailure, run_task, this_process
-
-__all__ = ["LostBranchesError", "fan_out"]
 
 _T = TypeVar("_T")
 _I = TypeVar("_I")
@@ -36,16 +34,16 @@ _log = logging.getLogger("crystallize")
 
 
 class LostBranchesError(BranchError, BrokenExecutor):
-    """Workers died before all branches had ended. What the others did is merged; the same call runs the rest.
+    """Workers died before all branches had ended. The other branches are merged; the same call runs the rest.
 
     Attributes:
-        branch: The first of the branches that did not end.
-        reason: Which did not, and what to do about it.
-        items: The items whose branches did not end, in short.
+        branch: The first branch that did not end.
+        reason: The items whose branches did not end, and how to run them again.
+        items: The same items, each as a short text.
     """
 
-    # Here and not beside the others: its base takes too long to import for those who have no branches.
-    __module__ = "crystallize"  # where it is imported from, and where a traceback says that it is
+    # Here and not in `errors`: importing its base takes too long for users without branches.
+    __module__ = "crystallize"  # the module that users import it from, which tracebacks show
 
     def __init__(self, branch: str, items: tuple[str, ...], cause: str) -> None:
         named = ", ".join(items[:8]) + (f", and {len(items) - 8} more" if len(items) > 8 else "")
@@ -91,32 +89,32 @@ def fan_out(
     errors: Literal["raise", "collect"] = "raise",
     progress: bool = False,
 ) -> Any:
-    """Run a task for each item on workers, each in a branch of its own, and merge what they did.
+    """Run a task for each item on workers, each in its own branch, and merge the branches.
 
-    The context is then as if the task had been run here for one item after another. Each branch is merged as soon as
-    it ends. If not all can be, the same call again runs only the others; so it is in a run that is resumed. Of a branch
-    that failed there is a record with its error, and nothing that was done in it, until it is run again.
+    The result is the same as if the task had run here for one item after the other. Each branch is merged as soon as
+    it ends. If some branches fail, the same call runs only these again, also in a resumed run. A failed branch leaves
+    a record with its error, but none of its work.
 
     Args:
-        ctx: The parent; or a step of it, which the branches are named after.
-        task: Takes the child context of its branch, and the item. What it returns is to be restorable from JSON by
-            its return annotation, or it is run again when a run is resumed.
-        items: What to run it for.
-        executor: Where: threads, processes, loky, Dask's `client.get_executor(pure=False)`, any `Executor`.
-        name: What to call the branches: the beginning, to which the item's place is added, or a function of the item.
-            By default the beginning is the task's name: "fold-3".
-        errors: "raise": the first failure in the order of the items is raised, after all others were merged.
-            "collect": each failure stands in its item's place in the list.
-        progress: Show how far it is, by tqdm, where that is installed.
+        ctx: The parent context, or a step of it. A step's name becomes part of the branches' names.
+        task: A function of the child context and the item. If its return annotation can restore its result from
+            JSON, a resumed run need not run it again.
+        items: The items.
+        executor: Threads, processes, loky, Dask's `client.get_executor(pure=False)`, or any other `Executor`.
+        name: The prefix of the branches' names, to which the index of the item is added, or a function that returns
+            the name for an item. The default prefix is the task's name: "fold-3".
+        errors: "raise": the first failure in the order of the items is raised, after all other branches were merged.
+            "collect": the list contains each failure in place of the result.
+        progress: Show a progress bar, if tqdm is installed.
 
     Returns:
-        What the task returned, in the order of the items.
+        The results of the task, in the order of the items.
 
     Raises:
-        BranchError: A name is there twice, or was used before; or the executor is one that cannot be used.
-        TravelError: Something that the context holds cannot be sent.
+        BranchError: Two items have the same name, or a name was used before; or the executor cannot be used.
+        TravelError: A value of the context, the task or an item cannot be sent.
         LostBranchesError: Workers died before all branches had ended.
-        KeyboardInterrupt: Ctrl-C: what had not started was cancelled, what had was merged.
+        KeyboardInterrupt: Ctrl-C was pressed. Tasks that had not started were cancelled; the others were merged.
 
     Example:
         >>> from concurrent.futures import ThreadPoolExecutor
@@ -132,9 +130,9 @@ def fan_out(
 
 
 _Done: TypeAlias = "SimpleQueue[tuple[int, Future[Delta] | None]]"
-"""What has ended: the place of an item, and its future."""
+"""The ended branches: the index of each item, and its future."""
 _NO_MORE = -1
-"""In place of an item's, when all were submitted."""
+"""Used in place of an index when all branches were submitted."""
 
 
 def _put(done: _Done, at: int, future: "Future[Delta]") -> None:
@@ -142,23 +140,23 @@ def _put(done: _Done, at: int, future: "Future[Delta]") -> None:
 
 
 class _FanOut:
-    """One call of `fan_out`: what came of each item, by its place."""
+    """One call of `fan_out`; its results and failures are stored by the index of the item."""
 
     def __init__(self, ctx: FrozenContext[Any], task: Any, items: list[Any], executor: Any, name: Any) -> None:
         self._ctx, self._task, self._items = checked(ctx), runnable(task), items
         self._state = state_of(ctx)
         self._registry = registry_of(self._state)
         self._executor = usable(executor)
-        self._paths = [step_path(token_of(ctx), branch) for branch in branch_names(task, items, name)]
+        self._paths = [step_path(token_of(ctx), branch) for branch in _branch_names(task, items, name)]
         self._returns = return_type(task)
         self._results: dict[int, Any] = {}
         self._failures: dict[int, BaseException] = {}
         self._lost: dict[int, BaseException] = {}
         self._futures: dict[int, Future[Delta]] = {}
-        """Of those that have not ended. One that has is dropped, as Dask would do its task again if a worker dies."""
+        """Futures of branches that have not ended. Ended ones are dropped: Dask would repeat them if a worker dies."""
         self._submitted: dict[int, datetime] = {}
         self._is_over = threading.Event()
-        """Set when all that was submitted has ended and is merged, or nobody waits for that."""
+        """Set when all branches have ended and are merged, or when the caller gives up waiting."""
         self._is_abandoned = False
         self._fault: BaseException | None = None
 
@@ -166,12 +164,12 @@ class _FanOut:
         self._check_names()
         self._take_merged()
         rest = [at for at in range(len(self._items)) if at not in self._results]
-        # Those that are merged too: a step that is done again forks them anew.
+        # Merged branches are forked too: a step that runs again forks all of them again.
         every = forked(self._ctx, self._paths)
         branches = [every[at] for at in rest]
         home = this_process() if isinstance(self._executor, ThreadPoolExecutor) else None
         if branches and is_sending(self._executor):
-            # What cannot be sent says so now and by its key; an engine would say it in its own way, or hang.
+            # Pickled here, so that the error names the key. The executor's own error would not, or it would hang.
             pickle.dumps(branches[0])
             self._check_task(branches[0].name)
         with progress_bar(progress, len(self._items), len(self._results)) as advance:
@@ -179,7 +177,7 @@ class _FanOut:
         return self._outcome(errors)
 
     def _check_names(self) -> None:
-        """Check that each branch has a name of its own."""
+        """Check that each branch has its own name."""
         met: dict[str, int] = {}
         for at, path in enumerate(self._paths):
             other = met.setdefault(path, at)
@@ -190,15 +188,15 @@ class _FanOut:
                 raise BranchError(path, "an earlier call has merged it; give the branches of this one another name=")
 
     def _check_task(self, branch: str) -> None:
-        """Check that the task can be sent."""
+        """Check that the task can be pickled."""
         try:
             pickle_as(self._executor, self._task)
-        except Exception as error:  # whatever a callable's own way to be pickled raises
+        except Exception as error:  # a callable's own pickling may raise anything
             advice = "define it by def at the top of a module"
             raise TravelError(branch, f"its task cannot be sent to another process ({error}); {advice}") from error
 
     def _take_merged(self) -> None:
-        """Take the results of what is merged already: by a call that could not merge all, or before a resumption."""
+        """Take the results of branches that an earlier call merged, in this process or in an earlier one."""
         for at, path in enumerate(self._paths):
             receipt = self._registry.receipt(path)
             if receipt is None:
@@ -211,13 +209,13 @@ class _FanOut:
 
     def _work(self, branches: Iterable[tuple[int, Branch[Any]]], home: object, advance: Callable[[], object]) -> None:
         done: _Done = SimpleQueue()
-        # A thread of its own, since Ctrl-C reaches the main one alone: no merge is cut short.
+        # Branches are merged in another thread: Ctrl-C reaches only the main thread, so it interrupts no merge.
         collector = threading.Thread(target=self._collect, args=(done, advance), daemon=True)
         try:
             for at, branch in branches:
                 self._submit(at, branch, home, done)
                 if not collector.ident:
-                    # Not before the first was submitted, when some executors fork their workers.
+                    # After the first submission, because some executors fork their workers then.
                     collector.start()
             self._wait(collector, done)
         except BaseException:  # Ctrl-C
@@ -235,33 +233,33 @@ class _FanOut:
             raise self._fault
 
     def _wait(self, collector: threading.Thread, done: _Done) -> None:
-        """Wait until all that was submitted has ended and is merged."""
+        """Wait until all submitted branches have ended and are merged."""
         done.put((_NO_MORE, None))
         if not collector.ident:
             collector.start()
-        # By an event, since a thread whose join Ctrl-C interrupts is taken for ended by Python before 3.13. And not for
-        # good, since Ctrl-C in the instant before a wait does not wake it, and on Windows none does.
+        # By an event: before Python 3.13, a thread counts as ended if Ctrl-C interrupts its join. With a timeout:
+        # a Ctrl-C in the instant before a wait does not wake it, and on Windows no Ctrl-C does.
         while not self._is_over.wait(0.5):
             pass
 
     def _cancel(self, done: _Done) -> None:
         for at, future in [*self._futures.items()]:
             future.cancel()
-            # Again, as it may not have come to that.
+            # Added again, since Ctrl-C may have come before `_submit` added it.
             future.add_done_callback(partial(_put, done, at))
 
     def _submit(self, at: int, branch: Branch[Any], home: object, done: _Done) -> None:
         self._submitted[at] = datetime.now(UTC)
         try:
             future = self._executor.submit(run_task, branch, self._task, self._items[at], home)
-        except Exception as error:  # whatever an engine raises where something cannot be sent
+        except Exception as error:  # executors raise anything if an object cannot be sent
             self._fail(at, self._explained(at, error), None, is_lost=isinstance(error, BrokenExecutor))
         else:
             self._futures[at] = future
             future.add_done_callback(partial(_put, done, at))
 
     def _collect(self, done: _Done, advance: Callable[[], object]) -> None:
-        """Merge what has ended, until all has."""
+        """Merge each branch that has ended, until all have."""
         is_last = False
         try:
             while not self._is_abandoned and not (is_last and not self._futures):
@@ -270,7 +268,7 @@ class _FanOut:
                 if future is not None and self._futures.pop(at, None) is not None:
                     self._take(at, future)
                     advance()
-        except BaseException as error:  # to be raised by whoever waits
+        except BaseException as error:  # the waiting thread raises it
             self._fault = error
         finally:
             self._is_over.set()
@@ -279,11 +277,11 @@ class _FanOut:
         try:
             delta = future.result()
         except TaskFailure as caught:
-            # Ray wraps it into one of a class that is also of its own.
+            # Ray wraps it in an exception whose class is also derived from TaskFailure.
             raised: TaskFailure = getattr(caught, "cause", caught)
             self._state.foreign_secrets += raised.secrets
             self._fail(at, raised.error(), raised.record)
-        except BaseException as error:  # whatever is raised is the item's, also what would end this process
+        except BaseException as error:  # every exception counts for the item, also SystemExit and the like
             self._fail(at, self._explained(at, error), None, is_lost=tells_of_death(error))
         else:
             self._merge(at, delta)
@@ -297,38 +295,38 @@ class _FanOut:
             self._fail(at, error, self._record_in(delta, error))
 
     def _record_in(self, delta: Delta, error: BaseException) -> StepRecord | None:
-        """Return the record of a branch that could not be merged; None where that cannot be read."""
+        """Return the record of a branch that could not be merged; None if its work cannot be unpickled."""
         with suppress(TravelError):
-            if isinstance(delta, Delta):  # an executor may hand back something else
+            if isinstance(delta, Delta):  # an executor may return something else
                 told = error_text(error, self._state.secrets())
                 return failed_record(work_of(delta).steps[-1]._replace(error=told))
         return None
 
     def _fail(self, at: int, error: BaseException, record: StepRecord | None, *, is_lost: bool = False) -> None:
-        """Note that a branch has failed."""
+        """Record that a branch failed."""
         (self._lost if is_lost else self._failures)[at] = error
         if record is None and is_cancelled(error):
             return
         try:
             file_failure(self._ctx, record or self._record_of(at, error))
         except SinkError as untold:
-            # In place of why the branch failed it would hide that.
+            # As a note, because raising it would hide why the branch failed.
             error.add_note(f"Besides, {untold}")
 
     def _record_of(self, at: int, error: BaseException) -> StepRecord:
-        """Return the record of a branch of which it is only known when it was submitted, and why it is not merged."""
+        """Return the record of a branch of which only the submission time and the error are known."""
         now = datetime.now(UTC)
         told = error_text(error, self._state.secrets())
         return StepRecord(self._paths[at], (), (), (), MappingProxyType({}), (), self._submitted[at], now, told)
 
     def _explained(self, at: int, error: BaseException) -> BaseException:
-        """Return what an engine raised; where the reason is that an item cannot be sent, what says so."""
+        """Return an executor's exception; a TravelError in its place if the item cannot be sent."""
         if isinstance(error, BranchError) or not is_sending(self._executor):
             return error
         item = self._items[at]
         try:
             pickle_as(self._executor, item)
-        except Exception as failure:  # whatever its own way to be pickled raises
+        except Exception as failure:  # an item's own pickling may raise anything
             reason = f"its item {short(item)} cannot be sent to another process ({failure})"
             explained = TravelError(self._paths[at], reason)
             explained.__cause__ = error
@@ -339,7 +337,7 @@ class _FanOut:
         failures = self._failures
         for at, error in failures.items():
             note = f"in branch {self._paths[at]!r}, of item {short(self._items[at])}"
-            # A task may raise the same exception again and again.
+            # A task may raise the same exception object several times.
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
         if self._lost:
@@ -356,15 +354,33 @@ class _FanOut:
                 next_one = next(iter(others.values()))
                 first.add_note(f"{len(others)} more failed, the next with {type(next_one).__name__}: {next_one}")
             raise first
-        # Until all have ended well the same call may be made again, for the rest.
+        # Results count as returned only when all branches succeeded: until then, the same call may run the rest.
         for at in () if failures else self._results:
             self._registry.take_result(self._paths[at])
         return [failures[at] if at in failures else self._results[at] for at in range(len(self._items))]
 
 
+def _branch_names(task: Any, items: list[Any], name: Any) -> list[str]:
+    """Return the name of each item's branch."""
+    if name is None or isinstance(name, str):
+        beginning = task_name(task) if name is None else name
+        return [f"{beginning}-{at}" for at in range(len(items))]
+    names = []
+    for item in items:
+        try:
+            found = name(item)
+        except Exception as error:  # a user's function may raise anything
+            error.add_note(f"in name=, of item {short(item)}")
+            raise
+        if not isinstance(found, str):
+            raise BranchError("fan_out", f"name= gave {short(found)} for item {short(item)}; a branch's name is a str")
+        names.append(found)
+    return names
+
+
 @contextmanager
 def progress_bar(progress: bool, total: int, done: int) -> Iterator[Callable[[], object]]:
-    """Show how many items have ended."""
+    """Show how many items have ended; yield the function that advances the bar by one item."""
     if progress and find_spec("tqdm") is None:
         _log.warning("progress is shown by tqdm, which is not installed: pip install 'crystallize-context[progress]'")
     if not progress or find_spec("tqdm") is None:

@@ -18,35 +18,33 @@ from .._core.stored_value import RawValue, StoredValue
 from .branch_registry import registry_of
 from .pickling import dumped, loaded
 
-__all__ = ["ForkBase", "arrived_base", "fingerprint_of", "schema_label"]
-
 
 @dataclass(frozen=True)
 class ForkBase:
-    """The contents of a context when branches were forked from it; branches that are forked together share it."""
+    """The contents of a context when branches were forked from it."""
 
     schema: Schema
     values: dict[str, RawValue]
     metrics: type[MetricSchema] | None
     undeclared: dict[str, Metric[Any, Any] | None]
-    """Without a schema of metrics, the first use of each name, which its later uses have to match."""
+    """The first use of each metric's name, which later uses must match; empty if there is a schema of metrics."""
     logger: Any
     fingerprint: str
 
     @classmethod
     def of(cls, ctx: FrozenContext[Any]) -> "ForkBase":
-        """Return the base of a fork at this moment. Whoever calls holds the lock over effect and event."""
+        """Return the base of a fork at this moment. The caller holds the dispatcher's lock."""
         registry = registry_of(state_of(ctx))
         last = None if registry.last_base is None else registry.last_base()
         if isinstance(last, cls) and last._is_of(ctx):
             return last
         base = cls._taken(ctx)
-        # Weak, as it may be large: a branch keeps it.
+        # A weak reference, since the base may be large: its branches keep it alive.
         registry.last_base = ref(base)
         return base
 
     def _is_of(self, ctx: FrozenContext[Any]) -> bool:
-        """Whether a context has nothing new since then: values that are written stay."""
+        """Whether a context has the same keys as then. Values that are written never change."""
         state = state_of(ctx)
         is_same = self.values.keys() == state.values.keys() and self.logger is ctx.logger
         return is_same and (self.metrics is not None or self.undeclared.keys() == state.metric_store.logs.keys())
@@ -56,7 +54,7 @@ class ForkBase:
         state = state_of(ctx)
         metrics = state.metric_store.schema
         used = {name: log.metric for name, log in state.metric_store.logs.copy().items()}
-        values = {key: state.values[key] for key in state.keys}
+        values = {key: state.values[key] for key in state.keys.in_order()}
         own = fingerprint_of(state.schema, metrics)
         return cls(state.schema, values, metrics, used if metrics is None else {}, ctx.logger, own)
 
@@ -71,9 +69,9 @@ class ForkBase:
         return {key: raw[0] for key, raw in self.values.items() if raw[1] is None}
 
     def packed(self, branch: str) -> tuple[str, bytes] | None:
-        """Return a digest of its bytes, and the bytes; None where the engine has to pickle it by itself.
+        """Return the digest of the pickled base, and the bytes; None if the executor has to pickle the base itself.
 
-        They are made once, for the first of the branches that have this base; errors name that branch.
+        The base is pickled once, for the first of its branches; errors name that branch.
         """
         if "_packed" not in vars(self):
             vars(self)["_packed"] = self._pack(branch)
@@ -82,7 +80,7 @@ class ForkBase:
 
     def _pack(self, branch: str) -> tuple[str, bytes] | None:
         content = dumped(self, branch, self._parts)
-        # The workers of some engines find classes of the main module by their names, and others get them sent along.
+        # Workers of some executors import classes of `__main__` by name; other executors pickle these classes.
         by_name = b"cloudpickle" not in content and (b"__main__" in content or b"__mp_main__" in content)
         return None if by_name else (digest(content), content)
 
@@ -126,11 +124,11 @@ def _fingerprint_of(kinds: tuple[Schema, type[MetricSchema] | None]) -> str:
 
 
 _last_arrived: tuple[str, ForkBase] | None = None
-"""What came last, as most often the next branch comes with the same. One, since it may be large."""
+"""The base that arrived last: the next branch usually has the same base. Only one is kept, since it may be large."""
 
 
 def arrived_base(branch: str, which: str, content: bytes) -> ForkBase:
-    """Return what the parent held, out of bytes; it was unpacked before if the last branch came with the same."""
+    """Return the base in these bytes. It is not unpickled again if the last branch had the same base."""
     global _last_arrived
     last = _last_arrived
     if last is None or last[0] != which:

@@ -1,4 +1,4 @@
-"""Merge the work of branches into their parent: all of it, once, or nothing."""
+"""Merge the work of branches into their parent: all of it, or nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -8,10 +8,10 @@ from typing import Any
 
 from .._base.text import MASK, short, type_name
 from .._core.context import FrozenContext, state_of, token_of
+from .._core.metric_log import MetricLog, fetched
 from .._core.packed_columns import Block
 from .._core.point_log import PointSection, fetch
 from .._core.provenance import StepRecord
-from .._core.recording import MetricLog, fetched
 from .._core.secrets import secrets_in
 from .._core.state import State
 from .._core.stored_value import RawValue, StoredValue
@@ -21,8 +21,6 @@ from .branch import checked
 from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry_of
 from .delta import DIGEST_PARTS, Delta, Work, parent_of, work_of
 from .fork_base import fingerprint_of, schema_label
-
-__all__ = ["MergedWork", "file_failure", "merge", "merge_result"]
 
 
 class MergedWork:
@@ -39,10 +37,10 @@ class MergedWork:
 
     Attributes:
         branch: The full name of the branch.
-        last: The event that comes last.
-        forked: The event that the branch was forked, if no fork of this context was it; None if sinks know it.
-        step_names: The branch, then its steps in the order of opening; stored points count them from 1.
-        steps: The records of the steps in the order in which they ended, that of the branch last.
+        last: The last event.
+        forked: The event of the fork, if the sinks have not received it yet.
+        step_names: The branch, then its steps in the order of opening. Points refer to them by number, from 1.
+        steps: The records in the order in which the steps ended. The last is the record of the branch.
         blocks: The points, packed, by metric.
     """
 
@@ -58,7 +56,7 @@ class MergedWork:
 
     @cached_property
     def keys(self) -> tuple[KeyWritten, ...]:
-        """The events of the keys, with a mask in place of secrets."""
+        """The events of the keys, with secrets masked."""
         return tuple(self._state.key_event(key, self.branch) for key in self._work.values)
 
     @cached_property
@@ -67,11 +65,11 @@ class MergedWork:
         return tuple(ArtifactAdded(*artifact, self.branch) for artifact in self._work.artifacts)
 
     def events(self) -> Iterator[Event]:
-        """Return the events that other sinks receive, in order; they are made one by one, since there may be many."""
+        """Return the events that other sinks receive, in order. They are made lazily, since there may be many."""
         if self.forked is not None:
             yield self.forked
         starts = {record.name: record.started for record in self.steps}
-        # A branch of this one that failed has a record, and opened no step.
+        # An inner branch that failed has a record, but it opened no step.
         for name in dict.fromkeys((*self.step_names, *starts)):
             yield StepStarted(name, starts[name], self.branch)
         yield from self.keys
@@ -87,24 +85,24 @@ class MergedWork:
 
 
 def merge(ctx: FrozenContext[Any], delta: Delta) -> None:
-    """Merge the work of a branch into its parent: all of it, once, or nothing.
+    """Merge the work of a branch into its parent: all of it, or nothing.
 
-    The work is trusted, since the same schema has accepted it. It stands where the branch was forked, in whichever
-    order deltas come. Merging the same delta again does nothing.
+    The values are not validated again. The work has the position of the fork, in whichever order deltas are merged.
+    Merging the same delta again does nothing.
 
     Args:
         ctx: The context from which the branch was forked, or a step of it.
         delta: The work of the branch.
 
     Raises:
-        ForeignDeltaError: It is of another schema, or of a branch of another context.
+        ForeignDeltaError: The delta has another schema, or its branch was forked from another context.
         DivergentRetryError: The branch was merged before, with other content.
-        MergeConflictError: It wrote a key, or added an artifact, that the parent has already.
-        BranchError: There is a step of the branch's name.
-        StepClosedError: `ctx` is a step, or a child, that has ended.
-        ForeignMetricError: It recorded a metric under a name that stands for another metric in the parent.
-        TravelError: It cannot be unpickled in this process.
-        SinkError: It is merged, and a sink failed.
+        MergeConflictError: The branch wrote a key, or added an artifact, that the parent already has.
+        BranchError: A step has the branch's name.
+        StepClosedError: `ctx` is a step or a child context that has ended.
+        ForeignMetricError: The branch used the name of a metric for another metric than the parent.
+        TravelError: The delta cannot be unpickled in this process.
+        SinkError: The work is merged, but a sink failed.
 
     Example:
         >>> ctx = FrozenContext()
@@ -118,10 +116,10 @@ def merge(ctx: FrozenContext[Any], delta: Delta) -> None:
 
 
 def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
-    """Merge the work of a branch as `merge` does, whose task has a return annotation that a journal may restore by."""
+    """Merge the work of a branch as `merge` does; `returns` is the return annotation of the branch's task."""
     if not isinstance(delta, Delta):
         raise ForeignDeltaError(short(delta), f"a delta is what child.delta() returns, not a {type_name(type(delta))}")
-    # A child whose delta was taken already would lose the work.
+        # If the delta of a child was already taken, work merged into the child would be lost.
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
     registry = registry_of(state)
@@ -145,7 +143,7 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
 
 
 def _check_own(state: State, registry: BranchRegistry, delta: Delta) -> None:
-    """Check that a delta is of a branch of this context."""
+    """Check that a delta belongs to a branch of this context."""
     within, fingerprint = parent_of(delta)
     if within != registry.within:
         owner = "the context itself" if within is None else f"the child of branch {within!r}"
@@ -159,7 +157,7 @@ def _check_own(state: State, registry: BranchRegistry, delta: Delta) -> None:
 
 
 def _check_same(receipt: MergeReceipt, delta: Delta) -> None:
-    """Check that a branch that was merged comes with the same work."""
+    """Check that a branch that is already merged has the same work again."""
     pairs = zip(DIGEST_PARTS, receipt.digest.split("-"), delta.digest.split("-"), strict=True)
     different = [part for part, before, now in pairs if before != now]
     if different:
@@ -167,7 +165,7 @@ def _check_same(receipt: MergeReceipt, delta: Delta) -> None:
 
 
 def _check_free(state: State, registry: BranchRegistry, work: Work) -> None:
-    """Check that nothing in the context is in the way of the work of a branch."""
+    """Check that the context has no key, artifact, step or metric that conflicts with the work of a branch."""
     branch, store = work.names[0], state.metric_store
     for key, raw in work.values.items():
         if key in state.values:
@@ -208,17 +206,25 @@ def _frozen(state: State, values: dict[str, RawValue]) -> dict[str, RawValue]:
 
 
 def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Work, receipt: MergeReceipt) -> None:
-    """Put the work of a branch into a state: all of it, or nothing.
+    """Insert the work of a branch into a state: all of it, or nothing.
 
-    Each effect registers its undo before it takes place, so an error, or Ctrl-C, at any moment leaves nothing behind.
+    Each effect registers its undo before it takes place, so that an error or Ctrl-C at any moment leaves no trace.
     """
     branch, rank, marks, store = work.names[0], entry.rank, entry.marks, state.metric_store
+    names, is_known = store.registry.names, branch in registry.entries
+    offset = len(names) - 1
+
+    def forget() -> None:
+        entry.receipt = None
+        del names[offset + 1 :]
+        if not is_known:
+            registry.entries.pop(branch, None)
+            store.registry.release(branch)
+
     with ExitStack() as undo:
+        undo.callback(forget)
         _claim(state, branch, work.values, undo)
         state.keys.insert(rank, marks.keys, tuple(work.values), undo)
-        names = store.registry.names
-        offset = len(names) - 1
-        undo.callback(names.__delitem__, slice(len(names), None))
         names += work.names
         for name, blocks in work.points.items():
             if name not in store.logs:
@@ -227,21 +233,20 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
             log.points.insert(rank, marks.points.get(name, 0), PointSection(blocks, offset, branch), undo)
         state.artifact_store.insert(rank, marks.artifacts, work.artifacts, undo)
         state.step_log.insert(rank, marks.steps, work.steps, undo)
-        if branch not in registry.entries:
-            undo.callback(store.registry.release, branch)
+        if not is_known:
             store.registry.reserve(branch)
-            undo.callback(registry.entries.pop, branch, None)
-        undo.callback(setattr, entry, "receipt", None)
         entry.receipt = receipt
         registry.entries[branch] = entry
         undo.pop_all()
 
 
 def _claim(state: State, branch: str, values: Mapping[str, RawValue], undo: ExitStack) -> None:
+    if not values:
+        return
     undo.callback(state.release, values)
     for key, raw in values.items():
         if state.values.setdefault(key, raw) is not raw:
-            # Another thread wrote it just now.
+            # Another thread has just written it.
             _raise_conflict(branch, key, state.stored(key), StoredValue._make(raw))
     state.shared.update({key: raw[0] for key, raw in values.items() if raw[1] is None})
 
@@ -252,7 +257,7 @@ def _drop_empty(logs: dict[str, MetricLog], name: str) -> None:
 
 
 def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
-    """File the record of an attempt at a branch that failed, until the branch is merged or fails again."""
+    """Add the record of a failed attempt; it is replaced when the branch fails again or is merged."""
     state, branch = state_of(ctx), record.name
     with state.dispatcher.lock:
         entry = registry_of(state).entries[branch]

@@ -1,4 +1,4 @@
-"""Pickle what travels to other processes, with errors that name the part that does not pickle."""
+"""Pickle objects for other processes, with errors that name the part that cannot be pickled."""
 
 import pickle
 import sys
@@ -11,23 +11,15 @@ from typing import Any
 from .._base.text import type_name
 from ..errors import TravelError
 
-__all__ = ["dumped", "loaded"]
-
 
 def dumped(whole: Any, branch: str, parts: Callable[[], Iterable[tuple[str, Any]]]) -> bytes:
-    """Pickle an object, by cloudpickle where it is installed and pickle fails.
+    """Pickle an object, with cloudpickle if pickle fails and cloudpickle is installed.
 
-    Args:
-        whole: The object.
-        branch: The branch that it belongs to, for the error.
-        parts: Returns the parts of the object, each with its name, to find the part that does not pickle.
-
-    Raises:
-        TravelError: It cannot be pickled. The error names the part.
+    If it cannot be pickled, TravelError names the first such part; `parts` returns the parts, each with its name.
     """
     try:
         return _pickled(whole)
-    except Exception as error:  # whatever a type's own way to be pickled raises
+    except Exception as error:  # a type's own pickling may raise anything
         failure = error
     for name, part in parts():
         try:
@@ -44,7 +36,7 @@ def dumped(whole: Any, branch: str, parts: Callable[[], Iterable[tuple[str, Any]
 
 
 def _pickled(value: Any) -> bytes:
-    # Many engines use cloudpickle themselves. Ray has a copy of it, which alone knows the classes that Ray has sent.
+    # Many executors use cloudpickle themselves. Only Ray's own copy of it knows the classes that Ray has sent.
     name = "ray.cloudpickle" if "ray" in sys.modules else "cloudpickle"
     try:
         return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
@@ -56,9 +48,9 @@ def _pickled(value: Any) -> bytes:
 
 
 def loaded(content: bytes, branch: str, what: str) -> Any:
-    """Return an unpickled object, or raise TravelError."""
+    """Return the unpickled object, or raise TravelError, in which `what` names the object."""
     try:
         return pickle.loads(content)
-    except Exception as error:  # whatever a type's own way to be unpickled raises
+    except Exception as error:  # a type's own unpickling may raise anything
         reason = f"{what} cannot be read in this process ({type(error).__name__}: {error})"
         raise TravelError(branch, reason) from error

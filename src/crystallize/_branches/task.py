@@ -10,38 +10,18 @@ from .._core.digest import digest
 from ..errors import BranchError
 from .delta import content_of
 
-__all__ = ["branch_names", "item_digest", "restored_result", "return_type", "runnable"]
-
 
 def runnable(task: Any) -> Any:
-    """Return a task if calling it does its work."""
+    """Return a task; raise BranchError if it is not callable, or if a call only returns a coroutine or a generator."""
     function = _function_of(task)
     if not callable(function):
         raise BranchError("fan_out", f"a task is a function of a context and an item, not {short(task)}")
     if iscoroutinefunction(function) or isasyncgenfunction(function) or isgeneratorfunction(function):
         advice = "wrap it in a function that runs it to its end, as by asyncio.run(...) or list(...)"
         raise BranchError(
-            "fan_out", f"calling {_name_of(task)!r} runs nothing yet, as it is a coroutine or a generator; {advice}"
+            "fan_out", f"calling {task_name(task)!r} runs nothing yet, as it is a coroutine or a generator; {advice}"
         )
     return task
-
-
-def branch_names(task: Any, items: list[Any], name: Any) -> list[str]:
-    """Return what to call the branch of each item."""
-    if name is None or isinstance(name, str):
-        beginning = _name_of(task) if name is None else name
-        return [f"{beginning}-{at}" for at in range(len(items))]
-    names = []
-    for item in items:
-        try:
-            found = name(item)
-        except Exception as error:  # whatever the user's function raises
-            error.add_note(f"in name=, of item {short(item)}")
-            raise
-        if not isinstance(found, str):
-            raise BranchError("fan_out", f"name= gave {short(found)} for item {short(item)}; a branch's name is a str")
-        names.append(found)
-    return names
 
 
 def _function_of(task: Any) -> Any:
@@ -50,19 +30,19 @@ def _function_of(task: Any) -> Any:
     return task
 
 
-def _name_of(task: Any) -> str:
+def task_name(task: Any) -> str:
     function = _function_of(task)
     name = getattr(function, "__name__", type(function).__name__)
     return "branch" if name == "<lambda>" else str(name)
 
 
 def return_type(task: Any) -> Any:
-    """Return what a task says that it returns."""
+    """Return the return annotation of a task; `Any` if it has none."""
     function = _function_of(task)
-    for one in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method is wanted, for its annotations
+    for source in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method, for its annotations
         try:
-            found = get_type_hints(one).get("return", _NOTHING)
-        except Exception:  # a name that is not defined where it runs, or no function: then nothing is known
+            found = get_type_hints(source).get("return", _NOTHING)
+        except Exception:  # an annotation has an undefined name, or this is not a function: the type is unknown
             continue
         if found is not _NOTHING:
             return found
@@ -78,7 +58,7 @@ def item_digest(item: Any) -> str | None:
 
 
 def restored_result(branch: str, result: Any, returns: Any) -> Any:
-    """Return what a task returned, also out of a file."""
+    """Return the result of a task, decoded if it comes from a file."""
     if not isinstance(result, Stored):
         return result
     try:
@@ -86,6 +66,6 @@ def restored_result(branch: str, result: Any, returns: Any) -> Any:
         if result.fingerprint in (None, key.fingerprint()):
             return decode(result, key)
         return revalidate(result, key)
-    except Exception as error:  # whatever a user's validator raises
+    except Exception as error:  # a user's validator may raise anything
         reason = f"its result is in the file as {result.type}, and the task's return type does not take that back"
         raise BranchError(branch, f"{reason} ({error})") from error

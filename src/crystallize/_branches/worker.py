@@ -1,4 +1,4 @@
-"""The work of a worker: a task for one item, in a branch; and the exception that the task raises, on its way home."""
+"""Run a task for one item in a branch, and send its exception back."""
 
 import os
 import pickle
@@ -13,14 +13,9 @@ from .delta import Delta, sent
 from .pickling import dumped
 from .task import item_digest
 
-__all__ = ["TaskFailure", "run_task", "this_process"]
-
 
 def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
-    """Do a task for an item in a branch.
-
-    `home` is the process that asked for it, if it runs in threads: there a delta need not be sent.
-    """
+    """Run a task for an item in a branch. `home` is the calling process: within it, the delta is not pickled."""
     child = branch.open()
     try:
         result = task(child, item)
@@ -28,53 +23,53 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
             reason = "its task has taken the delta, which fan_out does when the task has returned"
             raise BranchError(branch.name, reason)
         delta = finished_delta(child, result, item_digest(item))
-        # In bytes, since an object that cannot be sent has to be an error here: some engines would hang, others break.
+        # As bytes, so that pickling fails here: some executors hang, and others break, if pickling fails in them.
         return delta if home == this_process() else sent(delta)
-    except BaseException as error:  # also what would end the worker
+    except BaseException as error:  # SystemExit too, which would end the worker
         failed = failed_branch(child, error)
         raised = TaskFailure.here(error, *failed) if home == this_process() else TaskFailure.of(error, *failed)
-    # Not within `except`, since some engines send what an exception was raised in as well.
+    # Outside of `except`, because some executors also send the context of an exception.
     try:
         raise raised
     finally:
-        del raised  # which holds on to this frame
+        del raised  # it refers to this frame
 
 
 class TaskFailure(Exception):
-    """What a task raised, on its way, with the record of its branch, and the secrets that its text may have."""
+    """The exception of a task on its way back, with the record of its branch and the secrets in its text."""
 
     @classmethod
     def here(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "TaskFailure":
-        """Take an exception along that stays in this process."""
+        """Wrap an exception that stays in this process."""
         return cls("", record, secrets, "", error, "")
 
     @classmethod
     def of(cls, error: BaseException, record: StepRecord, secrets: list[str | bytes]) -> "TaskFailure":
-        """Take an exception along in bytes, as one that cannot be read breaks one engine, and hangs another."""
+        """Wrap a pickled exception: an exception that cannot be unpickled would break or hang some executors."""
         branch = record.name
         try:
             content, reason = dumped(error, branch, lambda: [("its exception", error)]), ""
             pickle.loads(content)
-        except Exception as failure:  # whatever its own way to be pickled raises
+        except Exception as failure:  # an exception's own pickling may raise anything
             content, reason = b"", str(failure)
-        # Its text is for the log of an engine, and for where it cannot be read.
+        # The text is for the executor's log, and for the error if the exception cannot be unpickled.
         told = "".join(format_exception(error)).rstrip()
         return cls(told, record, secrets, type_name(type(error)), content, reason)
 
     @property
     def record(self) -> StepRecord:
-        """The record of the branch, as one that failed."""
+        """The record of the failed branch."""
         record: StepRecord = self.args[1]
         return record
 
     @property
     def secrets(self) -> list[str | bytes]:
-        """The secrets of the branch, in clear."""
+        """The secrets of the branch, in clear text."""
         secrets: list[str | bytes] = self.args[2]
         return secrets
 
     def error(self) -> BaseException:
-        """Return what the task raised; where that cannot be read, what tells of it."""
+        """Return the exception of the task, or a TravelError with its text if it cannot be unpickled."""
         told, record, _, name, content, reason = self.args  # as `here` or `of` gave them
         if isinstance(content, BaseException):
             return content
@@ -92,7 +87,7 @@ class TaskFailure(Exception):
 
 
 class _FarTraceback(Exception):
-    """Where in a worker it was raised, to be shown with it."""
+    """The traceback of a task in its worker, shown as the cause of the exception."""
 
     def __str__(self) -> str:
         return f"in a worker:\n{self.args[0]}"
@@ -102,5 +97,5 @@ _TOKEN = os.urandom(8)
 
 
 def this_process() -> tuple[int, bytes]:
-    """Return what tells this process from all others, its forks too."""
+    """Return an identity of this process that differs from all others, including its forks."""
     return os.getpid(), _TOKEN

@@ -1,7 +1,7 @@
 """The `crystallize` command, on top of everything else in the package.
 
-`app` makes the command of its subcommands, and turns an error into a line and an exit status. A subcommand is a
-function whose parameters are its arguments and options; the files are `run_list`, `show`, `compare`, `write_out`,
-`file_check` and `stub_files`. It loads the runs that `chosen_run` finds, and prints by `output`; `run_tables` lays a
-run out for reading. `watch` shows the looks that `follow` takes at a run that is being written.
+`app.py` makes the command of its subcommands, and turns an error into a line and an exit status. Each subcommand is a
+function in a file of its name, as `diff_command.py`, whose parameters are its arguments and options. It loads the runs
+that `chosen_run.py` finds, and prints by `output.py`. `show_tables.py` lays a run out for reading. `watch.py` draws a
+run that is being written, which `live_run.py` reads again and again.
 """

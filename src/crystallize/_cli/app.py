@@ -13,8 +13,6 @@ from ..errors import CrystallizeError, MissingExtraError
 if TYPE_CHECKING:
     import typer
 
-__all__ = ["commands", "main"]
-
 _P = ParamSpec("_P")
 _PAGE = "docs/command.md"
 _REFUSED = 2
@@ -44,12 +42,13 @@ def commands() -> "typer.Typer":
     """Return the command with its subcommands. typer and rich have to be installed."""
     import typer
 
-    from .compare import diff
-    from .file_check import verify
-    from .run_list import runs
-    from .show import show
-    from .stub_files import stubs
-    from .write_out import export, report
+    from .diff_command import diff
+    from .export_command import export
+    from .report_command import report
+    from .runs_command import runs
+    from .show_command import show
+    from .stubs_command import stubs
+    from .verify_command import verify
 
     app = typer.Typer(
         help="Look at the runs that journals keep in files: list, show, watch, compare, export and check them; no file "

@@ -11,8 +11,6 @@ from .._journal.find import find_run
 from .._journal.loaded_run import Run, load_run
 from ..errors import CrystallizeError, DamagedRunError
 
-__all__ = ["DEFAULT_FOLDER", "RunName", "RunsFolder", "find", "load", "reporting_damage"]
-
 RunName: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="digits-0001, digits (its newest), 1, or a file.")
 ]

@@ -13,8 +13,6 @@ from .._tables.export import as_json
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["AsJson", "drawn", "print_bytes", "print_json", "print_table"]
-
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _UNLIMITED: Final = 1_000_000

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 from .._base.table import Table, TableRow
 from .._base.text import counted, moment, one_line, short, took
 from .._tables.run_description import Description, StepAttempt
-from .follow import Follower, Look
+from .live_run import Follower, Look
 from .output import drawn, print_table
-from .run_tables import facts_table, shown_value, tables_of, work_cells
+from .show_tables import facts_table, shown_value, tables_of, work_cells
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["watch"]
 
 INTERVAL: Final = 0.5
 """Minimum seconds between two looks."""

@@ -2,9 +2,9 @@
 
 A write goes through a handle (`context.py`) to the state (`state.py`). There the validator of the key checks the value
 (`schema.py`), a private copy of the value is made (`freezing.py`), the key is claimed, and an event goes to the sinks
-(`event_dispatch.py`). A point goes through a recorder (`recording.py`) to the log of its metric (`point_log.py`), which
-packs it into columns. A step keeps notes of what is done through its handle, and files a record when it ends
-(`steps.py`, `provenance.py`). Keys, points, artifacts and records are each in an `OrderedLog` (`ordered_log.py`).
+(`event_dispatch.py`). A point goes through a recorder (`fast_recorders.py`, `metric_store.py`) to the log of its metric
+(`point_log.py`), which packs it into columns. A step notes the reads and writes through its handle, and adds a record
+when it ends (`steps.py`, `provenance.py`). Keys, points, artifacts and records are each in an `OrderedLog`.
 
 The core does not know the folders above it. They extend it in five places: sections in an `OrderedLog`, an `Extension`
 of the state, the sink hooks `attach` and `handle_batch`, and a `Baseline` of earlier work with which a context starts.

@@ -15,8 +15,6 @@ from .event_dispatch import EventDispatcher
 from .ordered_log import OrderedKeys, Section
 from .steps import StepToken
 
-__all__ = ["Artifact", "ArtifactLog", "ArtifactStore", "artifacts_view", "unfit_name"]
-
 
 class Artifact(NamedTuple):
     """A file that a run made.
@@ -35,12 +33,12 @@ class Artifact(NamedTuple):
 
 
 class ArtifactStore:
-    """All artifacts of one context. Whoever changes it holds the lock over effect and event.
+    """All artifacts of one context. A caller that changes it holds the dispatcher's lock over the change and its event.
 
     Attributes:
-        found: The artifacts by the form of their names in which names of one file are equal.
+        found: The artifacts by folded name. Names that are the same file on some system fold to the same text.
         order: The order of these names.
-        dispatcher: Whom to tell.
+        dispatcher: Emits the events.
     """
 
     __slots__ = ("dispatcher", "found", "order")
@@ -56,7 +54,7 @@ class ArtifactStore:
         self.dispatcher: EventDispatcher = dispatcher or EventDispatcher()
 
     def add(self, artifact: Artifact) -> None:
-        """Add an artifact, and tell the sinks; raise ContextMutationError if its name is taken."""
+        """Add an artifact and emit its event; raise ContextMutationError if its name is taken."""
         with self.dispatcher.lock:
             taken = self.clash(artifact)
             if taken is not None:
@@ -66,7 +64,7 @@ class ArtifactStore:
                 self.dispatcher.emit(ArtifactAdded(*artifact))
 
     def clash(self, artifact: Artifact) -> Artifact | None:
-        """Return the artifact that has the name of another one already."""
+        """Return the artifact that already has this artifact's name, or None."""
         return self.found.get(_folded(artifact.name))
 
     def insert(self, rank: int, mark: int, artifacts: Sequence[Artifact], undo: ExitStack | None = None) -> None:
@@ -96,7 +94,7 @@ class ArtifactStore:
             self.order.clear()
 
     def copy(self, dispatcher: EventDispatcher | None = None) -> "ArtifactStore":
-        """Return a store of its own with the same artifacts."""
+        """Return an independent store with the same artifacts."""
         return ArtifactStore([*self.found.values()], self.order.copy_sections(), dispatcher)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -104,7 +102,7 @@ class ArtifactStore:
 
 
 class ArtifactLog(TableDisplay):
-    """All the artifacts of a run, in the order in which they were added. A name is given once.
+    """All the artifacts of a run, in the order in which they were added. Each name can be used once.
 
     Example:
         >>> artifacts = FrozenContext().artifacts
@@ -123,12 +121,12 @@ class ArtifactLog(TableDisplay):
         """Add an artifact.
 
         Args:
-            name: A file's name and never a path, of at most 255 bytes, that any common system allows.
-            data: The content: bytes, or an object that can be viewed as bytes.
+            name: A file name without a path: at most 255 bytes, and valid on Linux, macOS and Windows.
+            data: The content.
 
         Raises:
             ContextMutationError: The name is taken.
-            InvalidArtifactError: The name could not be a file's, or the data are not bytes. Nothing is added.
+            InvalidArtifactError: The name is not a valid file name, or the data are not bytes. Nothing is added.
             StepClosedError: The step has ended.
         """
         self._token.check_open()
@@ -193,7 +191,7 @@ class ArtifactLog(TableDisplay):
 
 
 def artifacts_view(store: ArtifactStore, token: StepToken | None = None) -> ArtifactLog:
-    """Return a view of a store: that of a step, or of the context outside any step."""
+    """Return a view of a store for a step, or for the context outside any step."""
     view = ArtifactLog.__new__(ArtifactLog)
     view._store = store
     view._token = token or StepToken()
@@ -210,7 +208,7 @@ def _content(name: str, data: object) -> bytes:
 
 
 def _folded(name: str) -> str:
-    """Return what two names have in common that are one file on some system."""
+    """Return a form of a name that is equal for names that are the same file on some system."""
     return normalize("NFC", normalize("NFC", name).casefold())
 
 
@@ -226,7 +224,7 @@ _FORBIDDEN = frozenset('/\\:*?"<>|')
 
 
 def _file_name(name: object) -> str:
-    """Return a name that is a file's on every common system, or raise InvalidArtifactError."""
+    """Return a plain file name that is valid on every common system, or raise InvalidArtifactError."""
     if not isinstance(name, str):
         raise InvalidArtifactError(short(name), f"its name should be a str, got {type(name).__name__}")
     plain = str.__str__(name)
@@ -236,7 +234,7 @@ def _file_name(name: object) -> str:
 
 
 def unfit_name(name: str) -> str | None:
-    """Say why a name cannot be a file's."""
+    """Return the reason why a name cannot be a file name, or None."""
     if not name or not name.isprintable():
         return "its name should be one or more printable characters"
     if len(name.encode()) > 255:

@@ -1,7 +1,8 @@
-"""A value to bytes and back.
+"""Encode values to bytes, and decode them.
 
-A value is JSON, with NaN and the infinities by their names, and its arrays as `.npy` beside it. Nothing is pickled, and
-reading a value runs no code of its own. A value that cannot be restored from these bytes is known by its type alone.
+A value is stored as JSON, with NaN and the infinities as names, and with its arrays as `.npy` beside it. Nothing is
+pickled, and decoding runs no code from the bytes. A value that cannot be restored is
+stored with its type and its JSON only, if it has any.
 """
 
 from dataclasses import dataclass
@@ -15,41 +16,23 @@ from .._base.text import type_name
 from ..errors import SchemaError
 from .digest import digest
 from .equality import same
+from .immutable_types import PLAIN
 from .key import Key
-from .object_parts import PLAIN
 from .schema import Schema
 
 if TYPE_CHECKING:
     from .metrics import MetricSchema
 
-__all__ = [
-    "LONGEST",
-    "How",
-    "NotRestorable",
-    "Stored",
-    "any_key",
-    "decode",
-    "decode_untyped",
-    "encode",
-    "fingerprints",
-    "has_array_marks",
-    "json_view",
-    "key_of",
-    "refers_to_arrays",
-    "revalidate",
-    "unrestorable",
-]
-
 How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
-"""What gives a value back: its JSON alone; its schema, from JSON; its schema, from what JSON was parsed to; only the
-user, since it is secret; nothing."""
+"""How a value is restored: "json" parses its JSON; "schema" validates its JSON by the schema; "python" validates the
+parsed JSON by the schema. "secret" values are not stored, so that the user must pass them again; "none": not at all."""
 
 _ARRAY = "crystallize.npy"
 _SCALAR = "crystallize.scalar"
-"""The names under which JSON has the number of an array, and of one that is there for the scalar in it."""
+"""The names under which the JSON has the index of an array, and of an array that was made of a scalar."""
 
 LONGEST = 4000
-"""Bytes of a fact that may hold an int which Python refuses to read back."""
+"""The length in bytes from which JSON may contain an int that is too long for Python to parse."""
 
 
 class Stored(NamedTuple):
@@ -66,21 +49,21 @@ class Stored(NamedTuple):
     type: str
     """The full name of the value's type."""
     json: bytes
-    """Its JSON; `null` where it has none."""
+    """The JSON of the value; `null` if it has none."""
     arrays: tuple[bytes, ...] = ()
-    """The arrays in it, as `.npy`."""
+    """The arrays in the value, as `.npy`."""
     fingerprint: str | None = None
-    """Of the type that a task said that it returns."""
+    """The fingerprint of the return type that a task declares."""
 
     @property
     def digest(self) -> str | None:
-        """BLAKE2b of all that is kept, 128 bits; None where the value cannot be given back."""
+        """BLAKE2b of the JSON and the arrays, 128 bits; None if the value cannot be restored."""
         return None if self.how in ("secret", "none") else digest(b"".join((self.json, *self.arrays)))
 
 
 @dataclass(frozen=True, slots=True)
 class NotRestorable:
-    """Stands for a value or a tag of a point that cannot be restored from a file, in a run that was read from one.
+    """A placeholder, in a run that was read from a file, for a value or a tag that cannot be restored.
 
     Example:
         >>> NotRestorable("tuple", "[1, 2]").seen
@@ -88,25 +71,25 @@ class NotRestorable:
     """
 
     type: str
-    """The full name of the type that it had; empty where the file does not say."""
+    """The full name of the value's type; empty if the file does not contain it."""
     json: str = "null"
-    """What JSON makes of it; `null` where that is nothing."""
+    """The JSON of the value; `null` if it has none."""
 
     @property
     def seen(self) -> Any:
-        """What JSON makes of it, of JSON's types."""
-        import json  # here, since importing the package is to cost little
+        """The parsed JSON of the value."""
+        import json  # here, to keep the import of the package fast
 
         return json.loads(self.json)
 
 
 def json_view(value: Any) -> Any:
-    """Return a value; of one that a file cannot give back, what JSON makes of it."""
+    """Return a value, or its parsed JSON if it could not be restored."""
     return value.seen if type(value) is NotRestorable else value
 
 
 def fingerprints(schema: Schema, metrics: "type[MetricSchema] | None") -> dict[str, Any]:
-    """Return what tells whether values and points of a run are of the types that a schema has."""
+    """Return the fingerprints of a schema's types, which show whether a stored run has the same types."""
     return {
         "keys": {name: key.fingerprint() for name, key in schema.keys.items()},
         "others": schema.others and schema.others.fingerprint(),
@@ -115,7 +98,7 @@ def fingerprints(schema: Schema, metrics: "type[MetricSchema] | None") -> dict[s
 
 
 def any_key() -> Key:
-    """Return what an untyped context says of a key."""
+    """Return the key that an untyped context uses for every name."""
     others = Schema.untyped().others
     assert others is not None
     return others
@@ -123,7 +106,7 @@ def any_key() -> Key:
 
 @lru_cache(maxsize=64)
 def key_of(type: Any) -> Key:
-    """Return what a context whose keys all hold a type says of a key; of a type that none can hold, as of any."""
+    """Return a key whose values are of this type; a key for any value if the type cannot be used."""
     try:
         others = Schema(dict[str, type]).others
     except (SchemaError, TypeError):
@@ -132,7 +115,7 @@ def key_of(type: Any) -> Key:
 
 
 def encode(key: Key, value: Any) -> Stored:
-    """Turn a value into what can be kept, and read it back to see what gives it back."""
+    """Encode a value, and decode it again to find the way that restores it."""
     arrays: list[Any] = []
 
     def apart(part: Any) -> dict[str, int]:
@@ -144,7 +127,7 @@ def encode(key: Key, value: Any) -> Stored:
     kind = type_name(type(value))
     try:
         dumped = value if type(value) in PLAIN else _scalar(value, arrays) or key.dump(value, apart)
-        # A set has no order, and what is equal should look the same.
+        # A set has no order, and equal sets should have equal bytes.
         text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
         if type(value) in PLAIN and len(text) < LONGEST:
             return Stored("json", kind, text)
@@ -159,7 +142,7 @@ def encode(key: Key, value: Any) -> Stored:
 
 
 def _is_read_back(text: bytes) -> bool:
-    """Whether JSON can be parsed again; of an int of thousands of digits it cannot."""
+    """Whether JSON can be parsed again. An int of thousands of digits cannot."""
     try:
         from_json(text)
     except ValueError:
@@ -173,12 +156,12 @@ _WAYS: tuple[How, ...] = ("json", "schema", "python")
 def _gives_back(stored: Stored, key: Key, value: Any) -> bool:
     try:
         return same(decode(stored, key), value)
-    except Exception:  # whatever a user's validator raises of its own output, it is no way back
+    except Exception:  # a user's validator may raise anything on its own output; then this way does not restore it
         return False
 
 
 def decode(stored: Stored, key: Key) -> Any:
-    """Return a value as it was written."""
+    """Restore a value."""
     if stored.how == "schema":
         return key.validate_json(stored.json)
     parsed = decode_untyped(stored)
@@ -186,12 +169,12 @@ def decode(stored: Stored, key: Key) -> Any:
 
 
 def revalidate(stored: Stored, key: Key) -> Any:
-    """Return a value as another type than the one that it was written by makes of it."""
+    """Restore a value as another type than its own, by validating it."""
     return key.validate(decode_untyped(stored)) if stored.arrays else key.validate_json(stored.json)
 
 
 def decode_untyped(stored: Stored) -> Any:
-    """Return a value as JSON has it, with its arrays in place; it needs no schema."""
+    """Return the parsed JSON of a value, with its arrays in place. No schema is needed."""
     return _with_arrays(from_json(stored.json), [_array(part) for part in stored.arrays])
 
 
@@ -210,7 +193,7 @@ def _with_arrays(parsed: Any, arrays: list[Any]) -> Any:
 
 
 def _scalar(value: Any, arrays: list[Any]) -> dict[str, int] | None:
-    """Put a scalar of numpy among the arrays; return what JSON has in its place, and None of anything else."""
+    """Append a NumPy scalar to the arrays and return the JSON that refers to it; None for all other values."""
     is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 and not _is_array(value)
     if not is_scalar or value.dtype.hasobject:
         return None
@@ -226,7 +209,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _npy(array: Any) -> bytes:
-    import numpy as np  # only where there is an array already
+    import numpy as np  # here, so that it is imported only if there is an array
 
     content = BytesIO()
     np.save(content, array, allow_pickle=False)
@@ -240,14 +223,14 @@ def _array(content: bytes) -> Any:
 
 
 def unrestorable(kind: str, parsed: Any, arrays: tuple[bytes, ...]) -> NotRestorable:
-    """Return the stand-in for a value of which only the JSON is known."""
-    import json  # here, since importing the package is to cost little; unlike pydantic-core it accepts lone surrogates
+    """Return the placeholder for a value of which only the JSON is known."""
+    import json  # here, to keep the import of the package fast; unlike pydantic-core it accepts lone surrogates
 
     return NotRestorable(kind, json.dumps(_with_arrays(parsed, [*map(_array, arrays)]), default=_listed))
 
 
 def refers_to_arrays(stored: Stored) -> bool:
-    """Whether the JSON of a value refers to its arrays, or only seems to, as a text of the user's may."""
+    """Whether the JSON of a value may refer to arrays. A user's text that contains the mark counts too."""
     return bool(stored.arrays) or _ARRAY.encode() in stored.json
 
 

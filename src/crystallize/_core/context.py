@@ -29,35 +29,20 @@ from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
 from ..events import StepStarted
 from .artifacts import ArtifactLog, artifacts_view
+from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
+from .immutable_types import ATOMIC
 from .initial_values import Baseline, emit_inputs, take_initial
 from .key import plain_key, shape_name
 from .metrics import Metric, MetricSchema
-from .object_parts import ATOMIC
 from .protocols import Sink
 from .provenance import Provenance
-from .recording import Recorder
 from .schema import Schema
 from .series import FrozenMetrics, metrics_view, recorders_of
 from .sink_setup import attach_sinks, check_sinks, sinks_in
 from .state import State, StateContents
 from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .stored_value import RawValue
-
-__all__ = [
-    "FrozenContext",
-    "LoggingContext",
-    "attach_context",
-    "begin_context",
-    "blank_context",
-    "blank_state",
-    "context_kind",
-    "end_fast_reads",
-    "logging_handle",
-    "notes_of",
-    "state_of",
-    "token_of",
-]
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 _L = TypeVar("_L", bound="LoggingContext[Any]")
@@ -67,12 +52,12 @@ _G = TypeVar("_G")
 _DEBUG = logging.DEBUG
 _NO_SHAPE = object()
 _NO_VALIDATORS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
-"""With sinks every write takes the slow path."""
+"""Used if there are sinks: then every write takes the slow path, which emits the events."""
 _NOBODY = StepToken()
 
 
 class _Alias(types.GenericAlias):
-    """`FrozenContext[Train]`: its call hands the schema on. Not kept by type, as equal types may differ."""
+    """`FrozenContext[Train]`: calling it passes the schema on. It is not cached, since equal types may differ."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         made = blank_context(self)
@@ -86,7 +71,7 @@ class _Alias(types.GenericAlias):
 
 
 def blank_context(kind: Any) -> Any:
-    """Return an instance of a context's class, or of `FrozenContext[T]`, that holds nothing yet, not even a state."""
+    """Return an instance of a context class, or of `FrozenContext[T]`, that has no state yet."""
     if not isinstance(kind, _Alias):
         if not (isinstance(kind, type) and issubclass(kind, FrozenContext)):
             if isinstance(kind, type):
@@ -98,14 +83,14 @@ def blank_context(kind: Any) -> Any:
     cls: Any = kind.__origin__
     own = cls._default_shape
     made = cls.__new__(cls)
-    # Of a subclass over part of a shape, as FrozenContext[dict[str, V]], the rest is filled in.
+    # For a subclass over part of a shape, such as FrozenContext[dict[str, V]], the rest is filled in.
     shape = own[kind.__args__] if getattr(own, "__parameters__", ()) else kind.__args__[0]
     object.__setattr__(made, "_shape", shape)
     return made
 
 
 class ContextHandle(TableDisplay):
-    """A handle on a context: its attributes, which nobody can change."""
+    """A handle on a context: its read-only attributes."""
 
     if TYPE_CHECKING:
         _state: State
@@ -116,7 +101,7 @@ class ContextHandle(TableDisplay):
         _recorders: dict[Metric[Any, Any] | str, Recorder]
         _find_recorder: Callable[[Metric[Any, Any] | str], Recorder]
 
-        # Read-only, which annotations cannot say.
+        # Properties, since annotations cannot mark an attribute as read-only.
         @property
         def metrics(self) -> FrozenMetrics:
             """The metrics that were recorded."""
@@ -186,11 +171,12 @@ class ContextHandle(TableDisplay):
 class FrozenContext(ContextHandle, Generic[T_co]):
     """The typed, validated, write-once context that the steps of a pipeline share.
 
-    `FrozenContext[Train](...)` holds what the shape `Train` declares: a Pydantic model, a `TypedDict`, a
-    dataclass, or `dict[str, V]` for keys of one's own choice that all hold a `V`. Without a shape anything goes.
+    `FrozenContext[Train](...)` has the keys that the shape `Train` declares. A shape is a Pydantic model, a
+    `TypedDict`, a dataclass, or `dict[str, V]` for any keys with values of type `V`. Without a shape, any key and any
+    value are allowed.
 
-    Each value is validated when it is written, kept apart from whoever wrote it, and set for good. Any number
-    of threads may share a context: of all that write one key, one wins.
+    Each value is validated when it is written, copied so that later changes by the writer do not reach it, and never
+    replaced. Contexts are thread-safe: if several threads write the same key, one of them succeeds.
 
     Example:
         >>> ctx = FrozenContext({"lr": 0.1})
@@ -235,19 +221,19 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         metrics: type[MetricSchema] | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
-        """Make a context, at once or not at all.
+        """Make a context. If anything is wrong with the arguments, none of it takes effect.
 
         Args:
-            initial: The values that it starts with: a mapping, validated key by key, or an instance of the
-                shape, which is valid already. Fields with a default that are not given are set to it.
+            initial: The initial values: a mapping, which is validated key by key, or an instance of the shape,
+                which is not validated again. Missing fields are set to their defaults.
             logger: The logger of the run; by default the logger named "crystallize".
             metrics: The metrics that may be recorded; by default any.
-            sinks: The sinks that receive the events, from the initial values on.
+            sinks: The sinks that receive the events, including those of the initial values.
 
         Raises:
             SchemaError: The shape or the metrics cannot be used.
             InvalidInitialError: The initial values are not allowed. The error names all problems.
-            SinkCheckError: A sink's backend would refuse something. The error names all of it.
+            SinkCheckError: A sink's backend would reject a key or a metric. The error names all problems.
         """
         if hasattr(self, "_state"):
             raise ContextMutationError("__init__", "Cannot make a context anew: what it holds it keeps")
@@ -261,13 +247,13 @@ class FrozenContext(ContextHandle, Generic[T_co]):
     @overload
     def __getitem__(self, key: str) -> Any: ...
     def __getitem__(self, key: str) -> Any:
-        """Return the value of a key. What can be changed comes as a copy of the reader's own.
+        """Return the value of a key. If the value is mutable, the reader gets a copy.
 
         Raises:
-            UnknownKeyError: The schema does not declare it.
-            AbsentKeyError: It is not written yet.
+            UnknownKeyError: The schema does not declare the key.
+            AbsentKeyError: The key is not written yet.
         """
-        # A subclass of str may have its own idea of equality, and a dict would go by it. (`type` takes longer.)
+        # A subclass of str may define its own equality, and a dict would use it. (`type(key)` is slower.)
         if key.__class__ is str:
             try:
                 return self._shared[key]
@@ -284,16 +270,16 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         return state.read(plain)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Write a key, once.
+        """Write a key. Each key can be written once.
 
         Raises:
-            UnknownKeyError: The schema does not declare it.
-            ContextMutationError: It is written already.
+            UnknownKeyError: The schema does not declare the key.
+            ContextMutationError: The key is already written.
             InvalidValueError: The schema does not allow the value.
-            UncopyableValueError: The value cannot be kept apart from whoever else holds it.
-            SinkError: It is written, and a sink failed to take note.
+            UncopyableValueError: The value cannot be copied.
+            SinkError: The key is written, but a sink failed.
         """
-        # The fast way only succeeds; whatever is not plainly right the slow way meets too, and explains.
+        # On any failure, the fast path falls back to `State.write`, which raises the proper error.
         if key.__class__ is str:
             try:
                 valid = self._validators[key](value)
@@ -301,7 +287,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
                 pass
             else:
                 if type(valid) in ATOMIC:
-                    # As `State.claim` does, whose call would take as long again.
+                    # The same as `State.claim`, inlined: the call would double the time.
                     stored: RawValue = (valid, None, None, False)
                     if self._values.setdefault(key, stored) is not stored:
                         raise self._state.mutation_error(key)
@@ -318,14 +304,10 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         self[key] = value
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key, or a default if it is not written.
-
-        Args:
-            key: The key.
-            default: What to return if the key is not written.
+        """Return the value of a key, or a default if the key is not written.
 
         Raises:
-            UnknownKeyError: The schema does not declare it, so that no default is meant.
+            UnknownKeyError: The schema does not declare the key, so that the default does not apply.
         """
         try:
             return self[key]
@@ -333,7 +315,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
             return default
 
     def __contains__(self, key: object) -> bool:
-        """Whether a key is written. Asking for a key that the schema does not declare is allowed."""
+        """Whether a key is written. The schema need not declare the key."""
         return isinstance(key, str) and str.__str__(key) in self._state.values
 
     def __len__(self) -> int:
@@ -344,7 +326,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that are written, in order."""
         self._token.check_open()
-        return iter([*self._state.keys])
+        return iter(self._state.keys)
 
     def keys(self) -> KeysView[str]:
         """Return the keys that are written, as a live view."""
@@ -359,18 +341,18 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         return ItemsView(self)
 
     def as_dict(self) -> Mapping[str, Any]:
-        """Return all keys with their values, in a mapping that cannot be changed."""
+        """Return all keys with their values, in a read-only mapping."""
         return MappingProxyType({key: self[key] for key in self})
 
     def snapshot(self) -> T_co:
-        """Return all that is held as an instance of the shape, whose model-level validators run.
+        """Return all values as an instance of the shape. The shape's model-level validators run.
 
         Returns:
-            An instance that is the caller's own.
+            A new instance, independent of the context.
 
         Raises:
             IncompleteContextError: Required keys are not written yet.
-            InvalidSnapshotError: The shape's model-level validators refuse.
+            InvalidSnapshotError: The shape's model-level validators reject the values.
 
         Example:
             >>> from pydantic import BaseModel
@@ -392,30 +374,30 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         """Record a point of a metric; see `FrozenMetrics.add`.
 
         Args:
-            metric_name: A metric, or the name of one.
-            value: What was measured, in the metric's unit.
-            tags: How it is tagged: a mapping, or an instance of the metric's tag model.
+            metric_name: A metric, or its name.
+            value: The measured value, in the metric's unit.
+            tags: A mapping, or an instance of the metric's tag model.
 
         Raises:
             MetricError: The metric is not declared, or does not allow the value or the tags.
         """
-        # As `FrozenMetrics.add`, whose call would take a tenth of the time.
+        # The same as `FrozenMetrics.add`, inlined: the call would take a tenth of the time.
         kind = type(metric_name)
         record = self._recorders.get(metric_name) if kind is str or kind is Metric else None
         (record or self._find_recorder(metric_name))(value, tags)
 
     @contextmanager
     def step(self, name: str) -> "Generator[LoggingContext[T_co]]":
-        """Open a step: a handle on this context that keeps a record of what is done through it.
+        """Open a step: a handle on this context that records every read and write through it.
 
-        The record is filed in `provenance` when the step ends, also when an exception ends it. A name used
-        again counts up: "epoch", "epoch#2". A step opened through a step is named after both: "fit/fold-3".
+        When the step ends, also by an exception, the record is added to `provenance`. A name that is used again gets a
+        number: "epoch", "epoch#2". A step within a step gets both names: "fit/fold-3".
 
         Args:
             name: The name of the step: printable characters other than `/` and `#`.
 
         Raises:
-            InvalidStepError: The name cannot be a step's.
+            InvalidStepError: The name is not allowed.
             FinishedStepError: The step finished in an earlier process.
         """
         with _open_step(self, name) as step:
@@ -425,21 +407,21 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         return _restored, (type(self), self._state.contents(), self.logger)
 
     def __deepcopy__(self, memo: object) -> Self:
-        """Return a copy that is independent, with no sinks. `Shared` values are not copied."""
+        """Return an independent copy without sinks. `Shared` values are not copied."""
         restored, arguments = self.__reduce__()
         copied: Self = restored(*arguments)
         return copied
 
     def __copy__(self) -> Self:
-        """Return a copy that is independent: the same as a deep copy."""
+        """Return an independent copy, the same as a deep copy."""
         return self.__deepcopy__(None)
 
 
 class LoggingContext(FrozenContext[T_co]):
     """A proxy of a context that records every key read through it, and logs each read at DEBUG.
 
-    It is a `FrozenContext` itself, with the same data, metrics and artifacts. `ctx.step(name)` makes one whose
-    record is filed in `ctx.provenance`; made by hand, it is a way to watch a piece of code.
+    It is a `FrozenContext` itself, with the same data, metrics and artifacts. `ctx.step(name)` makes one, and adds
+    its record to `ctx.provenance`. Made directly, it records the reads of any piece of code.
 
     Example:
         >>> log = LoggingContext(FrozenContext({"lr": 0.1}))
@@ -461,11 +443,11 @@ class LoggingContext(FrozenContext[T_co]):
         _watched: "LoggingContext[Any] | None"
 
     def __init__(self, ctx: FrozenContext[T_co], logger: logging.Logger | None = None) -> None:
-        """Watch a context.
+        """Make a proxy of a context.
 
         Args:
-            ctx: The context; a `LoggingContext` is one too, and records what is read through this one as well.
-            logger: Where to log; by default where `ctx` does.
+            ctx: The context. If it is a `LoggingContext` itself, it records the reads through this proxy as well.
+            logger: The logger of the reads; by default the logger of `ctx`.
         """
         if not isinstance(ctx, FrozenContext):
             raise SchemaError(type(self).__name__, f"it watches a FrozenContext, not {short(ctx)}")
@@ -481,20 +463,20 @@ class LoggingContext(FrozenContext[T_co]):
 
     @property
     def reads(self) -> dict[str, Any]:
-        """Each key read with its value, in the order of first reading."""
+        """The keys that were read, with their values, in the order of the first read."""
         return {key: self._state.read(key) for key in list(self._reads)}
 
     @property
     def absent(self) -> set[str]:
-        """The keys looked for and not found, whether a default was used, an `in` answered no, or an error came."""
+        """The keys that were looked up and not found by `get`, by `in`, or by a read that raised."""
         return set(self._notes.absent)
 
     def __getitem__(self, key: str) -> Any:
-        """Return the value of a key, note that it was read, and log that at DEBUG.
+        """Return the value of a key, record the read, and log it at DEBUG.
 
         Raises:
-            UnknownKeyError: The schema does not declare it.
-            AbsentKeyError: It is not written yet.
+            UnknownKeyError: The schema does not declare the key.
+            AbsentKeyError: The key is not written yet.
             StepClosedError: The step has ended.
         """
         if key.__class__ is str:
@@ -538,8 +520,8 @@ class LoggingContext(FrozenContext[T_co]):
             self._watched._note_absent(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Write a key, once, and note that this handle wrote it; see `FrozenContext`."""
-        # One with the end of the step, so that what is written is in its record.
+        """Write a key, once, and record that this handle wrote it; see `FrozenContext`."""
+        # The step ends under the same lock, so that its record contains this write.
         with self._state.dispatcher.lock:
             try:
                 self._state.write(key, value, self._token)
@@ -554,7 +536,7 @@ class LoggingContext(FrozenContext[T_co]):
             self._watched._note_write(key)
 
     def __contains__(self, key: object) -> bool:
-        """Whether a key is written. If not, that is noted."""
+        """Whether a key is written. If it is not, the lookup is recorded in `absent`."""
         self._token.check_open()
         found = super().__contains__(key)
         if not found and isinstance(key, str):
@@ -573,7 +555,8 @@ def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[
     with state.dispatcher.lock:
         token = state.registry.open(step_path(ctx._token, name))
         opening = StepOpening.now(token.number, state.metric_store.marks())
-    step: LoggingContext[T_co] = logging_handle(LoggingContext, state, token, ctx.logger)
+    step: LoggingContext[Any] = object.__new__(LoggingContext)
+    _open_log(step, state, token, ctx.logger)
     error: str | None = None
     try:
         if state.dispatcher.sinks:
@@ -593,7 +576,7 @@ def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[
 
 
 def _reader(key: str) -> Callable[[AttributeFields], Any]:
-    """Return the reader of a key through the view of a `LoggingContext`: as its `[]` does, in one call less."""
+    """Return the reader of a key through the view of a `LoggingContext`: the same as `log[key]`, with one call less."""
 
     def read(view: AttributeFields) -> Any:
         log: Any = view.crystallize_owner
@@ -612,7 +595,7 @@ def _reader(key: str) -> Callable[[AttributeFields], Any]:
 
 
 def _attach(ctx: FrozenContext[Any], state: State, token: StepToken, logger: logging.Logger | None) -> None:
-    """Make a context a handle on a state."""
+    """Attach a context to a state."""
     metrics = state.metrics if token.step is None else metrics_view(state.metric_store, token)
     recorders, find_recorder = recorders_of(metrics)
     for name, value in {
@@ -635,7 +618,7 @@ def _attach(ctx: FrozenContext[Any], state: State, token: StepToken, logger: log
 def logging_handle(
     cls: type[_L], state: State, token: StepToken, logger: logging.Logger, notes: StepNotes | None = None
 ) -> _L:
-    """Return a handle of a class on a state that records what is done through it."""
+    """Return a handle on a state that records every read and write through it."""
     log = object.__new__(cls)
     _open_log(log, state, token, logger, notes)
     return log
@@ -652,7 +635,7 @@ def _open_log(
 
 
 def end_fast_reads(log: LoggingContext[Any]) -> None:
-    """Send every read through a handle the slow way from now on."""
+    """Make every further read through a handle take the slow path."""
     object.__setattr__(log, "_shared", {})
 
 
@@ -670,23 +653,23 @@ def begin_context(
     sinks: Sequence[Sink],
     baseline: Baseline | None = None,
 ) -> None:
-    """Make a blank context a handle on a state from `blank_state`, which then takes the initial values.
+    """Attach a blank context to a state from `blank_state`, and take the initial values.
 
-    The baseline, if there is one, was applied to the state before.
+    The baseline, if there is one, was already applied to the state.
     """
     label = type(ctx).__name__ if state.schema is Schema.untyped() else f"{type(ctx).__name__}[{state.schema.name}]"
     found = sinks_in(sinks)
     take_initial(state, {} if initial is None else initial, label, baseline)
     check_sinks(found, state, label)
     attach_sinks(found, state)
-    # Sinks receive the events of a context that is made; of one that cannot be made they never hear.
+    # Only now, so that sinks receive no events of a context that cannot be made.
     state.dispatcher.sinks = found
     attach_context(ctx, state, logger)
     emit_inputs(state, () if baseline is None else baseline.values)
 
 
 def attach_context(ctx: FrozenContext[Any], state: State, logger: logging.Logger | None = None) -> None:
-    """Make a blank context a handle on a state, as it is."""
+    """Attach a blank context to a state without changing the state."""
     _attach(ctx, state, _NOBODY, logger)
 
 
@@ -706,7 +689,7 @@ def notes_of(ctx: ContextHandle) -> StepNotes | None:
 
 
 def context_kind(ctx: ContextHandle) -> str:
-    """Return the name of the class of a context, with its shape."""
+    """Return the class name of a context, with its shape in brackets."""
     schema = ctx._state.schema
     return type(ctx).__name__ if schema is Schema.untyped() else f"{type(ctx).__name__}[{schema.name}]"
 

@@ -9,11 +9,9 @@ from .series import FrozenMetrics
 from .state import State
 from .steps import error_text
 
-__all__ = ["ContextView"]
-
 
 class ContextView:
-    """A context as a sink sees it that is attached to it; see `AttachedSink`.
+    """The view of a context that a sink receives when it is attached; see `AttachedSink`.
 
     Example:
         >>> from pydantic import SecretStr
@@ -38,7 +36,7 @@ class ContextView:
 
     @property
     def metrics(self) -> FrozenMetrics:
-        """The metrics; `metrics.schema` are the declared ones."""
+        """The metrics; `metrics.schema` is the class that declares them."""
         return self._state.metrics
 
     @property
@@ -48,13 +46,13 @@ class ContextView:
 
     @property
     def lock(self) -> threading.RLock:
-        """The lock over effect and event: while a sink holds it, nothing takes effect in other threads."""
+        """The context's lock. While a sink holds it, no other thread can change the context or emit an event."""
         return self._state.dispatcher.lock
 
     def mask(self, text: str) -> str:
-        """Return a text with a mask in place of every secret in the context."""
+        """Return a text in which every secret of the context is masked."""
         return without(text, self._state.secrets())
 
     def error_text(self, raised: BaseException) -> str:
-        """Return the type and the text of an exception, with a mask in place of every secret in the context."""
+        """Return the type and the text of an exception, with every secret of the context masked."""
         return error_text(raised, self._state.secrets())

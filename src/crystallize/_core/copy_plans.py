@@ -1,4 +1,4 @@
-"""Plans to copy values: one walk through a value copies it, and plans how to copy it again for each reader."""
+"""Plans to copy values: one walk through a value copies it, and plans how to copy it for each reader."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
@@ -11,26 +11,13 @@ from typing import Any, Generic, TypeAlias
 
 from pydantic import BaseModel
 
-from .copy_kinds import CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind, kind_of
-from .object_parts import ATOMIC
+from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind, kind_of
+from .immutable_types import ATOMIC
 from .secrets import is_secret
 
-__all__ = [
-    "CONTAINERS",
-    "DEEPEST",
-    "TOO_DEEP",
-    "CopyPlanner",
-    "copier_of",
-    "copy_instance",
-    "declared_fields",
-    "fill_instance",
-    "forget_copiers",
-    "state_of_instance",
-]
-
 DEEPEST = 100
-"""Levels of nesting. A reader may be deep in the stack already, and a copy must not fail where the write did not."""
-TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
+"""Levels of nesting. A reader may be deep in the stack already, and a read must not fail if the write did not."""
+TOO_DEEP: str = f"it is nested more than {DEEPEST} levels deep"
 
 PartCopier: TypeAlias = Callable[["CopyPlanner", Any], Frozen]
 """Freezes values of one type."""
@@ -53,7 +40,7 @@ class CopyPlanner:
             return value, None
         if id(value) in self._kept:
             return self._kept[id(value)]
-        # A plan would make two of a mutable object that is met twice, and never end with one in itself.
+        # A plan would duplicate an object that occurs twice, and would never end for an object that contains itself.
         if id(value) in self._met:
             raise NoPlan
         self._met.add(id(value))
@@ -67,7 +54,7 @@ class CopyPlanner:
         return frozen
 
     def are_shared(self, values: Iterable[Any]) -> bool:
-        """Whether all the values are immutable, and kept as the very objects that they are."""
+        """Whether all the values are immutable, so that the same objects are kept."""
         frozen = [(item, *self.take(item)) for item in values if type(item) not in ATOMIC]
         return all(kept is item and thaw is None for item, kept, thaw in frozen)
 
@@ -89,7 +76,7 @@ class CopyPlanner:
 
 
 def _plan(base: Any, parts: list[tuple[Any, Thaw]]) -> Thaw:
-    """Plan to copy a container flat, by its own fast method, and then only what in it is mutable."""
+    """Plan to copy a container by its own fast method, and then only the mutable items in it."""
     if not parts:
         copy_flat: Thaw = base.copy
         return copy_flat
@@ -108,7 +95,7 @@ def _as_it_is(walk: CopyPlanner, value: Any) -> Frozen:
 
 
 def _by_deep_copy(walk: CopyPlanner, value: Any) -> Frozen:
-    # The whole is deep-copied and not this part alone, so that an object met twice stays one.
+    # The whole value is deep-copied, and not this part alone, so that an object that occurs twice stays one object.
     raise NoPlan
 
 
@@ -125,7 +112,7 @@ def _dict(walk: CopyPlanner, value: dict[Any, Any]) -> Frozen:
 
 def _set(walk: CopyPlanner, value: set[Any]) -> Frozen:
     base = value.copy()
-    # What is hashed cannot be swapped for its copy in place.
+    # An item of a set cannot be replaced by its copy in place.
     if not walk.are_shared(base):
         raise NoPlan
     return None, base.copy
@@ -147,7 +134,7 @@ def _tuple(walk: CopyPlanner, value: tuple[Any, ...]) -> Frozen:
 
 
 def copy_instance(walk: CopyPlanner, value: Any) -> Frozen:
-    """A model or a dataclass that keeps all that it has in plain attributes."""
+    """Freeze a model or a dataclass whose whole state is in plain attributes."""
     cls = type(value)
     private = getattr(value, "__pydantic_private__", None)
     if private:
@@ -175,7 +162,7 @@ def copy_instance(walk: CopyPlanner, value: Any) -> Frozen:
 
 
 def fill_instance(fresh: Any, state: dict[str, Any], extra: Any, names_set: Iterable[str], private: Any) -> None:
-    """Give an empty instance of a model or dataclass what it holds."""
+    """Set the attributes of an empty instance of a model or dataclass."""
     for name, item in state.items():
         object.__setattr__(fresh, name, item)
     if isinstance(fresh, BaseModel):
@@ -185,33 +172,33 @@ def fill_instance(fresh: Any, state: dict[str, Any], extra: Any, names_set: Iter
 
 
 def _is_flat(plan: Thaw) -> bool:
-    """Whether a plan copies one container only, as nothing in that one is mutable."""
+    """Whether a plan copies a single container in which nothing is mutable."""
     return isinstance(plan, BuiltinMethodType)
 
 
 def declared_fields(cls: Any) -> list[str]:
-    """The names of the fields of a model or dataclass."""
+    """Return the names of the fields of a model or dataclass."""
     return [*cls.__pydantic_fields__] if issubclass(cls, BaseModel) else [field.name for field in fields(cls)]
 
 
 def state_of_instance(value: Any) -> dict[str, Any]:
-    """All that an instance of a model or dataclass holds under a name, in slots too."""
+    """Return all attributes of an instance of a model or dataclass, also those in slots."""
     names = dict.fromkeys([*declared_fields(type(value)), *getattr(value, "__dict__", ())])
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _is_frozen(cls: Any) -> bool:
-    """Whether instances of a model or dataclass refuse assignment and cache nothing on themselves."""
+    """Whether instances of a model or dataclass reject assignment and cache nothing on themselves."""
     if any(isinstance(attribute, cached_property) for base in cls.__mro__ for attribute in vars(base).values()):
         return False
     if issubclass(cls, BaseModel):
         return bool(cls.model_config.get("frozen")) and not cls.__private_attributes__
-    # A subclass that is no dataclass itself takes any attribute.
+    # A subclass that is not a dataclass itself accepts any attribute.
     return "__dataclass_params__" in vars(cls) and bool(cls.__dataclass_params__.frozen)
 
 
 def copier_of(cls: type) -> PartCopier:
-    """Return the function that freezes values of a type; it is found once."""
+    """Return the function that freezes values of a type. The result is cached."""
     copier = _copiers.get(cls)
     if copier is None:
         copier = _copiers[cls] = _find_copier(cls)
@@ -219,7 +206,7 @@ def copier_of(cls: type) -> PartCopier:
 
 
 def forget_copiers() -> None:
-    """Find all copiers anew, since a type was registered."""
+    """Clear the cache of copiers, after a type was registered."""
     _copiers.clear()
 
 
@@ -252,11 +239,11 @@ _COPYING = ("__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getsta
 
 
 def _is_plain(cls: type) -> bool:
-    """Whether an instance is no more than its attributes, and has no own idea of how to be copied."""
+    """Whether the attributes of an instance are its whole state, and its class does not define how it is copied."""
     reference: type = BaseModel if issubclass(cls, BaseModel) else object
     for name in _COPYING:
         own = getattr_static(cls, name, None)
-        # `dataclass` itself says how a frozen one with slots is pickled.
+        # `dataclass` itself defines how a frozen dataclass with slots is pickled.
         if own is not getattr_static(reference, name, None) and getattr(own, "__module__", "") != "dataclasses":
             return False
     return all(

@@ -9,24 +9,22 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-__all__ = ["content_json", "digest", "stable_form"]
-
 
 def digest(content: bytes) -> str:
-    """Return the BLAKE2b of some bytes, 128 bits, in hexadecimal."""
-    from hashlib import blake2b  # here, since importing the package is to cost little
+    """Return the BLAKE2b digest of bytes, 128 bits, in hexadecimal."""
+    from hashlib import blake2b  # here, to keep the import of the package fast
 
     return blake2b(content, digest_size=16).hexdigest()
 
 
 def stable_form(node: Any) -> Any:
-    """Return a core schema without what differs from process to process, and without what has no say in validation."""
+    """Return a core schema without the parts that differ between processes or do not affect validation."""
     if isinstance(node, dict):
         return sorted((str(name), stable_form(part)) for name, part in node.items() if name not in _SILENT)
     if isinstance(node, (list, tuple, set, frozenset)):
         return [stable_form(part) for part in node]
     if isinstance(node, str):
-        # What recursive types are referred to by ends in the address of a class.
+        # References to recursive types end in the address of a class.
         return re.sub(r":\d+", "", _as_main(node))
     if callable(node):
         return _as_main(f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}")
@@ -34,7 +32,7 @@ def stable_form(node: Any) -> Any:
 
 
 def _as_main(text: str) -> str:
-    """Return a name as it is in the main process: those that multiprocessing starts call `__main__` otherwise."""
+    """Return a name as in the main process; processes that multiprocessing starts use `__mp_main__` for it."""
     return text.replace("__mp_main__", "__main__")
 
 
@@ -52,7 +50,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _inner(value: Any) -> Any:
-    """Return what JSON would show of a value that holds others; None of one that holds none."""
+    """Return the JSON-like content of a container, model or dataclass; None for other values."""
     if isinstance(value, BaseModel):
         return value.__dict__
     if is_dataclass(value) and not isinstance(value, type):
@@ -61,7 +59,7 @@ def _inner(value: Any) -> Any:
 
 
 def _needs_order(value: Any) -> bool:
-    """Whether JSON is not enough: an array has none, a set has any order, and NaN would be the same as None."""
+    """Whether plain JSON is ambiguous: arrays have none, sets have no order, and NaN would be the same as None."""
     if isinstance(value, float):
         return not isfinite(value)
     inner = _inner(value)
@@ -72,7 +70,7 @@ def _needs_order(value: Any) -> bool:
 
 
 def _ordered_form(value: Any) -> Any:
-    """Make JSON of what needs more than the schema's own."""
+    """Return an unambiguous JSON form of a value that needs more than the schema's own JSON."""
     inner = _inner(value)
     if isinstance(inner, (set, frozenset)):
         return sorted(_json(_ordered_form(item)) for item in inner)
@@ -86,5 +84,5 @@ def _ordered_form(value: Any) -> Any:
 
 
 def content_json(value: Any, dump: Any) -> str:
-    """Return JSON that is the same for equal values, with the help of the dump of the value's schema."""
+    """Return JSON that is the same for equal values; `dump` is the serializer of the value's schema."""
     return _json(_ordered_form(value) if _needs_order(value) else dump(value, None))

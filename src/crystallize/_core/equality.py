@@ -8,11 +8,9 @@ from pydantic import BaseModel
 
 from .copy_plans import declared_fields
 
-__all__ = ["same"]
-
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two values cannot be told apart: of left type all the way down, NaN the same as NaN."""
+    """Whether two values are equal and of equal types, at any depth. NaN equals NaN."""
     cls = type(left)
     if left is right or cls is not type(right):
         return left is right
@@ -21,7 +19,7 @@ def same(left: Any, right: Any) -> bool:
     if hasattr(left, "dtype") and hasattr(left, "tobytes"):
         return bool((left.dtype, left.shape, left.tobytes()) == (right.dtype, right.shape, right.tobytes()))
     if isinstance(left, BaseModel) or is_dataclass(left):
-        # As Pydantic's own comparison, without which fields were set: JSON does not say.
+        # As Pydantic's own comparison, but without the set of fields that were given, which JSON does not contain.
         beside = ("__pydantic_extra__", "__pydantic_private__")
         return all(
             same(getattr(left, name, None), getattr(right, name, None)) for name in (*declared_fields(cls), *beside)

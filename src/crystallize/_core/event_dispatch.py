@@ -1,27 +1,26 @@
-"""The sinks of one context, and the one lock over effect and event."""
+"""Emit the events of a context to its sinks, under the lock that covers each change and its event."""
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from .._base.text import short
 from ..errors import SinkError
 from ..events import Event
-
-__all__ = ["Batch", "EventDispatcher"]
 
 
 class _Handler(Protocol):
     def handle(self, event: Event, /) -> object: ...
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Work that was done elsewhere and took effect as a whole.
 
-    A sink with a method `handle_batch` receives the batch itself, all others its events one by one.
+    A sink with a method `handle_batch` receives the batch itself; all other sinks receive its events one by one.
     """
 
     @property
@@ -30,7 +29,7 @@ class Batch(Protocol):
         ...
 
     def events(self) -> Iterator[Event]:
-        """Return the events in order; they are made one by one, since there may be many."""
+        """Return the events in order. They are made lazily, since there may be many."""
         ...
 
 
@@ -39,13 +38,13 @@ _Failures: TypeAlias = tuple[_Failure, ...]
 
 
 class EventDispatcher:
-    """Emits to the sinks of a context what took effect.
+    """Emits the events of a context to its sinks.
 
-    Whoever changes the context holds `lock` over the change and over `emit`, so that the order of events is the order
-    of effects. Without sinks nothing is emitted: `if dispatcher.sinks` comes before all of it.
+    A caller that changes the context holds `lock` over the change and over `emit`, so that events have the order of the
+    changes. Without sinks nothing is emitted: callers check `dispatcher.sinks` first.
 
-    An event that a sink itself causes while it handles another event waits until all sinks have received that other
-    event, so that every sink receives the events in one order.
+    A sink may cause an event while it handles another event. The new event waits until all sinks have received the
+    other event, so that every sink receives the events in the same order.
     """
 
     __slots__ = ("_is_emitting", "_pending", "lock", "sinks")
@@ -61,11 +60,11 @@ class EventDispatcher:
         """Emit events in order.
 
         Raises:
-            SinkError: At least one sink raised. All sinks have received the events all the same.
+            SinkError: At least one sink raised. All sinks have still received the events.
         """
         if self._is_emitting or self._pending or more:
-            # Pending from before are the events after one during which an exception came that no sink may catch, as
-            # Ctrl-C raises.
+            # An exception that is not caught here, such as KeyboardInterrupt, may have left events pending. They come
+            # first.
             self._pending += (event, *more)
             failures = () if self._is_emitting else self._deliver_pending()
         else:
@@ -82,7 +81,7 @@ class EventDispatcher:
             for sink in self.sinks:
                 try:
                     sink.handle(event)
-                except Exception as error:  # whatever one sink raises, the others receive the event first
+                except Exception as error:  # a sink may raise anything; the others still receive the event
                     failures += ((sink, event, error),)
         finally:
             self._is_emitting = False
@@ -92,17 +91,17 @@ class EventDispatcher:
         failures: _Failures = ()
         while self._pending:
             item = self._pending.popleft()
-            if isinstance(item, tuple):
-                failures += self._deliver(item)
-            else:
+            if isinstance(item, Batch):
                 failures += tuple(chain.from_iterable(self._deliver_batch(item)))
+            else:
+                failures += self._deliver(item)
         return failures
 
     def emit_all(self, events: Iterable[Event]) -> None:
-        """Emit many events, in order, also after a sink failed; they are made one by one.
+        """Emit many events in order, even if a sink fails. They may be made lazily.
 
         Raises:
-            SinkError: The first failure of all, with the first failure of each other sink as a note.
+            SinkError: The first failure, with the first failure of each other sink as a note.
         """
         errors = []
         for event in events:
@@ -113,10 +112,10 @@ class EventDispatcher:
         _raise_first(errors)
 
     def emit_batch(self, batch: Batch) -> None:
-        """Emit events that took effect together; a failed sink still receives the rest of them.
+        """Emit events that took effect together. A sink that fails still receives the rest of them.
 
         Raises:
-            SinkError: The first failure of all, with the first failure of each other sink as a note.
+            SinkError: The first failure, with the first failure of each other sink as a note.
         """
         if self._is_emitting:
             self._pending.append(batch)
@@ -127,13 +126,10 @@ class EventDispatcher:
         _raise_first(errors)
 
     def _deliver_batch(self, batch: Batch) -> list[_Failures]:
-        """Deliver a batch; return the failures of each event that had any."""
-        single = [sink for sink in self.sinks if not hasattr(sink, "handle_batch")]
-        whole = [
-            (sink, batch.last, partial(sink.handle_batch, batch))
-            for sink in self.sinks
-            if hasattr(sink, "handle_batch")
-        ]
+        """Deliver a batch; return the failures of each event that had failures."""
+        hooks = [(sink, getattr(sink, "handle_batch", None)) for sink in self.sinks]
+        single = [sink for sink, hook in hooks if hook is None]
+        whole = [(sink, batch.last, partial(hook, batch)) for sink, hook in hooks if hook is not None]
         found: list[_Failures] = []
         self._is_emitting = True
         try:
@@ -149,7 +145,7 @@ def _failures_of(calls: Iterable[tuple[_Handler, Event, Callable[[], object]]]) 
     for sink, event, call in calls:
         try:
             call()
-        except Exception as error:  # whatever one sink raises, the others receive the event all the same
+        except Exception as error:  # as above
             yield sink, event, error
 
 

@@ -11,11 +11,9 @@ from pydantic import BaseModel
 from ..errors import ContextMutationError, ItemFieldsError, ModelMethodError
 from .schema import Schema
 
-__all__ = ["AttributeFields", "ItemFields", "fields_of", "noting_fields_of"]
-
 
 class _Owner(Protocol):
-    """The context that a view is a view of."""
+    """The context behind a view."""
 
     def __getitem__(self, key: str) -> Any: ...
     def __setitem__(self, key: str, value: Any) -> None: ...
@@ -46,32 +44,32 @@ class ItemFields(MutableMapping[str, Any]):
         self.crystallize_owner[key] = value
 
     def __getattr__(self, name: str) -> NoReturn:
-        # Tools ask any object for names like these.
+        # Tools look up such names on any object.
         raise AttributeError(name) if name.startswith("_") else ItemFieldsError(name)
 
     def __delitem__(self, key: str) -> NoReturn:
         _refuse_to_delete(key)
 
     def get(self, key: str, default: Any = None, /) -> Any:  # ty: ignore[incompatible-method-override]  # no overloads
-        """Return the value of a key, or a default if it is not written; one that is not declared raises."""
+        """Return the value of a key, or a default if it is not written; raise if the key is not declared."""
         return self.crystallize_owner.get(key, default)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Write a key if it is not written, and return what it holds."""
+        """Write a key if it is not written, and return its value."""
         if key not in self.crystallize_owner:
             self[key] = default
         return self[key]
 
     def pop(self, key: str, *default: Any) -> NoReturn:
-        """Refuse: what a context holds it keeps."""
+        """Raise ContextMutationError: keys cannot be deleted."""
         _refuse_to_delete(key)
 
     def popitem(self) -> NoReturn:
-        """Refuse: what a context holds it keeps."""
+        """Raise ContextMutationError: keys cannot be deleted."""
         _refuse_to_delete("the last one")
 
     def clear(self) -> NoReturn:
-        """Refuse: what a context holds it keeps."""
+        """Raise ContextMutationError: keys cannot be deleted."""
         _refuse_to_delete("all of them")
 
     def __iter__(self) -> Iterator[str]:
@@ -81,7 +79,7 @@ class ItemFields(MutableMapping[str, Any]):
         return len(self.crystallize_owner)
 
     def copy(self) -> dict[str, Any]:
-        """Return what is held as a plain dict."""
+        """Return all values as a plain dict."""
         return dict(self)
 
     def __repr__(self) -> str:
@@ -92,7 +90,7 @@ class ItemFields(MutableMapping[str, Any]):
 
 
 class _View:
-    """A place for attributes, which a subclass may cover."""
+    """The base with the real `__dict__`, which the subclass covers by a property."""
 
     __slots__ = ("__dict__", "__weakref__")
 
@@ -100,11 +98,11 @@ class _View:
 class AttributeFields(_View):
     """The view of a context over a model or dataclass: attributes that can be written once.
 
-    The shape's own properties and methods run on it, as far as they use neither `super()` nor private
-    attributes. It is no instance of the shape; `ctx.snapshot()` is.
+    The shape's own properties and methods work on it, unless they use `super()` or private attributes. It is not an
+    instance of the shape; `ctx.snapshot()` is.
     """
 
-    # Names that no field has.
+    # Prefixed, so that no field has these names.
     __slots__ = ("crystallize_owner", "crystallize_schema")
     crystallize_owner: _Owner
     crystallize_schema: Schema
@@ -113,7 +111,7 @@ class AttributeFields(_View):
         """Make the view of a context.
 
         `shared` is the dict of the values that need no copying. It becomes the `__dict__` of the view, so that reading
-        such a value costs no more than reading an attribute. If it is None, every read goes through the context.
+        such a value is as fast as reading an attribute. If it is None, every read goes through the context.
         """
         object.__setattr__(self, "crystallize_owner", owner)
         object.__setattr__(self, "crystallize_schema", schema)
@@ -130,7 +128,7 @@ class AttributeFields(_View):
         shape = get_origin(self.crystallize_schema.shape) or self.crystallize_schema.shape
         own = getattr_static(shape, name, _NOTHING)
         if own is _NOTHING:
-            # Asked by tools of every object, and no key: it would be noted as one that was looked for.
+            # Tools look up dunder names on every object. As a key, the name would be noted as absent.
             if name.startswith("__"):
                 raise AttributeError(name)
             return self.crystallize_owner[name]
@@ -164,9 +162,9 @@ _NOTHING = object()
 
 
 def _on_view(view: AttributeFields, shape: type, name: str, own: Any) -> Any:
-    """Run what a shape defines besides its fields, on a view of it."""
+    """Return an attribute of the shape other than a field, bound to a view."""
     if isinstance(own, cached_property):
-        # Uncached: it would be kept beside the keys.
+        # Not cached, because the cache would be in the dict of the keys.
         return own.func(view)
     if hasattr(own, "__get__") and not isinstance(own, (classmethod, staticmethod)):
         return own.__get__(view, shape)
@@ -178,7 +176,7 @@ _noting: WeakKeyDictionary[Schema, type[AttributeFields]] = WeakKeyDictionary()
 
 
 def _noting_fields(schema: Schema, reader: Callable[[str], _Reader]) -> type[AttributeFields]:
-    """Return the class of the views by which each read is noted: a property a key, the shortest way there."""
+    """Return the class of the views that note each read; it has a property for each key, which is fastest."""
     if schema not in _noting:
         readers = {name: property(reader(name)) for name in schema.keys}
         _noting[schema] = type("AttributeFields", (AttributeFields,), {"__slots__": (), **readers})
@@ -186,10 +184,10 @@ def _noting_fields(schema: Schema, reader: Callable[[str], _Reader]) -> type[Att
 
 
 def fields_of(owner: _Owner, schema: Schema, shared: dict[str, Any]) -> Any:
-    """Return the view of a context's keys that fits its schema; see `AttributeFields` for `shared`."""
+    """Return the view of a context's keys that suits its schema; see `AttributeFields` for `shared`."""
     return ItemFields(owner) if schema.by_items else AttributeFields(owner, schema, shared)
 
 
 def noting_fields_of(owner: _Owner, schema: Schema, reader: Callable[[str], _Reader]) -> Any:
-    """Return a view that notes every read; `reader` makes the reader of a key, the same for every context."""
+    """Return a view that notes every read; `reader` returns the function that reads a key, for all contexts."""
     return ItemFields(owner) if schema.by_items else _noting_fields(schema, reader)(owner, schema)

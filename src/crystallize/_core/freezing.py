@@ -1,7 +1,7 @@
-"""Freezing: how a value is kept apart from whoever wrote it and whoever reads it.
+"""Freezing: values are copied, so that neither writers nor readers can change the stored value.
 
-`freeze` takes a value in. What is immutable all the way down is kept as it is and handed out as it is. Of all
-else a private copy is kept, with a plan, built once, that makes a fresh copy for each reader.
+`freeze` prepares a value for storage. A value that is immutable at any depth is stored and returned as it is. Of all
+other values a private copy is stored, with a plan, made once, that makes a copy for each reader.
 """
 
 from collections.abc import Callable
@@ -9,20 +9,18 @@ from typing import Any
 
 from .._base.text import short, type_name
 from ..errors import SchemaError, UncopyableValueError
-from .copy_kinds import CopyKind, Frozen, NoPlan, NotCopyable, add_kind
+from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, add_kind
 from .copy_plans import CopyPlanner, forget_copiers
-from .deep_copy import deep_copied
-from .object_parts import ATOMIC
-
-__all__ = ["KeyMarker", "Shared", "freeze", "register"]
+from .deepcopy_fallback import deep_copied
+from .immutable_types import ATOMIC
 
 
 class KeyMarker:
-    """The base of what marks a key in its annotation: `Annotated[X, Shared]`."""
+    """The base of the markers in a key's annotation, such as `Annotated[X, Shared]`."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
-        """Leave the mark where Pydantic keeps it, also inside of generics and forward references."""
+        """Add the marker to Pydantic's metadata, which also works in generics and forward references."""
         node = handler(source)
         metadata = node.setdefault("metadata", {})
         metadata["crystallize"] = (*metadata.get("crystallize", ()), cls.__name__)
@@ -30,9 +28,9 @@ class KeyMarker:
 
 
 class Shared(KeyMarker):
-    """Marks a key whose value is handed over as it is, uncopied: `model: Annotated[Model, Shared]`.
+    """Marks a key whose value is shared and never copied: `model: Annotated[Model, Shared]`.
 
-    Whoever writes it vouches that nobody changes it: a fitted model, a tokenizer, a connection.
+    It is meant for fitted models, tokenizers and connections. The writer must make sure that nobody changes the value.
 
     Example:
         >>> from typing import Annotated, Any
@@ -46,10 +44,10 @@ class Shared(KeyMarker):
 
 
 def freeze(value: Any, subject: str) -> Frozen:
-    """Return a value as it is kept, and the function that makes a reader's copy; None: the kept object is handed out.
+    """Return the stored form of a value and the function that copies it; None if readers get the stored object.
 
-    `subject` names the value in errors: "'lr'" or "a value of metric 'loss'". A value that cannot be copied, or is
-    nested too deeply, raises UncopyableValueError.
+    `subject` is the name of the value in errors: "'lr'" or "a value of metric 'loss'". If the value cannot be copied,
+    or is nested too deeply, UncopyableValueError is raised.
     """
     if type(value) in ATOMIC:
         return value, None
@@ -66,18 +64,18 @@ def freeze(value: Any, subject: str) -> Frozen:
 
 
 def register(kind: type | str, *, freeze: Callable[[Any], Any], thaw: Callable[[Any], Any] | None = None) -> None:
-    """Say how values of a type are copied, in place of a deep copy.
+    """Set how values of a type are copied, in place of a deep copy.
 
-    A name stands for a type that may never be imported: nothing is, until such a value comes.
+    A type can be given by its name, so that its library need not be imported.
 
     Args:
-        kind: The type, or its full name as one would import it: "torch.Tensor". Subclasses are meant too.
-        freeze: Takes a written value and returns what to keep, apart from the writer's.
-        thaw: Takes what is kept and returns what a reader gets; None hands out what is kept, which then must
-            not be changeable.
+        kind: The type, or its full name as in an import: "torch.Tensor". Subclasses are included.
+        freeze: A function of the written value. It returns the object to store, which shares no memory with the value.
+        thaw: A function of the stored object. It returns the copy for a reader. If it is None, readers get the stored
+            object itself, which must then be immutable.
 
     Raises:
-        SchemaError: `kind` is neither a type nor a full name, or its values cannot change anyway.
+        SchemaError: `kind` is neither a type nor a full name, or is a type of immutable values.
 
     Example:
         >>> register("torch.Tensor", freeze=lambda t: t.detach().clone(), thaw=lambda t: t.clone())

@@ -1,4 +1,4 @@
-"""Take the initial values of a context, and the defaults of its schema."""
+"""Write the initial values of a context, and the defaults of its schema."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_origin
@@ -19,22 +19,20 @@ from .schema import Schema
 from .state import State
 from .steps import StepToken
 
-__all__ = ["Baseline", "emit_inputs", "take_initial"]
-
 _NOBODY = StepToken()
 _NOTHING = object()
 
 
 class Baseline(NamedTuple):
-    """Work that was done in another process, with which a context starts.
+    """Work of another process, with which a context starts.
 
-    Extension point: a folder above the core makes one of a run that is resumed or loaded, applies it to a blank state,
-    and fills the logs of the state with the rest of the work.
+    Extension point: a folder above the core makes a baseline for a run that is resumed or loaded, applies it to a blank
+    state, and fills the logs of the state with the rest of the work.
     """
 
     values: Mapping[str, tuple[Any, str | None, bool]]
     """Each value, which the schema accepts, with the step that wrote it and whether it is an input. Initial values for
-    these keys must be the same, and sinks know them already."""
+    these keys must be the same. Sinks have already received these keys."""
     steps: Sequence[str | None]
     """The steps that were opened, after None for no step."""
     finished_steps: Collection[str]
@@ -43,13 +41,13 @@ class Baseline(NamedTuple):
     """The name of the work in errors."""
 
     def apply(self, state: State) -> None:
-        """Write the values to a state that has none, and file the steps."""
+        """Write the values to a state without values, and restore the steps."""
         state.registry.restore(self.steps, self.finished_steps)
         state.write_all(self.values)
 
 
 def take_initial(state: State, initial: Any, label: str, baseline: Baseline | None = None) -> None:
-    """Take initial values, a mapping or an instance of the shape, and the defaults: all or none.
+    """Write initial values, a mapping or an instance of the shape, and the defaults, and collect all problems.
 
     `label` is the name of the context in the InvalidInitialError that names all problems.
     """
@@ -78,7 +76,7 @@ def take_initial(state: State, initial: Any, label: str, baseline: Baseline | No
 
 
 def emit_inputs(state: State, known: Iterable[str] = ()) -> None:
-    """Emit the values that the context was made with, but for those that the sinks know already."""
+    """Emit the events of the initial values, except for `known` keys, which the sinks have already received."""
     keys = [key for key in state.values if key not in known] if state.dispatcher.sinks else []
     if keys:
         with state.dispatcher.lock:
@@ -86,7 +84,7 @@ def emit_inputs(state: State, known: Iterable[str] = ()) -> None:
 
 
 def _given(schema: Schema, initial: Any, label: str) -> tuple[dict[str, Any], list[Problem], bool]:
-    """Return initial values by key, what is wrong with them, and whether they are valid already."""
+    """Return initial values by key, their problems, and whether they are already valid."""
     shape = get_origin(schema.shape) or schema.shape
     if not schema.by_items and isinstance(initial, shape):
         return _of_instance(schema, initial), [], True
@@ -109,7 +107,7 @@ def _take(state: State, name: str, given: Mapping[str, Any], is_trusted: bool) -
 
 
 def _check_same(state: State, name: str, given: Any, is_trusted: bool, baseline: Baseline) -> None:
-    """Check that an initial value is the same as in the baseline; raise InvalidValueError if not."""
+    """Check that an initial value equals the value in the baseline; raise InvalidValueError if not."""
     declared = state.schema.key(name)
     valid = given if is_trusted else declared.check(name, given, state.held)
     held = state.read(name)
@@ -121,7 +119,7 @@ def _check_same(state: State, name: str, given: Any, is_trusted: bool, baseline:
 
 
 def _of_instance(schema: Schema, initial: Any) -> dict[str, Any]:
-    """Return the values of an instance of the shape, without outputs that it did not set."""
+    """Return the values of an instance of the shape, without output keys that it did not set."""
     written = getattr(initial, "__pydantic_fields_set__", None)
     given = {}
     for name, key in schema.keys.items():
@@ -141,8 +139,8 @@ def _fields_of(cls: type) -> set[str]:
 
 
 def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]]:
-    """Return initial values by their keys, which a mapping may give by alias."""
-    # A subclass of str may have its own idea of equality, and a dict would go by it.
+    """Return initial values by key, with aliases replaced by their keys, and the problems."""
+    # A subclass of str may define its own equality, and a dict would use it.
     keys = {key: str.__str__(key) if isinstance(key, str) else key for key in initial.keys()}  # noqa: SIM118 - a context has keys() and is no Mapping
     rest = {plain: initial[key] for key, plain in keys.items()}
     given: dict[str, Any] = {}
@@ -174,7 +172,7 @@ def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]
 
 
 def _follow(values: Any, way: tuple[str | int, ...]) -> Any:
-    """Follow an alias into nested values; where it leads nowhere, return `_NOTHING`."""
+    """Return the value at the path of an alias; `_NOTHING` if there is none."""
     for part in way:
         try:
             values = values[part]

@@ -13,16 +13,14 @@ from .._base.text import short
 from ..errors import AbsentKeyError, CrystallizeError, InvalidKeyError, InvalidValueError, Problem
 from .digest import content_json
 from .freezing import KeyMarker
-from .problems import problems_of, raised_in
 from .secrets import masked, secrets_in
-
-__all__ = ["Key", "Output", "ValueDomain", "plain_key", "shape_name"]
+from .validation_problems import problems_of, raised_in
 
 
 class Output(KeyMarker):
     """Marks a key that a step writes: `best: Annotated[int | None, Output] = None`.
 
-    Its default, if it has one, is not an input; it serves a snapshot in which the key was not written.
+    A default of such a key is not an input; a snapshot uses it if the key was not written.
 
     Example:
         >>> from typing import Annotated
@@ -38,7 +36,7 @@ def plain_key(key: object) -> str:
     """Return a key as a plain `str`; raise InvalidKeyError if it is not a `str` of 1 to 255 printable characters."""
     if not isinstance(key, str):
         raise InvalidKeyError(short(key), f"is of type {type(key).__name__}")
-    # A subclass may have its own idea of equality, and a dict would go by it.
+    # A subclass may define its own equality, and a dict would use it.
     plain = str.__str__(key)
     if not plain:
         raise InvalidKeyError("''", "is empty")
@@ -50,7 +48,7 @@ def plain_key(key: object) -> str:
 
 
 def shape_name(shape: Any) -> str:
-    """Return how a type is written in code, without its modules."""
+    """Return a type as it is written in code, without its modules."""
     if isinstance(shape, UnionType):
         return str(shape)
     if get_origin(shape) is None:
@@ -59,59 +57,60 @@ def shape_name(shape: Any) -> str:
 
 
 class ValueDomain(NamedTuple):
-    """What validates by a type can be."""
+    """The possible values of a type, besides None.
+
+    `types` are all their types. `choices` are all values, if they can be listed, as for a `Literal` or an enum.
+    """
 
     types: frozenset[type]
-    """The types of it, and no others, besides that of None."""
     choices: tuple[Any, ...] | None
-    """All that it can be, besides None, where that is a choice, as of a `Literal` or an enum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a schema says of one key, or of all that it does not declare."""
+    """The declaration of a key, or of all undeclared keys."""
 
     name: str
-    """Empty where it speaks of undeclared keys."""
+    """The name; empty for undeclared keys."""
     validate: Callable[[Any], Any]
-    """Validates a value by itself."""
+    """Validates a value without other values."""
     validate_among: Callable[[dict[str, Any], str, Any], Any] | None
-    """Validates a value that needs to see the others; None where none of its validators asks to."""
+    """Validates a value whose validators use other values; None if no validator does."""
     validate_json: Callable[[bytes], Any]
-    """Validates a value that comes as JSON."""
+    """Validates a value in JSON."""
     dump: Callable[[Any, Callable[[Any], Any] | None], Any]
-    """Turns a value into what JSON can hold; a function may help with what JSON has not."""
+    """Converts a value to JSON's types; the function converts parts that have no JSON."""
     aliases: tuple[tuple[str | int, ...], ...]
-    """Where else an initial mapping may have it, each a way down."""
+    """The paths by which an initial mapping may contain it as well."""
     default: dict[str, Any] | None
-    """The core schema of its default."""
+    """The core schema of the default; None if there is no default."""
     validates_default: bool
     shared: bool
     output: bool
     excluded: bool
-    """Whether it is to be left out wherever values are written out."""
+    """Whether it is left out of exported values."""
     secret: bool
-    """Whether its type holds a secret anywhere."""
+    """Whether a value of its type may contain a secret."""
     inner: frozenset[str]
-    """If it does, the names of the fields within its type."""
+    """The names of the fields within its type, if it is secret."""
     required: bool
-    """Whether a snapshot needs it to be written."""
+    """Whether a snapshot raises if it is not written."""
     beside: Collection[str] | None
-    """The keys that its validators may look at; None where that is any key."""
+    """The keys that its validators may use; None if they may use any key."""
     fingerprint: Callable[[], str]
-    """Returns what is the same in every process for the same type, and another for any other."""
+    """Returns a text that is the same for the same type in every process, and differs for other types."""
     domain: ValueDomain | None
-    """What its values can be; None where that is not known."""
+    """The possible values; None if they are not known."""
 
     @property
     def is_input(self) -> bool:
-        """Whether it is fixed when the context is made, by its default if nothing else."""
+        """Whether it is written when the context is made, if only by its default."""
         return self.default is not None and not self.output
 
     def check(self, name: str, value: Any, held: Callable[[], dict[str, Any]]) -> Any:
-        """Return the validated value of the key `name`; `held` returns all values, for validators that look at them.
+        """Return the validated value of the key `name`; `held` returns all values, for validators that use them.
 
-        A value that is not allowed raises InvalidValueError; a validator that needs a key that is not written raises
+        A value that is not allowed raises InvalidValueError. A validator that uses a key that is not written raises
         AbsentKeyError.
         """
         failure: CrystallizeError
@@ -123,8 +122,8 @@ class Key:
             problems, cause = self.problems(name, error), self._cause(error)
             others = held()
             if secrets_in(others):
-                # A validator may look at a secret under another key, and tell it.
-                problems = tuple(one._replace(allowed=masked(one.allowed, others)) for one in problems)
+                # A validator may put the secret of another key into its message.
+                problems = tuple(problem._replace(allowed=masked(problem.allowed, others)) for problem in problems)
                 cause = None
             failure = InvalidValueError(name, problems)
         except KeyError as error:
@@ -136,11 +135,11 @@ class Key:
             if not self.secret:
                 raise
             failure, cause = self._hidden(name, error), None
-        # Outside of the handlers: Pydantic's own error shows its input, and would come along as context.
+        # Outside of the handlers, because Pydantic's error shows its input and would become the context.
         raise failure from cause
 
     def make_default(self, held: Callable[[], dict[str, Any]]) -> Any:
-        """Return the default, made anew; an error is raised as by `check`."""
+        """Return a new default; errors are raised as by `check`."""
         node = self.default or {}
         if "default_factory" not in node:
             value = deepcopy(node["default"])
@@ -157,30 +156,30 @@ class Key:
         return self.check(self.name, value, held) if self.validates_default else value
 
     def problems(self, name: str, error: ValidationError) -> tuple[Problem, ...]:
-        """Return what a validation error says, with no input where there may be a secret in it."""
-        # Among others, Pydantic says itself which key it speaks of.
+        """Return the problems in a validation error, without input if it may contain a secret."""
+        # In `validate_among`, Pydantic's locations begin with the key itself.
         given = () if self.validate_among is None else (self.name,)
         return tuple(problems_of(error, (name,), given, self.inner if self.secret else None))
 
     def content(self, value: Any) -> bytes | None:
-        """Return bytes that are the same for equal values in every process; None where that is not known."""
+        """Return bytes that are the same for equal values in every process; None if there are no such bytes."""
         try:
             return content_json(value, self.dump).encode()
         except (PydanticSerializationError, TypeError, ValueError, RecursionError):
             return None
 
     def _hidden(self, name: str, error: Exception) -> InvalidValueError:
-        """Return what is to be said of a validator that raised, where its text may hold a secret."""
+        """Return the error for a validator that raised, without the text, which may contain a secret."""
         problem = Problem((name,), f"is not allowed: a validator raised {type(error).__name__}", "", None)
         return InvalidValueError(name, (problem,))
 
     def _absent(self, name: str, error: KeyError, held: Mapping[str, Any]) -> AbsentKeyError | None:
-        """Return what is to be said if the error is of a key that is not written yet."""
+        """Return the error for a validator that used a key that is not written; None if `error` has another cause."""
         asked = error.args[0] if error.args else None
         if isinstance(error, AbsentKeyError) or not isinstance(asked, str) or asked in held:
             return None
         return AbsentKeyError(asked, needed_by=name) if self.beside is None or asked in self.beside else None
 
     def _cause(self, error: ValidationError) -> BaseException | None:
-        """What a user's own validator raised, for its traceback."""
+        """Return the exception of a user's own validator, for its traceback."""
         return None if self.secret else raised_in(error)

@@ -10,33 +10,31 @@ from typing_extensions import is_typeddict
 from .._base.text import nearest, short
 from ..errors import InvalidMetricError, InvalidTagError, MissingTagError, Problem, SchemaError
 from .digest import digest
+from .immutable_types import PLAIN
 from .key import Key, shape_name
-from .object_parts import PLAIN
-from .problems import MISSING, problems_of, raised_in
 from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
-
-__all__ = ["MetricChecks", "PointLayout"]
+from .validation_problems import MISSING, problems_of, raised_in
 
 PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
-"""What is known of every point of a metric: the type of the values, and the names and types of the tags."""
+"""The types that all points of a metric share: the type of the values, and the types of the tags by name."""
 
 
 class MetricChecks:
-    """What a metric allows: the validators of its values and of its tags.
+    """The validators of a metric's values and tags.
 
     Attributes:
-        tag_names: The tags that it declares.
-        layout: What is known of every point that validates: the type of the values where that is a number's, and the
-            names of the tags, if each point has the same, with the types of those that are numbers or text.
-        split: Returns tags that are plainly right by name, or raises; None where the metric's types, or a tag's,
-            are such that what validates may be other than a number, a bool or a text.
-        tag_count: How many tags there have to be, where `split` does not look for undeclared ones; else None.
-        tag_keys: What the schema of the tags says of each.
-        tag_model: The model that its tags are instances of; None where they are dicts, or where there are none.
-        type: The type of its values.
+        tag_names: The declared tags.
+        layout: The types that all valid points share: the type of the values, if it is a number, and the names of the
+            tags, if each point has the same tags, with the types of tags that are numbers or text.
+        split: Returns tags by name if they are valid without a doubt, and raises otherwise. None if the types of the
+            metric or its tags also allow values other than numbers, bools and texts.
+        tag_count: The required number of tags, if `split` does not check for undeclared tags; else None.
+        tag_keys: The declaration of each tag.
+        tag_model: The model of the tags; None if tags are dicts, or if the metric has no tags.
+        type: The type of the values.
         validate: Validates a value.
-        validate_tags: Validates tags, given as a mapping; None where it takes none.
+        validate_tags: Validates tags, given as a mapping; None if the metric has no tags.
     """
 
     __slots__ = (
@@ -61,20 +59,20 @@ class MetricChecks:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every value and tag that validates is a number, a bool or a text, and nothing else."""
+        """Whether all valid values and tags are numbers, bools or texts."""
         kind, kinds = self.layout
         return kind is not None and len(kinds) == len(self.tag_keys) and None not in kinds.values()
 
     @cached_property
     def value_key(self) -> Key:
-        """What a context says of a key of the type of the values."""
+        """The declaration of a key whose values have the type of this metric's values."""
         others = Schema(dict[str, self.type]).others  # type: ignore[name-defined]  # a type that only runtime knows
         assert others is not None
         return others
 
     @property
     def fingerprint(self) -> str:
-        """What is the same in every process for the same types of values and tags."""
+        """A text that is the same in every process for the same types of values and tags."""
         keys = [self.value_key, *(self.tag_keys[name] for name in sorted(self.tag_keys))]
         return digest(",".join([*sorted(self.tag_keys), *(key.fingerprint() for key in keys)]).encode())
 
@@ -100,7 +98,7 @@ class MetricChecks:
             return self.validate_tags
         self.layout = (self.layout[0], shape.exact_types())
         self.tag_count = len(self.tag_keys)
-        # Counting is cheaper than looking for undeclared tags: as many tags as are required leave no place for others.
+        # Counting is faster than checking for undeclared tags: with as many tags as are required, none is undeclared.
         return core.validator(shape.config, undeclared="ignore")
 
     def check(self, metric: str, value: Any) -> Any:
@@ -114,9 +112,9 @@ class MetricChecks:
         raise failure from cause
 
     def check_tags(self, metric: str, tags: Any) -> dict[str, Any]:
-        """Return validated tags by name, in a dict of their own, or raise InvalidTagError.
+        """Return validated tags by name, in a new dict, or raise InvalidTagError.
 
-        Tags are given as a mapping, or as an instance of their model, which is not validated again.
+        Tags are a mapping, or an instance of their model, which is not validated again.
         """
         if self.validate_tags is None:
             if tags is None or tags == {}:
@@ -131,9 +129,9 @@ class MetricChecks:
         try:
             valid = self.validate_tags(given)
         except ValidationError as error:
-            # What is unknown at the top is named already, with the nearest name.
+            # Unknown tags at the top level already have a problem, with the nearest name.
             named = {problem.location for problem in problems}
-            problems += [one for one in problems_of(error, ()) if one.location not in named]
+            problems += [problem for problem in problems_of(error, ()) if problem.location not in named]
             cause = raised_in(error)
         if problems:
             missing = any(problem.allowed == MISSING for problem in problems)
@@ -153,25 +151,25 @@ class MetricChecks:
         return {name: tag for name, tag in found.items() if name in declared}
 
     def make_tags(self, tags: dict[str, Any]) -> Any:
-        """Make what a reader gets of tags by name: an instance of their model, or the dict itself."""
+        """Return tags as readers get them: an instance of their model, or the dict itself."""
         return tags if self.tag_model is None else make_model(self.tag_model, tags, {*tags})
 
     def _unknown(self, tags: Any) -> list[Problem]:
-        """Undeclared tags, which a model would ignore."""
+        """Return the problems of undeclared tags, which a model would ignore."""
         if self._open or not isinstance(tags, Mapping):
             return []
         known = {*self.tag_keys, *(way[0] for key in self.tag_keys.values() for way in key.aliases)}
         return [self.unknown(str(name)) for name in tags if name not in known]
 
     def unknown(self, tag: str) -> Problem:
-        """Return what to say of a tag that is not declared."""
+        """Return the problem of an undeclared tag."""
         near = nearest(tag, self.tag_names)
         declared = f"declared are {', '.join(self.tag_names)}" if self.tag_names else "it has none"
         hint = f"did you mean {near!r}?" if near else declared
         return Problem((tag,), f"is not a tag of this metric; {hint}", "", "")
 
     def check_tag(self, metric: str, tag: str, value: Any) -> Any:
-        """Return the validated value of one tag, to look points up by, or raise InvalidTagError."""
+        """Return the validated value of a tag that points are filtered by, or raise InvalidTagError."""
         if tag in self.tag_keys and self.tag_keys[tag].validate_among is None:
             try:
                 return self.tag_keys[tag].validate(value)

@@ -1,4 +1,4 @@
-"""Metrics: what is measured, declared once, and a single measurement."""
+"""Metrics, schemas of metrics, and points."""
 
 import sys
 from collections.abc import Mapping
@@ -12,8 +12,6 @@ from .._base.text import short
 from ..errors import ContextMutationError, MetricClashError, SchemaError
 from .metric_checks import MetricChecks
 
-__all__ = ["Metric", "MetricSchema", "Point"]
-
 V = TypeVar("V", default=Any)
 """The type of a metric's values."""
 G = TypeVar("G", default=Any)
@@ -21,12 +19,12 @@ G = TypeVar("G", default=Any)
 _V = TypeVar("_V")
 _G = TypeVar("_G")
 _TagType: TypeAlias = type[_G]
-"""The class of tags, by a name that `Metric.type` does not hide; the next is a schema's."""
+"""The class of the tags. `type[_G]` cannot be written in `Metric`, where `type` is an attribute; also `_Schema`."""
 _Schema: TypeAlias = "type[MetricSchema]"
 
 
 class Metric(Generic[V, G]):
-    """What is measured: declared as an attribute of a `MetricSchema`, and named by it.
+    """A metric, declared as an attribute of a `MetricSchema`. The attribute's name becomes the metric's name.
 
     Example:
         >>> class TrainMetrics(MetricSchema):
@@ -34,12 +32,12 @@ class Metric(Generic[V, G]):
 
     Attributes:
         name: The attribute's name; empty until the class is made.
-        owner: The full name of the schema that it is declared in; None until then.
+        owner: The full name of the schema that declares it; None until the class is made.
         type: The type of its values.
-        tags: The type of its tags; None where it takes none.
+        tags: The type of its tags; None if it has no tags.
         unit: The unit of its values.
-        goal: Which values are better.
-        description: What it tells.
+        goal: Whether low or high values are better.
+        description: Its meaning.
     """
 
     name: str
@@ -81,14 +79,14 @@ class Metric(Generic[V, G]):
         goal: Literal["minimize", "maximize"] | None = None,
         description: str | None = None,
     ) -> None:
-        """Declare what is measured.
+        """Declare a metric.
 
         Args:
-            type: Anything that Pydantic validates: `float`, `FiniteFloat`, `Annotated[float, Field(ge=0)]`.
-            tags: How each point is tagged: a `TypedDict` or a model. None: it takes no tags.
+            type: Any type that Pydantic validates: `float`, `FiniteFloat`, `Annotated[float, Field(ge=0)]`.
+            tags: The type of the tags of each point, a `TypedDict` or a model; by default no tags are allowed.
             unit: The unit of the values, as text.
-            goal: Which values are better; `Series.best` goes by it.
-            description: What it tells, in a sentence.
+            goal: Whether low or high values are better; `Series.best` uses it.
+            description: The meaning of the metric, in a sentence.
 
         Raises:
             SchemaError: The goal is neither "minimize" nor "maximize".
@@ -99,7 +97,7 @@ class Metric(Generic[V, G]):
         vars(self).update(facts, description=description, _checks=None, _schema=None)
 
     def __set_name__(self, owner: "_Schema", name: str) -> None:
-        # Of a second name its second class complains: what is raised here Python would wrap.
+        # A second name raises in `__init_subclass__`: Python would wrap an error that is raised here.
         if self._schema is None:
             module = "__main__" if owner.__module__ == _MAIN_OF_A_WORKER else owner.__module__
             vars(self).update(name=name, owner=f"{module}.{owner.__qualname__}", _schema=owner)
@@ -112,7 +110,7 @@ class Metric(Generic[V, G]):
 
     @property
     def checks(self) -> MetricChecks:
-        """What validates its values and tags; made when first asked for.
+        """The validators of its values and tags; made on first use.
 
         Raises:
             SchemaError: Its types cannot be used.
@@ -125,7 +123,7 @@ class Metric(Generic[V, G]):
         return checks
 
     def is_same(self, other: "Metric[Any, Any]") -> bool:
-        """Whether another one is this one, or a copy of it that came by pickle."""
+        """Whether another metric is this metric, or a pickled copy of it."""
         copied = self._schema is None or other._schema is None
         return self is other or (copied and (self.name, self.owner) == (other.name, other.owner))
 
@@ -138,17 +136,17 @@ class Metric(Generic[V, G]):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._schema is not None and _is_importable(self._schema):
             return _declared_metric, (self._schema, self.name)
-        # By value: where the schema cannot be imported it travels by value too, with this in it.
+        # By value: if its schema cannot be imported, the schema is pickled by value too, and contains this metric.
         facts = (self.name, self.owner, self.type, self.tags, self.unit, self.goal, self.description)
         return _copied_metric, facts
 
 
 _MAIN_OF_A_WORKER = "__mp_main__"
-"""What multiprocessing calls `__main__` in the processes that it starts."""
+"""The name of `__main__` in processes that multiprocessing starts."""
 
 
 def _is_importable(schema: type) -> bool:
-    """Whether another process finds a class by its name."""
+    """Whether another process can import a class by its name."""
     found: Any = sys.modules.get(schema.__module__)
     for part in schema.__qualname__.split("."):
         found = getattr(found, part, None)
@@ -167,7 +165,7 @@ def _copied_metric(name: str, owner: str, type: Any, tags: Any, *facts: Any) -> 
 
 
 class MetricSchema:
-    """What a run measures: a class whose attributes are each a `Metric`. A subclass adds its own.
+    """The metrics of a run: a class whose attributes are `Metric` objects. Subclasses can add metrics.
 
     Example:
         >>> class TrainMetrics(MetricSchema):
@@ -186,9 +184,8 @@ class MetricSchema:
         """Collect the metrics.
 
         Raises:
-            MetricClashError: Two classes declare one name.
-            SchemaError: An attribute takes the place of something that every schema has, or is no metric and was
-                probably meant to be.
+            MetricClashError: Two classes declare the same name.
+            SchemaError: An attribute hides an attribute of `MetricSchema`, or should probably be a metric.
         """
         super().__init_subclass__(**kwargs)
         if "metrics" in vars(cls):
@@ -206,7 +203,7 @@ class MetricSchema:
 
 
 def _is_declared(cls: type, name: str, value: object) -> bool:
-    """Whether an attribute of a schema is a metric of its own; raise SchemaError if it was probably meant to be one."""
+    """Whether an attribute is a metric of this schema; raise SchemaError if it probably should be a metric."""
     if isinstance(value, Metric):
         if (value.name, value._schema) != (name, cls):
             raise SchemaError(cls.__qualname__, f"metric {name!r} is declared already, as {value!r}; declare its own")
@@ -218,7 +215,7 @@ def _is_declared(cls: type, name: str, value: object) -> bool:
 
 
 class Point(NamedTuple, Generic[V, G]):
-    """One measurement.
+    """One measurement of a metric.
 
     Example:
         >>> ctx = FrozenContext()
@@ -230,4 +227,4 @@ class Point(NamedTuple, Generic[V, G]):
     value: V
     tags: G
     step: str | None
-    """The step that recorded it; None outside any step."""
+    """The step that recorded the point; None outside any step."""

@@ -1,4 +1,4 @@
-"""The tables that a notebook shows of the objects of the core. It is imported only when a notebook asks for one."""
+"""The tables that a notebook shows for a context and its parts. It is imported only when a notebook needs it."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -13,14 +13,12 @@ from .point_log import fetch
 from .provenance import Provenance, StepRecord
 from .series import FrozenMetrics, Series, filter_of, log_of, store_of, stored_points
 
-__all__ = ["artifacts_table", "context_table", "metrics_table", "provenance_tables", "series_table"]
-
 _ENDS = 5
-"""Points that are shown at either end of a series."""
+"""The number of points that are shown at either end of a series."""
 
 
 def context_table(ctx: ContextHandle) -> Table:
-    """Return the table of the keys, also of those that are declared and not written."""
+    """Return the table of the keys, including declared keys that are not written."""
     state, notes = state_of(ctx), notes_of(ctx)
     missed = [key for key in list(notes.absent) if key not in state.values] if notes is not None else []
     keys = [*state.keys, *dict.fromkeys((*state.provenance.unwritten, *missed))]
@@ -80,17 +78,17 @@ def _short(kept: Any) -> str:
 
 
 def _best(series: Series[Any, Any]) -> str | None:
-    """Return the best value in short; None if there is no best value."""
+    """Return the best value as a short text; None if there is no best value."""
     if series.metric is None or series.metric.goal is None or not len(series):
         return None
     try:
         return short(series.best)
-    except Exception as error:  # whatever values of a user's type raise when they are compared
+    except Exception as error:  # comparing values of a user's type may raise anything
         return f"<{type(error).__name__}>"
 
 
 def metrics_table(metrics: FrozenMetrics) -> Table:
-    """Return the table of the metrics that can be recorded and that were."""
+    """Return the table of the metrics that are declared or were recorded."""
 
     def row(name: str) -> TableRow:
         series: Series[Any, Any] = metrics.series(name)
@@ -116,7 +114,7 @@ def artifacts_table(artifacts: ArtifactLog) -> Table:
 
 
 def provenance_tables(provenance: Provenance) -> tuple[Table, Table]:
-    """Return the table of the steps, and the table of findings that are worth a look."""
+    """Return the table of the steps, and the table of possible mistakes."""
     steps = provenance.steps
     findings: dict[str, Iterable[str]] = {
         "inputs that no step read": provenance.unread_inputs,

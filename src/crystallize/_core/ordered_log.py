@@ -1,16 +1,14 @@
 """Items in the order in which they were appended, with sections inserted at earlier marks.
 
 Keys, points, artifacts and step records each have such a log. A mark is the number of items that were appended so far.
-A section that is inserted at a mark is read as if its items had been appended there and then, whenever it comes.
+A section that is inserted at a mark is read as if its items had been appended then, even if it is inserted later.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
-
-__all__ = ["OrderedKeys", "OrderedLog", "Section"]
 
 _I = TypeVar("_I")
 _S = TypeVar("_S")
@@ -22,11 +20,11 @@ class Section(NamedTuple):
     mark: int
     """The number of appended items before them."""
     items: Any
-    """A sized collection; `OrderedLog.splice` gets at the items in it."""
+    """A sized collection; an argument of `OrderedLog.splice` reads the items in it."""
 
 
 class OrderedLog(Generic[_I]):
-    """Items in order. Whoever changes it holds the lock over effect and event.
+    """Items in order. A caller that changes it holds the dispatcher's lock.
 
     Attributes:
         own: The appended items.
@@ -36,40 +34,40 @@ class OrderedLog(Generic[_I]):
     __slots__ = ("_sections", "inserted", "own")
 
     def __init__(self, own: Iterable[_I] = (), sections: Mapping[int, Section] | None = None) -> None:
-        self.own: Collection[_I] = list(own)
-        self._sections: dict[int, Section] = dict(sections or {})
-        self._count()
+        self.own: list[_I] = [*own]
+        self._sections: dict[int, Section] = {}
+        self.inserted = 0
+        if sections:
+            self._sections |= sections
+            self._count()
 
     def _count(self) -> None:
         self.inserted = sum(len(section.items) for section in self._sections.values())
 
-    def append(self, item: _I) -> None:
+    def append(self, item: _I, /) -> None:
         """Add an item at the end."""
-        self.own.append(item)  # type: ignore[attr-defined]  # a list, but for logs with another way to append
+        self.own.append(item)
 
     def mark(self) -> int:
-        """Return the mark of this moment: the number of appended items."""
+        """Return the current mark: the number of appended items."""
         return len(self.own)
 
     def insert(self, rank: int, mark: int, items: Sized, undo: ExitStack | None = None) -> None:
-        """Insert a section, in place of the section that had this rank before.
+        """Insert a section, or replace the section of this rank; an empty section is not inserted.
 
-        Args:
-            rank: The order among sections at the same mark.
-            mark: The number of appended items before the section.
-            items: The items; an empty section is not kept.
-            undo: Gets a callback that restores the earlier state. It is registered first, so that an interruption at
-                any moment, as by Ctrl-C, can be undone.
+        `rank` is the order among sections at the same mark. `undo` gets a callback that restores the earlier state. It
+        is registered before the change, so that an interruption at any moment, such as Ctrl-C, can be undone.
         """
         if not len(items):
             return
         before = self._sections.get(rank)
         if undo is not None:
-            undo.callback(self._restore, rank, before)
+            undo.callback(self.restore_section, rank, before)
         self._sections[rank] = Section(mark, items)
         self.inserted += len(items) - (len(before.items) if before is not None else 0)
 
-    def _restore(self, rank: int, before: Section | None) -> None:
+    def restore_section(self, rank: int, before: Section | None) -> None:
+        """Restore the section that a rank had before an insertion; remove the section if `before` is None."""
         if before is None:
             self._sections.pop(rank, None)
         else:
@@ -88,19 +86,17 @@ class OrderedLog(Generic[_I]):
 
     def sections(self) -> list[Section]:
         """Return the sections by rank."""
-        # Most often they are inserted nearly in order, which sorting makes use of.
+        # They are usually inserted nearly in order, which makes sorting fast.
         return [section for _, section in sorted(self._sections.copy().items(), key=itemgetter(0))]
 
     def splice(self, own: Iterable[_S], items: Callable[[Any], Iterable[_S]] = iter) -> Iterator[_S]:
-        """Return one sequence with all sections at their marks.
+        """Return the appended items with all sections inserted at their marks.
 
-        Args:
-            own: The appended items, or something made of each of them.
-            items: Returns the same for the items of a section.
+        `own` may be derived from the appended items, one by one; `items` then derives the same from a section.
         """
         rest, at = iter(own), 0
         for mark, section in self.sections():
-            # What was appended before the mark may have been deleted since, as artifacts can be.
+            # Items appended before the mark may have been deleted since, such as artifacts.
             yield from islice(rest, max(mark - at, 0))
             at = max(mark, at)
             yield from items(section)
@@ -118,32 +114,36 @@ class OrderedLog(Generic[_I]):
         return len(self.own) + self.inserted
 
     def copy_sections(self) -> dict[int, Section]:
-        """Return the sections by their ranks, for a log of its own with the same sections."""
+        """Return a copy of the sections by rank, for another log."""
         return self._sections.copy()
 
 
 class OrderedKeys(OrderedLog[str]):
-    """The order of the keys of a dict to which somebody else adds them, those of the sections too."""
+    """The order of the keys of a dict. Others add keys to the dict, including the keys of sections."""
 
-    __slots__ = ()
+    __slots__ = ("_held",)
 
     def __init__(self, held: Mapping[str, object], sections: Mapping[int, Section] | None = None) -> None:
         super().__init__((), sections)
-        self.own = held
+        self._held = held
 
     def mark(self) -> int:
-        """Return the mark of this moment: the number of keys that were added outside of sections."""
-        return len(self.own) - self.inserted
+        """Return the current mark: the number of keys that were added outside of sections."""
+        return len(self._held) - self.inserted
 
-    def __iter__(self) -> Iterator[str]:
+    def in_order(self) -> list[str]:
+        """Return all keys in order."""
         # Other threads may add keys, and insert sections, meanwhile.
-        keys = [*dict.fromkeys([*self.own])]
+        keys = [*self._held]
         if not self._sections:
-            return iter(keys)
+            return keys
         known, sections = {*keys}, OrderedLog[str](sections=self._sections.copy())
         inserted = {key for section in sections.sections() for key in section.items}
         own = [key for key in keys if key not in inserted]
-        return sections.splice(own, lambda items: (key for key in items if key in known))
+        return [key for key in sections.splice(own) if key in known]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.in_order())
 
     def __len__(self) -> int:
-        return len(self.own)
+        return len(self._held)

@@ -1,4 +1,4 @@
-"""Points as typed columns: a few bytes for each value and tag, which come back exactly as they were."""
+"""Points as typed columns, which store each value and tag in a few bytes and restore it exactly."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,23 +9,21 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .codec import NotRestorable
-from .object_parts import PLAIN
-
-__all__ = ["ABSENT", "Block", "CodedColumn", "PackedColumn", "PointLayout", "StoredPoint", "unrestorable_parts"]
+from .immutable_types import PLAIN
 
 StoredPoint: TypeAlias = tuple[Any, dict[str, Any], int]
-"""A point as it is kept: value, tags by name, and the number of the step that recorded it."""
+"""A point in its stored form: value, tags by name, and the number of the step that recorded it."""
 
 PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
-"""What is known of all points of a series: the type of the values where that is float, int or str, and the names of
-the tags, if each point has the same, with the same of each. What is known need not be found out in packing."""
+"""The types that all points of a series share, which makes packing faster: the type of the values, if it is float, int
+or str, and the names of the tags with their types, if each point has the same tags."""
 
 _WIDEST: Final = 32
-"""Tags of different names in one block, beyond which columns would be mostly empty."""
+"""The maximum number of tag names in a block with columns. With more names, columns would be mostly empty."""
 
 
 class CodedColumn(NamedTuple):
-    """A column of few different values: the place of each in a table."""
+    """A column with few distinct values: a table of the values, and an index into the table for each point."""
 
     codes: bytes
     table: tuple[Any, ...]
@@ -35,16 +33,16 @@ PackedColumn: TypeAlias = Sequence[Any] | CodedColumn
 
 
 def _constant(size: int, value: Any) -> CodedColumn:
-    """Return a column that has one value so many times; the same object for the same arguments."""
+    """Return a column that repeats one value; short columns of common types are cached."""
     if type(value) not in _SHARED or (type(value) is str and len(value) > _LONG):
         return CodedColumn(bytes(size), (value,))
-    # By type too, since 1 and True are the same key.
+    # The type is part of the key, since 1 == True.
     return _constant_of((size, type(value), value))
 
 
 _SHARED = (str, int, bool, NoneType)
 _LONG = 100
-"""Characters of a text that is not worth keeping for others."""
+"""The maximum length of a cached text, in characters."""
 
 
 @lru_cache(maxsize=1024)
@@ -55,7 +53,7 @@ def _constant_of(what: tuple[int, Any, Any]) -> CodedColumn:
 
 @lru_cache(maxsize=1024)
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names of tags; the same object again."""
+    """Return the same tuple object for the same names of tags."""
     return names
 
 
@@ -68,12 +66,12 @@ def _item(column: PackedColumn, at: int) -> Any:
 
 
 def _pack(items: Sequence[Any], kind: type | None = None) -> PackedColumn:
-    """Pack values of one type, if it is known, into as few bytes as keep each value exactly, with its type."""
+    """Pack values, all of type `kind` if it is given, in as few bytes as possible without loss."""
     if kind is None:
         return _packed(items, set(map(type, items)))
     try:
         return _packed(items, {kind})
-    except TypeError:  # in place of what a file could not give back stands something of another type
+    except TypeError:  # a value that could not be restored from a file has a placeholder of another type
         return _pack(items)
 
 
@@ -83,12 +81,12 @@ def _packed(items: Sequence[Any], types: set[type]) -> PackedColumn:
         return array("d", items)
     if not types <= {str, bool, NoneType, int, _Absent}:
         return tuple(items)
-    # Most tags stay the same for as many points as a block has.
+    # Most tags are the same in all points of a block.
     if len(types) == 1 and items[0] == items[-1] and items.count(items[0]) == len(items):
         return _constant(len(items), items[0])
     if types == {int}:
         return _pack_ints(items)
-    # Equal values of different types are different values: 1 and True.
+    # The type is part of the key, since 1 == True.
     keys = items if len(types) == 1 else list(zip(map(type, items), items, strict=True))
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     if len(places) > 256:
@@ -107,7 +105,7 @@ def _pack_ints(items: Sequence[int]) -> PackedColumn:
 
 
 class _Absent(Enum):
-    """In place of a tag that a point does not have."""
+    """The placeholder for a tag that a point does not have."""
 
     ABSENT = 0
 
@@ -118,18 +116,18 @@ ABSENT = _Absent.ABSENT
 def _columns(
     tags: list[dict[str, Any]], kinds: dict[str, type | None]
 ) -> tuple[tuple[str, ...] | None, tuple[PackedColumn, ...]]:
-    """Return the names of tags, and a column for each; None for the names if there are too many different ones.
+    """Return the names of tags, and a column for each; with too many names, None and one column of dicts.
 
     `kinds` are the names and types of all tags, if they are known.
     """
     first = tags[0]
-    # As from a bound recorder, whose tags are one dict.
+    # A bound recorder uses the same dict for all its points.
     if first is tags[-1] and len(set(map(id, tags))) == 1:
         return tuple(first), tuple(CodedColumn(bytes(len(tags)), (tag,)) for tag in first.values())
     if kinds:
         return tuple(kinds), tuple(_pack([tag[name] for tag in tags], kind) for name, kind in kinds.items())
     names = tuple(first)
-    # Most often all points have the same tags, and as many as the first one has.
+    # Usually all points have the same tags.
     if set(map(len, tags)) == {len(names)}:
         try:
             return names, tuple(_pack([tag[name] for tag in tags]) for name in names)
@@ -169,7 +167,7 @@ class Block(NamedTuple):
     packed: PackedColumn
     step_numbers: PackedColumn
     names: tuple[str, ...] | None
-    """The tags; None where the points have too many different ones, and the one column holds dicts."""
+    """The names of the tags; None if there are too many, so that the only column contains dicts."""
     tags: tuple[PackedColumn, ...]
 
     @classmethod
@@ -181,7 +179,7 @@ class Block(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many points there are."""
+        """The number of points."""
         return len(self.packed.codes if isinstance(self.packed, CodedColumn) else self.packed)
 
     @property
@@ -191,11 +189,11 @@ class Block(NamedTuple):
 
     @property
     def numbers(self) -> Iterable[int]:
-        """The numbers of the step_numbers, oldest first."""
+        """The step numbers, oldest first."""
         return _items(self.step_numbers)
 
     def cut(self, start: int, stop: int) -> "Block":
-        """Return the points from a place on, up to another or the end."""
+        """Return the points from the index `start` to before the index `stop`."""
         if start == 0 and stop >= self.size:
             return self
         tags = tuple(_cut(column, start, stop) for column in self.tags)
@@ -203,31 +201,31 @@ class Block(NamedTuple):
 
     @property
     def tag_names(self) -> tuple[str, ...]:
-        """The names of all tags that a point has."""
+        """The names of all tags of the points."""
         if self.names is not None:
             return self.names
         names: Iterator[str] = chain.from_iterable(_items(self.tags[0]))
         return tuple(dict.fromkeys(names))
 
     def tag(self, name: str) -> PackedColumn:
-        """Return the column of a tag, with `ABSENT` where a point does not have it."""
+        """Return the column of a tag, with `ABSENT` for points that do not have it."""
         if self.names is None:
             return tuple(tags.get(name, ABSENT) for tags in _items(self.tags[0]))
         return self.tags[self.names.index(name)] if name in self.names else _constant(self.size, ABSENT)
 
     def shared(self) -> "Block":
-        """Return the same points with what other blocks have too only once."""
+        """Return the same points, using cached objects for parts that other blocks have too."""
         names = None if self.names is None else _known(self.names)
         return Block(_shared(self.packed), _shared(self.step_numbers), names, tuple(map(_shared, self.tags)))
 
     @property
     def is_plain(self) -> bool:
-        """Whether all values and tags are texts, bools and numbers of at most 64 bits, as packing shows it."""
+        """Whether the columns show that all values and tags are texts, bools or numbers of at most 64 bits."""
         return self.names is not None and all(map(_is_plain, (self.packed, *self.tags)))
 
     @property
     def columns(self) -> Iterator[list[Any]]:
-        """All that is in it, by column: values, numbers, then each tag, with () where a point does not have it."""
+        """All columns: values, step numbers, then each tag, with () for points that do not have it."""
         yield list(self.values)
         yield list(self.numbers)
         for column in self.tags:
@@ -261,11 +259,11 @@ class Block(NamedTuple):
 
 
 def unrestorable_parts(block: Block) -> Iterator[tuple[str | None, ...]]:
-    """Return, for each point of a block, what of it a file cannot give back: None for the value, the names of tags."""
+    """Return the lost parts of each point, which a file could not restore: None for the value, names for tags."""
     columns = [(None, block.packed), *((name, block.tag(name)) for name in block.tag_names)]
     held = [(name, [*_items(column)]) for name, column in columns if _may_lack(column)]
     if not held:
-        # So it is of nearly all blocks.
+        # Nearly all blocks end here.
         yield from repeat((), block.size)
         return
     for at in range(block.size):

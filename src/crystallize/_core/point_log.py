@@ -1,6 +1,6 @@
-"""The points of one metric: the newest as they come, the older ones packed into columns.
+"""The points of one metric: the newest in a list, the older ones packed into columns.
 
-A point is whole or absent, whichever threads record at once: it enters by one call that nothing interrupts.
+A point is recorded completely or not at all, also with several threads: one atomic call appends it.
 """
 
 import threading
@@ -11,24 +11,22 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
-from .copy_kinds import Thaw
+from .copy_by_type import Thaw
 from .freezing import freeze
 from .ordered_log import OrderedLog, Section
 from .packed_columns import Block, PointLayout, StoredPoint, unrestorable_parts
 
-__all__ = ["BLOCK", "FULL", "Copied", "Piece", "PointLog", "PointSection", "fetch", "store"]
-
 BLOCK: Final = 4096
-"""Points in a sealed block."""
+"""The number of points in a sealed block."""
 
 FULL: Final = 3 * BLOCK
-"""Items in a tail that is due to be sealed. A point takes three."""
+"""The number of items at which a tail is sealed. A point takes three items."""
 
 _UNKNOWN: PointLayout = (None, {})
 
 
 class Copied:
-    """In place of a mutable value: the function that makes a fresh copy of it."""
+    """A placeholder for a mutable value: `thaw` makes a copy of the value."""
 
     __slots__ = ("thaw",)
 
@@ -40,17 +38,17 @@ class Copied:
 
 
 def store(value: Any, subject: str) -> Any:
-    """Freeze a value or a tag of a point; raise UncopyableValueError if it cannot be copied."""
+    """Freeze a value or a tag of a point for storage; raise UncopyableValueError if it cannot be copied."""
     kept, thaw = freeze(value, subject)
     return kept if thaw is None else Copied(thaw)
 
 
 def fetch(kept: Any) -> Any:
-    """Return the reader's copy of a value or a tag that `store` returned."""
+    """Return a reader's copy of a value or a tag that `store` returned."""
     return kept.thaw() if type(kept) is Copied else kept
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PointSection:
     """Points that were recorded elsewhere and are inserted together."""
 
@@ -58,7 +56,7 @@ class PointSection:
     offset: int
     """The difference between the numbers of their steps here and in the blocks."""
     source: str
-    """Where they were recorded; never empty."""
+    """The name of the work that recorded them; never empty."""
 
     def __len__(self) -> int:
         return sum(block.size for block in self.blocks)
@@ -69,7 +67,7 @@ class PointSection:
             yield value, tags, number + self.offset
 
     def values(self) -> Iterable[Any]:
-        """Return the values alone, oldest first."""
+        """Return the values, oldest first."""
         return chain.from_iterable(block.values for block in self.blocks)
 
     def last(self) -> StoredPoint:
@@ -86,9 +84,9 @@ class Piece(NamedTuple):
     offset: int
     """The difference between the numbers of their steps in the context and in the block."""
     source: str | None
-    """Where they were recorded, if they were inserted; None if they were recorded here."""
+    """The name of the work that recorded the points, if they were inserted; None if they were recorded here."""
     first: int
-    """The position of the first one in the series, from 0."""
+    """The index of the first point in the series."""
 
 
 class PointLog:
@@ -97,7 +95,7 @@ class PointLog:
     Attributes:
         blocks: The packed points that were recorded here.
         tail: The newest points that were recorded here, each as three items.
-        extend: Adds items to the tail, all or none, whatever other threads do.
+        extend: Appends items to the tail in one atomic call.
     """
 
     __slots__ = ("_layout", "_lock", "_sections", "blocks", "extend", "tail")
@@ -115,33 +113,32 @@ class PointLog:
             return self.length() + self._sections.inserted
 
     def length(self) -> int:
-        """Return the number of points that were recorded here, without the lock that `mark` takes."""
+        """Return the number of points that were recorded here, without taking the lock."""
         return len(self.blocks) * BLOCK + len(self.tail) // 3
 
     def mark(self) -> int:
-        """Return the mark of this moment: the number of points that were recorded here."""
+        """Return the current mark: the number of points that were recorded here."""
         with self._lock:
             return self.length()
 
     def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
-        """Add a point, by one call that no other thread can interrupt."""
+        """Append a point in one atomic call."""
         self.extend((value, tags, number))
         if len(self.tail) >= FULL:
             self.seal()
 
     def seal(self) -> None:
-        """Pack the oldest points of the tail. Others may append meanwhile; readers wait."""
+        """Pack the oldest points of the tail. Other threads can append at the same time; readers wait."""
         with self._lock:
             if len(self.tail) >= FULL:
                 self.blocks.append(Block.of(self.tail[:FULL], self._layout))
                 del self.tail[:FULL]
 
     def insert(self, rank: int, mark: int, section: PointSection, undo: ExitStack | None = None) -> None:
-        """Insert points; see `OrderedLog.insert`."""
-        blocks = tuple(block.shared() for block in section.blocks)
-        shared = PointSection(blocks, section.offset, section.source)
+        """Insert a section, which then belongs to this log; see `OrderedLog.insert`."""
+        section.blocks = tuple([block.shared() for block in section.blocks])
         with self._lock:
-            self._sections.insert(rank, mark, shared, undo)
+            self._sections.insert(rank, mark, section, undo)
 
     def move(self, rank: int, new_rank: int, mark: int) -> None:
         """Move a section; see `OrderedLog.move`."""
@@ -153,14 +150,14 @@ class PointLog:
             return self.blocks[:], self.tail[:], self._sections.copy_sections()
 
     def rows(self) -> Iterator[StoredPoint]:
-        """Return all points, oldest first, as they are now."""
+        """Return the current points, oldest first."""
         blocks, tail, sections = self._snapshot()
         packed = chain.from_iterable(block.rows() for block in blocks)
         own = chain(packed, zip(tail[0::3], tail[1::3], tail[2::3], strict=True))
         return OrderedLog[StoredPoint](sections=sections).splice(own, PointSection.rows) if sections else own
 
     def last(self) -> StoredPoint | None:
-        """Return the newest point, if there is one."""
+        """Return the newest point; None if there are no points."""
         blocks, tail, sections = self._snapshot()
         if sections:
             mark, section = sections[max(sections)]
@@ -172,7 +169,7 @@ class PointLog:
         return blocks[-1].row(BLOCK - 1) if blocks else None
 
     def ends(self, count: int) -> tuple[int, list[StoredPoint], list[StoredPoint]]:
-        """Return the number of points, the oldest and the newest, all of one moment; at most `BLOCK` at either end."""
+        """Return the number of points, and at most `count` points of either end; `count` is at most `BLOCK`."""
         blocks, tail, sections = self._snapshot()
         newest = [*zip(tail[0::3], tail[1::3], tail[2::3], strict=True)]
         own = chain(chain.from_iterable(block.rows() for block in blocks), newest)
@@ -188,20 +185,20 @@ class PointLog:
         return sum(sum(map(bool, unrestorable_parts(piece.block))) for piece in self.pieces())
 
     def values(self) -> Iterator[Any]:
-        """Return the values alone, oldest first."""
+        """Return the values, oldest first."""
         blocks, tail, sections = self._snapshot()
         own = chain(chain.from_iterable(block.values for block in blocks), tail[0::3])
         return OrderedLog[Any](sections=sections).splice(own, PointSection.values) if sections else own
 
     def count(self, number: int, since: int) -> int:
-        """Return the number of points that a step has recorded here from a mark on."""
+        """Return the number of points that a step has recorded here since a mark."""
         blocks, tail, _ = self._snapshot()
         first, offset = divmod(since, BLOCK)
         numbers = [list(block.numbers) for block in blocks[first:]] + [tail[2::3]]
         return sum(column[offset if at == 0 else 0 :].count(number) for at, column in enumerate(numbers))
 
     def packed(self) -> tuple[Block, ...]:
-        """Return all points, packed for another log."""
+        """Return all points as blocks, for another log."""
         blocks, tail, sections = self._snapshot()
         own, rest = (tuple(blocks), tail) if not sections else ((), [*chain.from_iterable(self.rows())])
         return (*own, *self._packed(rest))
@@ -210,14 +207,14 @@ class PointLog:
         return (Block.of(tail[at : at + FULL], self._layout) for at in range(0, len(tail), FULL))
 
     def pieces(self) -> Iterator[Piece]:
-        """Return all points, packed, oldest first; a piece was recorded in one place."""
+        """Return all points as pieces, oldest first; all points of a piece have the same source."""
         blocks, tail, sections = self._snapshot()
         own = [*blocks, *self._packed(tail)]
         count = sum(block.size for block in own)
         at = first = 0
         for mark, section in [*OrderedLog[StoredPoint](sections=sections).sections(), (count, None)]:
             while at < mark:
-                # All but the last are of one size.
+                # All blocks but the last have the same size.
                 begin = at % BLOCK
                 piece = own[at // BLOCK].cut(begin, begin + mark - at)
                 yield Piece(piece, 0, None, first)
@@ -228,16 +225,16 @@ class PointLog:
                     first += block.size
 
     def empty(self) -> "PointLog":
-        """Return a log for points of the same kind."""
+        """Return an empty log for points with the same layout."""
         return PointLog(self._layout)
 
     def copy(self) -> "PointLog":
-        """Return a log of its own with the same points."""
+        """Return an independent log with the same points."""
         return PointLog.restored(self._snapshot(), self._layout)
 
     @classmethod
     def restored(cls, snapshot: tuple[list[Block], list[Any], dict[int, Section]], layout: PointLayout) -> "PointLog":
-        """Return the log that was pickled."""
+        """Return a log with these contents, for unpickling and copies."""
         log = cls(layout)
         log.blocks.extend(snapshot[0])
         log.tail.extend(snapshot[1])

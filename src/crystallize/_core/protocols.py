@@ -1,4 +1,4 @@
-"""The protocols that others rely on, and those that sinks provide."""
+"""The protocols of contexts and of sinks."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -11,8 +11,6 @@ from .event_dispatch import Batch
 from .metrics import Metric, MetricSchema
 from .series import FrozenMetrics
 
-__all__ = ["AttachedSink", "BatchSink", "CheckingSink", "Context", "DeclaredKey", "Sink"]
-
 T_co = TypeVar("T_co", covariant=True)
 _V = TypeVar("_V")
 _G = TypeVar("_G")
@@ -20,10 +18,10 @@ _G = TypeVar("_G")
 
 @runtime_checkable
 class Context(Protocol[T_co]):
-    """What a step asks for: a context that declares at least the keys of `T`.
+    """The type of a context that declares at least the keys of `T`, for the functions of a pipeline.
 
-    A step names what it needs by a protocol of its own, `def fit(ctx: Context[FitNeeds])`, and a type checker
-    proves that each context handed to it declares that. `FrozenContext` and `LoggingContext` conform.
+    A step declares the keys that it needs in its own protocol, `def fit(ctx: Context[FitNeeds])`. A type checker then
+    checks that every context passed to it has these keys. `FrozenContext` and `LoggingContext` conform.
 
     Example:
         >>> from typing import Protocol
@@ -41,17 +39,17 @@ class Context(Protocol[T_co]):
 
     @property
     def metrics(self) -> FrozenMetrics:
-        """What was measured."""
+        """The metrics that were recorded."""
         ...
 
     @property
     def artifacts(self) -> ArtifactLog:
-        """The files made."""
+        """The files that the run made."""
         ...
 
     @property
     def logger(self) -> logging.Logger:
-        """Where to log."""
+        """The logger of the run."""
         ...
 
     def __getitem__(self, key: str) -> Any:
@@ -59,7 +57,7 @@ class Context(Protocol[T_co]):
         ...
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Write a key, once."""
+        """Write a key. Each key can be written once."""
         ...
 
     def __contains__(self, key: object) -> bool:
@@ -71,7 +69,7 @@ class Context(Protocol[T_co]):
         ...
 
     def add(self, key: str, value: Any) -> None:
-        """Write a key, once."""
+        """Write a key, once: the same as `ctx[key] = value`."""
         ...
 
     @overload
@@ -87,9 +85,9 @@ class Context(Protocol[T_co]):
 
 @runtime_checkable
 class Sink(Protocol):
-    """What is told everything that happens to a context, in the order in which it took effect.
+    """A receiver of all events of a context, in the order in which they took effect.
 
-    Whoever makes a sink closes it, after the context's last use.
+    The code that makes a sink also closes it, after the last use of the context.
 
     Example:
         >>> class Printer:
@@ -102,16 +100,16 @@ class Sink(Protocol):
     """
 
     def handle(self, event: Event, /) -> None:
-        """Take one event. What it raises reaches, as a `SinkError`, whoever caused the event."""
+        """Handle one event. An exception reaches the code that caused the event, as a `SinkError`."""
         ...
 
     def close(self) -> None:
-        """Finish, and give back what it holds."""
+        """Finish pending work, and release all resources."""
         ...
 
 
 class DeclaredKey(NamedTuple):
-    """A key as a sink gets to know it before the run starts.
+    """A declared key, as `CheckingSink.check` receives it.
 
     Example:
         >>> DeclaredKey(float, is_input=True)
@@ -119,16 +117,16 @@ class DeclaredKey(NamedTuple):
     """
 
     type: Any
-    """The type that it is declared with, without its constraints; `Any` where none is declared."""
+    """The declared type without its constraints; `Any` if none is declared."""
     is_input: bool
-    """Whether the context holds it from the start."""
+    """Whether the context has a value for the key from the start."""
 
 
 @runtime_checkable
 class CheckingSink(Sink, Protocol):
-    """A sink that says before the run starts what its backend would refuse.
+    """A sink that reports, before the run starts, everything that its backend would reject.
 
-    What all sinks of a context say becomes one `SinkCheckError`. Nothing has been told to any of them then.
+    The problems of all sinks of a context become one `SinkCheckError`. In that case no sink has received an event.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink
@@ -140,23 +138,23 @@ class CheckingSink(Sink, Protocol):
     """
 
     def check(self, schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, /) -> Iterable[str]:
-        """Return what the backend would refuse: names, lengths, characters, types.
+        """Return the problems that the backend would have with names, lengths, characters or types.
 
         Args:
-            schema: The keys that are declared, and those that the context starts with.
-            metrics: What may be measured; None where that is anything.
+            schema: The declared keys, and the keys that the context starts with.
+            metrics: The metrics that may be recorded; None if any metric may be.
 
         Returns:
-            Each problem as a sentence.
+            A sentence for each problem.
         """
         ...
 
 
 @runtime_checkable
 class AttachedSink(Sink, Protocol):
-    """A sink that gets to know its context: a context calls `attach` once, before the first event.
+    """A sink that receives a view of its context: the context calls `attach` once, before the first event.
 
-    This is how a journal learns the schema, and which texts show secrets.
+    A journal uses the view to read the schema and to mask secrets.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink
@@ -168,17 +166,17 @@ class AttachedSink(Sink, Protocol):
     """
 
     def attach(self, view: ContextView, /) -> None:
-        """Keep the view, or raise to refuse the context: then the context is not made.
+        """Store the view. If this raises, the context is not made.
 
         Args:
-            view: The context, for as long as it is used.
+            view: A view of the context, valid as long as the context is used.
         """
         ...
 
 
 @runtime_checkable
 class BatchSink(Sink, Protocol):
-    """A sink that receives a merged branch as a whole, as a journal does, in place of its events one by one.
+    """A sink that receives all work of a merged branch in one call, and not event by event. A journal is one.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink

@@ -1,6 +1,6 @@
-"""Provenance: which step read, missed and wrote which keys, and what follows from that."""
+"""Provenance: the keys that each step read, looked up and wrote, and conclusions from them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,11 +16,9 @@ from .schema import Schema
 from .secrets import secrets_in
 from .stored_value import RawValue, StoredValue
 
-__all__ = ["EarlyRead", "Lineage", "Provenance", "StepLog", "StepRecord"]
-
 
 class StepRecord(NamedTuple):
-    """What one step did, without what its inner steps did.
+    """The record of one step, without the work of its inner steps.
 
     Example:
         >>> ctx = FrozenContext({"lr": 0.1})
@@ -33,32 +31,32 @@ class StepRecord(NamedTuple):
 
     name: str
     reads: tuple[str, ...]
-    """The keys that it read, in the order of first reading."""
+    """The keys that the step read, in the order of the first read."""
     absent: tuple[str, ...]
-    """The keys that it looked for and did not find."""
+    """The keys that the step looked up and did not find."""
     writes: tuple[str, ...]
-    """The keys that it wrote, in order."""
+    """The keys that the step wrote, in order."""
     points: Mapping[str, int]
-    """How many points it recorded, by metric."""
+    """The number of points that the step recorded, by metric."""
     artifacts: tuple[str, ...]
     started: datetime
-    """When it began, in UTC."""
+    """The time of the start, in UTC."""
     ended: datetime
-    """When it ended, in UTC, by the time that passed since `started`, whatever was done to the clock."""
+    """The time of the end, in UTC. Changes of the system clock since `started` do not affect it."""
     error: str | None
-    """The type and text of the exception that ended it, if one did."""
+    """The type and text of the exception that ended the step; None if it ended without an exception."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A view of a dict does not pickle.
+        # The view of a dict cannot be pickled.
         return _restored_record, (tuple(self._replace(points=dict(self.points))),)
 
     def as_event(self, source: str | None = None) -> StepFinished:
-        """Return the event of the end of the step, of work that was done elsewhere with its source."""
+        """Return the event of the step's end; `source` is set for work that was done elsewhere."""
         return StepFinished(*self._replace(points=dict(self.points)), source)
 
     @property
     def duration(self) -> timedelta:
-        """How long it took."""
+        """The time from the start to the end."""
         return self.ended - self.started
 
 
@@ -68,7 +66,7 @@ def _restored_record(facts: tuple[Any, ...]) -> StepRecord:
 
 
 class EarlyRead(NamedTuple):
-    """A key that a step looked for before it was written.
+    """A key that a step looked up before the key was written.
 
     Example:
         >>> ctx = FrozenContext()
@@ -82,12 +80,12 @@ class EarlyRead(NamedTuple):
     key: str
     reader: str
     writer: str | None
-    """The step that wrote it afterwards; None if it was written outside any step."""
+    """The step that wrote the key later; None if it was written outside any step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Which key went into which step, and which came out: a graph key → step → key.
+    """A graph of the steps and the keys that they read and wrote: key → step → key.
 
     Example:
         >>> ctx = FrozenContext({"lr": 0.1})
@@ -103,37 +101,37 @@ class Lineage:
     """Edges from a step to a key that it wrote."""
 
     def sources(self, key: str) -> frozenset[str]:
-        """Return the keys that a key was made from, over any number of steps.
+        """Return the keys that a key was derived from, over any number of steps.
 
-        A step may use what the steps within it and around it have read.
+        A step is assumed to use the reads of the steps within it and around it as well.
         """
         return _reached(key, self.writes, self.reads)
 
     def results(self, key: str) -> frozenset[str]:
-        """Return the keys that were made from a key, over any number of steps."""
+        """Return the keys that were derived from a key, over any number of steps."""
         turned_reads, turned_writes = [(b, a) for a, b in self.reads], [(b, a) for a, b in self.writes]
         return _reached(key, turned_reads, turned_writes)
 
 
 def _reached(key: str, makers: Iterable[tuple[str, str]], materials: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """Follow edges from keys to steps and on to keys, as often as it goes."""
+    """Return all keys that can be reached over edges from keys to steps and from steps to keys."""
     steps_of, keys_of = (
         _grouped((made, step) for step, made in makers),
-        _grouped((step, one) for one, step in materials),
+        _grouped((step, material) for material, step in materials),
     )
     found: set[str] = set()
     rest = [key]
     while rest:
         near = {other for step in steps_of.get(rest.pop(), ()) for other in keys_of if _is_within(step, other)}
-        nexts = {one for step in near for one in keys_of[step]}
+        nexts = {material for step in near for material in keys_of[step]}
         rest += nexts - found
         found |= nexts
     return frozenset(found - {key})
 
 
-def _is_within(one: str, other: str) -> bool:
-    """Whether two steps are the same, or one is within the other."""
-    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+def _is_within(step: str, other: str) -> bool:
+    """Whether two steps are the same, or one step is within the other."""
+    return step == other or step.startswith(f"{other}/") or other.startswith(f"{step}/")
 
 
 def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
@@ -154,25 +152,27 @@ class StepLog(OrderedLog[StepRecord]):
 
     def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
         super().__init__(own, sections)
-        self.finished = {record.name for record in self if record.error is None}
+        self.finished: set[str] = {record.name for record in self if record.error is None}
 
-    def append(self, record: StepRecord) -> None:
+    def append(self, record: StepRecord, /) -> None:
         """Add the record of a step that has ended."""
         super().append(record)
         if record.error is None:
             self.finished.add(record.name)
 
-    def insert(self, rank: int, mark: int, records: Sequence[StepRecord], undo: ExitStack | None = None) -> None:  # type: ignore[override]  # its items are records
+    def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""
-        finished = {record.name for record in records if record.error is None}
-        if undo is not None:
-            undo.callback(self.finished.difference_update, finished - self.finished)
-        self.finished |= finished
-        super().insert(rank, mark, records, undo)
+        super().insert(rank, mark, items, undo)
+        self.finished |= {record.name for record in items if record.error is None}
+
+    def restore_section(self, rank: int, before: Section | None) -> None:
+        """Undo an insertion; see `OrderedLog.insert`."""
+        super().restore_section(rank, before)
+        self.finished = {record.name for record in self if record.error is None}
 
 
 class Provenance(TableDisplay):
-    """Who read, missed and wrote which keys of one context, by the steps that have ended.
+    """The record of a context's keys and steps: which step read, looked up and wrote which keys.
 
     Example:
         >>> ctx = FrozenContext({"lr": 0.1, "seed": 7})
@@ -196,7 +196,7 @@ class Provenance(TableDisplay):
         return tuple(self._log)
 
     def finished(self, name: str) -> bool:
-        """Whether a step of this name has ended, and not by an exception."""
+        """Whether a step of this name has ended without an exception."""
         return name in self._log.finished
 
     @property
@@ -212,12 +212,12 @@ class Provenance(TableDisplay):
 
     @property
     def unwritten(self) -> tuple[str, ...]:
-        """The keys that are declared and not written."""
+        """The declared keys that are not written."""
         return tuple(key for key in self._schema.keys if key not in self._values)
 
     @property
     def early_reads(self) -> tuple[EarlyRead, ...]:
-        """The keys that a step looked for before they were written elsewhere."""
+        """The keys that a step looked up before they were written elsewhere."""
         return tuple(
             EarlyRead(key, record.name, self.writer(key))
             for record in self.steps
@@ -227,7 +227,7 @@ class Provenance(TableDisplay):
 
     @property
     def lineage(self) -> Lineage:
-        """The graph of which key was made from which."""
+        """The graph of the keys that each key was derived from."""
         return Lineage(
             tuple((key, record.name) for record in self.steps for key in record.reads),
             tuple((stored.step, key) for key, stored in self._stored() if stored.step is not None),
@@ -237,7 +237,7 @@ class Provenance(TableDisplay):
         """Return the step that wrote a key; None if it is not written, or was written outside any step.
 
         Raises:
-            UnknownKeyError: The schema does not declare it.
+            UnknownKeyError: The schema does not declare the key.
         """
         self._schema.key(key)
         return StoredValue._make(self._values[key]).step if key in self._values else None
@@ -245,14 +245,14 @@ class Provenance(TableDisplay):
     def digest(self, key: str) -> str | None:
         """Return a digest of a key's value, the same in every process.
 
-        BLAKE2b, 128 bits, in hexadecimal: of the value's JSON by its schema, with sorted keys; of dtype, shape
-        and bytes for an array.
+        The digest is BLAKE2b with 128 bits, in hexadecimal. It is taken of the value's JSON with sorted keys, or of the
+        dtype, shape and bytes of an array.
 
         Returns:
             The digest; None if the key is not written, holds a secret, or has no JSON.
 
         Raises:
-            UnknownKeyError: The schema does not declare it.
+            UnknownKeyError: The schema does not declare the key.
         """
         declared = self._schema.key(key)
         if key not in self._values or declared.secret or declared.shared:
@@ -262,7 +262,7 @@ class Provenance(TableDisplay):
         return None if content is None else digest(content)
 
     def _stored(self) -> Iterator[tuple[str, StoredValue]]:
-        # Other threads may write meanwhile.
+        # A copy, since other threads may write at the same time.
         values = dict(self._values)
         for key in OrderedKeys(values, self._keys.copy_sections()):
             yield key, StoredValue._make(values[key])

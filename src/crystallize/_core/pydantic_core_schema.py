@@ -1,4 +1,4 @@
-"""Read the core schemas that Pydantic makes of types. No other file knows their form."""
+"""Read the core schemas that Pydantic makes of types. No other file depends on their structure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -16,28 +16,26 @@ from .freezing import Shared
 from .key import Key, Output, ValueDomain, shape_name
 from .secrets import is_secret
 
-__all__ = ["CoreShape", "CoreType", "is_model", "make_model"]
-
 CoreNode: TypeAlias = dict[str, Any]
 """A core schema, or a part of one."""
 
 _NUMBERS = ("float", "int", "bool")
 _EXACT_TYPES = {"float": float, "int": int, "bool": bool, "str": str}
-"""The types of all values that a core schema accepts, subclasses excluded."""
+"""The type of all valid values of a core schema, subclasses excluded."""
 _PLAIN_NODES = (*_NUMBERS, "str", "literal")
 
 
 def _exact_type(node: CoreNode) -> type | None:
-    """Return the type of all values that a core schema accepts, if they have one type."""
+    """Return the type of all values that a core schema accepts, if it is the same for all."""
     is_text = node["type"] == "literal" and all(type(choice) is str for choice in node["expected"])
     return str if is_text else _EXACT_TYPES.get(node["type"])
 
 
 def _domain_of(node: CoreNode, definitions: Mapping[str, CoreNode]) -> ValueDomain | None:
-    """Return what all that validates by a core schema can be, where that says so without a function of somebody's."""
+    """Return the domain of the values that a core schema accepts; None if a function, or a type, hides it."""
     kind = node["type"]
     if kind == "definition-ref":
-        # An enum is referred to where it is used twice; all else that is may hold itself.
+        # An enum that is used twice has a definition. All other types with definitions may be recursive.
         node = definitions.get(node["schema_ref"], node)
         kind = node["type"]
     if kind in ("literal", "enum"):
@@ -56,7 +54,7 @@ def _domain_of(node: CoreNode, definitions: Mapping[str, CoreNode]) -> ValueDoma
 
 
 def _unwrapped(node: CoreNode) -> CoreNode:
-    """Return a node without the nodes that allow None or give a default."""
+    """Return a node without the nodes that allow None or set a default."""
     return _unwrapped(node["schema"]) if node["type"] in ("nullable", "default") else node
 
 
@@ -65,12 +63,12 @@ class CoreType:
 
     Attributes:
         is_number: Whether it accepts numbers and bools only.
-        exact_type: The type of all values that it accepts, if they have one type.
-        is_tags: Whether it is the schema of a TypedDict or a model, without validators around it.
+        exact_type: The type of all values that it accepts, if it is the same for all.
+        is_tags: Whether it is the schema of a TypedDict or a model, without further validators.
     """
 
-    def __init__(self, type: Any, label: str) -> None:
-        self._node = _core_schema_of(type, label)
+    def __init__(self, kind: Any, label: str) -> None:
+        self._node = _core_schema_of(kind, label)
         self._definitions = {part["ref"]: part for part in self._node.get("definitions", ())}
         self.is_number: bool = self._node["type"] in _NUMBERS
         self.exact_type: type | None = _EXACT_TYPES.get(self._node["type"])
@@ -78,31 +76,31 @@ class CoreType:
 
     @property
     def holds_secret(self) -> bool:
-        """Whether a secret may be anywhere in it."""
+        """Whether a value may contain a secret, at any depth."""
         return any(_makes_secret(part) for part in _nodes_in(self._node, self._definitions))
 
     def validator(self, config: Any = None, *, undeclared: str = "forbid") -> Callable[[Any], Any]:
-        """Return a validator; `undeclared` says what becomes of undeclared keys of a closed TypedDict."""
+        """Return a validator. For a closed TypedDict, `undeclared` is Pydantic's mode for undeclared keys."""
         node = self._node
         closed = node["type"] == "typed-dict" and not _allows_more(node)
         own: Any = {**node, "extra_behavior": undeclared} if closed else node
         validate = SchemaValidator(own, config).validate_python
         if any("validation_alias" in part for part in _nodes_in(node, self._definitions)):
-            # Elsewhere tags go by their names, so here they may too.
+            # By name too, since tags are read by their names.
             return partial(validate, by_alias=True, by_name=True)
         return validate
 
 
 class CoreShape:
-    """What pydantic-core makes of a shape, taken apart.
+    """The parts of the core schema of a shape.
 
     Attributes:
         kind: "model", "dataclass", "typed-dict" or "dict".
         config: The config under which the shape's own validators run.
-        definitions: What recursive types refer to.
-        around: The model-level validators that run after the whole is made, outermost first.
+        definitions: The definitions of recursive types, which nodes refer to.
+        around: The model-level validators that run after the fields are validated, outermost first.
         fields: The node of each field.
-        others: The node of the values of undeclared keys; None where there may be none.
+        others: The node of the values of undeclared keys; None if they are not allowed.
     """
 
     def __init__(self, kind: str, definitions: list[CoreNode]) -> None:
@@ -115,7 +113,7 @@ class CoreShape:
 
     @classmethod
     def of(cls, shape: Any) -> "CoreShape":
-        """Take the core schema of a shape apart; raise SchemaError if the shape has no keys."""
+        """Return the parts of a shape's core schema; raise SchemaError if the shape has no keys."""
         kind = _shape_kind(shape)
         plain: Any = dict
         own = get_args(shape)
@@ -128,7 +126,7 @@ class CoreShape:
         return core
 
     def _enter(self, node: CoreNode) -> CoreNode | None:
-        """Take over what a node says about the shape, and return the node within it; None if that has the fields."""
+        """Store the information in a node, and return its inner node; None if the node itself contains the fields."""
         inner: CoreNode | None = node.get("schema")
         match node["type"]:
             case "definitions":
@@ -165,7 +163,7 @@ class CoreShape:
             self.others = node.get("extras_schema", {"type": "any"})
 
     def exact_types(self) -> dict[str, type | None]:
-        """Return, by field, the type of all values that it accepts, if they have one type."""
+        """Return, by field, the type of all values that it accepts, if it is the same for all."""
         return {name: _exact_type(field["schema"]) for name, field in self.fields.items()}
 
     @property
@@ -185,10 +183,10 @@ class CoreShape:
         return {"type": "definitions", "schema": node, "definitions": self.definitions} if self.definitions else node
 
     def key(self, name: str, field: CoreNode) -> Key:
-        """Return what a field's node says of its key."""
+        """Return the declaration of a key, made from the node of its field."""
         node = field["schema"]
         own = self.defined(node)
-        definitions = {one["ref"]: one for one in self.definitions}
+        definitions = {part["ref"]: part for part in self.definitions}
         parts, top = list(_nodes_in(node, definitions)), list(_top(node, definitions))
         marks = {mark for part in top for mark in part.get("metadata", {}).get("crystallize", ())}
         if any(Shared.__name__ in part.get("metadata", {}).get("crystallize", ()) for part in parts if part not in top):
@@ -202,7 +200,7 @@ class CoreShape:
         optional = default is not None or field.get("required") is False
         holds_secret = any(_makes_secret(part) for part in parts)
         validator = SchemaValidator(own, self.config)
-        # Without that NaN and the infinities within what is typed `Any` would be null.
+        # Otherwise NaN and the infinities would become null in values of type `Any`.
         config: Any = {**(self.config or {}), "ser_json_inf_nan": "constants"}
         serializer = SchemaSerializer(own, config)
         return Key(
@@ -265,7 +263,7 @@ def _core_schema_of(shape: Any, name: str) -> CoreNode:
     try:
         adapter = TypeAdapter[Any](shape)
         if not isinstance(adapter.core_schema, dict):
-            # Put off by `defer_build` until it is needed, which is now.
+            # `defer_build` has postponed it.
             adapter.rebuild(force=True)
     except PydanticUndefinedAnnotation as error:
         raise SchemaError(name, f"it refers to {error.name!r}, which is not defined") from error
@@ -279,12 +277,12 @@ def _reason(error: PydanticUserError) -> str:
     if error.code == "typed-dict-version":
         return "before Python 3.12 Pydantic needs its TypedDict to be the one of typing_extensions; import that one"
     message, advice, _ = (error.message or str(error)).partition("\n")[0].partition(". Set `arbitrary_types_allowed")
-    # Pydantic's advice is for those who write a model, which this may not be.
+    # Pydantic's advice applies to models only, and this type may not be in a model.
     return f"{message}; use a model with arbitrary_types_allowed=True" if advice else message
 
 
 def _top(node: CoreNode, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]:
-    """The nodes around one value: down to what it is, not into what it holds."""
+    """Yield the nodes that apply to a whole value, but not the nodes of parts of the value."""
     yield node
     inner = definitions.get(node["schema_ref"]) if node["type"] == "definition-ref" else node.get("schema")
     if isinstance(inner, dict) and inner["type"] not in ("model", "dataclass") and node["type"] not in _HOLDERS:
@@ -297,7 +295,7 @@ _HOLDERS = ("model", "dataclass")
 
 
 def _nodes_in(node: Any, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]:
-    """Every node in a node, and in the definitions that it refers to."""
+    """Yield every node in a node, and in the definitions that it refers to."""
     met: set[str] = set()
     rest = [node]
     while rest:
@@ -314,24 +312,24 @@ def _nodes_in(node: Any, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]
 
 
 def _names_in(part: CoreNode) -> Iterator[str]:
-    """The names of the fields of a node, and those that they go by in the input."""
+    """Yield the names and the aliases of the fields of a node."""
     fields = part.get("fields") or {}
     if part.get("type") == "dataclass-args":
         fields = {field["name"]: field for field in fields}
-    # A dataclass itself has a list of names, which are those of its arguments.
+    # The `fields` of a dataclass node are a list of names; its arguments have these names too.
     for name, field in fields.items() if isinstance(fields, dict) else ():
         yield name
         yield from (step for way in _alias_ways(field.get("validation_alias")) for step in way if isinstance(step, str))
 
 
 def _allows_more(node: CoreNode) -> bool:
-    """Whether a TypedDict allows undeclared keys. The oldest versions of Pydantic say so in the config alone."""
+    """Whether a TypedDict allows undeclared keys. The oldest versions of Pydantic store that only in the config."""
     behavior = node.get("extra_behavior", (node.get("config") or {}).get("extra_fields_behavior"))
     return behavior == "allow" or "extras_schema" in node
 
 
 def _makes_secret(part: CoreNode) -> bool:
-    """Whether a node makes or shows one of Pydantic's secrets."""
+    """Whether a node validates or serializes one of Pydantic's secret types."""
     function = part.get("function")
     if isinstance(function, type):
         return is_secret(function)
@@ -340,7 +338,7 @@ def _makes_secret(part: CoreNode) -> bool:
 
 
 def _alias_ways(alias: Any) -> tuple[tuple[str | int, ...], ...]:
-    """Read an alias: a name, a way down, or a choice of ways."""
+    """Return the paths of an alias, which is a name, a path, or a list of paths."""
     if alias is None:
         return ()
     if isinstance(alias, str):
@@ -349,7 +347,7 @@ def _alias_ways(alias: Any) -> tuple[tuple[str | int, ...], ...]:
 
 
 def make_model(cls: Any, values: dict[str, Any], written: set[str]) -> Any:
-    """Make an instance of a model without its validators."""
+    """Return an instance of a model without running its validators."""
     own = {name: values[name] for name in values if name in cls.__pydantic_fields__}
     extra = {name: values[name] for name in values if name not in own}
     instance = cls.__new__(cls)

@@ -1,7 +1,7 @@
 """A schema: a validator for each key of a context.
 
-A context is not one document but grows key by key, so each key's validator is taken out of the validator of the whole
-shape, with its definitions and the config of its model.
+A context grows key by key. So each key has its own validator, made from its part of the shape's core schema, with the
+definitions and the config of the whole shape.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +14,13 @@ from pydantic import BaseModel, ValidationError
 from .._base.text import nearest
 from ..errors import IncompleteContextError, InvalidSnapshotError, UnknownKeyError
 from .key import Key, plain_key, shape_name
-from .problems import problems_of, raised_in
 from .pydantic_core_schema import CoreShape, make_model
 from .secrets import masked, secrets_in
-
-__all__ = ["Schema"]
+from .validation_problems import problems_of, raised_in
 
 
 class _Validators(dict[str, Callable[[Any], Any]]):
-    """The validators of keys by themselves, where there is one for all that are not declared."""
+    """Validators by key; undeclared keys that are allowed get the validator of `others`."""
 
     __slots__ = ("_declared", "_others")
 
@@ -39,16 +37,16 @@ class _Validators(dict[str, Callable[[Any], Any]]):
 
 
 class Schema:
-    """What a context holds, key by key.
+    """The declared keys of a context.
 
     Attributes:
-        shape: The type that it was made of.
-        name: How that is written in code.
-        keys: What it says of each key that it declares, in its order.
-        validators: The validators of the keys whose values are validated by themselves, undeclared ones too.
-        others: What it says of all other keys; None where there may be none.
-        by_items: Whether its keys are items, as in a dict, and not attributes.
-        frozen: Whether instances of the shape refuse assignment.
+        shape: The type that the schema was made from.
+        name: The shape as it is written in code.
+        keys: The declared keys, in the order of declaration.
+        validators: The validators of the keys that do not depend on other keys; they include undeclared keys.
+        others: The declaration of all other keys; None if they are not allowed.
+        by_items: Whether `ctx.fields` has the keys as items, as in a dict, and not as attributes.
+        frozen: Whether instances of the shape reject assignment.
     """
 
     def __init__(self, shape: Any) -> None:
@@ -68,14 +66,14 @@ class Schema:
 
     @classmethod
     def of(cls, shape: Any) -> "Schema":
-        """Return the schema of a shape, made once for a class."""
-        # By class alone: of generic types equal ones may differ, as dict[str, int | str] and dict[str, str | int].
+        """Return the schema of a shape. The schema of a class is cached."""
+        # Only of a class: equal generic types may differ, such as dict[str, int | str] and dict[str, str | int].
         return _schema_of_class(shape) if isinstance(shape, type) else cls(shape)
 
     @staticmethod
     @cache
     def untyped() -> "Schema":
-        """Return the schema of a context without a shape: anything goes. Made when first asked for."""
+        """Return the schema of a context without a shape, which allows any key and any value."""
         return Schema(dict[str, Any])
 
     def key(self, name: object) -> Key:
@@ -83,16 +81,16 @@ class Schema:
         plain = name if type(name) is str and name in self.keys else plain_key(name)
         known = self.keys.get(plain, self.others)
         if known is None:
-            # An alias counts in initial values alone; elsewhere the key is meant that it stands for.
+            # Aliases are allowed in initial values only. Elsewhere the error suggests the key of the alias.
             meant = next((name for name, key in self.keys.items() if (plain,) in key.aliases), None)
             raise UnknownKeyError(plain, self.name, meant or nearest(plain, self.keys), tuple(self.keys))
         return known
 
     def snapshot(self, values: dict[str, Any]) -> Any:
-        """Return an instance of the shape, made of copies of values that it has accepted already.
+        """Return an instance of the shape, made of copies of values that the schema has accepted.
 
-        Only the model-level validators run, since those of fields need not return the same value again. Missing keys
-        raise IncompleteContextError; a validator that refuses raises InvalidSnapshotError.
+        Only model-level validators run: a field validator may change a value again that it has already changed. Missing
+        keys raise IncompleteContextError; a validator that rejects the values raises InvalidSnapshotError.
         """
         missing = tuple(name for name, key in self.keys.items() if key.required and name not in values)
         if missing:
@@ -117,7 +115,7 @@ class Schema:
         return self._core.assembler(self._instance)
 
     def _instance(self, parts: tuple[dict[str, Any], set[str]]) -> Any:
-        """Make an instance of a model or dataclass, without its field validators."""
+        """Return an instance of a model or dataclass without running its field validators."""
         values, written = parts
         cls = get_origin(self.shape) or self.shape
         if not issubclass(cls, BaseModel):

@@ -5,20 +5,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._base.text import MASK
-from .object_parts import ATOMIC, parts_of
-
-__all__ = ["is_secret", "masked", "secrets_in", "without"]
+from .immutable_types import ATOMIC, parts_of
 
 
 def is_secret(cls: type) -> bool:
-    """Whether instances of a type hide what they hold: `SecretStr` and its kin."""
-    # Where nobody has imported them there are none; importing them here would take longer than all the rest.
+    """Whether instances of a type hide their content, such as `SecretStr`."""
+    # If nobody has imported these types, no instances exist; importing them here would take longer than the rest.
     types: Any = sys.modules.get("pydantic.types")
     return types is not None and issubclass(cls, (types.SecretStr, types.SecretBytes, types.Secret))
 
 
 def secrets_in(value: object) -> list[str | bytes]:
-    """Return the cleartext of every secret in a value, at any depth that can be looked into."""
+    """Return all secrets in a value in clear text, at any depth."""
     found: list[str | bytes] = []
     met: dict[int, Any] = {}
     rest: list[Any] = [value]
@@ -34,12 +32,12 @@ def secrets_in(value: object) -> list[str | bytes]:
 
 
 def masked(text: str, value: object) -> str:
-    """Return a text with a mask in place of every secret that a value holds."""
+    """Return a text in which every secret of a value is masked."""
     return without(text, secrets_in(value))
 
 
 def without(text: str, secrets: Iterable[str | bytes]) -> str:
-    """Return a text with a mask in place of each of some secrets, given in clear."""
+    """Return a text in which these secrets, given in clear text, are masked."""
     for secret in secrets:
         forms = [repr(secret).removeprefix("b")[1:-1], str(secret)]
         forms += [secret.decode(errors="replace")] if isinstance(secret, bytes) else []

@@ -1,4 +1,4 @@
-"""Series, and all the metrics of one context: the views by which points are recorded and read."""
+"""The series of one metric, and the metrics of one context: views that record and read points."""
 
 from collections.abc import Callable, Iterator, Mapping
 from math import isnan
@@ -12,24 +12,14 @@ from .._base.text import counted, short
 from ..errors import NoGoalError, NoPointsError
 from .codec import NotRestorable, json_view
 from .equality import same
+from .fast_recorders import Recorder, fast_bound_recorder
+from .immutable_types import PLAIN
+from .metric_log import MetricLog, fetched, with_numbers
+from .metric_store import MetricStore
 from .metrics import Metric, MetricSchema, Point
-from .object_parts import PLAIN
 from .packed_columns import StoredPoint
 from .point_log import fetch
-from .recording import MetricLog, MetricStore, Recorder, fast_bound_recorder, fetched, with_numbers
 from .steps import StepToken
-
-__all__ = [
-    "FrozenMetrics",
-    "Series",
-    "filter_of",
-    "log_of",
-    "matches",
-    "metrics_view",
-    "recorders_of",
-    "store_of",
-    "stored_points",
-]
 
 V = TypeVar("V", default=Any)
 """The type of a metric's values."""
@@ -42,7 +32,7 @@ _G = TypeVar("_G")
 class Series(TableDisplay, Generic[V, G]):
     """The points of one metric, in the order in which they were recorded; a live view.
 
-    Got from `FrozenMetrics.series`. What it hands out never changes what is kept.
+    `FrozenMetrics.series` returns it. Its values and tags are immutable or copies, so points never change.
 
     Example:
         >>> loss = FrozenContext().metrics.series("loss")
@@ -73,16 +63,16 @@ class Series(TableDisplay, Generic[V, G]):
 
             Args:
                 value: The measured value, in the metric's unit.
-                tags: The tags.
+                tags: A mapping, or an instance of the metric's tag model.
 
             Raises:
                 InvalidMetricError: The value is not allowed. Nothing is recorded.
                 InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
-                StepClosedError: The step that this series came from has ended.
+                StepClosedError: The step of this series has ended.
             """
 
     else:
-        # A slot and not a method: it is called in loops, and is bound once to what records in the shortest way.
+        # A slot and not a method: `add` is called in loops, so the slot contains the fastest recorder itself.
         __slots__ = ("_metric", "_store", "_token", "_where", "add")
 
     @overload
@@ -90,20 +80,20 @@ class Series(TableDisplay, Generic[V, G]):
     @overload
     def bind(self: "Series[V, None]") -> Callable[[V], None]: ...
     def bind(self, tags: Any = None) -> Callable[[V], None]:
-        """Return a function that records values under these tags: the fastest way to record.
+        """Return a function that records values with these tags: the fastest way to record.
 
         Args:
-            tags: How all the values are tagged.
+            tags: The tags of all the values. They are validated once.
 
         Returns:
-            A function of the value alone.
+            A function whose only argument is the value.
 
         Raises:
             InvalidTagError: The tags are not allowed, or one is missing.
         """
         store, token = self._store, self._token
         token.check_open()
-        # Tags that are not valid take no name.
+        # Invalid tags must not create a log for an undeclared name.
         kept_tags = (store.find(self._metric) or store.new(self._metric)).prepare_tags(tags)
         log = store.open(self._metric)
 
@@ -114,16 +104,16 @@ class Series(TableDisplay, Generic[V, G]):
         plain = PLAIN.issuperset(map(type, kept_tags.values()))
         if not plain or log.metric is None or log.metric.checks.split is None:
             return slow
-        return fast_bound_recorder(slow, store, log, token, kept_tags)
+        return fast_bound_recorder(slow, store.dispatcher, log, token, kept_tags)
 
     def where(self, /, **tags: Any) -> Self:
-        """Return the part of the series whose points have these tags.
+        """Return the points with these tags as a series.
 
         Args:
-            **tags: The value of each tag to go by.
+            **tags: The tags by name, with the value that each must have.
 
         Returns:
-            A series of those points alone; it too is a live view.
+            A series of these points only, which is a live view too.
 
         Raises:
             InvalidTagError: The metric has no such tag, or does not allow the value.
@@ -166,7 +156,7 @@ class Series(TableDisplay, Generic[V, G]):
 
     @property
     def metric(self) -> Metric[V, G] | None:
-        """The metric; None where it is not declared."""
+        """The metric; None if it is not declared."""
         log = log_of(self)
         declared = self._metric if log is None or log.metric is None else log.metric
         return declared if isinstance(declared, Metric) else None
@@ -176,7 +166,7 @@ class Series(TableDisplay, Generic[V, G]):
         """The values, oldest first."""
         log = log_of(self)
         if log is not None and not self._where:
-            # Tags would take most of the time.
+            # Without the tags, which would take most of the time.
             return tuple(map(fetch, log.points.values()))
         return tuple(fetch(value) for value, _, _ in self._rows())
 
@@ -190,7 +180,7 @@ class Series(TableDisplay, Generic[V, G]):
         """The oldest value.
 
         Raises:
-            NoPointsError: There is none.
+            NoPointsError: The series is empty.
         """
         for value, _, _ in self._rows():
             oldest: V = fetch(value)
@@ -202,7 +192,7 @@ class Series(TableDisplay, Generic[V, G]):
         """The newest value.
 
         Raises:
-            NoPointsError: There is none.
+            NoPointsError: The series is empty.
         """
         log = log_of(self)
         row = log.points.last() if log is not None and not self._where else None
@@ -215,11 +205,11 @@ class Series(TableDisplay, Generic[V, G]):
 
     @property
     def best(self) -> V:
-        """The best value by the metric's goal, the first of equals. Any is better than NaN, None, or what is lost.
+        """The best value by the metric's goal; the first of equal values. NaN, None and unrestorable values are worst.
 
         Raises:
             NoGoalError: The metric has no goal.
-            NoPointsError: There is no point.
+            NoPointsError: The series is empty.
 
         Example:
             >>> class TrainMetrics(MetricSchema):
@@ -246,39 +236,39 @@ class Series(TableDisplay, Generic[V, G]):
 
 
 def log_of(series: Series[Any, Any]) -> MetricLog | None:
-    """Return the log of a series; None if nothing was recorded yet under a name that is not declared."""
+    """Return the log of a series; None if its name is not declared and has no points."""
     return series._store.find(series._metric)
 
 
 def filter_of(series: Series[Any, Any]) -> Mapping[str, Any]:
-    """Return the tags that the points of a series have in common, as given to `Series.where`."""
+    """Return the tags that a series was filtered by; see `Series.where`."""
     return series._where
 
 
 def matches(series: Series[Any, Any], tags: dict[str, Any]) -> bool:
-    """Whether the tags of a stored point are those of the filter of a series."""
+    """Whether the tags of a stored point match the filter of a series."""
     return all(name in tags and _equal(json_view(fetch(tags[name])), value) for name, value in series._where.items())
 
 
 def stored_points(series: Series[Any, Any]) -> Iterator[StoredPoint]:
-    """Return the points of a series as they are kept."""
+    """Return the points of a series in their stored form."""
     return series._rows()
 
 
 def _equal(tag: Any, wanted: Any) -> bool:
-    """Whether two tags are the same; a bool is no number here."""
+    """Whether two tags are equal. A bool equals no number."""
     if hasattr(tag, "dtype") or hasattr(wanted, "dtype"):
         return same(tag, wanted)
     try:
         return isinstance(tag, bool) == isinstance(wanted, bool) and bool(tag == wanted)
-    except ValueError:  # arrays inside, which compare item by item
+    except ValueError:  # arrays in the tag, which compare item by item
         return same(tag, wanted)
 
 
 class FrozenMetrics(TableDisplay):
-    """All that was measured: points are added, never changed.
+    """All the metrics of a run: points can be added, but never changed.
 
-    Looking never creates: a metric that was never recorded has no values and is not listed.
+    Reading a metric that was never recorded returns no values, and does not add it to the listed names.
 
     Example:
         >>> metrics = FrozenContext().metrics
@@ -290,10 +280,10 @@ class FrozenMetrics(TableDisplay):
     __slots__ = ("__weakref__", "_recorders", "_store", "_token")
 
     def __init__(self, schema: type[MetricSchema] | None = None) -> None:
-        """Make a place for points.
+        """Make metrics without points.
 
         Args:
-            schema: The metrics that may be recorded; None: any.
+            schema: The metrics that may be recorded; by default any.
 
         Raises:
             SchemaError: `schema` is not a `MetricSchema`, or a metric's types cannot be used.
@@ -313,7 +303,7 @@ class FrozenMetrics(TableDisplay):
 
     @property
     def schema(self) -> type[MetricSchema] | None:
-        """What may be measured; None where that is anything."""
+        """The metrics that may be recorded; None if any metric may be."""
         return self._store.schema
 
     @overload
@@ -324,14 +314,14 @@ class FrozenMetrics(TableDisplay):
         """Return the series of a metric.
 
         Args:
-            metric: A metric, or the name of one.
+            metric: A metric, or its name.
 
         Returns:
-            A live view of its points, by which more can be recorded.
+            A live view, which can also record points.
 
         Raises:
-            UnknownMetricError: It is not declared in the schema.
-            ForeignMetricError: It is another schema's.
+            UnknownMetricError: The metric is not declared in the schema.
+            ForeignMetricError: The metric belongs to another schema.
         """
         return Series(self._store, metric, self._token)
 
@@ -345,24 +335,24 @@ class FrozenMetrics(TableDisplay):
         """Record a point.
 
         Args:
-            key: A metric, or the name of one.
-            value: The measured value, in the metric's unit. numpy and torch scalars become Python numbers.
-            tags: How it is tagged: a mapping, or an instance of the metric's tag model.
+            key: A metric, or its name.
+            value: The measured value, in the metric's unit. NumPy and PyTorch scalars are converted to Python numbers.
+            tags: A mapping, or an instance of the metric's tag model.
 
         Raises:
             UnknownMetricError: The metric is not declared in the schema.
-            ForeignMetricError: It is another schema's.
+            ForeignMetricError: The metric belongs to another schema.
             InvalidMetricError: The value is not allowed. Nothing is recorded.
             InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
             StepClosedError: The step has ended.
         """
         kind = type(key)
-        # A subclass of str may have its own idea of equality, and a dict would go by it.
+        # A subclass of str may define its own equality, and a dict would use it.
         record = self._recorders.get(key) if kind is str or kind is Metric else None
         (record or self._find_recorder(key))(value, tags)
 
     def _find_recorder(self, metric: Metric[Any, Any] | str) -> Recorder:
-        """Return the recorder of a metric; it is kept from when the metric's name is taken."""
+        """Return the recorder of a metric; it is cached once the metric has a log."""
         self._token.check_open()
         record = self._store.recorder(metric, self._token)
         if self._store.find(metric) is not None:
@@ -374,39 +364,39 @@ class FrozenMetrics(TableDisplay):
     @overload
     def __getitem__(self, key: str) -> tuple[Any, ...]: ...
     def __getitem__(self, key: Metric[Any, Any] | str) -> tuple[Any, ...]:
-        """Return the values of a metric, oldest first; none if it was never recorded.
+        """Return the values of a metric, oldest first; an empty tuple if it was never recorded.
 
         Raises:
-            UnknownMetricError: It is not declared in the schema.
-            ForeignMetricError: It is another schema's.
+            UnknownMetricError: The metric is not declared in the schema.
+            ForeignMetricError: The metric belongs to another schema.
         """
         log = self._store.find(key)
         return () if log is None else tuple(map(fetch, log.points.values()))
 
     def get_tags(self, key: Metric[Any, Any] | str) -> tuple[dict[str, Any], ...]:
-        """Return the tags of each point of a metric, oldest first; `{}` where it has none.
+        """Return the tags of each point of a metric, oldest first; `{}` for a point without tags.
 
         Raises:
-            UnknownMetricError: It is not declared in the schema.
-            ForeignMetricError: It is another schema's.
+            UnknownMetricError: The metric is not declared in the schema.
+            ForeignMetricError: The metric belongs to another schema.
         """
         log = self._store.find(key)
         rows = log.points.rows() if log is not None else ()
         return tuple(fetched(tags) for _, tags, _ in rows)
 
     def as_dict(self) -> Mapping[str, tuple[Any, ...]]:
-        """Return the values of every recorded metric by its name, in a mapping that cannot be changed."""
+        """Return the values of every recorded metric by its name, in a read-only mapping."""
         return MappingProxyType({name: self[name] for name in self})
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of what was recorded."""
+        """Iterate over the names of the metrics that have points."""
         return iter([name for name, log in self._store.logs.copy().items() if len(log.points)])
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
     def __contains__(self, metric: object) -> bool:
-        """Whether a metric, or a metric of a name, was recorded."""
+        """Whether a metric, given as a `Metric` or by its name, has points."""
         name = metric.name if isinstance(metric, Metric) else metric
         log = self._store.logs.get(str.__str__(name)) if isinstance(name, str) else None
         if log is None or not len(log.points):
@@ -427,7 +417,7 @@ class FrozenMetrics(TableDisplay):
 
 
 def metrics_view(store: MetricStore, token: StepToken | None = None) -> FrozenMetrics:
-    """Return a view of a store: that of a step, or of the context outside any step."""
+    """Return a view of a store for a step, or for the context outside any step."""
     view = FrozenMetrics.__new__(FrozenMetrics)
     view._store = store
     view._token = token or StepToken()
@@ -443,5 +433,5 @@ def store_of(measured: FrozenMetrics | Series[Any, Any]) -> MetricStore:
 def recorders_of(
     metrics: FrozenMetrics,
 ) -> tuple[dict[Metric[Any, Any] | str, Recorder], Callable[[Metric[Any, Any] | str], Recorder]]:
-    """Return the recorders that are found already, and the function that finds others."""
+    """Return the recorders that were found so far, and the function that finds others."""
     return metrics._recorders, metrics._find_recorder

@@ -1,4 +1,4 @@
-"""Prepare sinks for a context: check that they are sinks, ask them for objections, attach them."""
+"""Prepare sinks for a context: check that they are sinks, ask them for problems, attach them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,11 +10,9 @@ from .context_view import ContextView
 from .protocols import AttachedSink, CheckingSink, DeclaredKey, Sink
 from .state import State
 
-__all__ = ["attach_sinks", "check_sinks", "sinks_in"]
-
 
 def sinks_in(sinks: Any) -> tuple[Sink, ...]:
-    """Return the sinks in a sequence; raise SchemaError if something in it is no sink."""
+    """Return the sinks in a sequence; raise SchemaError if an item is not a sink."""
     if not isinstance(sinks, Iterable):
         raise SchemaError("sinks", f"they are a sequence of sinks, not {short(sinks)}")
     found = tuple(sinks)
@@ -25,7 +23,7 @@ def sinks_in(sinks: Any) -> tuple[Sink, ...]:
 
 
 def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
-    """Raise SinkCheckError with all that the backends of the sinks would refuse."""
+    """Raise SinkCheckError with all problems that the sinks report."""
     checking = [sink for sink in sinks if isinstance(sink, CheckingSink)]
     if not checking:
         return
@@ -39,7 +37,7 @@ def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
 
 
 def attach_sinks(sinks: Iterable[Sink], state: State) -> None:
-    """Give each sink that asks for it a view of the context."""
+    """Pass a view of the context to each sink that has the method `attach`."""
     for sink in sinks:
         if isinstance(sink, AttachedSink):
             sink.attach(ContextView(state))

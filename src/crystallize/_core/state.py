@@ -1,4 +1,4 @@
-"""State: all that one context contains, whichever handles there are on it."""
+"""The state of a context: all its data, which every handle on the context shares."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -10,17 +10,15 @@ from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
 from .freezing import freeze
 from .key import Key, plain_key
+from .metric_store import MetricStore
 from .metrics import MetricSchema
 from .ordered_log import OrderedKeys, Section
 from .provenance import Provenance, StepLog, StepRecord
-from .recording import MetricStore
 from .schema import Schema
 from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view
 from .steps import StepRegistry, StepToken
 from .stored_value import RawValue, StoredValue
-
-__all__ = ["Extension", "LogMarks", "State", "StateContents"]
 
 
 class Extension(Protocol):
@@ -38,11 +36,11 @@ class LogMarks(NamedTuple):
     steps: int
     artifacts: int
     points: Mapping[str, int]
-    """By metric."""
+    """The marks of the points by metric."""
 
 
 class StateContents(NamedTuple):
-    """The contents of a state in a form that pickles."""
+    """The contents of a state in a form that can be pickled."""
 
     shape: tuple[Any, ...]
     """The shape of the schema; empty for an untyped context."""
@@ -57,19 +55,19 @@ class StateContents(NamedTuple):
 
 
 class State:
-    """All that one context contains.
+    """All data of one context.
 
     Attributes:
         schema: The declared keys.
-        dispatcher: The sinks, and the lock over effect and event.
-        values: The values by key, and the one truth about them: a key is claimed by one atomic step.
+        dispatcher: The sinks, and the lock that covers each change and its event.
+        values: The values by key. A key is written if it is in here; it is added in one atomic step.
         shared: The values that need no copying, for fast reads. A key that is missing here may be in `values`.
         keys: The order of the keys.
         metric_store: The metrics, with the registry of steps.
         artifact_store: The artifacts.
         step_log: The records of the steps that have ended.
-        foreign_secrets: Secrets in clear of work that was done elsewhere and is not in the context; a text of an error
-            may show them.
+        foreign_secrets: Secrets in clear text from work that was done elsewhere. They are not in the context, but the
+            text of an error may contain them.
         extensions: The data of folders above the core, by their classes.
     """
 
@@ -105,7 +103,7 @@ class State:
         self.provenance: Provenance = Provenance(self.schema, self.values, self.keys, self.step_log)
 
     def contents(self) -> StateContents:
-        """Return the contents of this moment, for a copy or a pickle."""
+        """Return the current contents, for a copy or a pickle."""
         with self.dispatcher.lock:
             values, sections = self.values.copy(), self.keys.copy_sections()
             metrics, artifacts = self.metric_store.copy(), self.artifact_store.copy()
@@ -118,7 +116,7 @@ class State:
 
     @classmethod
     def restored(cls, contents: StateContents) -> "State":
-        """Return a state with these contents, without sinks. Its schema has accepted the values before."""
+        """Return a state with these contents, without sinks. The values are not validated again."""
         state = cls(Schema.of(*contents.shape) if contents.shape else Schema.untyped())
         for store in (contents.metrics, contents.artifacts):
             store.dispatcher = state.dispatcher
@@ -129,7 +127,7 @@ class State:
         return state
 
     def write_all(self, values: Mapping[str, tuple[Any, str | None, bool]]) -> None:
-        """Write values that the schema has accepted before, each with its step and whether it is an input."""
+        """Write values without validation, each with its step and whether it is an input."""
         for key, (value, step, is_input) in values.items():
             self.write(key, value, StepToken(step), is_input=is_input, trusted=True)
 
@@ -139,37 +137,37 @@ class State:
         return self.metric_store.registry
 
     def marks(self) -> LogMarks:
-        """Return the marks of this moment."""
+        """Return the current marks."""
         store = self.metric_store
         return LogMarks(self.keys.mark(), self.step_log.mark(), self.artifact_store.order.mark(), store.marks())
 
     def stored(self, key: str) -> StoredValue:
-        """Return a value that is written, as it is kept."""
+        """Return the stored value of a key that is written."""
         return StoredValue._make(self.values[key])
 
     def read(self, key: str) -> Any:
-        """Return the reader's copy of a value that is written."""
-        kept, thaw, _, _ = self.values[key]  # as `StoredValue.read`, whose making would take a third of the time
+        """Return a reader's copy of the value of a key that is written."""
+        kept, thaw, _, _ = self.values[key]  # as `StoredValue.read`, inlined for speed
         return kept if thaw is None else thaw()
 
     def short_value(self, key: str) -> str:
-        """Return a value that is written in short, masked if it may be secret."""
+        """Return a short text of a value, masked if the value may be secret."""
         return MASK if self.schema.key(key).secret else short(self.read(key))
 
     def held(self) -> dict[str, Any]:
-        """Return all values by key, for a validator or a reader to look at."""
-        return {key: self.read(key) for key in self.keys}
+        """Return readers' copies of all values by key."""
+        return {key: self.read(key) for key in self.keys.in_order()}
 
     def secrets(self) -> list[str | bytes]:
-        """Return the secrets, in clear, that no text may show."""
+        """Return the secrets, in clear text, that no text may contain."""
         return [*secrets_in(self.held()), *self.foreign_secrets]
 
     def write(
         self, key: object, value: Any, token: StepToken, *, is_input: bool = False, trusted: bool = False
     ) -> None:
-        """Write a key: look it up, validate, freeze, claim, emit. Before the claim nothing changes.
+        """Write a key: look it up, validate, freeze, claim, emit. Nothing changes before the claim.
 
-        An input is written while the context is made. A trusted value was accepted by the schema before.
+        `is_input`: the context is being made. `trusted`: the schema has already accepted the value.
         """
         token.check_open()
         declared = self.schema.key(key)
@@ -180,10 +178,10 @@ class State:
         self.keep(declared, name, valid, token, is_input=is_input)
 
     def keep(self, declared: Key, name: str, valid: Any, token: StepToken, *, is_input: bool = False) -> None:
-        """Keep a valid value: freeze it, claim the key, emit the event."""
+        """Store a valid value: freeze it, claim the key, emit the event."""
         kept, thaw = self.freeze(declared, name, valid)
         stored: RawValue = (kept, thaw, token.step, is_input)
-        # Validating may have taken long enough for the step to end.
+        # Checked again, since the step may have ended during the validation.
         token.check_open()
         if not self.dispatcher.sinks:
             self.claim(name, stored)
@@ -199,35 +197,35 @@ class State:
         try:
             return freeze(valid, repr(name))
         except UncopyableValueError as error:
-            # The text of what cannot be copied may show the secret in it.
+            # The reason may contain the text of a value with a secret in it.
             if not secrets_in(valid):
                 raise
             failure = UncopyableValueError(error.subject, error.type, masked(error.reason, valid))
         raise failure
 
     def claim(self, name: str, stored: RawValue) -> None:
-        """Claim a key in one atomic step; of several threads one wins, and the others get ContextMutationError."""
+        """Claim a key in one atomic step. If several threads try, all but one raise ContextMutationError."""
         if self.values.setdefault(name, stored) is not stored:
             raise self.mutation_error(name)
         if stored[1] is None:
             self.shared[name] = stored[0]
 
     def release(self, values: Mapping[str, RawValue]) -> None:
-        """Undo claims, of those among these values that have their keys."""
+        """Undo the claims of these values, except for keys that others have claimed."""
         for name, stored in values.items():
             if self.values.get(name) is stored:
                 self.shared.pop(name, None)
                 del self.values[name]
 
     def key_event(self, name: str, source: str | None = None) -> KeyWritten:
-        """Return the event of a key that is written, of work that was done elsewhere with its source."""
+        """Return the event of a written key; `source` is set for work that was done elsewhere."""
         value = self.read(name)
         is_secret = value is not None and (self.schema.key(name).secret or bool(secrets_in(value)))
         stored = self.stored(name)
         return KeyWritten(name, MASK if is_secret else value, stored.step, stored.is_input, source)
 
     def mutation_error(self, name: str) -> ContextMutationError:
-        """Return the error of writing a key again."""
+        """Return the error for writing a key again."""
         stored = self.stored(name)
         how = (
             f"by step {stored.step!r}"
@@ -239,7 +237,7 @@ class State:
         return ContextMutationError(name, f"Cannot mutate existing key: {name!r}, written {how}")
 
     def missing_error(self, key: object) -> KeyLookupError:
-        """Return the error of reading a key that is not written; raise it if the name is no key at all."""
+        """Return the error for reading a key that is not written; raise the error of an invalid or undeclared key."""
         declared = self.schema.key(key)
         if declared.name:
             return AbsentKeyError(declared.name, self.schema.name)

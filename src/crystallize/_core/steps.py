@@ -1,4 +1,4 @@
-"""Steps: who reads and writes, under which name, and what was done through one handle."""
+"""Steps: their names and numbers, and notes of the reads and writes through one handle."""
 
 import re
 import threading
@@ -18,15 +18,13 @@ from .secrets import without
 if TYPE_CHECKING:
     from .state import State
 
-__all__ = ["StepNotes", "StepOpening", "StepRegistry", "StepToken", "close_step", "error_text", "step_path"]
-
 
 class StepToken:
-    """On whose behalf something is done: a step, or the context outside any step.
+    """The step that a handle reads and writes for, or no step.
 
     Attributes:
         step: The step's name; None outside any step.
-        number: Stands for the step in stored points. It is deleted when the step is closed, so that every fast path
+        number: The number of the step in stored points. It is deleted when the step is closed, so that every fast path
             that reads it fails from then on.
     """
 
@@ -60,7 +58,7 @@ class StepToken:
 
 
 class StepRegistry:
-    """The steps of one context by their numbers: 0 is no step, then each step in the order of opening.
+    """The steps of one context by number: 0 is no step; the steps follow in the order of opening.
 
     Attributes:
         names: The names of the steps, after None for no step.
@@ -69,13 +67,13 @@ class StepRegistry:
     __slots__ = ("_finished", "_lock", "_uses", "names")
 
     def __init__(self, names: Iterable[str | None] = (None,)) -> None:
-        """Make the registry with the steps that were opened so far."""
+        """Make a registry of steps that were already opened."""
         self._lock = threading.Lock()
         self._finished: frozenset[str] = frozenset()
         self.restore(names)
 
     def restore(self, names: Iterable[str | None], finished: Iterable[str] = ()) -> None:
-        """Take over the steps that were opened in another process; those that finished cannot be opened again."""
+        """Restore the steps of another process. The finished ones cannot be opened again."""
         self.names: list[str | None] = list(names)
         self._finished = frozenset(finished)
         self._uses: dict[str, int] = {}
@@ -84,16 +82,16 @@ class StepRegistry:
                 self.reserve(_uncounted(name))
 
     def copy(self) -> "StepRegistry":
-        """Return a registry of its own with the same steps and reserved names, in which any step can be opened."""
+        """Return an independent registry with the same steps and reserved names, in which any step can be opened."""
         return _restored_registry(self.names[:], self._uses.copy())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored_registry, (self.names[:], self._uses.copy())
 
     def open(self, path: str) -> StepToken:
-        """Open a step. A name used again counts up: "epoch", "epoch#2".
+        """Open a step. A name that is used again gets a number: "epoch", "epoch#2".
 
-        A step that finished before the context was made raises FinishedStepError.
+        Raise FinishedStepError if the step finished before the context was made.
         """
         if path in self._finished:
             raise FinishedStepError(path)
@@ -104,12 +102,12 @@ class StepRegistry:
             return StepToken(name, len(self.names) - 1)
 
     def reserve(self, path: str) -> None:
-        """Reserve a name: a step of that name counts on from it."""
+        """Reserve a name, as if a step of this name had been opened."""
         with self._lock:
             self._uses[path] = self._uses.get(path, 0) + 1
 
     def release(self, path: str) -> None:
-        """Release a name that was reserved and not used."""
+        """Release a reserved name."""
         self._uses.pop(path, None)
 
     def is_used(self, path: str) -> bool:
@@ -128,22 +126,22 @@ def _restored_registry(names: list[str | None], uses: dict[str, int]) -> StepReg
 
 
 def _uncounted(name: str) -> str:
-    """Return the name of a step without the count of a name that is used again."""
+    """Return the name of a step without the number of a repeated name."""
     path, _, count = name.rpartition("#")
     return path if count.isdecimal() else name
 
 
 @dataclass(slots=True)
 class StepNotes:
-    """What was done through one handle; each key once, in the order of its first time."""
+    """The keys that were used through one handle, in the order of their first use."""
 
     reads: dict[str, None] = field(default_factory=dict)
-    """The keys alone, since their values cannot change."""
+    """Without values, since the values of keys cannot change."""
     absent: dict[str, None] = field(default_factory=dict)
     writes: dict[str, None] = field(default_factory=dict)
 
     def copy(self) -> "StepNotes":
-        """Return notes of their own with the same keys."""
+        """Return independent notes with the same keys."""
         return StepNotes(self.reads.copy(), self.absent.copy(), self.writes.copy())
 
 
@@ -151,24 +149,24 @@ class StepOpening(NamedTuple):
     """The moment at which a step was opened."""
 
     started: datetime
-    """In UTC."""
+    """The time in UTC."""
     clock: float
-    """By `perf_counter`, which nobody sets."""
+    """The time of `perf_counter`, which changes of the system clock do not affect."""
     number: int
-    """The number of its token."""
+    """The number of the step's token."""
     marks: Mapping[str, int]
-    """The marks of the metrics."""
+    """The marks of the points by metric."""
 
     @classmethod
     def now(cls, number: int, marks: Mapping[str, int]) -> "StepOpening":
-        """Return this moment."""
+        """Return the opening of a step at this moment."""
         return cls(datetime.now(UTC), perf_counter(), number, marks)
 
 
 def close_step(
     state: "State", token: StepToken, notes: StepNotes, opening: StepOpening, error: str | None
 ) -> StepRecord:
-    """End a step, and return its record. Whoever calls holds the lock over effect and event."""
+    """End a step and return its record. The caller holds the dispatcher's lock."""
     token.close()
     return StepRecord(
         name=str(token.step),
@@ -203,10 +201,10 @@ def _step_name(name: object) -> str:
 
 
 def error_text(raised: BaseException, secrets: Iterable[str | bytes]) -> str:
-    """Return the type and the text of an exception, with a mask in place of some secrets given in clear."""
+    """Return the type and the text of an exception, with these secrets masked, which are given in clear text."""
     try:
         text = str(raised)
-    except Exception as error:  # the text of the exception is at fault, and not what was going on
+    except Exception as error:  # the exception cannot be shown as text, but the step's own error matters more
         text = f"its text raises {type(error).__name__}"
     name = type(raised).__name__
     return without(legible(f"{name}: {text}" if text else name), secrets)

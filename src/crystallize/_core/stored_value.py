@@ -1,22 +1,20 @@
-"""A key's value as a context keeps it."""
+"""The stored form of a key's value."""
 
 from typing import Any, NamedTuple, TypeAlias
 
-from .copy_kinds import Thaw
-
-__all__ = ["RawValue", "StoredValue"]
+from .copy_by_type import Thaw
 
 
 class StoredValue(NamedTuple):
-    """A key's value as a context keeps it, and who wrote it."""
+    """The stored form of a key's value, with the step that wrote it."""
 
     kept: Any
     thaw: Thaw | None
-    """Makes a reader's copy; None: the kept object itself is handed out."""
+    """Makes a reader's copy; None if readers get the kept object itself."""
     step: str | None
-    """The step that wrote it; None outside any step."""
+    """The step that wrote the value; None outside any step."""
     is_input: bool
-    """Whether it was written when the context was made."""
+    """Whether the value was written when the context was made."""
 
     def read(self) -> Any:
         """Return the reader's copy."""
@@ -24,4 +22,4 @@ class StoredValue(NamedTuple):
 
 
 RawValue: TypeAlias = tuple[Any, Thaw | None, str | None, bool]
-"""A `StoredValue` as a plain tuple: the fast write makes one, in a fifth of the time that a named tuple takes."""
+"""A `StoredValue` as a plain tuple, which the fast write makes in a fifth of the time of a named tuple."""

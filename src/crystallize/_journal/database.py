@@ -39,11 +39,6 @@ from .event_bytes import (
 )
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 
-__all__ = [
-    *("ROW", "VERIFY", "apply", "check_of", "connect", "create", "has_table", "insert", "missing_in", "points_of"),
-    *("rows", "salt_of", "state_of", "transaction", "translate_sqlite_errors", "update"),
-]
-
 ROW: Final = PIECE
 """Maximum number of points in a row."""
 

@@ -11,8 +11,6 @@ from .._core.digest import digest
 from .._core.equality import same
 from .loaded_run import Run
 
-__all__ = ["Difference", "compared", "diff_runs", "not_compared"]
-
 Kind: TypeAlias = Literal["input", "value", "metric", "step", "artifact"]
 
 

@@ -11,8 +11,6 @@ from typing import TypedDict
 
 from .._base.text import legible
 
-__all__ = ["Origin", "current_environment", "packages_in_use"]
-
 
 class Origin(TypedDict):
     """The environment of a process that wrote a run.

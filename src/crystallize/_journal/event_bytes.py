@@ -28,12 +28,12 @@ from .._core.codec import (
     refers_to_arrays,
     unrestorable,
 )
+from .._core.immutable_types import PLAIN
 from .._core.key import Key
+from .._core.metric_log import fetched
 from .._core.metrics import MetricSchema
-from .._core.object_parts import PLAIN
 from .._core.packed_columns import Block
 from .._core.point_log import fetch
-from .._core.recording import fetched
 from .._core.schema import Schema
 from ..errors import CrystallizeError
 from ..events import (
@@ -46,11 +46,6 @@ from ..events import (
     StepFinished,
     StepStarted,
 )
-
-__all__ = [
-    *("ARTIFACT", "END", "FAILED", "FINISH", "FORK", "JOIN", "KEY", "MERGED", "PIECE", "POINT", "POINTS", "START"),
-    *("Encoder", "declarations", "decoded_point", "gathered", "joined", "members", "parted", "points_in", "span"),
-]
 
 POINT: Final = b"["
 KEY: Final = b"K"

@@ -20,8 +20,6 @@ from .._core.codec import LONGEST
 from ..events import Event, MetricRecorded
 from .run_writer import RunWriter
 
-__all__ = ["fast_handler"]
-
 
 def fast_handler(handle: Callable[[Event], None], plain: frozenset[str], writer: RunWriter) -> Callable[[Event], None]:
     """Return a faster `handle`, given the metrics whose points are plain: it only succeeds, or calls `handle`."""

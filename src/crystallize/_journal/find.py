@@ -7,8 +7,6 @@ from pathlib import Path
 from .._base.text import nearest
 from ..errors import JournalError, RunNotFoundError
 
-__all__ = ["find_run", "list_runs", "writable"]
-
 _FILE = re.compile(r"(.+)-(\d{4,})\.db")
 
 

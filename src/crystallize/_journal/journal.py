@@ -30,8 +30,6 @@ from .resume import check_inputs, restore, warn_of_lost_reads
 from .run_files import RunFiles, create_run, reopen_run
 from .run_writer import RunWriter
 
-__all__ = ["Journal", "flushed_path"]
-
 _T = TypeVar("_T")
 
 _log = logging.getLogger("crystallize")

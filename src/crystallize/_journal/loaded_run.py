@@ -25,8 +25,6 @@ from .read_run import RunData, read
 from .resume import restore, restore_failures
 from .rows import Attempt, Declared, Entry, Session, SoFar, done_so_far
 
-__all__ = ["Run", "Status", "final_process", "load_run"]
-
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 
 Status: TypeAlias = Literal["running", "finished", "failed", "died"]
@@ -187,7 +185,7 @@ class Run(TableDisplay, Generic[T_co]):
 
     @property
     def provenance(self) -> Provenance:
-        """The record of each step: its reads, misses and writes."""
+        """The records of the steps, with their reads, misses and writes."""
         return self.context.provenance
 
     @cached_property

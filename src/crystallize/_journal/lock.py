@@ -6,8 +6,6 @@ from pathlib import Path
 
 from ..errors import JournalError
 
-__all__ = ["has_name", "is_locked", "lock"]
-
 
 def lock(descriptor: int, *, shared: bool = False) -> bool:
     """Lock a file until its descriptor is closed, which the death of the process does too; say if it was free."""

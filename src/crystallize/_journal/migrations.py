@@ -2,8 +2,6 @@
 
 from typing import Final
 
-__all__ = ["LATER", "MIGRATIONS", "NEWER", "ORDERS"]
-
 MIGRATIONS: Final = (
     """
     CREATE TABLE run (
@@ -118,7 +116,7 @@ makes its row in `merges`. A branch that failed makes a row in `failures`, each 
 run again and be merged.
 """
 
-ORDERS: Final = {
+ORDERS: Final[dict[str, str]] = {
     "run": "id",
     "sessions": "session",
     "steps": "sequence",
@@ -133,10 +131,10 @@ ORDERS: Final = {
 }
 """The tables, and the columns that order their rows."""
 
-LATER: Final = {"failures": 2}
+LATER: Final[dict[str, int]] = {"failures": 2}
 """The tables that files of older versions do not have, each with the version that added it."""
 
-NEWER: Final = {
+NEWER: Final[dict[str, str]] = {
     "run": "TRUE",
     "sessions": "TRUE",
     "forks": "TRUE",

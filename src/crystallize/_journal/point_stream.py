@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .._core.codec import NotRestorable, json_view
+from .._core.metric_log import MetricLog
+from .._core.metric_store import MetricStore
 from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
 from .._core.point_log import FULL, Piece, PointLog, store
-from .._core.recording import MetricLog, MetricStore
 from ..errors import DamagedRunError, JournalError, MetricError
 from .database import points_of
 from .event_bytes import decoded_point
 from .read_run import RunData
 from .rows import PackedRow
-
-__all__ = ["BATCH", "PointSource", "PointStream", "StoredPoints"]
 
 BATCH: Final = 1 << 18
 """Points in a batch, or a few more."""

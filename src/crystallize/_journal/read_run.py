@@ -31,8 +31,6 @@ from .rows import (
 )
 from .spool import spooled
 
-__all__ = ["RunData", "data_of", "open_streaming", "read", "real"]
-
 
 @dataclass(frozen=True)
 class RunData:

@@ -16,17 +16,15 @@ from .._core.artifacts import Artifact
 from .._core.codec import decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
 from .._core.initial_values import Baseline
+from .._core.metric_log import MetricLog
 from .._core.point_log import PointLog, PointSection
 from .._core.provenance import StepRecord
-from .._core.recording import MetricLog
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
 from ..errors import JournalError, KeyLookupError, ResumeError
 from .point_stream import PointStream
 from .read_run import RunData
 from .rows import Entry, MergedBranch
-
-__all__ = ["check_inputs", "restore", "restore_failures", "warn_of_lost_reads"]
 
 _T = TypeVar("_T")
 _ByBranch: TypeAlias = dict[str | None, list[tuple[int, _T]]]

@@ -14,12 +14,6 @@ from .._core.provenance import StepRecord
 from .environment import Origin
 from .event_bytes import parted
 
-__all__ = [
-    *("MISSING", "Attempt", "Declared", "Entry", "MergedBranch", "PackedRow", "Positioned", "Session", "SoFar"),
-    *("StoredArtifact", "attempt_of", "done_so_far", "entry_of", "failure_of", "final_process", "forks_of"),
-    *("merged_branch_of", "session_of"),
-]
-
 
 class Session(NamedTuple):
     """One process that wrote a run: the process that started it, or one that resumed it.

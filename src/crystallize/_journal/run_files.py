@@ -19,8 +19,6 @@ from .environment import current_environment
 from .read_run import RunData, data_of, real
 from .spool import Spool, spooled
 
-__all__ = ["RunFiles", "create_run", "reopen_run"]
-
 _LONGEST_ENDING: Final = "-0001.spool.new"
 """The longest ending of a file of a run."""
 

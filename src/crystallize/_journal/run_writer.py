@@ -20,8 +20,6 @@ from .lock import has_name
 from .run_files import RunFiles
 from .spool import Spool
 
-__all__ = ["BATCH", "DELAY", "TOGETHER", "RunWriter"]
-
 BATCH: Final = ROW
 """Maximum number of facts that wait for the database before they are drained."""
 DELAY: Final = 0.1

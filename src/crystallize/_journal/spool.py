@@ -17,8 +17,6 @@ from zlib import crc32
 from ..errors import DamagedRunError, JournalError, RunInUseError
 from .lock import has_name, lock
 
-__all__ = ["CAPACITY", "Spool", "spooled"]
-
 CAPACITY = 16 * 1024 * 1024
 """Bytes of a spool. They are allocated when it is made: a full disk is an error then, and would be a crash later."""
 

@@ -13,8 +13,6 @@ from .database import check_of, connect, has_table, missing_in, points_of, salt_
 from .migrations import ORDERS
 from .read_run import read, real
 
-__all__ = ["verify_run"]
-
 
 def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Check a file: SQLite's own checks, the check of every row, the digests, and that no fact is missing.

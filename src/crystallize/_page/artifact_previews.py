@@ -6,8 +6,6 @@ from typing import Final, NamedTuple
 
 from .._core.artifacts import Artifact, ArtifactLog
 
-__all__ = ["MAX_TEXT", "ArtifactPreview", "artifact_previews"]
-
 MAX_TEXT: Final = 4000
 """Characters of a text that are shown."""
 _MAX_PICTURE_BYTES: Final = 20_000_000

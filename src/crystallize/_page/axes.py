@@ -7,8 +7,6 @@ from typing import Final, NamedTuple
 from .._base.text import lasted
 from .metric_curves import Curve
 
-__all__ = ["Bounds", "Tick", "bounds_of", "fraction", "number_ticks", "time_ticks"]
-
 
 class Tick(NamedTuple):
     """A tick of an axis."""

@@ -22,8 +22,6 @@ from .metric_curves import (
 from .series_figure import line_mode, plotly_text
 from .svg_path import Size, curve_path, points_path
 
-__all__ = ["Chart", "ChartAxis", "ChartPreview", "CurveResult", "PreviewPath", "ResultRow", "RunCurve", "charts"]
-
 _MAX_RESULTS: Final = 8
 """Curves of one metric in the table of results."""
 _SPARKLINE: Final = Size(96, 20)

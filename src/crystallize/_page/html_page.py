@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 else:
     jinja2, markupsafe, plotly = (OptionalModule(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
 
-__all__ = ["write_report"]
-
 
 def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any] | Sequence[Run[Any]] = ()) -> None:
     """Write a run as one HTML page.
@@ -89,6 +87,10 @@ def _html(runs: Sequence[Run[Any]]) -> str:
     )
 
 
+def _printable(value: Any) -> Any:
+    return printable(value) if type(value) is str else value
+
+
 def _environment() -> "jinja2.Environment":
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("crystallize", "_page/templates"),
@@ -97,7 +99,7 @@ def _environment() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
         # A run's texts may contain characters that turn the direction of reading.
-        finalize=lambda value: printable(value) if type(value) is str else value,
+        finalize=_printable,
     )
     environment.filters.update(TEMPLATE_FILTERS)
     return environment

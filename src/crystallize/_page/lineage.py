@@ -9,8 +9,6 @@ from typing import Final, NamedTuple
 from .._core.provenance import Lineage
 from .._tables.run_description import Description, StepAttempt
 
-__all__ = ["KeyRow", "LineageLayout", "StepColumn", "lineage_layout"]
-
 
 class StepColumn(NamedTuple):
     """A step, or several similar ones."""

@@ -12,14 +12,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from .._base.text import counted, printable, short
 from .._core.codec import json_view
-from .._core.object_parts import PLAIN
+from .._core.immutable_types import PLAIN
 from .._core.point_log import fetch
 from .._core.series import Series, stored_points
-
-__all__ = [
-    *("MAX_CURVES", "PIXEL_COLUMNS", "POSITION", "Curve", "CurvePoint", "SeriesColumns", "SplitSeries"),
-    *("are_numbers", "downsample", "isolated", "plot_notes", "series_columns", "split_series", "splitting_tags"),
-]
 
 PIXEL_COLUMNS: Final = 1000
 """Columns of pixels in the widest plot."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 else:
     plotly = OptionalModule("plotly", "report")
 
-__all__ = ["COLOURS", "DASHES", "FONT", "line_mode", "plot", "plotly_text"]
-
 COLOURS: Final = ("#0067a5", "#c8500a", "#00795b", "#a1468e", "#7a6400", "#3f3f9e")
 """Distinct in this order for the colour-blind, and with enough contrast to white."""
 

@@ -6,8 +6,6 @@ from typing import NamedTuple
 from .axes import Bounds, fraction
 from .metric_curves import Curve, downsample
 
-__all__ = ["Size", "curve_path", "points_path"]
-
 
 class Size(NamedTuple):
     """The size of the box that a curve is drawn in, in pixels."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 else:
     markupsafe = OptionalModule("markupsafe", "report")
 
-__all__ = ["TEMPLATE_FILTERS"]
-
 _MAX_FIRST_LINE: Final = 200
 """Characters of an error that are shown before it is opened."""
 _MAX_LINES: Final = 3
@@ -84,6 +82,11 @@ def _size(size: int) -> str:
     return counted(size, "byte")
 
 
+def _type_name(name: str) -> str:
+    """Return the name of a type without its module."""
+    return name.rpartition(".")[2]
+
+
 TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "counted": counted,
     "duration": lasted,
@@ -92,6 +95,6 @@ TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "number": _number,
     "row_value": _row_value,
     "size": _size,
-    "type_name": lambda name: name.rpartition(".")[2],  # without its module
+    "type_name": _type_name,
 }
 """The filters by the names that the templates use."""

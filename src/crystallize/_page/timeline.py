@@ -8,8 +8,6 @@ from typing import Final, NamedTuple
 from .._tables.run_description import Description, RunProcess, StepAttempt
 from .axes import Tick, time_ticks
 
-__all__ = ["ProcessSpan", "StepBar", "Timeline", "timeline_layout"]
-
 
 class StepBar(NamedTuple):
     """An attempt at a step, as a bar on the time axis."""

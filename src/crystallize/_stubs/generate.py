@@ -12,8 +12,6 @@ from .class_outline import outline
 from .key_overloads import with_overloads
 from .schema_list import Refused, SchemaList, list_schemas
 
-__all__ = ["Changed", "Stubs", "make_stubs"]
-
 _PACKAGE = "crystallize"
 _SOURCE = Path(__file__).parents[1]
 _MARK = "# Written by `crystallize stubs`"

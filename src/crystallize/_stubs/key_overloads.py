@@ -16,8 +16,6 @@ from .class_outline import ELLIPSIS, names_in
 from .schema_list import ListedMetric, ListedSchema, SchemaList
 from .type_names import subscripted
 
-__all__ = ["with_overloads"]
-
 _KEY_METHODS = {"__getitem__": "_Getitem", "__setitem__": "_Setitem", "add": "_Setitem", "get": "_Get"}
 """The methods that take a key, with the descriptors that type them."""
 _METRIC_METHODS = {

@@ -18,8 +18,6 @@ from .._core.schema import Schema
 from ..errors import SchemaError, StubsError
 from .type_names import ImportPath, TypeNames, classes_in, free_name, subscripted
 
-__all__ = ["ListedMetric", "ListedSchema", "Refused", "SchemaList", "list_schemas"]
-
 
 class ListedSchema(NamedTuple):
     """A schema whose keys get types in the stubs. Types are text."""

@@ -18,8 +18,6 @@ from typing_extensions import ParamSpec, TypeAliasType, TypeVarTuple
 from .._base.text import short, type_name
 from ..errors import SchemaError
 
-__all__ = ["ImportPath", "TypeNames", "classes_in", "free_name", "subscripted"]
-
 _ANY_TUPLE: Any = typing.Tuple  # noqa: UP006  # as older code has it
 _QUALIFIERS = frozenset(
     getattr(owner, name)

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 else:
     pa = OptionalModule("pyarrow", "arrow")
 
-__all__ = ["PointOrigin", "SourcePoints", "TableLayout", "reader_of"]
-
 _OWN: Final = ("run", "step", "branch", "sequence", "metric", "value", "value_json", "missing")
 """The names of columns that no tag and no input may take."""
 _BATCH: Final = 1 << 22

@@ -21,8 +21,8 @@ from pydantic_core import PydanticSerializationError, from_json
 from .._base.optional import OptionalModule
 from .._base.text import legible, short
 from .._core.codec import NotRestorable, json_view
+from .._core.immutable_types import PLAIN
 from .._core.key import ValueDomain
-from .._core.object_parts import PLAIN
 from .._core.packed_columns import ABSENT, CodedColumn, PackedColumn
 from .._core.point_log import fetch
 from .export import as_json
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 else:
     pa = OptionalModule("pyarrow", "arrow")
-
-__all__ = [
-    *("ArrowArray", "ColumnContents", "ColumnEncoding", "ItemKind", "arrow_array", "dictionary_array"),
-    *("dictionary_of", "dictionary_type", "encoding_for", "exact_json", "nearest_float", "repeated_text"),
-]
 
 ArrowArray: TypeAlias = "pa.Array[Any]"
 

@@ -14,11 +14,6 @@ from .._core.codec import NotRestorable, json_view
 from .._journal.loaded_run import Run
 from .._journal.rows import Entry
 
-__all__ = [
-    *("PointRow", "ValueRow", "as_json", "csv_of_points", "csv_of_values", "json_document", "json_lines", "point_rows"),
-    *("value_row", "value_rows"),
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ValueRow:

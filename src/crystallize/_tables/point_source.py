@@ -17,8 +17,6 @@ from .arrow_table import PointOrigin, SourcePoints
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Measured", "check_untyped", "points_in", "run_file", "run_from"]
-
 Measured: TypeAlias = """(
     FrozenMetrics | Series[Any, Any] | FrozenContext[Any] | Run[Any] | Journal | str | os.PathLike[str]
     | pa.Table | pa.RecordBatchReader

@@ -18,11 +18,6 @@ from .._journal.rows import Attempt, Session, SoFar
 from ..errors import DamagedRunError, JournalError
 from .export import ValueRow, value_rows
 
-__all__ = [
-    *("Description", "MadeArtifact", "MetricSummary", "Overview", "RunProcess", "StepAttempt"),
-    *("describe", "is_finite", "outline", "overview", "unreadable"),
-]
-
 OutcomeName: TypeAlias = Literal["running", "finished", "failed", "died", "done again"]
 
 

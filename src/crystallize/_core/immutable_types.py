@@ -1,4 +1,4 @@
-"""The parts of an object: which objects have none that can change, and how to get at those of others."""
+"""Types of immutable values, and the parts of other objects."""
 
 import re
 from collections import deque
@@ -17,8 +17,6 @@ from types import (
 from typing import Any
 from uuid import UUID
 
-__all__ = ["ATOMIC", "PLAIN", "parts_of"]
-
 ATOMIC: frozenset[type] = frozenset(
     {
         *(int, float, complex, bool, str, bytes, NoneType, EllipsisType, NotImplementedType, range, type),
@@ -27,14 +25,14 @@ ATOMIC: frozenset[type] = frozenset(
         *(FunctionType, BuiltinFunctionType),
     }
 )
-"""Types whose instances, of exactly this type, nobody can change."""
+"""Types whose instances are immutable. Their subclasses are not included."""
 
 PLAIN: frozenset[type] = frozenset({float, int, str, bool, NoneType})
-"""The types of most of what is measured and tagged: immutable, and no secrets."""
+"""The types of most values and tags of points: immutable, and never secret."""
 
 
 def parts_of(item: Any) -> list[Any]:
-    """Return what an object holds, as far as it can be looked into."""
+    """Return the objects that an object contains: attributes, slots, items and keys."""
     if isinstance(item, (type, ModuleType)):
         return []
     inner: list[Any] = [*getattr(item, "__dict__", {}).values()]

@@ -28,8 +28,6 @@ else:
         OptionalModule("polars", "polars"),
     )
 
-__all__ = ["to_arrow", "to_pandas", "to_polars", "to_reader"]
-
 
 def to_arrow(measured: Measured, *, metrics: type[MetricSchema] | None = None) -> "pa.Table":
     """Return points as an Arrow table, one series after the other.

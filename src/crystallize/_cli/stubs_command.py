@@ -10,8 +10,6 @@ from .._base.text import counted, one_line
 from .._stubs.generate import make_stubs
 from .output import AsJson, print_json
 
-__all__ = ["stubs"]
-
 _STUBS: Final = Path("stubs")
 
 

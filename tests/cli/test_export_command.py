@@ -93,7 +93,7 @@ def test_exports_tables_of_points(
 
 def test_exports_without_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow the command says what to install."""
-    for name in ("conversions", "file_writer", "arrow_table", "columns"):
+    for name in ("frame_conversion", "parquet_writer", "arrow_table", "columns"):
         monkeypatch.setattr(f"crystallize._tables.{name}.pa", OptionalModule("pyarrow", "arrow"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
@@ -129,28 +129,3 @@ def test_exports_what_is_not_unicode(tmp_path: Path) -> None:
     assert 2 == result.exit_code
     assert "surrogates not allowed" in result.stderr.splitlines()[0]
     assert 2 == len(result.stderr.splitlines())
-
-
-def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run is written as a page, by default under its name where one is, and beside others if they are named."""
-    monkeypatch.chdir(tmp_path)
-    one, other = made(tmp_path), made(tmp_path, lr=0.2)
-
-    assert "wrote digits-0001.html\n" == printed("report", one)
-    assert "wrote both.html\n" == printed("report", one, other, "-o", "both.html")
-    assert "digits-0002" not in (tmp_path / "digits-0001.html").read_text(encoding="utf-8")
-    assert "digits-0002" in (tmp_path / "both.html").read_text(encoding="utf-8")
-    document = document_of("report", one, other, "-o", "both.html")
-    assert {"page": "both.html", "runs": ["digits-0001", "digits-0002"]} == document
-
-
-def test_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in the way of a page is told in a line: no such folder, the file of a run, no Jinja2."""
-    path = made(tmp_path)
-
-    assert "No such file or directory" in complaint("report", path, "-o", tmp_path / "none" / "run.html")
-    assert "this is the file of a run, and would be overwritten" in complaint("report", path, "-o", path)
-    monkeypatch.setattr("crystallize._page.html_page.jinja2", OptionalModule("jinja2", "report"))
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    line = complaint("report", path, "-o", tmp_path / "run.html")
-    assert line.endswith("needs jinja2, which is not installed: pip install 'crystallize-context[report]'")

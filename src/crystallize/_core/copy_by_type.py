@@ -1,6 +1,6 @@
-"""Types whose values are copied in a way of their own: those that are registered, arrays and frames.
+"""How values are copied by their type: registered types, arrays and frames.
 
-A name stands for a type of a library that may never be imported.
+A type can be registered by its name, so that its library need not be imported.
 """
 
 import sys
@@ -11,13 +11,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .._base.text import type_name
 
-__all__ = ["CopyKind", "Frozen", "NoPlan", "NotCopyable", "Thaw", "add_kind", "freeze_by_kind", "kind_of"]
-
 Thaw: TypeAlias = Callable[[], Any]
-"""Makes a fresh copy of a value that is kept."""
+"""Makes a copy of a kept value."""
 
 Frozen: TypeAlias = tuple[Any, Thaw | None]
-"""A kept value, and the function that makes a copy of it for a reader; None: the kept object itself is handed out."""
+"""A kept value, and the function that makes a copy for a reader; None if readers get the kept object itself."""
 
 
 class CopyKind(NamedTuple):
@@ -26,7 +24,7 @@ class CopyKind(NamedTuple):
     freeze: Callable[[Any], Any]
     thaw: Callable[[Any], Any] | None
     deep_copies: bool = False
-    """Whether `copy.deepcopy` of what holds such a value does as well, and leaves it changeable."""
+    """Whether `copy.deepcopy` copies a container of such values correctly, and leaves the values mutable."""
 
 
 class NoPlan(Exception):
@@ -48,24 +46,24 @@ _kinds_by_name: dict[str, CopyKind] = {}
 
 
 def add_kind(kind: type | str, how: CopyKind) -> None:
-    """Register how values of a type are copied; the newest registration of a name comes first."""
+    """Register how values of a type are copied. The latest registration of a name is tried first."""
     with _lock:
         if isinstance(kind, type):
             _kinds[kind] = how
         else:
-            # Also before those that are known from the beginning.
+            # Popped first, so that it also comes before the built-in registrations.
             _kinds_by_name.pop(kind, None)
             _kinds_by_name[kind] = how
 
 
 def kind_of(cls: type) -> CopyKind | None:
-    """Return how values of a type are copied, by the nearest base that is registered; None if none is."""
+    """Return how values of a type are copied, by its nearest registered base; None if no base is registered."""
     found = (_kinds.get(base) or _kind_by_name(base) for base in cls.__mro__)
     return next((kind for kind in found if kind is not None), None)
 
 
 def _kind_by_name(cls: type) -> CopyKind | None:
-    """The kind registered under a name by which this type calls itself, or can be imported."""
+    """Return the kind registered under the full name of a type, or under a name that it can be imported by."""
     package = str(cls.__module__).partition(".")[0]
     with _lock:
         names = list(_kinds_by_name)
@@ -81,7 +79,7 @@ def freeze_by_kind(kind: CopyKind, value: Any) -> Frozen:
     """Freeze a value of a registered type."""
     try:
         kept = kind.freeze(value)
-    except Exception as error:  # whatever a registered function raises, the value cannot be taken in
+    except Exception as error:  # a registered function may raise anything; the value is then rejected
         raise NotCopyable(type(value), f"{type(error).__name__}: {error}") from error
     if kept is NotImplemented:
         raise NoPlan
@@ -89,7 +87,7 @@ def freeze_by_kind(kind: CopyKind, value: Any) -> Frozen:
 
 
 def _freeze_array(array: Any) -> Any:
-    """Copy a numpy array over immutable bytes, which no owner can make writeable again."""
+    """Copy a NumPy array into immutable bytes, which cannot be made writeable again."""
     cls = type(array)
     if array.dtype.hasobject or (cls.__module__, cls.__qualname__) != ("numpy", "ndarray"):
         return NotImplemented
@@ -98,8 +96,8 @@ def _freeze_array(array: Any) -> Any:
 
 
 def _over_bytes(value: Any) -> Any:
-    """Copy a frame with all its buffers, over bytes that nobody can change: its own copy may share them."""
-    import pickle  # here, since importing the package is to cost little
+    """Copy a frame with all its buffers into immutable bytes. The frame's own copy may share the buffers."""
+    import pickle  # here, to keep the import of the package fast
 
     buffers: list[pickle.PickleBuffer] = []
     content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -107,7 +105,7 @@ def _over_bytes(value: Any) -> Any:
 
 
 def _thaw_pandas(kept: Any) -> Any:
-    """Copy a pandas frame or series, lazily where copy on write lets it. That never copies objects inside."""
+    """Copy a pandas frame or series, lazily if copy-on-write allows it; objects in it are copied by pickle."""
     columns = kept.dtypes if kept.ndim == 2 else [kept.dtype]
     labels = [level.dtype for axis in kept.axes for level in (axis.levels if hasattr(axis, "levels") else [axis])]
     dtypes = [
@@ -117,7 +115,7 @@ def _thaw_pandas(kept: Any) -> Any:
         import pickle  # as above
 
         return pickle.loads(pickle.dumps(kept))
-    # Of dates with a zone, and the like, even a lazy copy hands out what can be written to.
+    # For dates with a time zone, and similar types, even a lazy copy gives access to writeable memory.
     writable = any(type(dtype).__module__.startswith("pandas") and dtype.kind in "mMO" for dtype in columns)
     copies_on_write = int(sys.modules["pandas"].__version__.partition(".")[0]) >= 3
     return kept.copy(deep=writable or not copies_on_write)
@@ -137,7 +135,7 @@ def _clone(kept: Any) -> Any:
 
 _kinds_by_name |= {
     "numpy.generic": CopyKind(_immutable, None, deep_copies=True),
-    "numpy.void": CopyKind(_not_implemented, None, deep_copies=True),  # the one scalar that can be changed
+    "numpy.void": CopyKind(_not_implemented, None, deep_copies=True),  # the only mutable scalar
     "numpy.ndarray": CopyKind(_freeze_array, None, deep_copies=True),
     **{f"pyarrow.{name}": CopyKind(_over_bytes, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")},
     **{f"polars.{name}": CopyKind(_over_bytes, _clone) for name in ("DataFrame", "LazyFrame", "Series")},

@@ -5,8 +5,6 @@ from .._journal.verify import verify_run
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find
 from .output import AsJson, print_json
 
-__all__ = ["verify"]
-
 
 def verify(run: RunName, folder: RunsFolder = DEFAULT_FOLDER, in_json: AsJson = False) -> int:
     """Check the file of a run. The exit status is 1 if something is wrong with it."""

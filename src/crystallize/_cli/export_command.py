@@ -1,16 +1,13 @@
-"""`crystallize export` and `crystallize report`: a run written out, as data for other programs and as a page."""
+"""`crystallize export`: the values and points of a run, for other programs."""
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import typer
 
-from .._base.text import one_line
 from .._journal.find import writable
 from .._journal.loaded_run import Run
-from .._page.html_page import write_report
 from .._tables.export import (
     PointRow,
     ValueRow,
@@ -21,12 +18,10 @@ from .._tables.export import (
     point_rows,
     value_rows,
 )
-from .._tables.file_writer import write_arrow, write_parquet
+from .._tables.parquet_writer import write_arrow, write_parquet
 from ..errors import FrameError
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, load, reporting_damage
-from .output import AsJson, print_bytes, print_json
-
-__all__ = ["export", "report"]
+from .output import AsJson, print_bytes
 
 _Format: TypeAlias = Literal["jsonl", "csv", "parquet", "arrow"]
 _Part: TypeAlias = Literal["values", "points"]
@@ -75,20 +70,3 @@ def _chunks(run: Run[Any], format: Literal["json"] | _Format, what: _Part | None
     rows: dict[str, Iterator[ValueRow] | Iterator[PointRow]] = {"values": value_rows(run), "points": point_rows(run)}
     lists = {part: rows[part] for part in rows if what in (None, part)}
     return json_document(lists) if format == "json" else json_lines(row for part in lists.values() for row in part)
-
-
-def report(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The run, and others to compare it with.")],
-    folder: RunsFolder = DEFAULT_FOLDER,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; by default, NAME.html.")] = None,
-    in_json: AsJson = False,
-) -> int:
-    """Write a run as one HTML page, beside others to compare it with."""
-    loaded = [load(find(folder, name)) for name in runs]
-    page = output if output is not None else Path(f"{loaded[0].name}.html")
-    write_report(loaded[0], page, beside=loaded[1:])
-    if in_json:
-        print_json({"page": str(page), "runs": [run.name for run in loaded]})
-    else:
-        print(f"wrote {one_line(str(page))}")
-    return 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crystallize import FrozenContext, Journal, RunNotFoundError, SinkError, fan_out, fork, load_run, merge
-from crystallize._cli.follow import Follower
+from crystallize._cli.live_run import Follower
 from crystallize._journal import run_files, run_writer
 from crystallize._tables.export import as_json
 from crystallize._tables.run_description import Description, describe

@@ -1,4 +1,4 @@
-"""Copies by `copy.deepcopy`, for values that no plan can copy: cycles, shared references, classes with own ways."""
+"""Copies by `copy.deepcopy`, for values that no plan can copy: cycles, shared references, classes with own copying."""
 
 import copy
 from functools import partial
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from .._base.text import type_name
 from ..errors import UncopyableValueError
-from .copy_kinds import Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
+from .copy_by_type import Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
 from .copy_plans import (
     CONTAINERS,
     DEEPEST,
@@ -18,44 +18,42 @@ from .copy_plans import (
     fill_instance,
     state_of_instance,
 )
-from .object_parts import ATOMIC, parts_of
-
-__all__ = ["deep_copied"]
+from .immutable_types import ATOMIC, parts_of
 
 
 def deep_copied(value: Any, subject: str) -> Frozen:
-    """Freeze by `copy.deepcopy`, which knows cycles, shared references and what a class says of itself.
+    """Freeze with `copy.deepcopy`, which handles cycles, shared references and a class's own `__deepcopy__`.
 
-    What has a registered way to be copied is copied in that way, wherever it is found inside.
+    Parts of a registered type are copied in their registered way, at any depth.
     """
     try:
         parts = _parts(value)
         frozen = {id(part): frozen for part in parts if (frozen := _frozen_by_kind(part)) is not None}
     except NotCopyable as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
-    # In the private copy each such part is stood in for by an object of its own, which a reader's copy looks up.
+    # In the private copy a placeholder replaces each such part. The copy for a reader looks the placeholder up.
     stand_ins = {place: part[0] if part[1] is None else _StandIn(part[1]) for place, part in frozen.items()}
     try:
         kept = _deepcopy(value, {**stand_ins}, parts)
         models = _parts(kept)
-    except Exception as error:  # anything may come out of a class's own __deepcopy__
+    except Exception as error:  # a class's own __deepcopy__ may raise anything
         reason = TOO_DEEP if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
         raise UncopyableValueError(subject, type_name(type(_culprit(value, parts))), reason) from error
 
     def thaw() -> Any:
-        fresh = {id(one): one.thaw() if isinstance(one, _StandIn) else one for one in stand_ins.values()}
+        fresh = {id(part): part.thaw() if isinstance(part, _StandIn) else part for part in stand_ins.values()}
         try:
             return _deepcopy(kept, fresh, models)
-        except Exception as error:  # as above, at a later time
+        except Exception as error:  # as above
             raise UncopyableValueError(subject, type_name(type(value)), f"{type(error).__name__}: {error}") from error
 
     return None, thaw
 
 
 def _deepcopy(value: Any, memo: dict[int, Any], parts: list[Any]) -> Any:
-    """Copy a value of which the parts are known. Pydantic's own way would make two of a model that is in itself."""
+    """Copy a value whose parts are known. Pydantic's own deep copy duplicates a model that contains itself."""
     models = [part for part in parts if copier_of(type(part)) is copy_instance and isinstance(part, BaseModel)]
-    # One that is hashed must be whole before it enters a set, and is left to Pydantic, as are private attributes.
+    # A hashable model must be complete before it enters a set. It is left to Pydantic, as are private attributes.
     plain = [model for model in models if type(model).__hash__ is None and not model.__pydantic_private__]
     blanks = [(model, object.__new__(type(model))) for model in plain]
     memo |= {id(model): blank for model, blank in blanks}
@@ -67,14 +65,14 @@ def _deepcopy(value: Any, memo: dict[int, Any], parts: list[Any]) -> Any:
 
 
 class _StandIn:
-    """Stands in a private copy for what is copied in a way of its own."""
+    """A placeholder in a private copy for a part that is copied in its registered way."""
 
     def __init__(self, thaw: Thaw) -> None:
         self.thaw = thaw
 
 
 def _frozen_by_kind(part: Any) -> Frozen | None:
-    """Freeze a part of a registered type; None for all others."""
+    """Freeze a part of a registered type; return None for all other parts."""
     copier = copier_of(type(part))
     if not isinstance(copier, partial) or copier.args[0].deep_copies:
         return None
@@ -85,7 +83,7 @@ def _frozen_by_kind(part: Any) -> Frozen | None:
 
 
 def _parts(value: Any) -> list[Any]:
-    """Return a value and all that can be found in it, but for what cannot change."""
+    """Return a value and all mutable parts in it, at any depth."""
     met: dict[int, Any] = {}
     rest = [(value, 0)]
     while rest:
@@ -100,13 +98,13 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _culprit(value: Any, parts: list[Any]) -> Any:
-    """Return the outermost part that cannot be copied and is no mere container: the one to do something about."""
+    """Return the outermost part that cannot be copied and is not a plain container, for the error message."""
     return next((part for part in parts if type(part) not in CONTAINERS and not _copies(part)), value)
 
 
 def _copies(part: Any) -> bool:
     try:
         copy.deepcopy(part)
-    except Exception:  # whatever it is, it is why the whole cannot be copied
+    except Exception:  # any exception here explains why the whole cannot be copied
         return False
     return True

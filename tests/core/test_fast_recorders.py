@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from crystallize import CrystallizeError, FrozenMetrics, Metric, MetricSchema, Series
 from crystallize._core.event_dispatch import EventDispatcher
-from crystallize._core.recording import MetricStore
+from crystallize._core.metric_store import MetricStore
 from crystallize._core.series import metrics_view
 from crystallize._core.steps import StepRegistry, StepToken
 from crystallize.sinks.memory import MemorySink
@@ -129,7 +129,7 @@ def test_most_of_the_metrics_have_a_fast_recorder() -> None:
     """The laws above speak of fast recorders: each of these metrics has one."""
     fast = Outcome(has_sink=False)
     for metric in METRICS:
-        assert "_fast_recorder" in fast.store.recorder(metric, StepToken()).__qualname__
+        assert "fast_recorder" in fast.store.recorder(metric, StepToken()).__qualname__
 
 
 def test_a_full_block_is_sealed_by_either() -> None:

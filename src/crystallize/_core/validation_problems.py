@@ -1,4 +1,4 @@
-"""From a validation error of Pydantic to problems in our words, without secrets."""
+"""Translate Pydantic's validation errors into problems, without secrets."""
 
 from collections.abc import Collection, Iterator
 from itertools import takewhile
@@ -10,23 +10,21 @@ from pydantic_core import PydanticKnownError
 from .._base.text import short
 from ..errors import Problem
 
-__all__ = ["MISSING", "problems_of", "raised_in"]
-
 MISSING = "is missing"
 
 
 def raised_in(error: ValidationError) -> BaseException | None:
-    """Return what a user's own validator raised, for its traceback."""
+    """Return the exception of a user's own validator, for its traceback; None if there is none."""
     cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
-    # Of dates, UUIDs and the like it is a text of Pydantic's.
+    # For dates, UUIDs and similar types it is a text from Pydantic.
     return cause if isinstance(cause, BaseException) else None
 
 
 def _fixed_message(kind: Any) -> str:
-    """Return Pydantic's own message for a kind of error if nothing that was given can be in it."""
+    """Return Pydantic's message for a kind of error, if the message cannot contain the input."""
     try:
         return PydanticKnownError(kind).message()
-    except (KeyError, TypeError):  # not Pydantic's, or one with a place for what was given
+    except (KeyError, TypeError):  # an unknown kind, or a message with a placeholder for the input
         return f"is not allowed ({kind})"
 
 
@@ -36,14 +34,11 @@ def problems_of(
     given: tuple[str, ...] = (),
     harmless: Collection[str] | None = None,
 ) -> Iterator[Problem]:
-    """Return the problems in a validation error.
+    """Return the problems in a validation error, with locations that begin with `at`.
 
-    Args:
-        error: The error that Pydantic raised.
-        at: The key or tag that was validated.
-        given: The beginning of each location in the error, if the error itself names the key.
-        harmless: The names that may be shown of a location, if a secret may be in the input. Then nothing is shown
-            that comes from there: no value, no key of a dict, no message of a validator. None: all may be shown.
+    `given` is the beginning of each location in the error, if the error itself names the key. If a secret may be in the
+    input, `harmless` are the names that may be shown in locations; then no value, dict key or validator message of the
+    input is shown. If it is None, everything is shown.
     """
     for detail in error.errors(include_url=False):
         missing = detail["type"] in ("missing", "missing_argument")

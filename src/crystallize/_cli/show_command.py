@@ -8,10 +8,8 @@ from .._journal.loaded_run import load_run
 from .._tables.run_description import describe
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, reporting_damage
 from .output import AsJson, print_json, print_table
-from .run_tables import tables_of
+from .show_tables import tables_of
 from .watch import watch
-
-__all__ = ["show"]
 
 
 def show(

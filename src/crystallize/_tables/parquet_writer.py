@@ -11,7 +11,7 @@ from .._base.text import type_name
 from .._core.metrics import MetricSchema
 from .._journal.read_run import real
 from ..errors import FrameError
-from .conversions import to_reader
+from .frame_conversion import to_reader
 from .point_source import Measured
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 else:
     fsspec = OptionalModule("fsspec", "arrow")
     pa, pq = OptionalModule("pyarrow", "arrow"), OptionalModule("pyarrow.parquet", "arrow")
-
-__all__ = ["write_arrow", "write_parquet"]
 
 
 def write_parquet(

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from .._core.codec import NotRestorable, decode_untyped, json_view
 from .._core.context import FrozenContext
+from .._core.metric_store import MetricStore
 from .._core.point_log import fetch
-from .._core.recording import MetricStore
 from .._journal.database import connect, transaction
 from .._journal.loaded_run import Run, load_run
 from .._journal.lock import is_locked
@@ -24,8 +24,6 @@ from .._journal.read_run import RunData, data_of, real
 from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, done_so_far
 from .._tables.export import ValueRow, value_row
 from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
-
-__all__ = ["Follower", "Look"]
 
 
 class Look(NamedTuple):

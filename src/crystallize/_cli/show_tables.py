@@ -9,8 +9,6 @@ from .._base.text import MASK, counted, moment, one_line, short, took
 from .._tables.export import ValueRow
 from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt
 
-__all__ = ["facts_table", "shown_value", "tables_of", "work_cells"]
-
 _VALUE: Final = ("key", "type", "step", "value")
 _STEP: Final = (
     *("step", "session", "outcome", "started", "took", "read", "not found", "wrote", "points", "artifacts", "error"),

@@ -17,8 +17,6 @@ from .point_source import points_in, run_from
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["runs_frame"]
-
 
 def runs_frame(
     runs: str | os.PathLike[str] | Iterable["Run[Any] | str | os.PathLike[str]"],

@@ -10,8 +10,6 @@ from .._journal.diff import compared
 from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, load, reporting_damage
 from .output import AsJson, print_json, print_table
 
-__all__ = ["diff"]
-
 
 def diff(
     run: RunName,

@@ -11,8 +11,6 @@ from ..errors import JournalError, RunNotFoundError
 from .chosen_run import DEFAULT_FOLDER, RunsFolder, reporting_damage
 from .output import AsJson, print_json, print_table
 
-__all__ = ["runs"]
-
 
 def runs(folder: RunsFolder = DEFAULT_FOLDER, in_json: AsJson = False) -> int:
     """List the runs of a folder, one a line."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crystallize import FrozenContext, Journal, Run, load_run
-from crystallize._cli import run_list
+from crystallize._cli import runs_command
 
 from .command_runs import DAMAGES, UNREADABLES, call, complaint, died, document_of, failed, made, printed, words
 
@@ -56,7 +56,7 @@ def test_lists_beside_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             raise PermissionError(13, "Permission denied", str(path))
         return load_run(path)
 
-    monkeypatch.setattr(run_list, "load_run", load)
+    monkeypatch.setattr(runs_command, "load_run", load)
     one, other = document_of("runs", "--dir", tmp_path)
 
     assert ("unreadable", "finished") == (one["status"], other["status"])

@@ -315,8 +315,8 @@ def test_table_of_a_reader(runs: Path) -> None:
 @pytest.mark.parametrize(("library", "call"), [("polars", to_polars), ("pandas", to_pandas)])
 def test_libraries_that_are_missing(library: str, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its library a function says what to install."""
-    monkeypatch.setattr("crystallize._tables.conversions.pd", OptionalModule("pandas", "pandas"))
-    monkeypatch.setattr("crystallize._tables.conversions.pl", OptionalModule("polars", "polars"))
+    monkeypatch.setattr("crystallize._tables.frame_conversion.pd", OptionalModule("pandas", "pandas"))
+    monkeypatch.setattr("crystallize._tables.frame_conversion.pl", OptionalModule("polars", "polars"))
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=re.escape(f"crystallize-context[{library}]")):
         call(FrozenContext())
