@@ -38,6 +38,16 @@ def test_stubs(project: Path) -> None:
 
 
 @pytest.mark.slow
+def test_stubs_of_the_how_to(tmp_path: Path) -> None:
+    """The how-to page shows what the command prints today."""
+    page = Path(__file__).parents[2] / "docs/how-to/string-keys.md"
+    result = call("stubs", "pipeline.schemas", "pipeline.tuning", "-o", tmp_path)
+    shown = result.stdout.replace(str(tmp_path), "stubs")
+    command = "$ crystallize stubs pipeline.schemas pipeline.tuning -o stubs\n"
+    assert f"{command}{shown}```" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_stubs_checked(project: Path) -> None:
     """With --check nothing is written, and the exit status is 1 where something would be."""
     folder = project / "typings"
