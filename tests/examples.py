@@ -63,7 +63,7 @@ class Checker(OutputChecker):
 
     def check_output(self, want: str, got: str, optionflags: int) -> bool:
         shorter = _NOTE.sub("", got)
-        return any(super(Checker, self).check_output(want, one, optionflags) for one in (got, shorter))
+        return any(super(Checker, self).check_output(want, output, optionflags) for output in (got, shorter))
 
 
 def example_of(thing: object) -> str:

@@ -146,7 +146,7 @@ def test_artifacts() -> None:
     ctx = FrozenContext({})
     ctx.artifacts.add("a.txt", b"x")
 
-    assert [("a.txt", b"x")] == [(one.name, one.data) for one in ctx.artifacts]
+    assert [("a.txt", b"x")] == [(artifact.name, artifact.data) for artifact in ctx.artifacts]
     assert 1 == len(ctx.artifacts)
     ctx.artifacts.clear()
     assert 0 == len(ctx.artifacts)

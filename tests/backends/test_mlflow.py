@@ -100,15 +100,15 @@ class Reported:
 
     def points(self, name: str) -> list[tuple[int, float]]:
         """Return step and value of all points of a name, in order."""
-        history = sorted(self.client.get_metric_history(self.id, name), key=lambda one: (one.step, one.timestamp))
-        return [(one.step, one.value) for one in history]
+        history = sorted(self.client.get_metric_history(self.id, name), key=lambda point: (point.step, point.timestamp))
+        return [(point.step, point.value) for point in history]
 
     def file(self, path: str, folder: Path) -> bytes:
         """Return the content of an artifact."""
         return Path(self.client.download_artifacts(self.id, path, str(folder))).read_bytes()
 
     def files(self, folder: str | None = None) -> set[str]:
-        return {one.path for one in self.client.list_artifacts(self.id, folder)}
+        return {artifact.path for artifact in self.client.list_artifacts(self.id, folder)}
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def test_the_demo(server: MLflowServer, tmp_path: Path) -> None:
         names = [name for name in run.data.metrics if name.startswith(f"{metric}/")]
         points = [point.value for name in names for point in client.get_metric_history(run.info.run_id, name)]
         assert sorted(kept) == sorted(points)
-    assert "curve.svg" in {one.path for one in client.list_artifacts(run.info.run_id)}
+    assert "curve.svg" in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
 
 
 def test_what_the_server_refuses(reported: Reported, caplog: pytest.LogCaptureFixture) -> None:
@@ -369,8 +369,12 @@ class Client:
     ) -> None:
         assert synchronous
         self.fails()
-        self.points.update(dict.fromkeys((one.key, one.timestamp, one.step, one.value) for one in metrics))
-        self.params.update((one.key, one.value) for one in params)
+        self.points.update(
+            dict.fromkeys(
+                (measurement.key, measurement.timestamp, measurement.step, measurement.value) for measurement in metrics
+            )
+        )
+        self.params.update((param.key, param.value) for param in params)
         self.sizes.append(len(metrics))
         self.fails()
 
@@ -413,7 +417,9 @@ def test_each_point_arrives_once(points: list[tuple[str, float, int | None]], fa
     expected = [(metric, at if epoch is None else epoch, value) for metric, at, value, epoch in steps if value != inf]
     in_time = sorted(client.points, key=lambda point: point[1])
     for name in ("loss", "score"):
-        assert [one[1:] for one in expected if one[0] == name] == [one[2:] for one in in_time if one[0] == name]
+        assert [point[1:] for point in expected if point[0] == name] == [
+            point[2:] for point in in_time if point[0] == name
+        ]
     assert {"lr": "0.1"} == client.params
     # What is left out is told at the end, which is not what this is about.
     sink._undelivered.counts.clear()
@@ -449,8 +455,8 @@ def test_which_failures_pass(error: Exception, is_passing: bool) -> None:
     failures = iter([error])
 
     def fail() -> None:
-        for one in failures:
-            raise one
+        for failure in failures:
+            raise failure
 
     client = Client(fail)
     sink = client.sink()

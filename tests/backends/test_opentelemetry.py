@@ -90,7 +90,9 @@ class Telemetry:
     def metrics(self) -> dict[str, Any]:
         """What was measured, by the instruments' names."""
         data = self.reader.get_metrics_data()
-        scopes = [] if data is None else [scope for one in data.resource_metrics for scope in one.scope_metrics]
+        scopes = (
+            [] if data is None else [scope for resource in data.resource_metrics for scope in resource.scope_metrics]
+        )
         return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
     def points(self, name: str) -> dict[tuple[tuple[str, Any], ...], Any]:
@@ -117,7 +119,9 @@ def test_gauges(telemetry: Telemetry) -> None:
     loss = telemetry.metrics["loss"]
     assert ("nats", "What is minimised.") == (loss.unit, loss.description)
     points = telemetry.points("loss")
-    assert {(("split", "train"),): 1 / 3, (("split", "val"),): 2 / 3} == {key: one.value for key, one in points.items()}
+    assert {(("split", "train"),): 1 / 3, (("split", "val"),): 2 / 3} == {
+        key: point.value for key, point in points.items()
+    }
 
 
 def test_all_tags(telemetry: Telemetry) -> None:
@@ -158,7 +162,9 @@ def test_the_example(telemetry: Telemetry) -> None:
     reporting.report_to_opentelemetry(telemetry.meters, telemetry.tracers)
 
     assert ["fit"] == list(telemetry.spans)
-    assert {(("split", "train"),): 0.1 / 3} == {key: one.value for key, one in telemetry.points("digits.loss").items()}
+    assert {(("split", "train"),): 0.1 / 3} == {
+        key: point.value for key, point in telemetry.points("digits.loss").items()
+    }
 
 
 def test_undeclared_metrics(telemetry: Telemetry) -> None:
@@ -437,13 +443,13 @@ def test_otlp(receiver: Receiver) -> None:
     [metrics] = [request for path, request in posted if path == "/v1/metrics"]
     loss, latency = metrics.resource_metrics[0].scope_metrics[0].metrics
     [point] = loss.gauge.data_points
-    attributes = {one.key: one.value for one in point.attributes}
+    attributes = {attribute.key: attribute.value for attribute in point.attributes}
     assert ("loss", "nats", "What is minimised.", 0.5) == (loss.name, loss.unit, loss.description, point.as_double)
     assert (1, "train") == (attributes["epoch"].int_value, attributes["split"].string_value)
     assert {"epoch", "split"} == set(attributes)
     assert ("latency", 0.25) == (latency.name, latency.histogram.data_points[0].sum)
     spans = [request.resource_spans[0].scope_spans[0] for path, request in posted if path == "/v1/traces"]
-    inner, outer = (one.spans[0] for one in spans)
+    inner, outer = (scope.spans[0] for scope in spans)
     assert "crystallize" == spans[0].scope.name
     assert ("inner", "fit") == (inner.name, outer.name)
     assert outer.span_id == inner.parent_span_id == point.exemplars[0].span_id
@@ -471,10 +477,10 @@ def test_prometheus(tmp_path: Path) -> None:
     server.server_close()
     thread.join()
 
-    assert {"train": "0.1", "val": "0.2"} == {one["metric"]["split"]: one["value"][1] for one in loss}
+    assert {"train": "0.1", "val": "0.2"} == {series["metric"]["split"]: series["value"][1] for series in loss}
     own = {"__name__", "instance", "job", "otel_scope_name", "otel_scope_schema_url", "otel_scope_version"}
     assert {"split"} == set(loss[0]["metric"]) - own
-    assert ["5"] == [one["value"][1] for one in seconds]
+    assert ["5"] == [series["value"][1] for series in seconds]
 
 
 def test_example_runs() -> None:

@@ -174,8 +174,8 @@ def deltas() -> Iterator[Path]:
     Random(1).shuffle(order)
     with folder() as where, ProcessPoolExecutor(1) as pool:
         with open(where / "deltas", "wb") as file:
-            for one in pool.map(_made, order, chunksize=20):
-                pickle.dump(one, file)
+            for delta in pool.map(_made, order, chunksize=20):
+                pickle.dump(delta, file)
         yield where / "deltas"
 
 
@@ -186,8 +186,8 @@ def arriving(path: Path) -> Iterator[bytes]:
 
 
 def merge_all(ctx: FrozenContext[Study], arrived: Iterator[bytes] | list[bytes]) -> None:
-    for one in arrived:
-        merge(ctx, pickle.loads(one))
+    for delta in arrived:
+        merge(ctx, pickle.loads(delta))
 
 
 def forked(**options: Any) -> FrozenContext[Study]:
@@ -235,7 +235,7 @@ def time_merging(rounds: int) -> list[Result]:
         found = play(contestants, names, number=total, rounds=rounds)
         journalled.close()
         memory = {(how, read): _held(path, how, read=read) for how in ("merge", "record") for read in (False, True)}
-    merged, recorded, journal = (found[one] for one in ("merged", "recorded", "journal"))
+    merged, recorded, journal = (found[name] for name in ("merged", "recorded", "journal"))
     rate, seconds = 1 / merged.least, merged.least * total
     results = [
         Result(
@@ -418,7 +418,9 @@ def print_sizes(rounds: int = 3) -> None:
     for size in SIZES:
         shown = [found[name, size].least for name in ways]
         firsts = [found[name, SIZES[0]].least for name in ways]
-        cells = [f"{one / first:.2f}, {one * 1e6:,.0f} µs" for one, first in zip(shown, firsts, strict=True)]
+        cells = [
+            f"{seconds / first:.2f}, {seconds * 1e6:,.0f} µs" for seconds, first in zip(shown, firsts, strict=True)
+        ]
         print(f"| {size:,} |", " | ".join(cells), "|")
 
 
@@ -439,7 +441,7 @@ def print_stages(count: int = 1000, rounds: int = 15) -> None:
     def timed(name: str, stage: Callable[[int, Any], Any], given: list[Any]) -> list[Any]:
         gc.collect()
         start = perf_counter()
-        made = [stage(at, one) for at, one in enumerate(given)]
+        made = [stage(at, item) for at, item in enumerate(given)]
         found.setdefault(name, []).append((perf_counter() - start) / count)
         return made
 
@@ -449,16 +451,16 @@ def print_stages(count: int = 1000, rounds: int = 15) -> None:
 
     for _ in range(rounds):
         ctx = study()
-        forked = timed("driver: fork", lambda at, one: fork(one, f"fold-{at}"), [ctx] * count)
-        sent = timed("driver: pickle the branch", lambda at, one: pickle.dumps(one), forked)
-        came = timed("worker: unpickle the branch", lambda at, one: pickle.loads(one), sent)
-        opened = timed("worker: open", lambda at, one: one.open(), came)
+        forked = timed("driver: fork", lambda at, parent: fork(parent, f"fold-{at}"), [ctx] * count)
+        sent = timed("driver: pickle the branch", lambda at, branch: pickle.dumps(branch), forked)
+        came = timed("worker: unpickle the branch", lambda at, data: pickle.loads(data), sent)
+        opened = timed("worker: open", lambda at, branch: branch.open(), came)
         done = timed("worker: 3 points and a key, the task's own", work, opened)
-        ended = timed("worker: delta", lambda at, one: one.delta(), done)
-        back = timed("worker: pickle the delta", lambda at, one: pickle.dumps(one), ended)
+        ended = timed("worker: delta", lambda at, child: child.delta(), done)
+        back = timed("worker: pickle the delta", lambda at, delta: pickle.dumps(delta), ended)
         # Where a worker is another process, its contexts are no burden to the garbage collector here.
         del opened, done
-        arrived = timed("driver: unpickle the delta", lambda at, one: pickle.loads(one), back)
+        arrived = timed("driver: unpickle the delta", lambda at, data: pickle.loads(data), back)
         timed("driver: merge", partial(_merge_into, ctx), arrived)
     for name, seconds in found.items():
         print(f"| {name} | {min(seconds) * 1e6:.1f} µs |")
@@ -513,8 +515,8 @@ def print_memory(count: int = 10_000) -> None:
 def _merged(task: Way, number: int) -> FrozenContext[Study]:
     ctx = study()
     sent = [pickle.dumps(fork(ctx, f"fold-{at}")) for at in range(number)]
-    for at, one in enumerate(sent):
-        child = pickle.loads(one).open()
+    for at, data in enumerate(sent):
+        child = pickle.loads(data).open()
         task(child, at)
         merge(ctx, pickle.loads(pickle.dumps(child.delta())))
     return ctx

@@ -42,16 +42,19 @@ def time_frames(rounds: int) -> list[Result]:
         names = {"ctx": ctx, "rows": rows, "pd": pd, "path": where / "run.parquet"}
         ours = {"to_arrow": to_arrow, "to_pandas": to_pandas, "to_polars": to_polars, "write_parquet": write_parquet}
         statements = [*_TARGETS, "to_polars(ctx)"]
-        contestants = [Contestant(_BASELINE, "pd.DataFrame(rows)"), *(Contestant(one, one) for one in statements)]
+        contestants = [
+            Contestant(_BASELINE, "pd.DataFrame(rows)"),
+            *(Contestant(statement, statement) for statement in statements),
+        ]
         found = play(contestants, names | ours, number=1, rounds=rounds)
     theirs = found[_BASELINE]
     results = []
-    for one in statements:
-        ratio, target = found[one].least / theirs.least, _TARGETS.get(one)
-        shown = (f"{found[one].least * 1e3:.0f} ms", _BASELINE, f"{theirs.least * 1e3:,.0f} ms")
+    for statement in statements:
+        ratio, target = found[statement].least / theirs.least, _TARGETS.get(statement)
+        shown = (f"{found[statement].least * 1e3:.0f} ms", _BASELINE, f"{theirs.least * 1e3:,.0f} ms")
         met = target is None or ratio <= target
-        middle = found[one].middle / theirs.middle
-        results.append(Result(one, *shown, ratio, middle, "" if target is None else f"≤ {target:g} x", met))
+        middle = found[statement].middle / theirs.middle
+        results.append(Result(statement, *shown, ratio, middle, "" if target is None else f"≤ {target:g} x", met))
     return results
 
 

@@ -52,7 +52,9 @@ def play(
     Returns:
         The timings by the contestants' names.
     """
-    timers: dict[str, Callable[[], float]] = {one.name: _timer(one, dict(names), number) for one in contestants}
+    timers: dict[str, Callable[[], float]] = {
+        contestant.name: _timer(contestant, dict(names), number) for contestant in contestants
+    }
     found: dict[str, list[float]] = {name: [] for name in timers}
     for counts in range(rounds + 1):
         for name, timed in timers.items():

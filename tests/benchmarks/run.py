@@ -149,18 +149,18 @@ def table(results: list[Result]) -> str:
         "| path | ours | beside | takes | ratio | of medians | target | met |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for one in results:
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f}" if one.ratio >= 0.02 else f"{one.ratio:.4f}"
-        middle = "" if one.middle_ratio is None else f"{one.middle_ratio:.2f}"
+    for result in results:
+        ratio = "" if result.ratio is None else f"{result.ratio:.2f}" if result.ratio >= 0.02 else f"{result.ratio:.4f}"
+        middle = "" if result.middle_ratio is None else f"{result.middle_ratio:.2f}"
         cells = (
-            f"`{one.path}`" if "(" in one.path or "[" in one.path or ".lr" in one.path else one.path,
-            one.ours,
-            one.baseline,
-            one.other,
+            f"`{result.path}`" if "(" in result.path or "[" in result.path or ".lr" in result.path else result.path,
+            result.ours,
+            result.baseline,
+            result.other,
             ratio,
             middle,
-            one.target,
-            "yes" if one.met else "no",
+            result.target,
+            "yes" if result.met else "no",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -191,9 +191,9 @@ def main() -> None:
         results += time_page(max(3, options.rounds // 3))
     print(table(results))
     RESULTS.mkdir(exist_ok=True)
-    content = {"machine": machine(), "results": [asdict(one) for one in results]}
+    content = {"machine": machine(), "results": [asdict(result) for result in results]}
     (RESULTS / "core.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    print(f"\n{sum(one.met for one in results)} of {len(results)} targets met; also in {RESULTS / 'core.json'}")
+    print(f"\n{sum(result.met for result in results)} of {len(results)} targets met; also in {RESULTS / 'core.json'}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def time_sinks(rounds: int) -> list[Result]:
     path = "a point with the MLflow sink, its server down"
     return [
         Result(
-            one,
+            label,
             f"{seconds * 1e9:,.0f} ns",
             "no sink",
             f"{without * 1e9:,.0f} ns",
@@ -38,7 +38,7 @@ def time_sinks(rounds: int) -> list[Result]:
             "≤ 5 x",
             seconds <= 5 * without,
         )
-        for one, seconds in ((path, queued), (f"{path}, its queue full", full))
+        for label, seconds in ((path, queued), (f"{path}, its queue full", full))
     ]
 
 

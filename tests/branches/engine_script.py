@@ -69,7 +69,7 @@ def refuse(ctx: FrozenContext[Any], key: str) -> None:
 
 def stop(ctx: FrozenContext[Any], key: str) -> str:
     """Raise what a generator, or an engine in one, takes for its end."""
-    return next(one for one in (key,) if one != "first")
+    return next(name for name in (key,) if name != "first")
 
 
 def leave(ctx: FrozenContext[Any], key: str) -> str:
@@ -85,7 +85,7 @@ def check(executor: Executor) -> None:
     results = fan_out(together, train, ["first", "second"], executor=executor)
     assert expected == results
     assert view(alone) == view(together)
-    assert [Score, Score] == [type(one) for one in results]
+    assert [Score, Score] == [type(result) for result in results]
     assert type(together.fields.first) is Score
     assert 0.1 == together.metrics.series(WorkMetrics.loss).best
     assert type(together.snapshot()) is Work
@@ -97,7 +97,7 @@ def check(executor: Executor) -> None:
             alone, together = (kind(before, metrics=metrics) for _ in range(2))
             in_a_loop(alone, train_plainly, ["first", "second"])
             for results in fan_out(together, train_plainly, ["first", "second"], executor=executor):
-                assert [Score] == [type(one) for one in results]
+                assert [Score] == [type(result) for result in results]
             assert view(alone) == view(together)
             assert Score is type(together["second"])
             together.record(WorkMetrics.loss, 0.125, FoldTags(fold=0))
@@ -108,10 +108,10 @@ def check(executor: Executor) -> None:
     assert (1.0, 0.5, 0.25) == with_point.metrics["loss"]
 
     failures = fan_out(together, refuse, ["first", "second"], executor=executor, errors="collect")
-    assert [(Refusal, "first"), (Refusal, "second")] == [(type(one), str(one)) for one in failures]
+    assert [(Refusal, "first"), (Refusal, "second")] == [(type(failure), str(failure)) for failure in failures]
     for task, kind in ((stop, StopIteration), (leave, SystemExit)):
         ended = fan_out(together, task, ["first", "second"], executor=executor, errors="collect")
-        assert [kind, str] == [type(one) for one in ended]
+        assert [kind, str] == [type(result) for result in ended]
 
 
 def main(engine: str) -> None:

@@ -217,7 +217,7 @@ def fills_a_field(ctx: FrozenContext[Work], name: str) -> int:
     fields = ctx.fields
     assert fields.token.get_secret_value() == "hush"
     assert not ctx["table"].flags.writeable or ctx["table"].base is None
-    losses = [fields.settings.rate * one for one in fields.settings.layers]
+    losses = [fields.settings.rate * layer for layer in fields.settings.layers]
     ctx.record(WorkMetrics.loss, float(fields.table.sum()), WorkTags(fold=_FIELDS[name], epoch=0))
     ctx[name] = Summary(fold=_FIELDS[name], losses=losses)
     return fields.lookup.words["a"] + len(fields.names)

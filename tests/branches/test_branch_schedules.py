@@ -71,7 +71,7 @@ def drawn(
 
 def ops(depth: int) -> st.SearchStrategy[tuple[Op, ...]]:
     """Things to do one after another; the names of what is written once are given later."""
-    one = (
+    op = (
         drawn("write", values=["plain", "list"])
         | drawn("record", ["m", "n"])
         | drawn("add")
@@ -80,8 +80,8 @@ def ops(depth: int) -> st.SearchStrategy[tuple[Op, ...]]:
     )
     if depth:
         inner = ops(depth - 1)
-        one |= drawn("step", ["fit", "b0", "b1"], inner=inner) | drawn("fork", inner=inner)
-    return st.lists(one, max_size=5).map(tuple)
+        op |= drawn("step", ["fit", "b0", "b1"], inner=inner) | drawn("fork", inner=inner)
+    return st.lists(op, max_size=5).map(tuple)
 
 
 def named(program: tuple[Op, ...], numbers: Iterator[int]) -> tuple[Op, ...]:
@@ -195,8 +195,8 @@ def seen(ctx: FrozenContext[Any]) -> dict[str, list[Any]]:
     """All that can be read of a context."""
     keys = [(key, value, ctx.provenance.writer(key)) for key, value in ctx.items()]
     steps = [
-        (one.name, list(one.reads), list(one.absent), list(one.writes), dict(one.points), list(one.artifacts))
-        for one in ctx.provenance.steps
+        (step.name, list(step.reads), list(step.absent), list(step.writes), dict(step.points), list(step.artifacts))
+        for step in ctx.provenance.steps
     ]
     series = {name: [tuple(point) for point in ctx.metrics.series(name)] for name in ("m", "n")}
     # The ways to look at one thing agree.
@@ -208,7 +208,7 @@ def seen(ctx: FrozenContext[Any]) -> dict[str, list[Any]]:
         assert not values or values[-1] == ctx.metrics.series(name).last
     assert all(ctx.provenance.finished(step[0]) for step in steps)
     assert len(ctx.artifacts) == len(list(ctx.artifacts))
-    files = [tuple(one) for one in ctx.artifacts]
+    files = [tuple(artifact) for artifact in ctx.artifacts]
     return {"key": keys, "file": files, "step": steps, **series}
 
 
@@ -223,8 +223,8 @@ class Schedule:
     def __init__(self, random: Random) -> None:
         self.random = random
 
-    def may_send(self, one: Any) -> Any:
-        return pickle.loads(pickle.dumps(one)) if self.random.random() < 0.4 else one
+    def may_send(self, value: Any) -> Any:
+        return pickle.loads(pickle.dumps(value)) if self.random.random() < 0.4 else value
 
     def attempt(self, branch: Branch[Any], program: tuple[Op, ...]) -> Delta:
         """Do the work of a branch once, with all the branches in it."""
@@ -291,18 +291,18 @@ PROGRAMS = ops(2).map(lambda program: named(program, count(100)))
 
 
 def check_two_schedules(
-    program: tuple[Op, ...], metrics: type[MetricSchema] | None, one: Random, other: Random
+    program: tuple[Op, ...], metrics: type[MetricSchema] | None, first: Random, second: Random
 ) -> None:
     log = Log()
     log.do_all(program, Notes(None))
-    for random in (one, other):
+    for random in (first, second):
         ctx = FrozenContext(INITIAL, metrics=metrics)
         Schedule(random).run(ctx, program)
         assert expected(log) == seen(ctx)
         assert expected(log) == seen(pickle.loads(pickle.dumps(ctx)))
 
 
-two_schedules = given(program=PROGRAMS, metrics=METRICS, one=st.randoms(use_true_random=False), other=st.randoms())
+two_schedules = given(program=PROGRAMS, metrics=METRICS, first=st.randoms(use_true_random=False), second=st.randoms())
 
 
 @settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -439,7 +439,7 @@ class BranchMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.merged))
     @rule(data=st.data(), op=st.sampled_from([Op("write", "more", 1), Op("record", "m", 1), Op("add", "more", b"")]))
     def try_a_merged_branch_otherwise(self, data: st.DataObject, op: Op) -> None:
-        merged = [one for one in self.out if one[0].name in self.merged]
+        merged = [pair for pair in self.out if pair[0].name in self.merged]
         branch, fork_op = data.draw(st.sampled_from(merged), label="branch")
         with pytest.raises(DivergentRetryError):
             merge(self.ctx, self.schedule.attempt(branch, (*fork_op.inner, op)))

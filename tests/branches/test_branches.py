@@ -86,12 +86,12 @@ class Other(MetricSchema):
     loss = Metric(float)
 
 
-def travelled(one: Any) -> Any:
-    return pickle.loads(pickle.dumps(one))
+def travelled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
 
 
-def as_it_is(one: Any) -> Any:
-    return one
+def as_it_is(value: Any) -> Any:
+    return value
 
 
 WAYS: list[Callable[[Any], Any]] = [as_it_is, travelled, copy.copy, copy.deepcopy]
@@ -107,8 +107,11 @@ def seen(ctx: FrozenContext[Any]) -> Any:
         [ctx.provenance.writer(key) for key in ctx],
         {name: [tuple(point) for point in ctx.metrics.series(name)] for name in ctx.metrics},
         list(ctx.artifacts),
-        [(one.name, one.reads, one.absent, one.writes, dict(one.points), one.artifacts, one.error) for one in steps],
-        [one.name for one in steps if provenance.finished(one.name)],
+        [
+            (step.name, step.reads, step.absent, step.writes, dict(step.points), step.artifacts, step.error)
+            for step in steps
+        ],
+        [step.name for step in steps if provenance.finished(step.name)],
         provenance.lineage,
         (len(ctx), len(ctx.metrics), len(ctx.artifacts)),
     )
@@ -377,7 +380,7 @@ def test_a_step_that_failed_is_brought() -> None:
     with suppress(RuntimeError), child.step("fit"):
         raise RuntimeError("no")
     merge(ctx, child.delta())
-    assert [("a/fit", "RuntimeError: no"), ("a", None)] == [(one.name, one.error) for one in ctx.provenance.steps]
+    assert [("a/fit", "RuntimeError: no"), ("a", None)] == [(step.name, step.error) for step in ctx.provenance.steps]
     assert (False, True) == (ctx.provenance.finished("a/fit"), ctx.provenance.finished("a"))
 
 
@@ -454,10 +457,10 @@ def test_all_is_brought(way: Callable[[Any], Any], metrics: type[MetricSchema] |
     ctx["list"].append(2)
     assert [1] == ctx["list"]
     assert [(0.5, {"epoch": 1}, "a"), (0.25, {"epoch": 2}, "a/fit")] == [
-        tuple(one) for one in ctx.metrics.series("loss")
+        tuple(point) for point in ctx.metrics.series("loss")
     ]
     assert ((0.25,), 0.25) == (ctx.metrics.series("loss").where(epoch=2).values, ctx.metrics.series("loss").last)
-    assert [("f", b"1", "a")] == [tuple(one) for one in ctx.artifacts]
+    assert [("f", b"1", "a")] == [tuple(artifact) for artifact in ctx.artifacts]
     assert b"1" == ctx.artifacts["f"].data
     with pytest.raises(ContextMutationError, match="written by step 'a/fit'"):
         ctx["atom"] = 6
@@ -473,7 +476,7 @@ def test_an_empty_delta() -> None:
     ctx = FrozenContext({})
     merge(ctx, fork(ctx, "a").open().delta())
     assert (["a"], [], [], []) == (
-        [one.name for one in ctx.provenance.steps],
+        [step.name for step in ctx.provenance.steps],
         list(ctx),
         list(ctx.metrics),
         list(ctx.artifacts),
@@ -505,15 +508,15 @@ def test_the_order_is_that_of_the_forks(order: str) -> None:
         child.artifacts.add(name, b"")
         merge(ctx, child.delta())
         known = [
-            one
-            for one in ("own-1", "a", "own-2", "b", "own-3")
-            if "own" in one or one in order[: order.index(name) + 1]
+            key
+            for key in ("own-1", "a", "own-2", "b", "own-3")
+            if "own" in key or key in order[: order.index(name) + 1]
         ]
         assert ["start", *known] == list(ctx) == list(ctx.keys()) == list(ctx.as_dict())
-        assert known == [one.name for one in ctx.artifacts] == [one.name for one in ctx.provenance.steps]
-        assert [one for one in known if len(one) == 1] == [key for _, key in ctx.provenance.lineage.writes]
+        assert known == [artifact.name for artifact in ctx.artifacts] == [step.name for step in ctx.provenance.steps]
+        assert [key for key in known if len(key) == 1] == [key for _, key in ctx.provenance.lineage.writes]
     assert (1, 1, "a", 2, 2, "b", 3, 3) == ctx.metrics["m"]
-    assert [None, "own-1", "a", None, "own-2", "b", None, "own-3"] == [one.step for one in ctx.metrics.series("m")]
+    assert [None, "own-1", "a", None, "own-2", "b", None, "own-3"] == [point.step for point in ctx.metrics.series("m")]
     assert (3, 1) == (ctx.metrics.series("m").last, ctx.metrics.series("m").first)
     assert {"start": 0, "own-1": 1, "a": "a", "own-2": 2, "b": "b", "own-3": 3} == dict(ctx.fields)
     assert repr(ctx).startswith("FrozenContext(start=0, own-1=1, a='a', own-2=2, b='b'")
@@ -569,7 +572,7 @@ def test_a_delta_from_elsewhere_whose_name_a_step_has() -> None:
         pass
     with pytest.raises(BranchError, match="there is a step of that name in this context"):
         merge(ctx, delta)
-    assert ["a"] == [one.name for one in ctx.provenance.steps]
+    assert ["a"] == [step.name for step in ctx.provenance.steps]
 
 
 @ways
@@ -590,7 +593,7 @@ def test_a_copy_of_the_parent_knows_its_branches(way: Callable[[Any], Any]) -> N
     with pytest.raises(DivergentRetryError):
         merge(copied, done(b, b=2))
     assert ["a", "b", "own"] == list(copied)
-    assert ((2, 1), ["a", "b"]) == (copied.metrics["m"], [one.name for one in copied.provenance.steps])
+    assert ((2, 1), ["a", "b"]) == (copied.metrics["m"], [step.name for step in copied.provenance.steps])
     if copied is not ctx:
         assert ["b", "own"] == list(ctx)
         merge(ctx, delta)
@@ -613,7 +616,7 @@ def test_points_of_a_branch_over_many_blocks() -> None:
     expected = [*map(float, range(5000)), -1.0] * 3
     assert expected == list(ctx.metrics["loss"])
     assert [name for name in "abc" for _ in range(5000)] == [
-        str(one.step) for one in ctx.metrics.series("loss") if one.value != -1.0
+        str(point.step) for point in ctx.metrics.series("loss") if point.value != -1.0
     ]
     assert 3 * 715 == len(ctx.metrics.series("loss").where(epoch=0)) - 3
 
@@ -630,10 +633,10 @@ def test_artifacts_that_were_forgotten_between_forks() -> None:
         child = branch.open()
         child.artifacts.add(branch.name, b"")
         merge(ctx, child.delta())
-    assert ["early", "late"] == [one.name for one in ctx.artifacts]
+    assert ["early", "late"] == [artifact.name for artifact in ctx.artifacts]
     ctx.artifacts.clear()
     ctx.artifacts.add("early", b"again")
-    assert ["early"] == [one.name for one in travelled(ctx).artifacts]
+    assert ["early"] == [artifact.name for artifact in travelled(ctx).artifacts]
 
 
 # Nested branches
@@ -668,10 +671,10 @@ def test_a_child_may_fork(way: Callable[[Any], Any]) -> None:
         (0, "tune"),
         (2, "tune/search/two"),
         (20, "tune/search/two/fit"),
-    ] == [(one.value, one.step) for one in ctx.metrics.series("m")]
+    ] == [(point.value, point.step) for point in ctx.metrics.series("m")]
     steps = ["tune/one/fit", "tune/one", "tune/search/two/fit", "tune/search/two", "tune/search", "tune"]
-    assert steps == [one.name for one in ctx.provenance.steps]
-    assert ["file-1", "file-2"] == [one.name for one in ctx.artifacts]
+    assert steps == [step.name for step in ctx.provenance.steps]
+    assert ["file-1", "file-2"] == [artifact.name for artifact in ctx.artifacts]
     assert {"m": 1} == ctx.provenance.steps[-1].points
 
 
@@ -706,7 +709,7 @@ def test_a_delta_is_merged_where_it_was_forked() -> None:
     with pytest.raises(ForeignDeltaError, match="forked from the context itself, and this is the child of branch 'a'"):
         merge(child, outer)
     merge(child, inner)
-    assert ["a/x"] == [one.name for one in child.provenance.steps]
+    assert ["a/x"] == [step.name for step in child.provenance.steps]
 
 
 # What is refused
@@ -732,11 +735,11 @@ def test_a_delta_of_another_schema(kind: Any, metrics: type[MetricSchema] | None
     delta = done(fork(kind({"lr": 1}, metrics=metrics), "a"))
     ctx = FrozenContext[Train]({"lr": 1}, metrics=Measured)
     before = seen(ctx)
-    for one in (delta, travelled(delta)):
+    for foreign_delta in (delta, travelled(delta)):
         with pytest.raises(
             ForeignDeltaError, match="another schema or other metrics than Train with Measured"
         ) as caught:
-            merge(ctx, one)
+            merge(ctx, foreign_delta)
     assert ("a", before) == (caught.value.branch, seen(ctx))
 
 
@@ -839,14 +842,14 @@ def test_metrics_that_stand_for_others_by_now() -> None:
         "other": lambda ctx: ctx.record(Other.loss, 0.5),
         "free": lambda ctx: ctx.record("loss", 0.5),
     }
-    for one in acts:
-        for other in acts:
-            if one == other:
-                ctx = merged(acts[one], acts[other])
+    for left in acts:
+        for right in acts:
+            if left == right:
+                ctx = merged(acts[left], acts[right])
                 assert (0.5, 0.5) == ctx.metrics["loss"]
             else:
                 with pytest.raises(ForeignMetricError, match="loss"):
-                    merged(acts[one], acts[other])
+                    merged(acts[left], acts[right])
 
 
 def test_a_child_holds_to_the_metrics_that_the_parent_used() -> None:
@@ -982,7 +985,7 @@ def test_attempts_that_are_the_same(which: str) -> None:
         child = branch.open()
         SAME[which](child)
         merge(ctx, travelled(child.delta()) if at % 2 else child.delta())
-    assert ["a"] == [one.name for one in ctx.provenance.steps]
+    assert ["a"] == [step.name for step in ctx.provenance.steps]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -1157,22 +1160,22 @@ def test_sinks_hear_of_what_is_brought_as_it_arrives() -> None:
     told = sink.events[3:]
     assert 18 == len(told)
     for name, events in (("b", told[:9]), ("a", told[9:])):
-        starts = [(one.step, one.branch) for one in events if isinstance(one, StepStarted)]
+        starts = [(event.step, event.branch) for event in events if isinstance(event, StepStarted)]
         assert [(name, name), (f"{name}/fit", name)] == starts
         assert KeyWritten(name, [1], name, False, name) in events
         assert [
             MetricRecorded("m", name, {"t": [1]}, name, 0, name),
             MetricRecorded("m", 1, {}, f"{name}/fit", 1, name),
-        ] == [one for one in events if isinstance(one, MetricRecorded)]
+        ] == [event for event in events if isinstance(event, MetricRecorded)]
         assert ArtifactAdded(f"{name}.txt", b"x", f"{name}/fit", name) in events
-        ends = [one for one in events if isinstance(one, StepFinished)]
+        ends = [event for event in events if isinstance(event, StepFinished)]
         assert [(f"{name}/fit", {"m": 1}, name), (name, {"m": 1}, name)] == [
-            (one.step, one.points, one.branch) for one in ends
+            (event.step, event.points, event.branch) for event in ends
         ]
         last = events[-1]
         assert isinstance(last, BranchMerged)
         assert (name, None, Any, None) == (last.branch, last.result, last.type, last.item)
-    assert [0, 1, 2] == [at for at, one in enumerate(sink.events) if not getattr(one, "branch", None) or at < 2]
+    assert [0, 1, 2] == [at for at, event in enumerate(sink.events) if not getattr(event, "branch", None) or at < 2]
 
 
 class Failing:
@@ -1206,7 +1209,7 @@ def test_a_sink_that_fails_while_a_branch_is_merged() -> None:
         merge(ctx, delta)
     _, note = caught.value.__notes__
     assert "FailingToo raised OSError: disk full" in note
-    assert (1, (1,), ["f"]) == (ctx["k"], ctx.metrics["m"], [one.name for one in ctx.artifacts])
+    assert (1, (1,), ["f"]) == (ctx["k"], ctx.metrics["m"], [artifact.name for artifact in ctx.artifacts])
     assert isinstance(sink.events[-1], BranchMerged)
     told = len(sink.events)
     merge(ctx, delta)
@@ -1519,9 +1522,9 @@ def test_results_are_in_the_order_of_the_items() -> None:
     ctx.record("m", -2)
     assert [f"fold-{at}" for at in range(4)] == list(ctx)
     assert (-1, 0, 1, 2, 3, -2) == ctx.metrics["m"]
-    assert [f"{at}.txt" for at in range(4)] == [one.name for one in ctx.artifacts]
+    assert [f"{at}.txt" for at in range(4)] == [artifact.name for artifact in ctx.artifacts]
     assert [name for at in range(4) for name in (f"fold-{at}/fit", f"fold-{at}")] == [
-        one.name for one in ctx.provenance.steps
+        step.name for step in ctx.provenance.steps
     ]
 
 
@@ -1537,7 +1540,7 @@ def test_threads(workers: int) -> None:
 
     with ThreadPoolExecutor(workers) as executor:
         results = fan_out(ctx, task, range(20), executor=executor)
-    assert list(range(20)) == [one() for one in results] == list(ctx.metrics["m"])
+    assert list(range(20)) == [result() for result in results] == list(ctx.metrics["m"])
     assert 19 == ctx["made-19"][0]()
 
 
@@ -1575,11 +1578,11 @@ def test_names_of_branches(task: Any, name: Any, expected: list[str]) -> None:
     """Branches are named after the task, or by a beginning, or by a function of the item; in a step after that."""
     ctx = FrozenContext({})
     fan_out(ctx, task, [5, 7], executor=Now(), name=name)
-    assert expected == [one.name for one in ctx.provenance.steps if "/" not in one.name]
+    assert expected == [record.name for record in ctx.provenance.steps if "/" not in record.name]
     with FrozenContext({}).step("tune") as step:
         fan_out(step, task, [5, 7], executor=Now(), name=name)
-        names = [one.name for one in step.provenance.steps]
-    assert [f"tune/{one}" for one in expected] == [one for one in names if one.count("/") == 1]
+        names = [record.name for record in step.provenance.steps]
+    assert [f"tune/{branch}" for branch in expected] == [path for path in names if path.count("/") == 1]
 
 
 def test_what_a_task_says_that_it_returns_is_told() -> None:
@@ -1588,16 +1591,16 @@ def test_what_a_task_says_that_it_returns_is_told() -> None:
     def told(task: Any, items: list[Any]) -> list[BranchMerged]:
         sink = MemorySink()
         fan_out(FrozenContext({}, sinks=[sink]), task, items, executor=Now())
-        return [one for one in sink.events if isinstance(one, BranchMerged)]
+        return [event for event in sink.events if isinstance(event, BranchMerged)]
 
-    one, other, third = told(fold, [1, 2]) + told(Calling(), [1])
+    first, second, third = told(fold, [1, 2]) + told(Calling(), [1])
     assert ((1, int), (4, int), (1, int)) == (
-        (one.result, one.type),
-        (other.result, other.type),
+        (first.result, first.type),
+        (second.result, second.type),
         (third.result, third.type),
     )
-    assert None not in (one.item, other.item)
-    assert (one.item == other.item, one.item == third.item) == (False, True)
+    assert None not in (first.item, second.item)
+    assert (first.item == second.item, first.item == third.item) == (False, True)
     for task in (partial(_scaled, factor=1), lambda ctx, item: None):
         assert Any is told(task, [1])[0].type
     assert (None, "**********") == (
@@ -1738,7 +1741,7 @@ def test_the_first_failure_is_raised_when_all_others_are_merged(executor: Execut
     assert [0, 1, 2, 3, 4] == fan_out(ctx, _flaky, range(5), executor=Counting())
     assert [1, 3] == ran
     assert [f"flaky-{at}" for at in range(5)] == list(ctx)
-    assert [f"_flaky-{at}" for at in range(5)] == [one.name for one in ctx.provenance.steps]
+    assert [f"_flaky-{at}" for at in range(5)] == [step.name for step in ctx.provenance.steps]
 
 
 @pytest.mark.usefixtures("_bad")
@@ -1746,8 +1749,8 @@ def test_failures_are_collected() -> None:
     """Where failures are collected, each stands in the place of its item."""
     ctx = FrozenContext({})
     found = fan_out(ctx, _flaky, range(5), executor=Now(), errors="collect")
-    assert [0, 2, 4] == [one for one in found if not isinstance(one, BaseException)]
-    assert ["no 1", "no 3"] == [str(one) for one in (found[1], found[3])]
+    assert [0, 2, 4] == [result for result in found if not isinstance(result, BaseException)]
+    assert ["no 1", "no 3"] == [str(failure) for failure in (found[1], found[3])]
     BAD.discard(1)
     # What failed can be run by itself, and the same call again runs what failed.
     assert [1] == fan_out(ctx, _flaky, [1], executor=Now(), name=lambda item: f"_flaky-{item}")
@@ -1802,7 +1805,7 @@ def test_a_branch_that_failed_is_on_record(which: int, errors: Any) -> None:
     executor = executors()[which]
     with executor, suppress(ValueError), ctx.step("cv") as cv:
         fan_out(cv, half_done, range(5), executor=executor, errors=errors)
-    records = {one.name: one for one in ctx.provenance.steps}
+    records = {record.name: record for record in ctx.provenance.steps}
     names = [
         name for at in range(5) for name in ([] if at in BAD else [f"cv/half_done-{at}/fit"]) + [f"cv/half_done-{at}"]
     ]
@@ -1813,10 +1816,10 @@ def test_a_branch_that_failed_is_on_record(which: int, errors: Any) -> None:
     assert failed.started <= failed.ended
     assert not ctx.provenance.finished(failed.name)
     assert ["lr", "half-done-0", "half-done-2", "half-done-4"] == list(ctx)
-    told = [one for one in sink.events if getattr(one, "branch", None) == failed.name]
+    told = [event for event in sink.events if getattr(event, "branch", None) == failed.name]
     kinds = [BranchForked, StepStarted, StepFinished]
-    assert kinds == [type(one) for one in told]
-    assert [False, False, True] == [getattr(one, "is_of_failed_branch", False) for one in told]
+    assert kinds == [type(event) for event in told]
+    assert [False, False, True] == [getattr(event, "is_of_failed_branch", False) for event in told]
     assert failed.as_event(failed.name) == told[2]
     again = travelled(ctx)
     assert seen(ctx) == seen(again)
@@ -1828,7 +1831,7 @@ def test_the_record_of_a_failure_goes_when_the_branch_is_merged() -> None:
     ctx = FrozenContext({"lr": 0.1})
     for _ in range(2):
         fan_out(ctx, half_done, range(5), executor=Now(), errors="collect")
-        assert 2 == sum(one.error is not None for one in ctx.provenance.steps)
+        assert 2 == sum(step.error is not None for step in ctx.provenance.steps)
     assert f"Provenance({3 * 2 + 2} steps, 1 input)" == repr(ctx.provenance)
     BAD.clear()
     assert [0, 1, 2, 3, 4] == fan_out(ctx, half_done, range(5), executor=Now())
@@ -1854,7 +1857,7 @@ def test_a_merge_that_is_taken_back_leaves_the_record_of_a_failure(monkeypatch: 
     monkeypatch.undo()
     assert before == seen(ctx)
     merge(ctx, delta)
-    assert ["a-1/fit", "a-1"] == [one.name for one in ctx.provenance.steps if one.error is None]
+    assert ["a-1/fit", "a-1"] == [step.name for step in ctx.provenance.steps if step.error is None]
 
 
 @pytest.mark.usefixtures("_bad")
@@ -1868,9 +1871,9 @@ def test_a_failed_branch_within_a_branch() -> None:
     sink = MemorySink()
     ctx = FrozenContext({"lr": 0.1}, sinks=[sink])
     fan_out(ctx, outer, [0], executor=Now())
-    records = {one.name: one for one in ctx.provenance.steps}
+    records = {record.name: record for record in ctx.provenance.steps}
     assert "ValueError: no 1" == records["outer-0/half_done-1"].error
-    told = [type(one) for one in sink.events if getattr(one, "step", None) == "outer-0/half_done-1"]
+    told = [type(event) for event in sink.events if getattr(event, "step", None) == "outer-0/half_done-1"]
     assert [StepStarted, StepFinished] == told
 
 
@@ -1900,7 +1903,7 @@ def test_a_secret_that_a_failed_branch_wrote_shows_nowhere(outcome: Any) -> None
     with suppress(ValueError), ctx.step("cv") as step:
         fan_out(step, outer, [0], executor=Now(), errors=outcome)
         raise ValueError("all of them, as hunter2 says")
-    told = {one.name: str(one.error) for one in ctx.provenance.steps}
+    told = {record.name: str(record.error) for record in ctx.provenance.steps}
     assert {"cv/outer-0", "cv"} == {*told}
     assert "hunter2" not in "".join(told.values())
     assert "ValueError: 403 for **********" == told["cv/outer-0"]
@@ -1941,7 +1944,7 @@ def test_a_branch_whose_worker_died_is_on_record() -> None:
     """Of a branch whose worker died there is on record why it is not merged."""
     ctx = FrozenContext({"lr": 0.1})
     fan_out(ctx, half_done, range(3), executor=Dying(1), errors="collect")
-    told = {one.name: (one.error, one.reads) for one in ctx.provenance.steps if one.error}
+    told = {step.name: (step.error, step.reads) for step in ctx.provenance.steps if step.error}
     assert dict.fromkeys(("half_done-1", "half_done-2"), ("BrokenExecutor: a worker died", ())) == told
 
 
@@ -1953,7 +1956,7 @@ def test_a_sink_that_takes_no_failure() -> None:
         fan_out(ctx, half_done, [1], executor=Now(), name=lambda item: f"a-{item}")
     BAD.clear()
     assert any(note.startswith("Besides, ") and "StepFinished" in note for note in caught.value.__notes__)
-    assert ["ValueError: no 1"] == [one.error for one in ctx.provenance.steps]
+    assert ["ValueError: no 1"] == [step.error for step in ctx.provenance.steps]
 
 
 def test_an_item_that_is_another_one_the_next_time() -> None:
@@ -2056,7 +2059,7 @@ def test_tasks_that_were_cancelled() -> None:
     ctx = FrozenContext({})
     found = fan_out(ctx, fold, range(3), executor=Cancelling(), errors="collect")
     assert "CancelledError" == type(found[1]).__name__
-    assert "fold-1" not in {one.name for one in ctx.provenance.steps}
+    assert "fold-1" not in {step.name for step in ctx.provenance.steps}
     assert ["fold-0", "fold-2"] == list(ctx)
 
 
@@ -2099,7 +2102,7 @@ def test_conflicts_are_failures_of_an_item() -> None:
     ctx = FrozenContext({})
     found: list[Any] = fan_out(ctx, task, range(3), executor=Late(1, 0, 2), errors="collect")
     assert 1 == found[1]
-    assert [MergeConflictError] * 2 == [type(one) for one in (found[0], found[2])]
+    assert [MergeConflictError] * 2 == [type(failure) for failure in (found[0], found[2])]
     assert ["own-1", "same"] == list(ctx)
 
 
@@ -2133,8 +2136,8 @@ def test_a_step_that_a_task_leaves_open() -> None:
 class TwoArguments(Exception):
     """Pickles, and cannot be made again of what it pickles."""
 
-    def __init__(self, one: str, other: str) -> None:
-        super().__init__(f"{one} and {other}")
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
 
 
 class HoldsALock(Exception):
@@ -2242,7 +2245,7 @@ def test_fan_out_within_a_branch() -> None:
     ctx = FrozenContext({})
     assert [21, 41] == fan_out(ctx, outer, [10, 20], executor=Now())
     assert (10, 11, 20, 21) == ctx.metrics["m"]
-    assert ["outer-0/inner-0", "outer-0/inner-1", "outer-0"] == [one.name for one in ctx.provenance.steps[:3]]
+    assert ["outer-0/inner-0", "outer-0/inner-1", "outer-0"] == [step.name for step in ctx.provenance.steps[:3]]
 
 
 # Executors
@@ -2473,7 +2476,7 @@ def test_ctrl_c_right_after_a_task_was_submitted() -> None:
                 fan_out(ctx, fold, range(3), executor=Now())
         except KeyboardInterrupt:
             is_interrupted = True
-        assert [f"fold-{one}" for one in range(len(ctx))] == list(ctx)
+        assert [f"fold-{at}" for at in range(len(ctx))] == list(ctx)
         if is_interrupted:
             assert [0, 1, 4] == fan_out(ctx, fold, range(3), executor=Now())
         at += 1
@@ -2527,9 +2530,9 @@ def test_others_write_while_branches_are_merged() -> None:
     assert 630 == len(keys) == len(set(keys)) == len(ctx)
     points = ctx.metrics["m"]
     assert [(9, at) for at in range(30)] == list(points[:30])
-    for one in range(3):
-        assert list(range(200)) == [at for by, at in points if by == one]
-        assert [f"own-{one}-{at}" for at in range(200)] == [key for key in keys if key.startswith(f"own-{one}-")]
+    for owner in range(3):
+        assert list(range(200)) == [at for by, at in points if by == owner]
+        assert [f"own-{owner}-{at}" for at in range(200)] == [key for key in keys if key.startswith(f"own-{owner}-")]
     assert 30 + 60 == len(ctx.artifacts) == len(list(ctx.artifacts))
     assert 30 + 60 == len(ctx.provenance.steps)
 

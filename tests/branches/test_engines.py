@@ -133,7 +133,7 @@ def test_it_is_as_in_a_loop_between_other_work(executor: Executor) -> None:
         ctx["after"] = ctx["before"]
 
     assert view(alone) == view(together)
-    assert {"tune/trains-0/fit/check", "tune#2/trains-1/fit"} <= {one.name for one in together.provenance.steps}
+    assert {"tune/trains-0/fit/check", "tune#2/trains-1/fit"} <= {step.name for step in together.provenance.steps}
 
 
 def test_nested(executor: Executor) -> None:
@@ -248,7 +248,7 @@ def test_failures(executor: Executor) -> None:
     assert ["k0", "k2"] == list(ctx)
     assert (0, 2) == ctx.metrics["m"]
     collected = fan_out(ctx, leaves, range(4), executor=executor, errors="collect")
-    assert [None, "item 1 is odd", None, "item 3 is odd"] == [one and str(one) for one in collected]
+    assert [None, "item 1 is odd", None, "item 3 is odd"] == [outcome and str(outcome) for outcome in collected]
     told = {record.name: record.error for record in ctx.provenance.steps}
     assert {"leaves-1": "ValueError: item 1 is odd", "leaves-3": "ValueError: item 3 is odd"} == {
         name: error for name, error in told.items() if error
@@ -307,7 +307,7 @@ def test_threads_send_nothing(executor: Executor, task: Any) -> None:
     results = fan_out(ctx, task, range(3), executor=executor)
 
     assert ["k0", "k1", "k2"] == list(ctx)
-    assert 1 == sum(isinstance(one, Stuck) for one in [*results, ctx["k1"]])
+    assert 1 == sum(isinstance(value, Stuck) for value in [*results, ctx["k1"]])
 
 
 @on_processes

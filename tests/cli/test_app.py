@@ -204,10 +204,12 @@ def test_page_names_all(tmp_path: Path) -> None:
         document_of("report", path, "-o", tmp_path / "run.html"),
         document_of("verify", path),
     ]
-    options = {found for one in SUBCOMMANDS for found in re.findall(r"--[a-z]+", printed(one, "--help"))}
+    options = {found for subcommand in SUBCOMMANDS for found in re.findall(r"--[a-z]+", printed(subcommand, "--help"))}
 
-    assert set() == {f"crystallize {one}" for one in SUBCOMMANDS if f"crystallize {one}" not in page}
-    assert set() == {one for one in options - {"--help"} if one not in page}
+    assert set() == {
+        f"crystallize {subcommand}" for subcommand in SUBCOMMANDS if f"crystallize {subcommand}" not in page
+    }
+    assert set() == {option for option in options - {"--help"} if option not in page}
     assert set() == {key for key in keys_of(documents) if f"`{key}`" not in page}
 
 

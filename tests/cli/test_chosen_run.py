@@ -26,7 +26,9 @@ def test_file_that_cannot_be_read(
     assert verified.stdout + verified.stderr
 
 
-@pytest.mark.parametrize("arguments", [("show",), ("diff", "1"), ("export",), ("verify",)], ids=lambda one: one[0])
+@pytest.mark.parametrize(
+    "arguments", [("show",), ("diff", "1"), ("export",), ("verify",)], ids=lambda arguments: arguments[0]
+)
 def test_run_that_is_not_there(made_run: Path, arguments: tuple[str, ...]) -> None:
     """A run that is not there is named, with the nearest one."""
     folder = made_run.parent

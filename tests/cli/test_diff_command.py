@@ -51,9 +51,9 @@ def test_what_is_not_compared(tmp_path: Path) -> None:
 
 def test_difference_of_runs_of_one_name(tmp_path: Path) -> None:
     """Runs of one name, in two folders, are told apart by their paths."""
-    one, other = made(tmp_path / "a", seed=1), made(tmp_path / "b", seed=2)
+    left, right = made(tmp_path / "a", seed=1), made(tmp_path / "b", seed=2)
 
-    assert ["what", "name", str(one), str(other)] == words(printed("diff", one, other, status=1))[0]
+    assert ["what", "name", str(left), str(right)] == words(printed("diff", left, right, status=1))[0]
 
 
 def test_diff_of_runs_with_branches(tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_diff_of_runs_with_branches(tmp_path: Path) -> None:
     assert "no difference\n" == printed("diff", "one", "other", "--dir", tmp_path)
     found = document_of("diff", "one", "less", "--dir", tmp_path, status=1)["differences"]
     names = [("value", "score-0"), ("metric", "loss"), ("step", "fold-0"), ("step", "fold-0/fit")]
-    assert names == [(one["what"], one["name"]) for one in found]
+    assert names == [(difference["what"], difference["name"]) for difference in found]

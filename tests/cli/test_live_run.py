@@ -206,7 +206,7 @@ def test_reads_only_what_is_new(tmp_path: Path) -> None:
         ctx.record("loss", 2)
         opened.flush()
 
-        assert [2] == [one.count for one in follower.look().run.metrics]
+        assert [2] == [metric.count for metric in follower.look().run.metrics]
 
 
 def test_holds_nothing(tmp_path: Path) -> None:

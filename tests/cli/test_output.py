@@ -27,13 +27,15 @@ def test_data_is_no_markup(tmp_path: Path, text: str, terminal: dict[str, str]) 
     came_from(journal.path, host=text, packages={text: "1"})
     made(tmp_path)
     calls = [("runs",), ("show", "[b]run"), ("diff", "[b]run", "digits"), ("verify", text)]
-    outputs = [call(*one, "--dir", tmp_path, **terminal).output for one in calls]
+    outputs = [call(*arguments, "--dir", tmp_path, **terminal).output for arguments in calls]
     # What rich adds is bold and italic type.
     plain = [re.sub(r"\x1b\[[01;3]*m", "", output) for output in outputs]
-    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
     assert [1, 8, 2, 1] == [output.count(shown) for output in plain]
     assert [True, True, True, False] == ["[b]run-0001" in output for output in plain]
     assert "[red]key[/red]" in plain[1]
     assert "[i]fit" in plain[1]
-    assert {"\n"} == {one for output in plain for one in output if not one.isprintable()}
+    assert {"\n"} == {character for output in plain for character in output if not character.isprintable()}

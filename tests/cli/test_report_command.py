@@ -13,13 +13,13 @@ from .command_runs import complaint, document_of, made, printed
 def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is written as a page, by default under its name where one is, and beside others if they are named."""
     monkeypatch.chdir(tmp_path)
-    one, other = made(tmp_path), made(tmp_path, lr=0.2)
+    first, second = made(tmp_path), made(tmp_path, lr=0.2)
 
-    assert "wrote digits-0001.html\n" == printed("report", one)
-    assert "wrote both.html\n" == printed("report", one, other, "-o", "both.html")
+    assert "wrote digits-0001.html\n" == printed("report", first)
+    assert "wrote both.html\n" == printed("report", first, second, "-o", "both.html")
     assert "digits-0002" not in (tmp_path / "digits-0001.html").read_text(encoding="utf-8")
     assert "digits-0002" in (tmp_path / "both.html").read_text(encoding="utf-8")
-    document = document_of("report", one, other, "-o", "both.html")
+    document = document_of("report", first, second, "-o", "both.html")
     assert {"page": "both.html", "runs": ["digits-0001", "digits-0002"]} == document
 
 

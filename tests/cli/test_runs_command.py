@@ -38,9 +38,9 @@ def test_lists_beside_damaged(tmp_path: Path, damage: Callable[[Path], None]) ->
     paths = [made(tmp_path) for _ in range(3)]
     damage(paths[1])
     status = "damaged" if damage in DAMAGES else "unreadable"
-    one, bad, other = document_of("runs", "--dir", tmp_path)
+    first, bad, last = document_of("runs", "--dir", tmp_path)
 
-    assert ["finished", status, "finished"] == [run["status"] for run in (one, bad, other)]
+    assert ["finished", status, "finished"] == [run["status"] for run in (first, bad, last)]
     assert bad["error"]
     assert {None} == {bad[key] for key in ("started", "ended", "seconds", "steps", "steps_finished")}
     (line,) = [line for line in words(printed("runs", "--dir", tmp_path)) if line[0] == "digits-0002"]
@@ -57,10 +57,10 @@ def test_lists_beside_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return load_run(path)
 
     monkeypatch.setattr(runs_command, "load_run", load)
-    one, other = document_of("runs", "--dir", tmp_path)
+    first, second = document_of("runs", "--dir", tmp_path)
 
-    assert ("unreadable", "finished") == (one["status"], other["status"])
-    assert "Permission denied" in one["error"]
+    assert ("unreadable", "finished") == (first["status"], second["status"])
+    assert "Permission denied" in first["error"]
 
 
 def test_lists_as_json(tmp_path: Path) -> None:

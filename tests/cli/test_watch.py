@@ -196,7 +196,7 @@ def test_tells_no_secret_and_no_markup(tmp_path: Path) -> None:
     assert "input token: **********" in call("show", opened.path, "--watch").stdout
     text = call("show", other.path, "--watch", FORCE_COLOR="1", TERM="xterm").stdout
     assert "\\x1b[31m\\u202e" in text
-    assert {"\n"} == {one for one in text if not one.isprintable()}
+    assert {"\n"} == {character for character in text if not character.isprintable()}
     assert 4 == len(text.splitlines())
 
 
@@ -220,10 +220,10 @@ def test_draws_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         acts = (record, lambda: step.__exit__(None, None, None), opened.close)
         first, second, third, last = drawn(opened.path, monkeypatch, *acts)
     # However slow the machine is.
-    first, second = (re.sub(r"\b\d+ s\b", "0 s", one) for one in (first, second))
+    first, second = (re.sub(r"\b\d+ s\b", "0 s", screen) for screen in (first, second))
 
     assert ["running", "running", "running"] == [
-        dict(section(one, "run-0001"))["status"] for one in (first, second, third)
+        dict(section(screen, "run-0001"))["status"] for screen in (first, second, third)
     ]
     headings, (name, _, *rest) = section(first, "running")
     assert ["step", "started", "for", "points"] == headings
@@ -232,7 +232,7 @@ def test_draws_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ["early", "1", "2", "2", "2", "2", "over 0 s ago"] == section(first, "metrics")[1]
     assert ["loss", "1", "0.5", "0.5", "0.5", "0.5", "0 s ago"] == section(second, "metrics")[2]
     assert ["load-4", "… and 10 more", "load-15"] == [line[0] for line in section(first, "steps")[5:8]]
-    assert [True, True, False] == ["\nrunning\n" in one for one in (first, second, third)]
+    assert [True, True, False] == ["\nrunning\n" in screen for screen in (first, second, third)]
     shown = call("show", opened.path, COLUMNS="200", FORCE_COLOR="1", TERM="xterm").stdout
     assert last.endswith(plain(shown))
 

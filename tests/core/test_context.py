@@ -460,7 +460,7 @@ def test_initial_all_or_nothing(names: list[str], valid: bool) -> None:
     initial: dict[str, Any] = {name: good.get(name) if valid else object() for name in names}
     if valid and not set(names) - set(good):
         ctx, told = C[Train](initial, sinks=[sink]), cast("list[KeyWritten]", sink.events)
-        assert {**ctx, **initial} == dict(ctx) == {one.key: one.value for one in told}
+        assert {**ctx, **initial} == dict(ctx) == {event.key: event.value for event in told}
     else:
         with pytest.raises(InvalidInitialError) as raised:
             C[Train](initial, sinks=[sink])
@@ -516,7 +516,7 @@ def test_sinks_are_told() -> None:
     told: Any = sink.events
     told[1].value.append("x")
 
-    assert ["token", "names"] == [one.key for one in told]
+    assert ["token", "names"] == [event.key for event in told]
     assert "hunter2" not in repr(told)
     assert [] == ctx["names"]
 
@@ -677,7 +677,7 @@ def test_copy(copied: Callable[[Any], Any], cls: Any) -> None:
     assert dict(ctx) == dict(other)
     assert repr(ctx) == repr(other)
     assert (0.5,) == other.metrics["loss"]
-    assert ["a.txt"] == [one.name for one in other.artifacts]
+    assert ["a.txt"] == [artifact.name for artifact in other.artifacts]
     assert ctx.provenance.steps == other.provenance.steps
     assert ctx.logger is other.logger
     with pytest.raises(ContextMutationError, match="written by step 'fit'"):

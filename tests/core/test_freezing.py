@@ -63,8 +63,8 @@ class Right(Flag):
 
 
 class Pair(NamedTuple):
-    one: Any
-    two: Any = None
+    first: Any
+    second: Any = None
 
 
 class Model(BaseModel):
@@ -346,8 +346,8 @@ MUTABLE: list[tuple[Any, Callable[[Any], object]]] = [
     ([{1}, {"a": {2}}], lambda it: it[1]["a"].add(3)),
     ((1, [2]), lambda it: it[1].append(3)),
     ((1, (2, [3])), lambda it: it[1][1].append(4)),
-    (Pair([1], 2), lambda it: it.one.append(3)),
-    (Pair((1,), {"a": Pair([1])}), lambda it: it.two["a"].one.append(3)),
+    (Pair([1], 2), lambda it: it.first.append(3)),
+    (Pair((1,), {"a": Pair([1])}), lambda it: it.second["a"].first.append(3)),
     ({Key([1]): 2}, lambda it: next(iter(it)).items.append(2)),
     ({Key([1])}, lambda it: next(iter(it)).items.append(2)),
     (frozenset({Key([1])}), lambda it: next(iter(it)).items.append(2)),
@@ -841,9 +841,9 @@ def test_arrow_is_apart_from_its_owner(make: Callable[[Any], Any]) -> None:
 
     assert expected != value.to_pylist()
     found = (ctx["alone"], ctx["in"][0], ctx["twice"][2], ctx["object"].a)
-    for one in found:
-        assert type(value) is type(one)
-        assert expected == one.to_pylist()
+    for arrow in found:
+        assert type(value) is type(arrow)
+        assert expected == arrow.to_pylist()
 
 
 @by_arrow

@@ -329,7 +329,7 @@ def test_steps_nest() -> None:
                     pass
         fit.record("loss", 9)
         fit["score"] = 1
-    facts = [(one.name, one.reads, one.writes, dict(one.points)) for one in ctx.provenance.steps]
+    facts = [(record.name, record.reads, record.writes, dict(record.points)) for record in ctx.provenance.steps]
     assert [
         ("fit/fold-0/deep", (), (), {}),
         ("fit/fold-0", ("b",), ("score-0",), {"loss": 1}),
@@ -518,7 +518,7 @@ def test_an_outer_step_may_close_first() -> None:
     outer.__exit__(None, None, None)
     step["a"] = 1
     inner.__exit__(None, None, None)
-    assert [("outer", ()), ("outer/inner", ("a",))] == [(one.name, one.writes) for one in ctx.provenance.steps]
+    assert [("outer", ()), ("outer/inner", ("a",))] == [(record.name, record.writes) for record in ctx.provenance.steps]
 
 
 closing: list[Callable[[], object]] = []

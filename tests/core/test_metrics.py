@@ -682,11 +682,11 @@ def test_numpy_scalars_become_python_numbers_in_tags(way: Way, schema: type[Metr
 def test_arrays_as_tags_are_told_apart() -> None:
     """A part of a series is found by arrays, by what holds them, and by numpy's numbers; an array is no number."""
     metrics = FrozenMetrics()
-    one, other = np.zeros(2), np.array([0.0, 1.0])
-    for at, tag in enumerate((one, other, {"a": one}, {"a": other}, 0, "x")):
+    left, right = np.zeros(2), np.array([0.0, 1.0])
+    for at, tag in enumerate((left, right, {"a": left}, {"a": right}, 0, "x")):
         metrics.add("loss", at, {"tag": tag})
     loss = metrics.series("loss")
-    found = [loss.where(tag=tag).values for tag in (one, other, {"a": one}, {"a": other}, np.int64(0), "x")]
+    found = [loss.where(tag=tag).values for tag in (left, right, {"a": left}, {"a": right}, np.int64(0), "x")]
     assert [(0,), (1,), (2,), (3,), (4,), (5,)] == found
 
 
@@ -953,8 +953,8 @@ def test_where_narrows_a_series(schema: type[MetricSchema] | None) -> None:
     metrics = filled(schema)
     val = metrics.series(TrainMetrics.loss).where(split="val")
     assert ((0.8, 0.4, 0.6), 3, 0.6, 0.4) == (val.values, len(val), val.last, val.best)
-    one = val.where(epoch=1)
-    assert ((0.4,), one.values) == (one.values, val.where(epoch="1" if schema else 1).values)
+    part = val.where(epoch=1)
+    assert ((0.4,), part.values) == (part.values, val.where(epoch="1" if schema else 1).values)
     metrics.add("loss", 0.1, {"epoch": 3, "split": "val"})
     assert 0.1 == val.last
     val.add(0.7, {"epoch": 4, "split": "train"})
@@ -1088,7 +1088,9 @@ def test_in_asks_what_was_recorded() -> None:
     """`in` says whether a metric, or one of a name, was recorded; it never raises."""
     metrics = FrozenMetrics(TrainMetrics)
     metrics.add(TrainMetrics.seconds, 1.0)
-    found = [one in metrics for one in ("seconds", TrainMetrics.seconds, "loss", TrainMetrics.loss, "zzz", 5, None)]
+    found = [
+        metric in metrics for metric in ("seconds", TrainMetrics.seconds, "loss", TrainMetrics.loss, "zzz", 5, None)
+    ]
     assert [True, True, False, False, False, False, False] == found
 
 
@@ -1195,7 +1197,7 @@ def test_a_metric_that_cannot_be_imported_pickles_by_value() -> None:
     schema = local_schema()
     loss = schema.metrics["loss"]
     again = pickle.loads(pickle.dumps(loss))
-    facts = [(one.name, one.owner, one.unit, one.goal, one.description) for one in (loss, again)]
+    facts = [(metric.name, metric.owner, metric.unit, metric.goal, metric.description) for metric in (loss, again)]
     assert facts[0] == facts[1]
     metrics = FrozenMetrics(schema)
     metrics.add(again, 0.5, TRAIN)

@@ -49,18 +49,18 @@ class Seen(NamedTuple):
 def seen(html: str) -> list[Seen]:
     """Return the tables in HTML, which has to be well-formed, and hold nothing but tables of text."""
     root = ElementTree.fromstring(f"<div>{html}</div>")
-    assert {"table"} == {one.tag for one in root}
-    assert {one.tag for one in root.iter()} <= {"div", "table", "caption", "thead", "tbody", "tr", "th", "td"}
-    assert {name for one in root.iter() for name in one.attrib} <= {"style", "scope", "colspan"}
-    assert "color" not in " ".join(one.get("style", "") for one in root.iter())
+    assert {"table"} == {table.tag for table in root}
+    assert {element.tag for element in root.iter()} <= {"div", "table", "caption", "thead", "tbody", "tr", "th", "td"}
+    assert {name for element in root.iter() for name in element.attrib} <= {"style", "scope", "colspan"}
+    assert "color" not in " ".join(element.get("style", "") for element in root.iter())
     found = []
     for table in root:
         caption = table.find("caption")
         assert caption is not None
-        assert {"col"} >= {one.get("scope") for one in table.iterfind("thead/tr/th")}
-        assert {"row"} >= {one.get("scope") for one in table.iterfind("tbody/tr/th")}
+        assert {"col"} >= {heading.get("scope") for heading in table.iterfind("thead/tr/th")}
+        assert {"row"} >= {heading.get("scope") for heading in table.iterfind("tbody/tr/th")}
         rows = [[cell.text or "" for cell in row] for row in table.iterfind("tbody/tr")]
-        found.append(Seen(caption.text or "", [one.text or "" for one in table.iterfind("thead/tr/th")], rows))
+        found.append(Seen(caption.text or "", [heading.text or "" for heading in table.iterfind("thead/tr/th")], rows))
     return found
 
 
@@ -115,8 +115,8 @@ def test_nothing_to_show() -> None:
     """The first table is there if only by its title; of the others those in which something is."""
     empty, row = Table("empty", ("a",), []), Table("full", ("a", "b"), [("1", None)])
 
-    assert ["empty"] == [one.caption for one in seen(as_html(empty, empty))]
-    assert ["empty", "full"] == [one.caption for one in seen(as_html(empty, Table("none", ("a",), [(None,)]), row))]
+    assert ["empty"] == [table.caption for table in seen(as_html(empty, empty))]
+    assert ["empty", "full"] == [table.caption for table in seen(as_html(empty, Table("none", ("a",), [(None,)]), row))]
     assert [] == seen(as_html(Table("none", ("a",), [(None,), ("",)])))[0].rows
 
 
@@ -385,9 +385,9 @@ def test_run_with_attempts(tmp_path: Path) -> None:
         load["model"] = Opaque()
     with suppress(SinkError), ctx.step("fit"):
         opened.flush()
-        running = {one.caption: one for one in shown(load_run(opened.path))}["Not finished"]
+        running = {table.caption: table for table in shown(load_run(opened.path))}["Not finished"]
         die(opened)
-    died = {one.caption: one for one in shown(load_run(opened.path))}["Not finished"]
+    died = {table.caption: table for table in shown(load_run(opened.path))}["Not finished"]
     with suppress(OSError), Journal.resume(opened.path) as resumed:
         ctx = resumed.context(FrozenContext)
         with ctx.step("load"):
@@ -395,7 +395,7 @@ def test_run_with_attempts(tmp_path: Path) -> None:
         with ctx.step("fit"):
             raise OSError("full")
     facts, *tables = shown(load_run(opened.path))
-    rest = {one.caption: one for one in tables}
+    rest = {table.caption: table for table in tables}
 
     assert ["step", "process", "started (UTC)", "outcome"] == running.headings
     assert [["fit", "1", "running"]] == [[*row[:2], row[3]] for row in running.rows]
@@ -514,5 +514,5 @@ def test_data_of_a_run_is_no_markup(tmp_path: Path) -> None:
     tables = shown(load_run(journal.path))
 
     assert ["&lt;b&gt;'-0001", "Keys", "Steps", "Worth a look", "Metrics", "Artifacts"] == [
-        one.caption for one in tables
+        table.caption for table in tables
     ]

@@ -336,7 +336,7 @@ def test_an_empty_series_of_a_kind() -> None:
 def test_mutable_values_of_branches_are_isolated() -> None:
     """Points that are inserted twice, as into a context and into a copy of it, are the same both times."""
     blocks = logged([([1], {"tag": [2]}, 1)]).packed()
-    one, other = PointLog(), PointLog()
-    one.insert(0, 0, section(blocks, 0))
-    other.insert(0, 0, section(pickle.loads(pickle.dumps(blocks)), 0))
-    assert list(one.rows()) == list(other.rows()) == [([1], {"tag": [2]}, 1)]
+    left, right = PointLog(), PointLog()
+    left.insert(0, 0, section(blocks, 0))
+    right.insert(0, 0, section(pickle.loads(pickle.dumps(blocks)), 0))
+    assert list(left.rows()) == list(right.rows()) == [([1], {"tag": [2]}, 1)]

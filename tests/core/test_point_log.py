@@ -145,7 +145,7 @@ def test_any_number_of_tags_comes_back(names: int) -> None:
 def test_a_tag_that_is_absent_is_not_none() -> None:
     """A tag that a point does not have is no tag that is None."""
     tags: list[Any] = list(long({"a": None}, {}, {"a": 1, "b": None}, {"b": 2}))
-    assert tags == list(recorded([(0, one) for one in tags]).get_tags("m"))
+    assert tags == list(recorded([(0, tag_set) for tag_set in tags]).get_tags("m"))
 
 
 @pytest.mark.parametrize("names", [0, 1, 33])
@@ -188,7 +188,7 @@ def test_what_was_lost_is_packed(kind: type, items: tuple[Any, ...]) -> None:
     lost = NotRestorable(kind.__name__)
     values = [items[0], lost, items[1], items[1]]
     tags = [{"t": items[0]}, {"t": items[1]}, {"t": lost}, {"t": items[0]}]
-    block = Block.of([one for row in zip(values, tags, [0] * 4, strict=True) for one in row], (kind, {"t": kind}))
+    block = Block.of([part for row in zip(values, tags, [0] * 4, strict=True) for part in row], (kind, {"t": kind}))
     assert list(zip(values, tags, [0] * 4, strict=True)) == list(block.rows())
     assert [(), (None,), ("t",), ()] == list(unrestorable_parts(block))
 

@@ -651,7 +651,7 @@ def test_errors_hide_pydantics_own() -> None:
     for attempt in attempts:
         with pytest.raises(CrystallizeError) as raised:
             attempt()
-        assert [] == [one for one in chain(raised.value) if isinstance(one, ValidationError)]
+        assert [] == [error for error in chain(raised.value) if isinstance(error, ValidationError)]
 
 
 class Scores(BaseModel):
@@ -1070,7 +1070,7 @@ def test_snapshot_error_keeps_secrets() -> None:
         FrozenContext[Guarded]({"password": "hunter2"}).snapshot()
 
     assert "Guarded" in str(raised.value)
-    assert [] == [one for one in chain(raised.value) if "hunter2" in f"{one} {one!r}"]
+    assert [] == [error for error in chain(raised.value) if "hunter2" in f"{error} {error!r}"]
 
 
 def test_incomplete() -> None:
@@ -1402,7 +1402,7 @@ def test_invalid_secret(key: str, value: Any) -> None:
         FrozenContext[Secrets]()[key] = value
 
     assert (key, None) == (raised.value.problems[0].location[0], raised.value.problems[0].value)
-    assert [] == [one for one in chain(raised.value) if "hunter2" in f"{one} {one!r} {one.args}"]
+    assert [] == [error for error in chain(raised.value) if "hunter2" in f"{error} {error!r} {error.args}"]
 
 
 def test_error_pickles() -> None:
@@ -1648,7 +1648,7 @@ def test_field_order_is_the_schemas() -> None:
 
 def test_dataclass_fields_are_those_of_dataclasses() -> None:
     """A dataclass's keys are its fields, in order."""
-    assert [one.name for one in dataclasses.fields(Strictest)] == list(FrozenContext[Strictest]({"lr": 1}))
+    assert [attribute.name for attribute in dataclasses.fields(Strictest)] == list(FrozenContext[Strictest]({"lr": 1}))
 
 
 def test_name_of_a_type_is_no_shape() -> None:

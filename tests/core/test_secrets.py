@@ -51,19 +51,22 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error, and whatever comes along as its cause or context."""
     rest, met = [error], set()
     while rest:
-        one = rest.pop()
-        if one is None or id(one) in met:
+        link = rest.pop()
+        if link is None or id(link) in met:
             continue
-        met.add(id(one))
-        yield one
-        rest += [one.__cause__, one.__context__]
-        rest += one.exceptions if isinstance(one, BaseExceptionGroup) else []
+        met.add(id(link))
+        yield link
+        rest += [link.__cause__, link.__context__]
+        rest += link.exceptions if isinstance(link, BaseExceptionGroup) else []
 
 
 def leaks(error: BaseException) -> list[str]:
     """Every text of an error, of its causes and of its contexts, in which the cleartext shows."""
     texts = "".join(traceback.format_exception_only(error))
-    found = [texts, *(part for one in chain(error) for part in (str(one), repr(one), repr(vars(one)), repr(one.args)))]
+    found = [
+        texts,
+        *(part for link in chain(error) for part in (str(link), repr(link), repr(vars(link)), repr(link.args))),
+    ]
     return [text for text in found if shows(text)]
 
 
@@ -350,9 +353,9 @@ def test_nothing_with_a_secret_has_a_digest(make: str) -> None:
 def test_a_secret_can_be_read(make: str) -> None:
     """Whoever reads a secret gets it, also from a copy."""
     ctx = MAKES[make]([])
-    for one in (ctx, pickle.loads(pickle.dumps(ctx))):
-        assert CLEAR == one["text"].get_secret_value()
-        assert CLEAR == one["login"].password.get_secret_value()
+    for context in (ctx, pickle.loads(pickle.dumps(ctx))):
+        assert CLEAR == context["text"].get_secret_value()
+        assert CLEAR == context["login"].password.get_secret_value()
 
 
 @pytest.mark.parametrize("make", ["typed", "untyped"])

@@ -137,7 +137,7 @@ def test_of_a_resumed_run(tmp_path: Path) -> None:
         journal.context(FrozenContext[Train], sinks=[sink])
 
     [(keys, _)] = sink.asked
-    assert {"lr": True, "epochs": True, "accuracy": False} == {key: one.is_input for key, one in keys.items()}
+    assert {"lr": True, "epochs": True, "accuracy": False} == {name: key.is_input for name, key in keys.items()}
 
 
 def test_no_secret_is_shown() -> None:

@@ -113,8 +113,8 @@ def spoil(value: Any) -> None:
             spoil(part)
 
 
-def same(one: Any, other: Any) -> bool:
-    return bool(type(one) is type(other) and one == other)
+def same(left: Any, right: Any) -> bool:
+    return bool(type(left) is type(right) and left == right)
 
 
 class Notes(NamedTuple):
@@ -274,9 +274,9 @@ class ContextMachine(RuleBasedStateMachine):
         assert self.writers == {key: self.ctx.provenance.writer(key) for key in self.ctx}
         assert self.points == [(point.value, point.step) for point in self.ctx.metrics.series("m")]
         found = self.ctx.provenance.steps
-        assert self.records == [(one.name, [*one.reads], [*one.absent], [*one.writes]) for one in found]
-        for one in found:
-            assert one.points.get("m", 0) == sum(step == one.name for _, step in self.points)
+        assert self.records == [(record.name, [*record.reads], [*record.absent], [*record.writes]) for record in found]
+        for record in found:
+            assert record.points.get("m", 0) == sum(step == record.name for _, step in self.points)
 
     @invariant()
     def events_are_effects(self) -> None:

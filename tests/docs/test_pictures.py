@@ -40,11 +40,11 @@ def drawn(killed_runs: list[Description]) -> dict[str, ElementTree.Element]:
 
 
 def texts(picture: ElementTree.Element) -> list[str]:
-    return [one.text or "" for one in picture.iter("{http://www.w3.org/2000/svg}text")]
+    return [element.text or "" for element in picture.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def parts(picture: ElementTree.Element, kind: str) -> Iterator[ElementTree.Element]:
-    return (one for one in picture.iter() if one.get("class") == kind)
+    return (element for element in picture.iter() if element.get("class") == kind)
 
 
 def test_one_picture_a_page(drawn: dict[str, ElementTree.Element]) -> None:
@@ -61,12 +61,12 @@ def test_one_picture_a_page(drawn: dict[str, ElementTree.Element]) -> None:
 def test_within_bounds(drawn: dict[str, ElementTree.Element]) -> None:
     """Nothing is drawn beyond the edge of a picture."""
     for name, picture in drawn.items():
-        width, height = (float(one) for one in picture.attrib["viewBox"].split()[2:])
-        for one in picture.iter():
-            assert 0 <= float(one.get("x", 0)) <= width, name
-            assert 0 <= float(one.get("y", 0)) <= height, name
-            if one.tag.endswith("rect"):
-                assert float(one.attrib["x"]) + float(one.attrib["width"]) <= width, name
+        width, height = (float(side) for side in picture.attrib["viewBox"].split()[2:])
+        for element in picture.iter():
+            assert 0 <= float(element.get("x", 0)) <= width, name
+            assert 0 <= float(element.get("y", 0)) <= height, name
+            if element.tag.endswith("rect"):
+                assert float(element.attrib["x"]) + float(element.attrib["width"]) <= width, name
 
 
 def test_a_key_is_written_once(drawn: dict[str, ElementTree.Element]) -> None:
@@ -103,10 +103,10 @@ def test_killed_run(drawn: dict[str, ElementTree.Element], killed_runs: list[Des
     """The run that is drawn was killed and went on: what had finished was not done again."""
     (run,) = killed_runs
 
-    assert ["died", "finished"] == [one.outcome for one in run.sessions]
-    sessions = {one.name: one.session for one in run.steps}
+    assert ["died", "finished"] == [session.outcome for session in run.sessions]
+    sessions = {step.name: step.session for step in run.steps}
     assert [1, 1, 2, 2] == [sessions[name] for name in ("load", "fit/epoch-3", "fit/epoch-5", "evaluate")]
-    assert "fit" in [one.name for one in run.dead_attempts]
+    assert "fit" in [attempt.name for attempt in run.dead_attempts]
     assert list(parts(drawn["durability"], "dead"))
 
 
@@ -117,4 +117,4 @@ def test_folds(tmp_path: Path) -> None:
     branches = [f"fold-{k}" for k in range(4)]
     assert branches == sorted(folds.arrived)
     assert branches != folds.arrived
-    assert [name for name in branches for _ in range(3)] == [one.step for one in folds.run.metrics.series("loss")]
+    assert [name for name in branches for _ in range(3)] == [point.step for point in folds.run.metrics.series("loss")]

@@ -52,10 +52,10 @@ def listed() -> list[Listed]:
 
 def examples() -> Iterator[Listed]:
     """Return what is listed and has an example, and the members of classes that have one of their own."""
-    for one in listed():
-        own = vars(one.thing) if isclass(one.thing) else {}
-        members = [Listed(f"{one.path}.{name}", member) for name, member in own.items() if not name.startswith("_")]
-        yield from (found for found in (one, *members) if ">>> " in found.example)
+    for entry in listed():
+        own = vars(entry.thing) if isclass(entry.thing) else {}
+        members = [Listed(f"{entry.path}.{name}", member) for name, member in own.items() if not name.startswith("_")]
+        yield from (found for found in (entry, *members) if ">>> " in found.example)
 
 
 def owes_example(thing: Any) -> bool:
@@ -65,26 +65,26 @@ def owes_example(thing: Any) -> bool:
 
 def test_reference_is_whole() -> None:
     """Whatever the package hands on is in the reference."""
-    found = {one.path.rpartition(".")[2] for one in listed()}
+    found = {entry.path.rpartition(".")[2] for entry in listed()}
 
     assert set() == set(crystallize.__all__) - found - {"__version__"}
 
 
 def test_reference_has_each_name_once() -> None:
     """No name is in the reference twice, be it by two paths."""
-    found = [one.thing for one in listed() if owes_example(one.thing)]
+    found = [entry.thing for entry in listed() if owes_example(entry.thing)]
 
     assert len(set(found)) == len(found)
 
 
 def test_every_name_has_an_example() -> None:
     """Each class and function of the reference shows in its docstring how it is used."""
-    assert [] == [one.path for one in listed() if owes_example(one.thing) and ">>> " not in one.example]
+    assert [] == [entry.path for entry in listed() if owes_example(entry.thing) and ">>> " not in entry.example]
 
 
 def test_examples_are_short() -> None:
     """An example has nine lines at the most: it is read in an editor, beside the code."""
-    assert [] == [one.path for one in examples() if len(one.example.splitlines()) > 9]
+    assert [] == [entry.path for entry in examples() if len(entry.example.splitlines()) > 9]
 
 
 def marked(listed: Listed) -> Any:
@@ -92,10 +92,10 @@ def marked(listed: Listed) -> Any:
     return pytest.param(listed, marks=pytest.mark.slow) if listed.path.startswith("crystallize.stubs.") else listed
 
 
-@pytest.mark.parametrize("one", [marked(found) for found in examples()], ids=lambda one: one.path)
-def test_example_runs(one: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("entry", [marked(found) for found in examples()], ids=lambda entry: entry.path)
+def test_example_runs(entry: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example prints what it says, with nothing imported but what the package hands on, and itself."""
     monkeypatch.chdir(tmp_path)
     names = {name: getattr(crystallize, name) for name in crystallize.__all__}
 
-    assert "" == what_fails(one.example, names | {one.path.rpartition(".")[2]: one.thing})
+    assert "" == what_fails(entry.example, names | {entry.path.rpartition(".")[2]: entry.thing})

@@ -243,10 +243,10 @@ class Facts(NamedTuple):
 
     def without(self, steps: set[str]) -> "Facts":
         """These without what some steps did."""
-        points = [one for one in self.points if one[-1] not in steps]
-        keys = [one for one in self.keys if one[-1] not in steps]
-        artifacts = [one for one in self.artifacts if one[-1] not in steps]
-        return Facts(points, keys, artifacts, [one for one in self.opened if one not in steps], self.closed)
+        points = [point for point in self.points if point[-1] not in steps]
+        keys = [key for key in self.keys if key[-1] not in steps]
+        artifacts = [artifact for artifact in self.artifacts if artifact[-1] not in steps]
+        return Facts(points, keys, artifacts, [step for step in self.opened if step not in steps], self.closed)
 
 
 def facts_of(program: Iterable[Act]) -> Facts:
@@ -269,14 +269,14 @@ def facts_in(content: RunData, session: int) -> Facts:
     """Return what a session did by the file, except for the inputs."""
     packed = [row.packed for row in content.points if row.process == session]
     points = [point for row in packed for point in points_of(content.path, row)]
-    values = [one for one in content.values if one.session == session and not one.is_input]
-    attempts = [one for one in content.attempts if one.session == session]
+    values = [value for value in content.values if value.session == session and not value.is_input]
+    attempts = [attempt for attempt in content.attempts if attempt.session == session]
     return Facts(
         [(name, value, tags, step) for name, value, tags, step in points],
-        [(one.key, decode_untyped(one.stored), one.step) for one in values],
-        [(one.name, one.data, one.step) for _, of, one in content.artifacts if of == session],
-        [one.step for one in attempts],
-        sorted(one.step for one in attempts if one.record is not None),
+        [(value.key, decode_untyped(value.stored), value.step) for value in values],
+        [(artifact.name, artifact.data, artifact.step) for _, of, artifact in content.artifacts if of == session],
+        [attempt.step for attempt in attempts],
+        sorted(attempt.step for attempt in attempts if attempt.record is not None),
     )
 
 
@@ -301,7 +301,7 @@ class Expected:
         found: dict[int, Facts] = {}
         for session in range(1, last + 1):
             found[session] = facts_in(content, session)
-            inputs = sum(one.is_input for one in content.values) if session == 1 else 1
+            inputs = sum(value.is_input for value in content.values) if session == 1 else 1
             told = self.acknowledged.get(session, 0)
             count = found[session].total
             assert told <= count + inputs <= max(told, 1) + 1, f"session {session} told {told}, has {count} + {inputs}"
@@ -318,9 +318,12 @@ class Expected:
         assert inputs | {key: value for facts in seen for key, value, _ in facts.keys} == run.values
         points = [(value, tags) for facts in seen for _, value, tags, _ in facts.points]
         assert points == [(point.value, dict(point.tags)) for point in run.metrics.series("loss")]
-        assert [one for facts in seen for one in facts.artifacts] == [(*one,) for one in run.artifacts]
+        assert [artifact for facts in seen for artifact in facts.artifacts] == [
+            (*artifact,) for artifact in run.artifacts
+        ]
         assert [step for facts in seen for step in facts.closed] == sorted(
-            (one.step for one in run.attempts if one.finished), key=lambda step: (int(step[1:].split(".")[0]), step)
+            (attempt.step for attempt in run.attempts if attempt.finished),
+            key=lambda step: (int(step[1:].split(".")[0]), step),
         )
         assert {step for facts in found.values() for step in facts.closed} == {
             record.name for record in run.provenance.steps

@@ -28,14 +28,14 @@ def test_comparing_runs(tmp_path: Path) -> None:
             ctx.artifacts.add("a.txt", str(lr).encode())
         paths.append(journal.path)
     runs: list[Run[Any]] = [load_run(path) for path in paths]
-    one, same, other = runs
+    first, same, other = runs
 
-    assert () == diff_runs(one, same) == diff_runs(other, load_run(paths[2]))
+    assert () == diff_runs(first, same) == diff_runs(other, load_run(paths[2]))
     assert [("input", "lr"), ("value", "accuracy"), ("metric", "loss"), ("artifact", "a.txt")] == [
-        (found.what, found.name) for found in diff_runs(one, other)
+        (found.what, found.name) for found in diff_runs(first, other)
     ]
-    assert (("input", "token"),) == not_compared(one, same)
-    assert "Run(run-0001, finished)" == repr(one)
+    assert (("input", "token"),) == not_compared(first, same)
+    assert "Run(run-0001, finished)" == repr(first)
 
 
 def test_comparing_arrays(tmp_path: Path) -> None:

@@ -168,14 +168,14 @@ def test_failed_run(tmp_path: Path) -> None:
         fail(journal)
     run = load_run(journal.path)
     assert ("failed", "ValueError: not with **********") == (run.status, run.error)
-    assert ["fit"] == [one.step for one in run.dead_attempts]
+    assert ["fit"] == [attempt.step for attempt in run.dead_attempts]
     with pytest.raises(ZeroDivisionError), Journal.start(tmp_path, "run") as journal:
         print(1 / 0)
     assert "ZeroDivisionError: division by zero" == load_run(journal.path).error
 
 
 class Pair(NamedTuple):
-    one: NDArray[np.float64]
+    single: NDArray[np.float64]
     many: list[NDArray[np.int8]]
 
 
@@ -204,7 +204,7 @@ def test_values_come_back(tmp_path: Path) -> None:
 
     found = run.context.fields
     assert type(found.pair) is Pair
-    assert np.array_equal(pair.one, found.pair.one, equal_nan=True)
+    assert np.array_equal(pair.single, found.pair.single, equal_nan=True)
     assert np.array_equal(pair.many[0], found.pair.many[0])
     assert (2, 0) == found.table["a"].shape
     assert ([1, 0], date(2024, 2, 29)) == (found.grown, found.day)
@@ -465,7 +465,7 @@ def test_finished_and_resumed(tmp_path: Path) -> None:
         resumed.context(FrozenContext, {"lr": 0.2})
     run = load_run(journal.path)
     assert ("finished", None, run.sessions[0].ended) == (run.status, run.error, run.ended)
-    assert ["finished", "finished", "failed"] == [one.outcome for one in run.sessions]
+    assert ["finished", "finished", "failed"] == [session.outcome for session in run.sessions]
     assert "InvalidInitialError" in str(run.sessions[2].error)
     with pytest.raises(ZeroDivisionError), Journal.resume(journal.path) as resumed:
         resumed.context(FrozenContext)["lr"] / 0

@@ -97,8 +97,8 @@ def picture(of: FrozenContext[Any] | Run[Any], *, times: bool = True) -> dict[st
             name: [(point.value, point.tags and dict(point.tags), point.step) for point in ctx.metrics.series(name)]
             for name in sorted(ctx.metrics)
         },
-        "artifacts": [(*one,) for one in ctx.artifacts],
-        "steps": [(*one._replace(points=dict(one.points), **blank),) for one in ctx.provenance.steps],
+        "artifacts": [(*artifact,) for artifact in ctx.artifacts],
+        "steps": [(*record._replace(points=dict(record.points), **blank),) for record in ctx.provenance.steps],
         "inputs": ctx.provenance.inputs,
         "lineage": (ctx.provenance.lineage.reads, ctx.provenance.lineage.writes),
     }
@@ -142,7 +142,7 @@ VALUES = (
 
 def acts(points: st.SearchStrategy[Any], depth: int) -> st.SearchStrategy[list[Any]]:
     """Return programs: each act is what to do and what with; those of steps and branches are programs themselves."""
-    one = (
+    act = (
         st.tuples(st.just("key"), VALUES)
         | st.tuples(st.just("point"), points)
         | st.tuples(st.just("artifact"), st.binary(max_size=4))
@@ -150,9 +150,9 @@ def acts(points: st.SearchStrategy[Any], depth: int) -> st.SearchStrategy[list[A
     )
     if depth:
         inner = acts(points, depth - 1)
-        one = one | st.tuples(st.just("step"), inner) | st.tuples(st.just("failing"), inner)
-        one = one | st.tuples(st.just("fork"), inner) | st.tuples(st.just("fork"), inner)
-    return st.lists(one, max_size=6)
+        act = act | st.tuples(st.just("step"), inner) | st.tuples(st.just("failing"), inner)
+        act = act | st.tuples(st.just("fork"), inner) | st.tuples(st.just("fork"), inner)
+    return st.lists(act, max_size=6)
 
 
 class Player:
@@ -324,7 +324,7 @@ class Nobody(Executor):
 
 def without_marks(seen: dict[str, Any]) -> dict[str, Any]:
     """Return a picture without where the marks are."""
-    seen["values"] = [one for one in seen["values"] if one[0] != "marks"]
+    seen["values"] = [entry for entry in seen["values"] if entry[0] != "marks"]
     return seen
 
 
@@ -360,7 +360,7 @@ class Deaths:
 
 def merged_in(path: Path) -> set[int]:
     """Return the items whose branches a file has."""
-    return {int(one.branch.rpartition("-")[2]) for one in read(path).merges}
+    return {int(merged.branch.rpartition("-")[2]) for merged in read(path).merges}
 
 
 def go_on(path: Path, marks: Path, undying: dict[str, Any], program: Program = play) -> None:
@@ -571,7 +571,7 @@ def unannotated(ctx, item):  # type: ignore[no-untyped-def]  # that is the point
 @pytest.mark.parametrize(
     "task",
     [nothing, third, not_a_number, pair, model, models, array, arrays, unannotated],
-    ids=lambda one: one.__name__,
+    ids=lambda task: task.__name__,
 )
 @pytest.mark.parametrize("drained", [True, False])
 def test_results_come_from_the_file(tmp_path: Path, task: Callable[..., Any], drained: bool) -> None:
@@ -634,7 +634,7 @@ def all_bytes(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in files_of(path))
 
 
-@pytest.mark.parametrize("task", [opaque, secret, opaque_key, secret_key], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("task", [opaque, secret, opaque_key, secret_key], ids=lambda task: task.__name__)
 def test_what_a_file_cannot_give_back_is_done_again(
     tmp_path: Path, marks: Path, task: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -767,7 +767,7 @@ def test_a_failed_branch_is_in_the_file(tmp_path: Path, drained: bool) -> None:
     (dead,) = run.dead_attempts
     assert dead.record is not None
     assert ("failing-1", "ValueError: no 1", ("lr",)) == (dead.step, dead.record.error, dead.record.reads)
-    assert ["failing-0", "failing-1", "failing-2"] == [one.step for one in run.attempts]
+    assert ["failing-0", "failing-1", "failing-2"] == [attempt.step for attempt in run.attempts]
     assert () == verify_run(opened.path)
     assert "ValueError: no 1" in run._repr_html_()
 
@@ -778,7 +778,7 @@ def test_a_failed_branch_is_run_again(tmp_path: Path) -> None:
         fails(opened.context(FrozenContext, {"lr": 0.1}), 1, 2)
     with Journal.resume(opened.path) as opened:
         ctx: FrozenContext[Any] = opened.context(FrozenContext)
-        assert ["failing-0"] == [one.name for one in ctx.provenance.steps]
+        assert ["failing-0"] == [record.name for record in ctx.provenance.steps]
         fails(ctx, 2)
         fails(ctx, 2)
         opened.flush()
@@ -787,9 +787,9 @@ def test_a_failed_branch_is_run_again(tmp_path: Path) -> None:
         opened.flush()
         assert picture(ctx) == picture(load_run(opened.path))
     run = load_run(opened.path)
-    assert ["failing-0", "failing-1", "failing-2"] == [one.name for one in run.provenance.steps]
+    assert ["failing-0", "failing-1", "failing-2"] == [record.name for record in run.provenance.steps]
     assert [("failing-1", 1), ("failing-2", 1), ("failing-2", 2), ("failing-2", 2)] == [
-        (one.step, one.session) for one in run.dead_attempts
+        (attempt.step, attempt.session) for attempt in run.dead_attempts
     ]
     assert () == verify_run(opened.path)
     assert 4 == run._repr_html_().count("ValueError: no ")
@@ -804,7 +804,7 @@ def test_a_file_without_failures_of_branches(tmp_path: Path) -> None:
         fails(opened.context(FrozenContext, {"lr": 0.1}))
     with closing(sqlite3.connect(opened.path)) as connection:
         connection.executescript("DROP TABLE failures; PRAGMA user_version = 1")
-    assert ["failing-0", "failing-1", "failing-2"] == [one.step for one in load_run(opened.path).attempts]
+    assert ["failing-0", "failing-1", "failing-2"] == [attempt.step for attempt in load_run(opened.path).attempts]
     assert () == verify_run(opened.path)
     with Journal.resume(opened.path) as opened:
         ctx: FrozenContext[Any] = opened.context(FrozenContext)
@@ -812,7 +812,7 @@ def test_a_file_without_failures_of_branches(tmp_path: Path) -> None:
         with ThreadPoolExecutor(1) as pool:
             fan_out(ctx, failing, [3], executor=pool, errors="collect", name="more")
         FAILS.clear()
-    assert ["more-0"] == [one.step for one in load_run(opened.path).dead_attempts]
+    assert ["more-0"] == [attempt.step for attempt in load_run(opened.path).dead_attempts]
     assert () == verify_run(opened.path)
 
 
@@ -867,7 +867,9 @@ def test_forks_keep_their_order_over_a_resumption(tmp_path: Path) -> None:
         merge(again, late)
     assert (1.0, 2.0, 3.0, 5.0, 6.0) == again.metrics["loss"]
     assert ["late", "early", "own", "new"] == [*again]
-    assert ["late/fit", "late", "early/fit", "early", "new/fit", "new"] == [one.name for one in again.provenance.steps]
+    assert ["late/fit", "late", "early/fit", "early", "new/fit", "new"] == [
+        record.name for record in again.provenance.steps
+    ]
     assert same(picture(again), picture(load_run(opened.path)))
     assert () == verify_run(opened.path)
 
@@ -888,7 +890,7 @@ def test_the_name_of_a_merged_branch_after_a_resumption(tmp_path: Path) -> None:
         with again.step("fold-4") as step:
             step.record("loss", 2.0)
     # The name is the branch's, so a step of it counts on.
-    assert ["fold-3/fit", "fold-3", "fold-4#2"] == [one.name for one in again.provenance.steps]
+    assert ["fold-3/fit", "fold-3", "fold-4#2"] == [record.name for record in again.provenance.steps]
     assert same(picture(again), picture(load_run(opened.path)))
 
 
@@ -907,7 +909,7 @@ def test_a_branch_that_fails_when_it_is_done_again(tmp_path: Path, marks: Path) 
     die(opened)
     run = load_run(opened.path)
     assert same(expected, picture(run))
-    assert [("opaque-1", 1), ("opaque-1", 2)] == [(one.step, one.session) for one in run.dead_attempts]
+    assert [("opaque-1", 1), ("opaque-1", 2)] == [(attempt.step, attempt.session) for attempt in run.dead_attempts]
     with Journal.resume(opened.path) as resumed:
         assert not resumed.context(FrozenContext).provenance.finished("opaque-1")
     assert () == verify_run(opened.path)
@@ -925,8 +927,10 @@ def test_a_run_of_several_resumptions(tmp_path: Path, marks: Path) -> None:
         die(opened)
         run = load_run(path)
         assert ["marks", "k0", "k1", "k2"] == [*run.values]
-        assert ["opaque-0", "opaque-1", "opaque-2"] == [one.name for one in run.provenance.steps]
-        assert [("opaque-1", at + 1) for at in range(session)] == [(one.step, one.session) for one in run.dead_attempts]
+        assert ["opaque-0", "opaque-1", "opaque-2"] == [record.name for record in run.provenance.steps]
+        assert [("opaque-1", at + 1) for at in range(session)] == [
+            (attempt.step, attempt.session) for attempt in run.dead_attempts
+        ]
         assert () == verify_run(path)
 
 
@@ -993,7 +997,7 @@ def test_a_journal_that_fails_in_a_merge(
         die(opened)
     seen = {"zero", "one"} if is_there else {"zero"}
     run = load_run(opened.path)
-    assert seen == {*run.values} == {one.branch for one in read(opened.path).merges}
+    assert seen == {*run.values} == {merged.branch for merged in read(opened.path).merges}
     assert () == verify_run(opened.path)
     with Journal.resume(opened.path) as resumed:
         again = resumed.context(FrozenContext)
@@ -1141,7 +1145,7 @@ def spooled_merge(folder: Path) -> tuple[Path, bytes]:
     delta = branch_with(ctx, "one", 1)
     merge(ctx, delta)
     ctx["after"] = 2
-    (fact,) = [one for one in opened._writer.spool.pending if one.startswith(facts.MERGE)]
+    (fact,) = [fact for fact in opened._writer.spool.pending if fact.startswith(facts.MERGE)]
     die(opened)
     return opened.path, fact
 

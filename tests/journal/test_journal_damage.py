@@ -171,9 +171,9 @@ def look(path: Path) -> dict[str, Any]:
             {metric: [(*point,) for point in run.metrics.series(metric)] for metric in run.metrics},
             [(*artifact,) for artifact in run.artifacts],
             [(*record._replace(points=dict(record.points)),) for record in run.provenance.steps],
-            [(*one[:-1], one.record and one.record.name) for one in run.attempts],
-            [one.step for one in run.dead_attempts],
-            [(*one,) for one in run.sessions],
+            [(*attempt[:-1], attempt.record and attempt.record.name) for attempt in run.attempts],
+            [attempt.step for attempt in run.dead_attempts],
+            [(*session,) for session in run.sessions],
             [run.name, run.number, run.status, run.started, run.ended, run.error],
             [run.secrets, dict(run.unrestorable), {key: entry.stored.digest for key, entry in run.entries.items()}],
         ]
@@ -238,10 +238,10 @@ def cut(file: Path, at: int) -> None:
         opened.truncate(at)
 
 
-def swap(file: Path, one: int, other: int, size: int) -> None:
+def swap(file: Path, first: int, second: int, size: int) -> None:
     content = file.read_bytes()
-    write_at(file, one, content[other : other + size])
-    write_at(file, other, content[one : one + size])
+    write_at(file, first, content[second : second + size])
+    write_at(file, second, content[first : first + size])
 
 
 def mutation(random: Random, path: Path, other: Path) -> Mutation:
@@ -260,7 +260,7 @@ def mutation(random: Random, path: Path, other: Path) -> Mutation:
     in_head = page + (24 if unit == FRAME else 0) + (100 if page == start and file.suffix == ".db" else 0)
     field, width = random.choice(((0, 1), (1, 2), (3, 2), (5, 2), (7, 1), (8, 4), (8, 2), (10, 2)))
     value = random.choice((bytes(width), random.randbytes(width), random.randrange(8).to_bytes(width, "big")))
-    twin = next((one for one in files_of(other) if one.suffix == file.suffix), file)
+    twin = next((candidate for candidate in files_of(other) if candidate.suffix == file.suffix), file)
     flipped = bytes([content[min(at, len(content) - 1)] ^ 1 << random.randrange(8)])
     choices: list[Mutation] = [
         (f"flip a bit of byte {at}", lambda: write_at(file, at, flipped)),
@@ -312,7 +312,7 @@ def wrong(runs: list[dict[str, Case]], folder: Path, seed: int) -> str | None:
     """Damage a run in one way; say what is wrong with what those who read it get."""
     random = Random(seed)
     name = random.choice([*runs[0]])
-    case, other = (one[name] for one in random.sample(runs, 2))
+    case, other = (cases[name] for cases in random.sample(runs, 2))
     # Where a file of another run is taken, it may be that run as a whole.
     rights = [case.content, other.content], [case.resumed, other.resumed]
     path = fresh(case.path, folder / "damaged")
@@ -341,14 +341,14 @@ def wrong(runs: list[dict[str, Case]], folder: Path, seed: int) -> str | None:
     return None
 
 
-def difference(one: Any, other: Any, where: str = "") -> str:
+def difference(left: Any, right: Any, where: str = "") -> str:
     """Say where two contents differ first."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return next((difference(one[k], other[k], f"{where}/{k}") for k in one if not same(one[k], other[k])), where)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        return next((difference(left[k], right[k], f"{where}/{k}") for k in left if not same(left[k], right[k])), where)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple) and len(left) == len(right):
+        pairs = enumerate(zip(left, right, strict=True))
         return next((difference(a, b, f"{where}/{at}") for at, (a, b) in pairs if not same(a, b)), where)
-    return f"{where}: {str(one)[:200]} instead of {str(other)[:200]}"
+    return f"{where}: {str(left)[:200]} instead of {str(right)[:200]}"
 
 
 @pytest.mark.slow
@@ -424,11 +424,11 @@ def test_each_two_pages_swapped(runs: list[dict[str, Case]], tmp_path: Path) -> 
     """Pages that have changed places are not taken for right, not even where they are of one table."""
     case = runs[0]["finished"]
     kinds = case.path.read_bytes()
-    pages = [(one, other) for one in pages_of(case.path) for other in pages_of(case.path) if one < other]
+    pages = [(first, second) for first in pages_of(case.path) for second in pages_of(case.path) if first < second]
     damages = {
-        f"pages {one // PAGE + 1} and {other // PAGE + 1}": partial(swap, one=one, other=other, size=PAGE)
-        for one, other in pages
-        if kinds[one] == kinds[other]
+        f"pages {first // PAGE + 1} and {second // PAGE + 1}": partial(swap, first=first, second=second, size=PAGE)
+        for first, second in pages
+        if kinds[first] == kinds[second]
     }
     assert [] == failures(case, tmp_path, damages)
 

@@ -93,10 +93,18 @@ def picture(ctx: FrozenContext[Any] | Run[Any]) -> dict[str, Any]:
     return {
         "values": {key: values[key] for key in sorted(values)},
         "points": dict(sorted(points.items(), key=repr)),
-        "artifacts": sorted((one.name, one.data, one.step) for one in ctx.artifacts),
+        "artifacts": sorted((artifact.name, artifact.data, artifact.step) for artifact in ctx.artifacts),
         "steps": sorted(
-            (one.name, one.reads, one.absent, one.writes, dict(one.points), one.artifacts, one.error)
-            for one in ctx.provenance.steps
+            (
+                record.name,
+                record.reads,
+                record.absent,
+                record.writes,
+                dict(record.points),
+                record.artifacts,
+                record.error,
+            )
+            for record in ctx.provenance.steps
         ),
         "lineage": (sorted(ctx.provenance.lineage.reads), sorted(ctx.provenance.lineage.writes)),
         "inputs": ctx.provenance.inputs,
@@ -214,7 +222,7 @@ def test_a_typed_context_comes_back(values: dict[str, Any], acts: list[Any]) -> 
     with tempfile.TemporaryDirectory() as name:
         with Journal.start(name, "run") as opened:
             ctx = opened.context(FrozenContext[Shape])
-            do_all(opened, ctx, [("key", *one) for one in values.items()] + acts)
+            do_all(opened, ctx, [("key", *item) for item in values.items()] + acts)
         run = load_run(opened.path, Shape)
         check_back(opened, ctx, run)
         assert {*ctx} == {*run.values} | {*run.unrestorable}
@@ -233,8 +241,8 @@ def check_back(opened: Journal, ctx: FrozenContext[Any], run: Run[Any]) -> None:
             back = [(point.value, dict(point.tags), point.step) for point in run.metrics.series(metric)]
             assert same([(point.value, dict(point.tags), point.step) for point in ctx.metrics.series(metric)], back)
     assert [*ctx.artifacts] == [*run.artifacts]
-    assert sorted((*one._replace(points=dict(one.points)),) for one in ctx.provenance.steps) == sorted(
-        (*one._replace(points=dict(one.points)),) for one in run.provenance.steps
+    assert sorted((*record._replace(points=dict(record.points)),) for record in ctx.provenance.steps) == sorted(
+        (*record._replace(points=dict(record.points)),) for record in run.provenance.steps
     )
     assert () == verify_run(opened.path)
 

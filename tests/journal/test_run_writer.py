@@ -44,7 +44,7 @@ def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run = load_run(journal.path)
 
     assert tuple(range(5000)) == run.metrics["loss"]
-    assert [large] * 3 == [one.data for one in run.artifacts]
+    assert [large] * 3 == [artifact.data for artifact in run.artifacts]
     assert () == verify_run(journal.path)
 
 
@@ -282,5 +282,5 @@ def test_end_of_a_step_without_its_beginning(tmp_path: Path) -> None:
         journal.handle(crystallize.StepFinished("fit", (), (), (), {}, (), now, now, "KeyboardInterrupt"))
     run = load_run(journal.path)
 
-    assert [("fit", None)] == [(one.step, one.record) for one in run.dead_attempts]
+    assert [("fit", None)] == [(attempt.step, attempt.record) for attempt in run.dead_attempts]
     assert () == verify_run(journal.path)

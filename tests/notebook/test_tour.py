@@ -28,24 +28,29 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-p", "no:cacheprovider", str(copy)]
     process = subprocess.run(command, cwd=copy.parent, capture_output=True, text=True, check=False)
     assert 0 == process.returncode, process.stdout + process.stderr
-    return {one["id"]: one["outputs"] for one in of_code(copy)}
+    return {cell["id"]: cell["outputs"] for cell in of_code(copy)}
 
 
 def of_code(notebook: Path) -> list[dict[str, Any]]:
     content = json.loads(notebook.read_text(encoding="utf-8"))
-    return [one for one in content["cells"] if one["cell_type"] == "code"]
+    return [cell for cell in content["cells"] if cell["cell_type"] == "code"]
 
 
 def shown(outputs: list[dict[str, Any]], kind: str) -> str:
     """Return what a cell shows of some kind of content."""
-    (data,) = [one["data"] for one in outputs if one["output_type"] in ("execute_result", "display_data")]
+    (data,) = [output["data"] for output in outputs if output["output_type"] in ("execute_result", "display_data")]
     content = data[kind]
     return "".join(content) if isinstance(content, list) else json.dumps(content)
 
 
 def test_breaks_what_it_says(cells: dict[str, list[dict[str, Any]]]) -> None:
     """The cells that break something raise what they are about, and no others do."""
-    raised = {name: one["ename"] for name, outputs in cells.items() for one in outputs if one["output_type"] == "error"}
+    raised = {
+        name: output["ename"]
+        for name, outputs in cells.items()
+        for output in outputs
+        if output["output_type"] == "error"
+    }
 
     assert BREAKS == raised
 
@@ -71,4 +76,4 @@ def test_shows_no_secret(cells: dict[str, list[dict[str, Any]]]) -> None:
 
 def test_is_kept_without_outputs() -> None:
     """The notebook in the repository has not been run, so that a change of it is a change of what it says."""
-    assert [(None, [])] * len(of_code(TOUR)) == [(one["execution_count"], one["outputs"]) for one in of_code(TOUR)]
+    assert [(None, [])] * len(of_code(TOUR)) == [(cell["execution_count"], cell["outputs"]) for cell in of_code(TOUR)]

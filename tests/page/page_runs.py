@@ -52,7 +52,8 @@ def hostile(folder: Path) -> Path:
             with suppress(RuntimeError), ctx.step(name.replace("/", "|")) as step:
                 step[name] = name
                 step.get("<b>lr</b>")
-                step.artifacts.add(f"{at} {''.join(one for one in name if one not in _FORBIDDEN)}.txt", name.encode())
+                allowed = "".join(char for char in name if char not in _FORBIDDEN)
+                step.artifacts.add(f"{at} {allowed}.txt", name.encode())
                 for n in range(3):
                     step.record(name, n / 3, tags={name: name, "n": n})
                     step.record("all", n / 3, tags={"name": name, "n": n})

@@ -40,9 +40,9 @@ def test_marks_of_an_axis(expected: str, low: float, high: float) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
-def test_any_axis_has_marks(one: float, other: float) -> None:
+def test_any_axis_has_marks(left: float, right: float) -> None:
     """Whatever an axis reaches over, it has up to six marks, within it."""
-    found = number_ticks(min(one, other), max(one, other))
+    found = number_ticks(min(left, right), max(left, right))
 
     assert 1 <= len(found) <= 6
     assert all(-1e-4 <= tick.percent <= 100 + 1e-4 for tick in found)

@@ -57,9 +57,9 @@ def test_outcome_against_the_goal(tmp_path: Path) -> None:
 
 def test_runs_compared(tmp_path: Path) -> None:
     """Beside one another, the better one of what several runs measured is marked, and only that."""
-    one = made(tmp_path, {"loss": tagged(2, 1) + tagged(3, 2, split="val"), "seconds": [3]})
-    other = made(tmp_path, {"loss": tagged(2, 0.5), "accuracy": tagged(0.1)})
-    loss, seconds, accuracy = charts([one, other])
+    first = made(tmp_path, {"loss": tagged(2, 1) + tagged(3, 2, split="val"), "seconds": [3]})
+    second = made(tmp_path, {"loss": tagged(2, 0.5), "accuracy": tagged(0.1)})
+    loss, seconds, accuracy = charts([first, second])
 
     assert {
         ("train",): [(CurvePoint(1, 1.0), 1.0, False), (CurvePoint(1, 0.5), 0.5, True)],

@@ -252,8 +252,8 @@ def test_lineage_of_what_failed(tmp_path: Path, died_run: Path, resumed_run: Pat
 
 def test_runs_compared(tmp_path: Path) -> None:
     """Beside others a run has what differs, what came out of each, and curves in which each has its own."""
-    one, other, third = made(tmp_path, lr=0.1), made(tmp_path, lr=0.05), made(tmp_path, lr=0.1)
-    page = page_of(one, other, third)
+    first, second, third = made(tmp_path, lr=0.1), made(tmp_path, lr=0.05), made(tmp_path, lr=0.1)
+    page = page_of(first, second, third)
 
     assert "digits-0001 , digits-0002 and digits-0003" in page.text
     assert "digits-0001 and digits-0002\nWhat Name digits-0001 digits-0002\ninput lr 0.1 0.05" in page.text

@@ -310,7 +310,7 @@ def test_a_key_that_cannot_be_sent() -> None:
     ctx = new_context()
     with pytest.raises(TravelError, match="branch 'writes_lock-1': key 'third' cannot be sent"):
         fan_out(ctx, writes_lock, range(3), executor=RayExecutor(num_cpus=1))
-    told = {one.name: one.error for one in ctx.provenance.steps}
+    told = {record.name: record.error for record in ctx.provenance.steps}
     assert ["writes_lock-0", "writes_lock-1", "writes_lock-2"] == [*told]
     assert [None, None] == [told["writes_lock-0"], told["writes_lock-2"]]
     assert str(told["writes_lock-1"]).startswith("TravelError: ")

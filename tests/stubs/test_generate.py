@@ -72,7 +72,7 @@ def test_head(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_write(stubs: Stubs, tmp_path: Path) -> None:
     """All files are written the first time, and what has not changed is left alone from then on."""
     folder = tmp_path / "a/stubs"
-    assert {"missing"} == {one.how for one in stubs.changed(folder)}
+    assert {"missing"} == {change.how for change in stubs.changed(folder)}
     assert not folder.exists()
 
     assert len(stubs.files) == len(stubs.write(folder))
@@ -91,8 +91,8 @@ def test_what_has_changed(stubs: Stubs, tmp_path: Path) -> None:
     old.write_text(stubs.files[PROTOCOLS])
 
     expected = [("text.pyi", "missing"), ("protocols.pyi", "stale"), ("gone.pyi", "left over")]
-    assert expected == [(one.path.name, one.how) for one in stubs.changed(tmp_path)]
-    assert expected == [(one.path.name, one.how) for one in stubs.write(tmp_path)]
+    assert expected == [(change.path.name, change.how) for change in stubs.changed(tmp_path)]
+    assert expected == [(change.path.name, change.how) for change in stubs.write(tmp_path)]
     assert [] == stubs.changed(tmp_path)
     assert not old.exists()
 
@@ -189,7 +189,7 @@ def test_keys_are_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "of_odd_keys", raising=False)
     tree = ast.parse(make_stubs(["of_odd_keys"]).files[PROTOCOLS])
-    (taker,) = [one for one in tree.body if isinstance(one, ast.ClassDef) and one.name == "_Odd_getitem"]
+    (taker,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "_Odd_getitem"]
     found = [part.value for part in ast.walk(taker) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
     assert keys == found

@@ -146,9 +146,9 @@ def test_made_by_a_call(write: Write) -> None:
     )
     listing = list_schemas([name])
 
-    assert {"Train", "Items"} == {one.name for one in listing.schemas}
-    reasons = {one.schema: one.reason for one in listing.refused}
-    assert {f"of_a_user.{one}" for one in ("Model", "Outer.Model", "Data", "Computed")} == set(reasons)
+    assert {"Train", "Items"} == {schema.name for schema in listing.schemas}
+    reasons = {refusal.schema: refusal.reason for refusal in listing.refused}
+    assert {f"of_a_user.{qualname}" for qualname in ("Model", "Outer.Model", "Data", "Computed")} == set(reasons)
     told = "to type checkers it is no class: no `class` statement in its module makes it; write one in place of"
     assert f"{told} `create_model` or the like" == reasons["of_a_user.Model"] == reasons["of_a_user.Data"]
     assert f"{told} the call, or its keys in the call" == reasons["of_a_user.Computed"]
@@ -181,7 +181,7 @@ def test_package_that_hands_on(write: Write) -> None:
 
     listing = list_schemas(["of_package.inner"])
     assert {"A": {"x": "int"}, "B": {"y": "int"}} == found(listing)
-    assert {"of_others.A", "of_package.beside.B"} == {one.full_name for one in listing.schemas}
+    assert {"of_others.A", "of_package.beside.B"} == {schema.full_name for schema in listing.schemas}
 
 
 def test_subclasses_come_first(write: Write) -> None:
@@ -202,19 +202,19 @@ def test_subclasses_come_first(write: Write) -> None:
     )
 
     names = [*found(list_schemas([name]))]
-    assert ["C", "B", "A"] == [one for one in names if len(one) == 1]
-    assert ["Large", "Small"] == [one for one in names if len(one) > 1]
+    assert ["C", "B", "A"] == [name for name in names if len(name) == 1]
+    assert ["Large", "Small"] == [name for name in names if len(name) > 1]
 
 
 def test_two_of_one_name(write: Write) -> None:
     """Two schemas of one name are told apart, whatever the order in which their modules are given."""
-    one, other = (
+    first, second = (
         write("class A(BaseModel):\n    x: int", "of_one"),
         write("class A(BaseModel):\n    y: int", "of_other"),
     )
 
     expected = {"A": {"x": "int"}, "A_2": {"y": "int"}}
-    assert expected == found(list_schemas([one, other, one])) == found(list_schemas([other, one]))
+    assert expected == found(list_schemas([first, second, first])) == found(list_schemas([second, first]))
 
 
 def test_generics(write: Write) -> None:
@@ -263,7 +263,9 @@ def test_takes_others(write: Write) -> None:
         """
     )
 
-    assert {"Loose": True, "Strict": False} == {one.name: one.takes_others for one in list_schemas([name]).schemas}
+    assert {"Loose": True, "Strict": False} == {
+        schema.name: schema.takes_others for schema in list_schemas([name]).schemas
+    }
 
 
 def test_metrics(write: Write) -> None:
@@ -322,9 +324,9 @@ def test_one_that_cannot_be_written(write: Write) -> None:
     listing = list_schemas([name])
     local = "of_a_user.made.<locals>.Local"
 
-    assert ["Good"] == [one.name for one in listing.schemas]
+    assert ["Good"] == [schema.name for schema in listing.schemas]
     assert [] == listing.metrics
-    reasons = {one.schema: one.reason for one in listing.refused}
+    reasons = {refusal.schema: refusal.reason for refusal in listing.refused}
     assert {"of_a_user.Bad", "of_a_user.Lost", "of_a_user.Odd", "Metrics.worse", local} == set(reasons)
     assert "it is made in a function; define it at the top of a module" in reasons[local]
     assert "it refers to 'Nowhere', which is not defined" == reasons["of_a_user.Lost"]

@@ -47,7 +47,7 @@ def valued(*values: Any) -> FrozenContext:
 
 
 def tagged(*tags: dict[str, Any]) -> FrozenContext:
-    return recorded(*(("seen", 1.0, one) for one in tags))
+    return recorded(*(("seen", 1.0, point_tags) for point_tags in tags))
 
 
 def of(type: Any, *values: Any) -> pa.Table:
@@ -77,9 +77,9 @@ def facts_in(table: pa.Table, column: str | None = None) -> Any:
     return json.loads(metadata[b"crystallize"])
 
 
-def same(one: pa.Table, other: pa.Table) -> bool:
+def same(left: pa.Table, right: pa.Table) -> bool:
     """Whether two tables are the same, NaN included, however they are cut into chunks."""
-    return one.schema.equals(other.schema, check_metadata=True) and repr(one.to_pylist()) == repr(other.to_pylist())
+    return left.schema.equals(right.schema, check_metadata=True) and repr(left.to_pylist()) == repr(right.to_pylist())
 
 
 def rows_of(table: pa.Table) -> list[Any]:

@@ -112,11 +112,11 @@ def test_steps() -> None:
     """Each point has its step, however often they change."""
     ctx = FrozenContext()
     opened = [ctx.step(name) for name in ("a", "b")]
-    steps = [one.__enter__() for one in opened]
+    steps = [manager.__enter__() for manager in opened]
     for at in range(2 * BLOCK):
         [ctx, *steps][at % 3].record("seen", at)
-    for one in reversed(opened):
-        one.__exit__(None, None, None)
+    for manager in reversed(opened):
+        manager.__exit__(None, None, None)
 
     assert [(None, "a", "b")[at % 3] for at in range(2 * BLOCK)] == to_arrow(ctx)["step"].to_pylist()
 

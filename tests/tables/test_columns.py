@@ -192,13 +192,13 @@ def test_enum_of_two_tags() -> None:
     """Several tags may be of one enum."""
 
     class Shades(TypedDict):
-        one: Shade
-        other: Shade
+        edge: Shade
+        filling: Shade
 
     class Schema(MetricSchema):
         seen = Metric(float, tags=Shades)
 
-    assert [FEW, FEW] == [to_arrow(FrozenMetrics(Schema)).schema.field(name).type for name in ("one", "other")]
+    assert [FEW, FEW] == [to_arrow(FrozenMetrics(Schema)).schema.field(name).type for name in ("edge", "filling")]
 
 
 def test_texts_that_change() -> None:

@@ -81,7 +81,7 @@ def test_what_is_written_is_what_is_read_back(kinds: Any, values: Any, times: in
     """Whatever is recorded, a table has it, value by value and tag by tag; so has what is written of it."""
     tags = st.fixed_dictionaries({}, optional=kinds)
     drawn = data.draw(st.lists(st.tuples(st.sampled_from([*values]), tags), max_size=8))
-    points = [(name, data.draw(values[name]), one) for name, one in drawn] * times
+    points = [(name, data.draw(values[name]), point_tags) for name, point_tags in drawn] * times
     ctx = recorded(*points)
 
     table = to_arrow(ctx)

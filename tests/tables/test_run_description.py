@@ -157,13 +157,13 @@ def test_attempts(tmp_path: Path) -> None:
             resumed.flush()
             found = describe(load_run(path))
 
-    assert [("died", None, None)] == [(one.outcome, one.ended, one.error) for one in first.sessions]
+    assert [("died", None, None)] == [(session.outcome, session.ended, session.error) for session in first.sessions]
     assert ("died", None, None) == (first.status, first.ended, first.seconds)
     assert [("load", 1, "failed"), ("fit", 1, "done again"), ("eval", 1, "died")] == [
-        (one.name, one.session, one.outcome) for one in found.dead_attempts
+        (attempt.name, attempt.session, attempt.outcome) for attempt in found.dead_attempts
     ]
     assert [("fit", 2, "finished"), ("eval", 2, "running")] == [
-        (one.name, one.session, one.outcome) for one in found.steps
+        (step.name, step.session, step.outcome) for step in found.steps
     ]
     assert "OSError: full" == found.dead_attempts[0].error
     assert [None, None] == [found.steps[1].ended, found.steps[1].seconds]
@@ -210,12 +210,12 @@ def test_branches_of_a_run(branched: Run[Any]) -> None:
     described = describe(branched)
     names = ["tune", "tune/fold-0", "tune/fold-0/fit", "tune/fold-1", "tune/fold-1/fit"]
 
-    assert names == [one.name for one in described.steps]
+    assert names == [step.name for step in described.steps]
     assert (5, 5) == (overview(branched).steps, overview(branched).steps_finished)
     assert [("tune/fold-0/fit", 0), ("tune/fold-1/fit", 1)] == [(row.step, row.value) for row in point_rows(branched)]
     assert ["lr", "score-0", "score-1", "best"] == [row.key for row in value_rows(branched)]
     assert [("model-0", "tune/fold-0"), ("model-1", "tune/fold-1")] == [
-        (one.name, one.step) for one in described.artifacts
+        (artifact.name, artifact.step) for artifact in described.artifacts
     ]
     assert [0, 1] == [described.metrics[0].first, described.metrics[0].last]
     assert () == described.dead_attempts

@@ -71,7 +71,7 @@ class Checker(NamedTuple):
             # Some checkers give the path from the folder that they run in, others the whole.
             file = (suite.folder / found["file"]).resolve()
             # One follows imports out of what it was asked about.
-            if any(file.is_relative_to(one) for one in (suite.acceptance, *suite.others)):
+            if any(file.is_relative_to(path) for path in (suite.acceptance, *suite.others)):
                 errors.setdefault(Place(file, int(found["line"])), found["text"])
         if answer.returncode and not errors:
             raise RuntimeError(f"{self.name} failed:\n{answer.stdout}{answer.stderr}")
