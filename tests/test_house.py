@@ -27,7 +27,7 @@ PROTOCOL_NAMES = {
 """Names with an underscore that are public all the same."""
 
 CORE_FOREIGN_WORDS = re.compile(r"branch|fork|merg|resum|journal|html", re.IGNORECASE)
-EXTENSION_POINTS = {"AttachedSink", "Baseline", "BatchSink", "ContextView", "Extension"}
+EXTENSION_POINTS = {"AttachedSink", "Baseline", "ContextView", "Extension"}
 """The classes of the core whose docstrings may say who uses them."""
 
 FACE = "__init__"

@@ -13,7 +13,7 @@ from ._core.context_view import ContextView
 from ._core.freezing import Shared, register
 from ._core.key import Output
 from ._core.metrics import Metric, MetricSchema, Point
-from ._core.protocols import AttachedSink, BatchSink, CheckingSink, Context, DeclaredKey, Sink
+from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, Sink
 from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
 from ._core.series import FrozenMetrics, Series
 from .errors import (
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     from ._branches.branch import Branch, BranchContext, fork
     from ._branches.delta import Delta
     from ._branches.fan_out import LostBranchesError, fan_out
-    from ._branches.merge import MergedWork, merge
+    from ._branches.merge import BatchSink, MergedWork, merge
     from ._journal.journal import Journal
     from ._journal.loaded_run import Run, load_run
 
@@ -186,7 +186,7 @@ __version__ = "0.1.0"
 
 _LATER = {
     **dict.fromkeys(("Branch", "BranchContext", "fork"), "_branches.branch"),
-    **dict.fromkeys(("MergedWork", "merge"), "_branches.merge"),
+    **dict.fromkeys(("BatchSink", "MergedWork", "merge"), "_branches.merge"),
     **{"Delta": "_branches.delta", "LostBranchesError": "_branches.fan_out", "fan_out": "_branches.fan_out"},
     **{"Journal": "_journal.journal", "Run": "_journal.loaded_run", "load_run": "_journal.loaded_run"},
 }

@@ -486,3 +486,92 @@ def test_a_sink_that_refuses_its_context() -> None:
     with pytest.raises(OSError, match="no"):
         FrozenContext({"lr": 0.1}, sinks=[other, Refusing()])
     assert [] == other.events
+
+
+def test_an_error_of_attach_names_the_sink() -> None:
+    """The exception is the sink's own, and a note names the sink."""
+
+    class Refusing(MemorySink):
+        def attach(self, view: ContextView, /) -> None:
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no") as caught:
+        FrozenContext({"lr": 0.1}, sinks=[Refusing()])
+    assert ["Refusing.attach raised this, so that the context was not made"] == caught.value.__notes__
+
+
+@pytest.mark.parametrize("initial", [{}, {"lr": 0.1}])
+def test_a_sink_that_records_while_it_is_attached(initial: dict[str, Any]) -> None:
+    """All sinks receive what a sink records, once every sink is attached, and before the initial values."""
+
+    class Recording(MemorySink):
+        def attach(self, view: ContextView, /) -> None:
+            view.metrics.series("early").add(1.0)
+            assert [] == self.events
+
+    first, recording, last = MemorySink(), Recording(), MemorySink()
+    ctx = FrozenContext(initial, sinks=[first, recording, last])
+
+    assert (1.0,) == ctx.metrics["early"]
+    assert ["early", *initial] == [event[0] for event in recording.events]
+    assert first.events == recording.events == last.events
+
+
+def test_what_was_recorded_for_a_context_that_was_refused() -> None:
+    """No sink receives what a sink recorded in a context that was not made."""
+
+    class Recording(MemorySink):
+        def attach(self, view: ContextView, /) -> None:
+            view.metrics.series("early").add(1.0)
+            raise OSError("no")
+
+    other = MemorySink()
+    with pytest.raises(OSError, match="no"):
+        FrozenContext(sinks=[other, Recording()])
+    assert [] == other.events
+
+
+def test_hooks_that_cannot_be_called() -> None:
+    """A sink whose `handle_batch` is no method, or raises when it is looked up, hinders no other sink."""
+
+    class Number(MemorySink):
+        handle_batch = 3
+
+    class Unready(MemorySink):
+        @property
+        def handle_batch(self) -> Any:
+            raise OSError("not connected")
+
+    single, whole = MemorySink(), Whole()
+    with pytest.raises(SinkError) as caught:
+        EventDispatcher([Number(), Unready(), single, whole]).emit_batch(Work())
+
+    assert (["a", "b"], 1) == ([event[0] for event in single.events], len(whole.batches))
+    assert (("Number", "TypeError: 'int' object is not callable"),) == caught.value.failures
+    assert "Unready raised OSError: not connected" in caught.value.__notes__[-1]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_sinks_of_one_class_that_fail(whole: bool) -> None:
+    """Each sink's failure is reported, also if two sinks are of one class."""
+    kind: Callable[[Exception], Sink] = Whole if whole else Failing
+    with pytest.raises(SinkError) as caught:
+        EventDispatcher([kind(OSError("first")), kind(OSError("second"))]).emit_batch(Work())
+
+    told = "\n".join((str(caught.value), *getattr(caught.value, "__notes__", ())))
+    assert ("OSError: first" in told, "OSError: second" in told) == (True, True)
+
+
+def test_a_class_is_no_sink() -> None:
+    """A class in place of a sink is refused, and so is an object without the methods of a sink."""
+    kind: Any = MemorySink
+    with pytest.raises(SchemaError, match=r"a class; give a sink that is made of it, MemorySink\(\.\.\.\)"):
+        FrozenContext(sinks=[kind])
+
+    class Closed:
+        def close(self) -> None:
+            pass
+
+    half: Any = Closed()
+    with pytest.raises(SchemaError, match="and this has no method handle"):
+        FrozenContext(sinks=[half])

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 from .._base.text import MASK, short, type_name
 from .._core.context import FrozenContext, state_of, token_of
 from .._core.metric_log import MetricLog, fetched
 from .._core.packed_columns import Block
 from .._core.point_log import PointSection, fetch
+from .._core.protocols import Sink
 from .._core.provenance import StepRecord
 from .._core.secrets import secrets_in
 from .._core.state import State
@@ -41,16 +43,17 @@ class MergedWork:
         forked: The event of the fork, if the sinks have not received it yet.
         step_names: The branch, then its steps in the order of opening. Points refer to them by number, from 1.
         steps: The records in the order in which the steps ended. The last is the record of the branch.
-        blocks: The points, packed, by metric.
+        blocks: The points by metric, packed. `rows()` of a block returns the value, the tags and the number of the step
+            for each point.
     """
 
     def __init__(self, state: State, work: Work, last: BranchMerged, *, is_known: bool) -> None:
         self.branch: str = last.branch
         self.last = last
         self.forked: BranchForked | None = None if is_known else BranchForked(last.branch)
-        self.step_names: Sequence[str] = work.names
+        self.step_names: Sequence[str] = tuple(work.names)
         self.steps: tuple[StepRecord, ...] = work.steps
-        self.blocks: Mapping[str, tuple[Block, ...]] = work.points
+        self.blocks: Mapping[str, tuple[Block, ...]] = MappingProxyType(work.points)
         self._state = state
         self._work = work
 
@@ -82,6 +85,31 @@ class MergedWork:
         for record in self.steps:
             yield record.as_event(self.branch)
         yield self.last
+
+
+@runtime_checkable
+class BatchSink(Sink, Protocol):
+    """A sink that receives all work of a merged branch in one call, and not event by event. A journal is one.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> class Counting(MemorySink):
+        ...     def handle_batch(self, work, /):
+        ...         print(f"{work.branch}: {len(work.keys)} key, {len(work.steps)} step")
+        >>> ctx = FrozenContext(sinks=[Counting()])
+        >>> child = fork(ctx, "fold-3").open()
+        >>> child["score"] = 0.9
+        >>> merge(ctx, child.delta())
+        fold-3: 1 key, 1 step
+    """
+
+    def handle_batch(self, work: MergedWork, /) -> None:
+        """Handle the work of a branch; an error that it raises reaches the caller of `merge` as a `SinkError`.
+
+        Args:
+            work: The work. Its `events()` are the events that other sinks receive.
+        """
+        ...
 
 
 def merge(ctx: FrozenContext[Any], delta: Delta) -> None:

@@ -36,7 +36,10 @@ class ContextView:
 
     @property
     def metrics(self) -> FrozenMetrics:
-        """The metrics; `metrics.schema` is the class that declares them."""
+        """The metrics; `metrics.schema` is the class that declares them.
+
+        A point that is recorded through them reaches all sinks, like any other.
+        """
         return self._state.metrics
 
     @property

@@ -3,9 +3,10 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from .._base.text import short
 from ..errors import SinkError
@@ -66,13 +67,35 @@ class EventDispatcher:
             # An exception that is not caught here, such as KeyboardInterrupt, may have left events pending. They come
             # first.
             self._pending += (event, *more)
-            failures = () if self._is_emitting else self._deliver_pending()
+            self.emit_pending()
         else:
             failures = self._deliver(event)
             if self._pending:
-                failures += self._deliver_pending()
+                failures += tuple(chain.from_iterable(self._deliver_pending()))
+            if failures:
+                raise _sink_error(failures)
+
+    def emit_pending(self) -> None:
+        """Emit the events that wait, unless events are being emitted or postponed.
+
+        Raises:
+            SinkError: At least one sink raised. All sinks have still received the events.
+        """
+        failures = () if self._is_emitting else tuple(chain.from_iterable(self._deliver_pending()))
         if failures:
             raise _sink_error(failures)
+
+    @contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Let events wait that are emitted in a `with` block; if the block raises, drop them."""
+        self._is_emitting = True
+        try:
+            yield
+        except BaseException:
+            self._pending.clear()
+            raise
+        finally:
+            self._is_emitting = False
 
     def _deliver(self, event: Event) -> _Failures:
         failures: _Failures = ()
@@ -87,15 +110,13 @@ class EventDispatcher:
             self._is_emitting = False
         return failures
 
-    def _deliver_pending(self) -> _Failures:
-        failures: _Failures = ()
+    def _deliver_pending(self) -> list[_Failures]:
+        """Deliver what waits; return the failures of each event that had failures."""
+        found: list[_Failures] = []
         while self._pending:
             item = self._pending.popleft()
-            if isinstance(item, Batch):
-                failures += tuple(chain.from_iterable(self._deliver_batch(item)))
-            else:
-                failures += self._deliver(item)
-        return failures
+            found += self._deliver_batch(item) if isinstance(item, Batch) else [self._deliver(item)]
+        return [failures for failures in found if failures]
 
     def emit_all(self, events: Iterable[Event]) -> None:
         """Emit many events in order, even if a sink fails. They may be made lazily.
@@ -103,13 +124,12 @@ class EventDispatcher:
         Raises:
             SinkError: The first failure, with the first failure of each other sink as a note.
         """
-        errors = []
+        found = []
         for event in events:
-            try:
-                self.emit(event)
-            except SinkError as error:
-                errors.append(error)
-        _raise_first(errors)
+            self._pending.append(event)
+            if not self._is_emitting:
+                found += self._deliver_pending()
+        _raise_first(found)
 
     def emit_batch(self, batch: Batch) -> None:
         """Emit events that took effect together. A sink that fails still receives the rest of them.
@@ -120,16 +140,13 @@ class EventDispatcher:
         if self._is_emitting:
             self._pending.append(batch)
             return
-        errors = [_sink_error(failures) for failures in self._deliver_batch(batch)]
-        if failures := self._deliver_pending():
-            errors.append(_sink_error(failures))
-        _raise_first(errors)
+        _raise_first([*self._deliver_batch(batch), *self._deliver_pending()])
 
     def _deliver_batch(self, batch: Batch) -> list[_Failures]:
         """Deliver a batch; return the failures of each event that had failures."""
-        hooks = [(sink, getattr(sink, "handle_batch", None)) for sink in self.sinks]
-        single = [sink for sink, hook in hooks if hook is None]
-        whole = [(sink, batch.last, partial(hook, batch)) for sink, hook in hooks if hook is not None]
+        hooked = [(sink, _has_hook(sink)) for sink in self.sinks]
+        single = [sink for sink, has_hook in hooked if not has_hook]
+        whole = [(sink, batch.last, partial(_handle_batch, sink, batch)) for sink, has_hook in hooked if has_hook]
         found: list[_Failures] = []
         self._is_emitting = True
         try:
@@ -149,17 +166,28 @@ def _failures_of(calls: Iterable[tuple[_Handler, Event, Callable[[], object]]]) 
             yield sink, event, error
 
 
-def _raise_first(errors: list[SinkError]) -> None:
-    """Raise the first error, with the first error of each other sink as a note."""
-    first_of: dict[str, SinkError] = {}
-    for error in errors:
-        for name, _ in error.failures:
-            first_of.setdefault(name, error)
-    first, *others = dict.fromkeys(first_of.values()) or (None,)
-    if first is not None:
-        for other in others:
-            first.add_note(str(other))
-        raise first
+def _has_hook(sink: _Handler) -> bool:
+    try:
+        return getattr(sink, "handle_batch", None) is not None
+    except Exception:  # a property may raise: it raises again when the hook is called, and that is reported
+        return True
+
+
+def _handle_batch(sink: Any, batch: Batch) -> None:
+    sink.handle_batch(batch)
+
+
+def _raise_first(found: list[_Failures]) -> None:
+    """Raise the first failure, with the first failure of each other sink as a note."""
+    first_of: dict[int, _Failures] = {}
+    for failures in found:
+        for sink, _, _ in failures:
+            first_of.setdefault(id(sink), failures)
+    errors = [_sink_error(failures) for failures in {id(failures): failures for failures in first_of.values()}.values()]
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(str(other))
+        raise errors[0]
 
 
 def _sink_error(failures: _Failures) -> SinkError:

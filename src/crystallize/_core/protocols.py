@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkab
 from ..events import Event
 from .artifacts import ArtifactLog
 from .context_view import ContextView
-from .event_dispatch import Batch
 from .metrics import Metric, MetricSchema
 from .series import FrozenMetrics
 
@@ -170,30 +169,5 @@ class AttachedSink(Sink, Protocol):
 
         Args:
             view: A view of the context, valid as long as the context is used.
-        """
-        ...
-
-
-@runtime_checkable
-class BatchSink(Sink, Protocol):
-    """A sink that receives all work of a merged branch in one call, and not event by event. A journal is one.
-
-    Example:
-        >>> from crystallize.sinks.memory import MemorySink
-        >>> class Counting(MemorySink):
-        ...     def handle_batch(self, work, /):
-        ...         print(f"{work.branch}: {len(work.keys)} key, {len(work.steps)} step")
-        >>> ctx = FrozenContext(sinks=[Counting()])
-        >>> child = fork(ctx, "fold-3").open()
-        >>> child["score"] = 0.9
-        >>> merge(ctx, child.delta())
-        fold-3: 1 key, 1 step
-    """
-
-    def handle_batch(self, work: Batch, /) -> None:
-        """Handle the work of a branch; an error that it raises reaches the caller of `merge` as a `SinkError`.
-
-        Args:
-            work: A `MergedWork`. Its `events()` are the events that other sinks receive.
         """
         ...

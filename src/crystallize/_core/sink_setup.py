@@ -1,6 +1,7 @@
 """Prepare sinks for a context: check that they are sinks, ask them for problems, attach them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .._base.text import short
@@ -17,8 +18,12 @@ def sinks_in(sinks: Any) -> tuple[Sink, ...]:
         raise SchemaError("sinks", f"they are a sequence of sinks, not {short(sinks)}")
     found = tuple(sinks)
     for sink in found:
+        if isinstance(sink, type):
+            raise SchemaError(sink.__name__, f"this is a class; give a sink that is made of it, {sink.__name__}(...)")
         if not isinstance(sink, Sink):
-            raise SchemaError(type(sink).__name__, "a sink has the methods handle(event) and close()")
+            missing = " and ".join(name for name in ("handle", "close") if not callable(getattr(sink, name, None)))
+            problem = f"a sink has the methods handle(event) and close(), and this has no method {missing}"
+            raise SchemaError(type(sink).__name__, problem)
     return found
 
 
@@ -31,7 +36,10 @@ def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
     types = key_types(state.schema.shape, keys)
     schema = {key: DeclaredKey(type, key in state.values and state.stored(key).is_input) for key, type in types.items()}
     metrics = state.metric_store.schema
-    refused = [(type(sink).__name__, problem) for sink in checking for problem in sink.check(schema, metrics)]
+    refused = []
+    for sink in checking:
+        with _named(sink, "check"):
+            refused += [(type(sink).__name__, problem) for problem in sink.check(schema, metrics)]
     if refused:
         raise SinkCheckError(label, tuple(refused))
 
@@ -40,4 +48,15 @@ def attach_sinks(sinks: Iterable[Sink], state: State) -> None:
     """Pass a view of the context to each sink that has the method `attach`."""
     for sink in sinks:
         if isinstance(sink, AttachedSink):
-            sink.attach(ContextView(state))
+            with _named(sink, "attach"):
+                sink.attach(ContextView(state))
+
+
+@contextmanager
+def _named(sink: Sink, method: str) -> Iterator[None]:
+    """Add a note to an exception that the sink raises: its text need not say where it comes from."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"{type(sink).__name__}.{method} raised this, so that the context was not made")
+        raise
