@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from itertools import count
 from math import inf, nan
 from pathlib import Path
@@ -653,3 +654,11 @@ def test_example_runs(server: MLflowServer) -> None:
 
     assert server.address in example
     assert "" == what_fails(example, names)
+
+
+def test_the_module_has_no_other_names() -> None:
+    """A misspelt import says what is wrong, although the module imports its sink late."""
+    package: Any = import_module("crystallize.sinks.mlflow")
+    assert MLflowSink is package.MLflowSink
+    with pytest.raises(AttributeError, match="has no attribute 'MLFlowSink'"):
+        package.MLFlowSink  # the access is what raises
