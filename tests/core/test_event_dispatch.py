@@ -575,3 +575,20 @@ def test_a_class_is_no_sink() -> None:
     half: Any = Closed()
     with pytest.raises(SchemaError, match="and this has no method handle"):
         FrozenContext(sinks=[half])
+
+
+def test_a_sink_that_causes_many_events() -> None:
+    """Events that a sink causes while it handles another come after that event, for every sink."""
+
+    class Causing(MemorySink):
+        def handle(self, event: Event, /) -> None:
+            super().handle(event)
+            if event[0] == "first":
+                dispatcher.emit_all(KeyWritten(key, 1, None) for key in ("a", "b"))
+
+    causing, other = Causing(), MemorySink()
+    dispatcher = EventDispatcher([causing, other])
+    dispatcher.emit(KeyWritten("first", 0, None))
+
+    assert ["first", "a", "b"] == [event[0] for event in other.events]
+    assert causing.events == other.events
