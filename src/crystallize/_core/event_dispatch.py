@@ -124,7 +124,7 @@ class EventDispatcher:
         Raises:
             SinkError: The first failure, with the first failure of each other sink as a note.
         """
-        found = []
+        found: list[_Failures] = []
         for event in events:
             self._pending.append(event)
             if not self._is_emitting:

@@ -36,7 +36,7 @@ def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
     types = key_types(state.schema.shape, keys)
     schema = {key: DeclaredKey(type, key in state.values and state.stored(key).is_input) for key, type in types.items()}
     metrics = state.metric_store.schema
-    refused = []
+    refused: list[tuple[str, str]] = []
     for sink in checking:
         with _named(sink, "check"):
             refused += [(type(sink).__name__, problem) for problem in sink.check(schema, metrics)]
