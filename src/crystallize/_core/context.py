@@ -661,12 +661,14 @@ def begin_context(
     found = sinks_in(sinks)
     take_initial(state, {} if initial is None else initial, label, baseline)
     check_sinks(found, state, label)
-    state.dispatcher.sinks = found
-    # Sinks receive no events of a context that cannot be made, and all that a sink records while it is attached.
-    with state.dispatcher.postponed():
-        attach_sinks(found, state)
+    if found:
+        state.dispatcher.sinks = found
+        # Sinks receive no events of a context that cannot be made, and all that a sink records while it is attached.
+        with state.dispatcher.postponed():
+            attach_sinks(found, state)
     attach_context(ctx, state, logger)
-    emit_inputs(state, () if baseline is None else baseline.values)
+    if found:
+        emit_inputs(state, () if baseline is None else baseline.values)
 
 
 def attach_context(ctx: FrozenContext[Any], state: State, logger: logging.Logger | None = None) -> None:
