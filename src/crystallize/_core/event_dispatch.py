@@ -69,7 +69,17 @@ class EventDispatcher:
             self._pending += (event, *more)
             self.emit_pending()
         else:
-            failures = self._deliver(event)
+            # The same as `_deliver`, without a call, which would be 3 % of a point with a sink.
+            failures: _Failures = ()
+            self._is_emitting = True
+            try:
+                for sink in self.sinks:
+                    try:
+                        sink.handle(event)
+                    except Exception as error:  # a sink may raise anything; the others still receive the event
+                        failures += ((sink, event, error),)
+            finally:
+                self._is_emitting = False
             if self._pending:
                 failures += tuple(chain.from_iterable(self._deliver_pending()))
             if failures:
