@@ -108,17 +108,16 @@ class EventDispatcher:
             self._is_emitting = False
 
     def _deliver(self, event: Event) -> _Failures:
-        failures: _Failures = ()
         self._is_emitting = True
         try:
-            for sink in self.sinks:
-                try:
-                    sink.handle(event)
-                except Exception as error:  # a sink may raise anything; the others still receive the event
-                    failures += ((sink, event, error),)
+            return self._offer(event, self.sinks)
         finally:
             self._is_emitting = False
-        return failures
+
+    @staticmethod
+    def _offer(event: Event, sinks: Iterable[_Handler]) -> _Failures:
+        """Let sinks handle an event; return their failures."""
+        return tuple(_failures_of((sink, event, partial(sink.handle, event)) for sink in sinks))
 
     def _deliver_pending(self) -> list[_Failures]:
         """Deliver what waits; return the failures of each event that had failures."""
@@ -161,7 +160,7 @@ class EventDispatcher:
         self._is_emitting = True
         try:
             for event in batch.events() if single else ():
-                found.append(tuple(_failures_of((sink, event, partial(sink.handle, event)) for sink in single)))
+                found.append(self._offer(event, single))
             found += ((failure,) for failure in _failures_of(whole))
         finally:
             self._is_emitting = False
