@@ -66,7 +66,7 @@ class Branch(Generic[T_co]):
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Raise AttributeError: a branch is immutable."""
-        raise AttributeError(f"{name!r} of a branch cannot be set: it stays what was forked")
+        raise AttributeError(f"{name!r} of a branch cannot be set: a branch does not change")
 
     def open(self) -> "BranchContext[T_co]":
         """Return a new child context with the values that the parent had at the fork.
@@ -285,4 +285,4 @@ def checked(ctx: Any) -> FrozenContext[Any]:
     """Return a context; raise SchemaError if it is something else."""
     if isinstance(ctx, FrozenContext):
         return ctx
-    raise SchemaError("branch", f"what is forked is a FrozenContext, or a step of one, not {short(ctx)}")
+    raise SchemaError("branch", f"the parent of a branch is a FrozenContext or one of its steps, not {short(ctx)}")

@@ -91,7 +91,7 @@ class Delta:
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Raise AttributeError: a delta is immutable."""
-        raise AttributeError(f"{name!r} of a delta cannot be set: it stays what was done")
+        raise AttributeError(f"{name!r} of a delta cannot be set: a delta does not change")
 
     def __reduce__(self) -> tuple[Any, ...]:
         delta = sent(self)

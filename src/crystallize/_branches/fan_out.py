@@ -161,6 +161,7 @@ class _FanOut:
         self._fault: BaseException | None = None
 
     def run(self, errors: str, progress: bool) -> list[Any]:
+        """Run the branches that are not merged yet, and return the results in the order of the items."""
         self._check_names()
         self._take_merged()
         rest = [at for at in range(len(self._items)) if at not in self._results]
@@ -314,7 +315,7 @@ class _FanOut:
             error.add_note(f"Besides, {untold}")
 
     def _record_of(self, at: int, error: BaseException) -> StepRecord:
-        """Return the record of a branch of which only the submission time and the error are known."""
+        """Return the record of a branch whose submission time and error are known, and nothing else."""
         now = datetime.now(UTC)
         told = error_text(error, self._state.secrets())
         return StepRecord(self._paths[at], (), (), (), MappingProxyType({}), (), self._submitted[at], now, told)

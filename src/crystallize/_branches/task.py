@@ -31,6 +31,7 @@ def _function_of(task: Any) -> Any:
 
 
 def task_name(task: Any) -> str:
+    """Return the name of a task, which branches are named after."""
     function = _function_of(task)
     name = getattr(function, "__name__", type(function).__name__)
     return "branch" if name == "<lambda>" else str(name)
@@ -53,6 +54,7 @@ _NOTHING = object()
 
 
 def item_digest(item: Any) -> str | None:
+    """Return the digest of an item; None if it has no content that can be encoded."""
     content = content_of(any_key(), item)
     return None if content is None else digest(content)
 

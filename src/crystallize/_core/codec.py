@@ -118,7 +118,7 @@ def encode(key: Key, value: Any) -> Stored:
     """Encode a value, and decode it again to find the way that restores it."""
     arrays: list[Any] = []
 
-    def apart(part: Any) -> dict[str, int]:
+    def array_index(part: Any) -> dict[str, int]:
         if not _is_array(part):
             raise TypeError(f"no JSON has a {type(part).__name__}")
         arrays.append(part)
@@ -126,7 +126,7 @@ def encode(key: Key, value: Any) -> Stored:
 
     kind = type_name(type(value))
     try:
-        dumped = value if type(value) in PLAIN else _scalar(value, arrays) or key.dump(value, apart)
+        dumped = value if type(value) in PLAIN else _scalar(value, arrays) or key.dump(value, array_index)
         # A set has no order, and equal sets should have equal bytes.
         text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
         if type(value) in PLAIN and len(text) < LONGEST:
@@ -223,7 +223,7 @@ def _array(content: bytes) -> Any:
 
 
 def unrestorable(kind: str, parsed: Any, arrays: tuple[bytes, ...]) -> NotRestorable:
-    """Return the placeholder for a value of which only the JSON is known."""
+    """Return the placeholder for a value whose JSON is known, but not how to restore it."""
     import json  # here, to keep the import of the package fast; unlike pydantic-core it accepts lone surrogates
 
     return NotRestorable(kind, json.dumps(_with_arrays(parsed, [*map(_array, arrays)]), default=_listed))

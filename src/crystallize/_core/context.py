@@ -236,7 +236,9 @@ class FrozenContext(ContextHandle, Generic[T_co]):
             SinkCheckError: A sink's backend would reject a key or a metric. The error names all problems.
         """
         if hasattr(self, "_state"):
-            raise ContextMutationError("__init__", "Cannot make a context anew: what it holds it keeps")
+            raise ContextMutationError(
+                "__init__", "Cannot make a context anew: its values cannot be replaced; make another context"
+            )
         begin_context(self, blank_state(self, metrics), initial, logger, sinks)
 
     def _make_fields(self, state: State) -> Any:

@@ -23,7 +23,7 @@ def context_table(ctx: ContextHandle) -> Table:
     missed = [key for key in list(notes.absent) if key not in state.values] if notes is not None else []
     keys = [*state.keys, *dict.fromkeys((*state.provenance.unwritten, *missed))]
 
-    def done_here(key: str) -> str | None:
+    def accesses(key: str) -> str | None:
         if notes is None:
             return None
         found = {"read": notes.reads, "not found": notes.absent, "written": notes.writes}
@@ -31,10 +31,10 @@ def context_table(ctx: ContextHandle) -> Table:
 
     def row(key: str) -> TableRow:
         if key not in state.values:
-            return key, "not written yet", None, None, done_here(key)
+            return key, "not written yet", None, None, accesses(key)
         stored = state.stored(key)
         writer = "(at the start)" if stored.is_input else stored.step
-        return key, state.short_value(key), type_name(type(stored.read())), writer, done_here(key)
+        return key, state.short_value(key), type_name(type(stored.read())), writer, accesses(key)
 
     token = token_of(ctx)
     step = "" if token.step is None else f" of step {token.step!r}"
