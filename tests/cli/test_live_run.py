@@ -199,7 +199,7 @@ def test_reads_only_what_is_new(tmp_path: Path) -> None:
             ctx["key"] = 1
         follower.look()
         for table in ("points", "entries", "steps"):
-            opened._writer._connection.execute(f'UPDATE {table} SET "check" = 0')
+            opened._writer._files.connection.execute(f'UPDATE {table} SET "check" = 0')
         with pytest.raises(Exception, match="was changed"):
             Follower(opened.path).look()
         follower.look()

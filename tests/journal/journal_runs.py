@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import select
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import accumulate
 from multiprocessing.connection import Connection
@@ -335,8 +336,7 @@ def die(dying: Journal) -> None:
     # First, so that the drainer takes nothing in when it wakes to end.
     dying._writer.closed = "its process died"
     dying._writer.refuse()
-    dying._writer._ends.set()
-    dying._writer.wake.set()
+    dying._writer.wake()
     dying._writer._drainer.join()
     dying._writer._finalizer()
     run_writer._open_here.discard(dying._writer)
@@ -345,7 +345,8 @@ def die(dying: Journal) -> None:
 def copied(dying: Journal, folder: Path) -> Path:
     """Copy the files of a run as they would be if its process died now; return the path of the copy."""
     folder.mkdir(parents=True, exist_ok=True)
-    with dying._writer._lock:
+    with closing(sqlite3.connect(dying.path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # so that nothing is drained meanwhile
         for file in files_of(dying.path):
             shutil.copy(file, folder)
     return folder / dying.path.name

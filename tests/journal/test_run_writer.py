@@ -8,8 +8,11 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
+from time import sleep
 from typing import Any
 
 import pytest
@@ -22,10 +25,20 @@ from crystallize import (
     SinkError,
     load_run,
 )
-from crystallize._journal import database, spool
+from crystallize._journal import run_writer, spool
+from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import verify_run
 
-from .train_runs import TrainMetrics
+from .train_runs import TrainMetrics, abandon
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for another thread."""
+    for _ in range(1000):
+        if is_so():
+            return
+        sleep(0.01)
+    raise AssertionError("it never came")
 
 
 def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +53,7 @@ def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ctx.artifacts.add(f"{at}.bin", large)
     for at in range(3, 5000):
         ctx.record("loss", at, {"epoch": at})
-    journal._writer._finalizer()
+    abandon(journal)
     run = load_run(journal.path)
 
     assert tuple(range(5000)) == run.metrics["loss"]
@@ -48,59 +61,66 @@ def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert () == verify_run(journal.path)
 
 
-def test_interrupted_where_the_spool_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while a large fact is written leaves a journal that takes nothing more: it cannot know how far it came."""
+def interrupting(patch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    """Let a function raise KeyboardInterrupt, once, before it does anything."""
+    real = getattr(owner, name)
+    came = iter([KeyboardInterrupt()])
+
+    def interrupted(*given: Any, **options: Any) -> Any:
+        for interruption in came:
+            raise interruption
+        return real(*given, **options)
+
+    patch.setattr(owner, name, interrupted)
+
+
+@pytest.mark.parametrize("where", ["span", "wait", "rewind"])
+def test_interrupted_where_the_spool_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Ctrl-C while a large fact is written loses nothing, and what follows is in order."""
     monkeypatch.setattr(spool, "CAPACITY", 1 << 16)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     ctx["a"] = 1
     with monkeypatch.context() as patch:
-
-        def interrupt(*given: object) -> None:
-            raise KeyboardInterrupt
-
-        patch.setattr(spool.Spool, "skip", interrupt)
+        owner, name = {
+            "span": (run_writer, "span"),
+            "wait": (run_writer, "SimpleQueue"),
+            "rewind": (journal._writer.spool, "rewind"),
+        }[where]
+        interrupting(patch, owner, name)
         with pytest.raises(KeyboardInterrupt):
             ctx.artifacts.add("large", bytes(1 << 17))
-    with pytest.raises(SinkError, match="it was interrupted while it wrote"):
-        ctx["b"] = 1
-    with pytest.raises(JournalError):
-        journal.close()
-    with Journal.resume(journal.path) as journal:
-        assert {"a": 1} == dict(journal.context(FrozenContext).as_dict())
+    ctx["b"] = 2
+    journal.close()
+    run = load_run(journal.path)
+    assert {"a": 1, "b": 2} == run.values
+    assert [bytes(1 << 17)] == [artifact.data for artifact in run.artifacts]
+    assert () == verify_run(journal.path)
 
 
-def test_interrupted_drain_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of a drain, before or after its commit, neither loses nor doubles anything."""
-    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
-    real = database.apply
+def test_interrupted_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a program waits for a flush neither loses nor doubles anything: the drain goes on by itself."""
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
-        for at, interrupted in enumerate((True, False, True)):
+        for at in range(4):
             ctx.record("loss", at)
-
-            def apply(*given: Any, stops: bool = interrupted) -> None:
-                real(*given)
-                if stops:
-                    raise KeyboardInterrupt
-
-            monkeypatch.setattr("crystallize._journal.run_writer.apply", apply)
-            if interrupted:
+            with monkeypatch.context() as patch:
+                interrupting(patch, run_writer, "SimpleQueue")
                 with pytest.raises(KeyboardInterrupt):
                     journal.flush()
-        monkeypatch.setattr("crystallize._journal.run_writer.apply", real)
-        ctx.record("loss", 3)
     assert (0, 1, 2, 3) == load_run(journal.path).metrics["loss"]
     assert () == verify_run(journal.path)
 
 
-def test_commit_that_was_interrupted_is_not_done_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Facts that are in the database already, as Ctrl-C came right after the commit, are not put there again."""
+def test_facts_that_are_in_the_database_are_not_put_there_again(tmp_path: Path) -> None:
+    """Facts that were drained already, by a process that died before it could note it, are skipped."""
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
         ctx.record("loss", 1)
-        with journal._writer._lock:
-            journal._writer._apply(journal._writer.spool.pending[:])  # and whoever asked for it never learned of it
+        journal.flush()
+        writer = journal._writer
+        writer.spool.pending.append(b'["loss",1,{},null]')
+        writer._drained -= 1
         ctx.record("loss", 2)
     assert (1, 2) == load_run(journal.path).metrics["loss"]
     assert () == verify_run(journal.path)
@@ -131,7 +151,7 @@ def test_drainer_that_fails_says_so(
     journal.flush()
     journal.path.unlink()
     ctx["a"] = 1
-    journal._writer._drainer.join(10)
+    until(lambda: "has failed" in caplog.text)
 
     assert "run-0001: the journal has failed and takes nothing more" in caplog.text
     assert "moved or deleted" in caplog.text
@@ -148,7 +168,7 @@ def test_forked_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SinkError, match="it belongs to the process that opened it"):
         ctx["a"] = 1
     journal.close()
-    journal._writer._connection.close()
+    journal._writer._files.connection.close()
 
 
 def test_database_that_another_program_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +176,7 @@ def test_database_that_another_program_holds(tmp_path: Path, monkeypatch: pytest
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
         journal.flush()
-        journal._writer._connection.execute("PRAGMA busy_timeout=0")
+        journal._writer._files.connection.execute("PRAGMA busy_timeout=0")
         other = sqlite3.connect(journal.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         ctx["a"] = 1
@@ -199,42 +219,22 @@ def test_journal_that_nobody_has(tmp_path: Path) -> None:
     assert not drainer.is_alive()
     assert "died" == load_run(path).status
     # A thread that was waiting meanwhile finds nobody.
-    crystallize._journal.run_writer._drain_on(gone, threading.Event(), threading.Event())
+    crystallize._journal.run_writer._drain_on(gone, SimpleQueue())
 
 
-def test_drainer_of_a_journal_that_ends(caplog: pytest.LogCaptureFixture) -> None:
-    """What fails in the thread as the journal ends is said by whoever ends it, and not twice."""
-    ends = threading.Event()
-
-    class Ending:
-        name = "run-0001"
-
-        def flush(self) -> None:
-            ends.set()
-            raise JournalError("run-0001.db", "the journal is closed")
-
-    ending: Any = Ending()
-    crystallize._journal.run_writer._drain_on(lambda: ending, threading.Event(), ends)  # type: ignore[arg-type]  # in place of a weakref
-
-    assert "" == caplog.text
-
-
-def test_interrupted_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in closing loses nothing: what was not drained stays in the spool."""
-
-    def interrupt(*given: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
+@pytest.mark.parametrize("owner", [run_writer, RunWriter])
+def test_interrupted_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any) -> None:
+    """Ctrl-C in closing loses nothing, and the run ends."""
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     ctx["a"] = 1
     with monkeypatch.context() as patch:
-        patch.setattr("crystallize._journal.run_writer.apply", interrupt)
+        interrupting(patch, owner, "SimpleQueue" if owner is run_writer else "append")
         with pytest.raises(KeyboardInterrupt):
             journal.close()
     run = load_run(journal.path)
     assert {"a": 1} == dict(run.values)
+    assert ("finished" if owner is run_writer else "died") == run.status
     assert () == verify_run(journal.path)
 
 

@@ -12,7 +12,8 @@ from crystallize import DamagedRunError, JournalError, RunInUseError
 from crystallize._journal import spool
 from crystallize._journal.event_bytes import MERGE, POINTS, gathered, members, span
 from crystallize._journal.lock import is_locked
-from crystallize._journal.spool import Spool, spooled
+from crystallize._journal.spool import Spool
+from crystallize._journal.spool_format import spooled
 
 RUN = bytes(range(16))
 
@@ -79,7 +80,7 @@ def test_let_go_gives_the_lock_back(tmp_path: Path) -> None:
     assert path.exists()
 
 
-@pytest.mark.parametrize("call", ["open", "pwrite", "link"])
+@pytest.mark.parametrize("call", ["open", "pwrite", "fsync", "rename"])
 def test_file_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Whatever the system refuses in making it is one error, which names the file, and nothing is left behind."""
 
@@ -131,7 +132,7 @@ def test_header_that_was_written_out_late(tmp_path: Path) -> None:
     made_one = made(path)
     for fact in (b"[1]", b"[2]", b"[3]"):
         assert made_one.append(fact)
-    made_one._acknowledged[0] = 1
+    made_one._positions[0] = 1
     made_one.close()
 
     assert [b"[1]", b"[2]", b"[3]"] == [*spooled(path, RUN, 1, 0)]
@@ -161,7 +162,7 @@ def test_a_frame_of_many(tmp_path: Path) -> None:
     assert made_one.append(b"[1]")
     assert made_one.append(merge, 3)
     assert made_one.append(b"[5]")
-    assert 5 == made_one._acknowledged[0]
+    assert 5 == made_one.position()
     made_one.close()
     for drained, left in {0: [b"[1]", merge, b"[5]"], 1: [merge, b"[5]"], 4: [b"[5]"], 5: []}.items():
         assert left == [*spooled(path, RUN, 1, drained)]
@@ -175,8 +176,12 @@ def test_sequences_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.spool"
     made_one = made(path)
     assert made_one.append(b"[1]")
+    made_one.set_aside(bytes(8192), 7)
+    assert not made_one.append(b"[9]")  # not before the large one is drained
     made_one.rewind()
-    made_one.skip(7)
+    assert not made_one.append(b"[9]")
+    made_one.pending.clear()
+    made_one.rewind()
     assert made_one.append(b"[9]")
     made_one.close()
     assert [b"[9]"] == [*spooled(path, RUN, 1, 8)]

@@ -13,7 +13,7 @@ from crystallize import (
     MetricSchema,
 )
 
-__all__ = ["Tags", "Train", "TrainMetrics", "died"]
+__all__ = ["Tags", "Train", "TrainMetrics", "abandon", "died"]
 
 
 class Train(BaseModel):
@@ -35,5 +35,14 @@ def died(folder: Path, initial: dict[str, Any], kind: Any = FrozenContext, **opt
     journal = Journal.start(folder, "run")
     journal.context(kind, initial, **options)
     journal.flush()
-    journal._writer._finalizer()
+    abandon(journal)
     return journal.path
+
+
+def abandon(journal: Journal) -> None:
+    """Let go of the files of a journal as if its process had died."""
+    writer = journal._writer
+    writer.closed = "its process died"
+    writer.wake()
+    writer._drainer.join()
+    writer._finalizer()

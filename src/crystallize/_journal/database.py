@@ -37,6 +37,7 @@ from .event_bytes import (
     points_in,
     span,
 )
+from .file_system import create_file, is_network, sync_folder, write_all
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 
 ROW: Final = PIECE
@@ -69,7 +70,11 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
             if version > len(MIGRATIONS):
                 raise JournalError(str(path), f"it was written by a later version of crystallize (format {version})")
             if write:
-                connection.execute("PRAGMA journal_mode=WAL")
+                # Other machines share no memory with this one, which a write-ahead log needs. There, readers hold
+                # the writer up.
+                is_shared = is_network(path)
+                connection.execute(f"PRAGMA journal_mode={'DELETE' if is_shared else 'WAL'}")
+                connection.execute(f"PRAGMA busy_timeout={60_000 if is_shared else 5_000}")
                 connection.execute("PRAGMA synchronous=FULL")
                 _migrate(connection, version)
         except BaseException:
@@ -116,20 +121,29 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
 
 def create(path: Path, identity: bytes, name: str, number: int, *session: Any) -> None:
     """Make the database of a new run, whole or not at all, with the row of its first process."""
-    unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    with translate_sqlite_errors(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+    with translate_sqlite_errors(path), closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(f"PRAGMA application_id={_APPLICATION}")
         _migrate(connection, 0)
         insert(connection, "run", 1, identity, name, number, 0)
         insert(connection, "sessions", 1, *session)
-    unfinished.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+        content = connection.serialize()
+    unfinished = path.with_suffix(".new")
+    # It may be left of a process that died just here.
+    unfinished.unlink(missing_ok=True)
     try:
+        descriptor = create_file(unfinished)
+        try:
+            write_all(descriptor, content, 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        unfinished.rename(path)
         # The name of the file has to survive the machine as its content does.
-        os.fsync(folder)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise JournalError(str(path), f"it cannot be made ({error})", "make room, or take another folder") from error
     finally:
-        os.close(folder)
+        unfinished.unlink(missing_ok=True)
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -184,6 +198,11 @@ def transaction(path: Path, connection: sqlite3.Connection, *, write: bool = Fal
                 reason = f"it cannot be read ({type(error).__name__}: {error})"
                 raise DamagedRunError(str(path), reason, VERIFY) from error
             raise
+
+
+def has_log(connection: sqlite3.Connection) -> bool:
+    """Return whether a database has a write-ahead log."""
+    return str(connection.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
 
 
 def state_of(path: Path, connection: sqlite3.Connection) -> tuple[bytes, int, int]:

@@ -23,20 +23,23 @@ from .run_writer import RunWriter
 
 def fast_handler(handle: Callable[[Event], None], plain: frozenset[str], writer: RunWriter) -> Callable[[Event], None]:
     """Return a faster `handle`, given the metrics whose points are plain: it only succeeds, or calls `handle`."""
-    append, pending = writer.spool.append, writer.spool.pending
-    batch, longest, wake, fail = writer.batch, LONGEST, writer.wake.set, writer.fail
+    append, pending, newest = writer.spool.append, writer.spool.pending, writer.spool.newest
+    batch, longest, wake = writer.batch, LONGEST, writer.wake
 
     def handle_fast(event: Event, /) -> None:
         if type(event) is MetricRecorded and event[0] in plain:
             if event[5] is not None:
                 return  # a branch recorded it, and its merge has all its points
+            fact = b""
             try:
                 fact = to_json(event[:4])
                 done = len(fact) < longest and append(fact)
             except Exception:  # whatever it is, `handle` meets it too
                 done = False
-            except BaseException as error:
-                fail(error)
+            except BaseException:
+                # A signal's handler has raised. The context has the point, so the file has to get it all the same.
+                if not fact or newest() is not fact:
+                    handle(event)
                 raise
             if done:
                 if len(pending) == batch:

@@ -55,8 +55,8 @@ class Journal:
     def __init__(self, files: RunFiles) -> None:
         """Take over the files that `start` or `resume` has opened."""
         data = files.data
-        self.path: Path = files.path
-        self.name: str = files.path.stem
+        self.path: Path = files.opened.path
+        self.name: str = self.path.stem
         self._writer = RunWriter(files)
         self._origin = data.last.origin
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
@@ -198,7 +198,7 @@ class Journal:
         if not _is_in_failure(event):
             self._append(lambda: self._encoder.fact(event))
         if type(event) is StepFinished and event.branch is None:
-            self._writer.flush()
+            self._writer.sync()
 
     def handle_batch(self, work: MergedWork, /) -> None:
         """Take the work of a merged branch in, as one fact, so that the file has all of it or nothing.
@@ -215,14 +215,30 @@ class Journal:
         writer = self._writer
         if not writer.takes:
             raise writer.refusal()
+        fact = b""
         try:
-            writer.append(encode())
-        except BaseException as error:
-            # Also Ctrl-C: an effect that is not in the file would be a hole.
+            fact = encode()
+            writer.append(fact)
+        except Exception as error:
+            # The context has the change, and the file does not: it takes nothing more, since that would be a hole.
             writer.fail(error)
             raise
+        except BaseException as interruption:
+            # A signal's handler has raised. The context has the change, so the file has to get it all the same.
+            self._complete(encode, fact, interruption)
+            raise
         if len(writer.spool.pending) == writer.batch:
-            writer.wake.set()
+            writer.wake()
+
+    def _complete(self, encode: Callable[[], bytes], fact: bytes, interruption: BaseException) -> None:
+        """Append a fact whose appending was interrupted, unless it is in the spool."""
+        writer = self._writer
+        try:
+            if (not fact or writer.spool.newest() is not fact) and writer.takes:
+                writer.append(fact or encode())
+        except BaseException as error:
+            writer.fail(error)
+            interruption.add_note(f"Besides, the journal has failed: {error}")
 
     def flush(self) -> None:
         """Write all events so far into the database. When this returns, they survive the machine.

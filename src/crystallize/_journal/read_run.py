@@ -29,7 +29,7 @@ from .rows import (
     merged_branch_of,
     session_of,
 )
-from .spool import spooled
+from .spool_format import spooled
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,48 @@ from pydantic_core import to_json
 from .._base.text import short
 from .._core.artifacts import unfit_name
 from ..errors import JournalError
-from .database import apply, connect, create, insert, state_of, transaction
+from .database import apply, connect, create, has_log, insert, state_of, transaction
+from .database_guard import DatabaseGuard
 from .environment import current_environment
+from .file_system import check_path, make_folder
 from .read_run import RunData, data_of, real
-from .spool import Spool, spooled
+from .spool import Spool
+from .spool_format import spooled
 
 _LONGEST_ENDING: Final = "-0001.spool.new"
 """The longest ending of a file of a run."""
 
 
-class RunFiles(NamedTuple):
+class OpenFiles(NamedTuple):
     """The open files of a run."""
 
     path: Path
     connection: sqlite3.Connection
     spool: Spool
+    guard: DatabaseGuard | None
+    """None where the database has no write-ahead log."""
+
+    def close(self, *, delete: bool = False) -> None:
+        """Close the files, and delete the spool if its facts are in the database."""
+        if self.guard is not None:
+            self.guard.release()
+        self.connection.close()
+        self.spool.close(delete=delete)
+
+    def let_go(self) -> None:
+        """Let go of the locks in a process that was forked from the writer. The connection stays as it is.
+
+        SQLite's connections must not be used in a forked process, not even to close them.
+        """
+        if self.guard is not None:
+            self.guard.let_go()
+        self.spool.close()
+
+
+class RunFiles(NamedTuple):
+    """The open files of a run, with its content."""
+
+    opened: OpenFiles
     data: RunData
     clock: float
     """When the process began, by `perf_counter`: the clock of `data` may be set back."""
@@ -39,9 +66,10 @@ def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
     text = name if isinstance(name, str) else ""
     if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
         raise JournalError(short(name), f"cannot name a run so: {reason}")
-    folder = Path(folder)
+    folder = Path(folder).absolute()
+    check_path(folder / f"{name}-0001.db")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise JournalError(str(folder), f"the folder cannot be made ({error})") from error
     number = _next_number(folder, name)
@@ -49,7 +77,7 @@ def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
     while True:
         path = folder / f"{name}-{number:04d}.db"
         spool = Spool.claim(path.with_suffix(".spool"), identity)
-        if spool is not None and not path.exists():
+        if spool is not None and not any(map(os.path.lexists, _files_of(path))):
             break
         if spool is not None:
             spool.close(delete=True)
@@ -59,13 +87,21 @@ def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
         create(path, identity, name, number, *row)
         return _opened(path, spool, identity, 1, clock)
     except BaseException:
+        # A start that failed leaves nothing behind.
+        for file in _files_of(path):
+            file.unlink(missing_ok=True)
         spool.close(delete=True)
         raise
 
 
+def _files_of(path: Path) -> list[Path]:
+    """Return the files that may be made for the database of a run."""
+    return [path, *(path.with_name(f"{path.name}{ending}") for ending in ("-wal", "-shm", "-journal"))]
+
+
 def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
     """Take over the files of a run whose process has ended, with the facts that its spool still has."""
-    path = real(Path(path))
+    path = real(Path(path).absolute())
     row, clock = _process_row(), perf_counter()
     with closing(connect(path)) as connection, transaction(path, connection):
         # First, as it raises if there is no run.
@@ -89,12 +125,17 @@ def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
 
 def _opened(path: Path, spool: Spool, identity: bytes, process: int, clock: float) -> RunFiles:
     connection = connect(path, write=True)
+    guard = None
     try:
         with transaction(path, connection):
             data = data_of(path, connection, running=True)
+        if has_log(connection):
+            guard = DatabaseGuard(path)
         spool.begin(identity, process, data.drained)
-        return RunFiles(path, connection, spool, data, clock)
+        return RunFiles(OpenFiles(path, connection, spool, guard), data, clock)
     except BaseException:
+        if guard is not None:
+            guard.release()
         connection.close()
         raise
 
@@ -107,5 +148,5 @@ def _process_row() -> tuple[str | None, ...]:
 
 def _next_number(folder: Path, name: str) -> int:
     """Return the number after the last one, of a run or of one that is being made."""
-    pattern = re.compile(rf"{re.escape(name)}-(\d{{4,}})\.(db|spool)")
+    pattern = re.compile(rf"{re.escape(name)}-(\d{{4,}})\.(db|db-wal|db-shm|db-journal|spool)")
     return max((int(found[1]) for path in folder.iterdir() if (found := pattern.fullmatch(path.name))), default=0) + 1
