@@ -197,6 +197,7 @@ def test_reads_only_what_is_new(tmp_path: Path) -> None:
         with ctx.step("fit") as fit:
             fit.record("loss", 1)
             ctx["key"] = 1
+        opened.flush()
         follower.look()
         for table in ("points", "entries", "steps"):
             opened._writer._files.connection.execute(f'UPDATE {table} SET "check" = 0')

@@ -217,7 +217,11 @@ def test_draws_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ctx.record("loss", 0.5)
             opened.flush()
 
-        acts = (record, lambda: step.__exit__(None, None, None), opened.close)
+        def end() -> None:
+            step.__exit__(None, None, None)
+            opened.flush()
+
+        acts = (record, end, opened.close)
         first, second, third, last = drawn(opened.path, monkeypatch, *acts)
     # However slow the machine is.
     first, second = (re.sub(r"\b\d+ s\b", "0 s", screen) for screen in (first, second))

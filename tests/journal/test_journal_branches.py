@@ -413,15 +413,15 @@ def kill_in(what: str, at: int) -> None:
 
         return call
 
-    appender = spool._appender
+    operations = spool._operations
 
-    def dying_appender(*args: Any) -> tuple[Callable[..., bool], Callable[[], None]]:
-        append, rewind = appender(*args)
-        return dying(append), rewind
+    def dying_operations(*args: Any) -> Any:
+        found = operations(*args)
+        return found._replace(append=dying(found.append))
 
     places: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         "fact": (facts.Encoder, "fact", dying(facts.Encoder.fact)),
-        "append": (spool, "_appender", dying_appender),
+        "append": (spool, "_operations", dying_operations),
         "insert": (database, "insert", dying(database.insert)),
         "apply": (run_writer, "apply", dying(database.apply)),
         "gathered": (facts, "gathered", dying(facts.gathered)),

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -18,33 +19,39 @@ from ..errors import JournalError
 _FLAGS: Final = (
     os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )  # Windows has only the last one
-_LOWEST: Final = 3
-"""The lowest descriptor of a file that is written. If 0 to 2 are closed, the next file that is opened gets their
-numbers, and whatever the program prints would go into it."""
+_STANDARD_ERROR: Final = 2
 
 
 def create_file(path: Path) -> int:
     """Create a file and return its descriptor; an existing file, or a link, raises FileExistsError."""
-    return _above_stdio(os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666))
+    return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def open_file(path: Path) -> int:
     """Open an existing file for reading and writing; a link, or anything but a file, raises OSError."""
-    descriptor = _above_stdio(os.open(path, _FLAGS))
+    descriptor = os.open(path, _FLAGS)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file")
     return descriptor
 
 
-def _above_stdio(descriptor: int) -> int:
-    low = []
-    while descriptor < _LOWEST:
-        low.append(descriptor)
-        descriptor = os.dup(descriptor)
-    for number in low:
-        os.close(number)
-    return descriptor
+@contextmanager
+def above_stdio() -> Iterator[None]:
+    """Let all files that are opened in a `with` block have descriptors above those of the standard streams.
+
+    If one of the standard streams is closed, as in a daemon, the next file that is opened gets its number, and whatever
+    the program prints would go into that file.
+    """
+    low: list[int] = []
+    try:
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+            low.append(descriptor)
+        os.close(descriptor)
+        yield
+    finally:
+        for descriptor in low:
+            os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes, at: int) -> None:

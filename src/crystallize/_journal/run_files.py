@@ -17,7 +17,7 @@ from ..errors import JournalError
 from .database import apply, connect, create, has_log, insert, state_of, transaction
 from .database_guard import DatabaseGuard
 from .environment import current_environment
-from .file_system import check_path, make_folder
+from .file_system import above_stdio, check_path, make_folder
 from .read_run import RunData, data_of, real
 from .spool import Spool
 from .spool_format import spooled
@@ -61,6 +61,7 @@ class RunFiles(NamedTuple):
     """When the process began, by `perf_counter`: the clock of `data` may be set back."""
 
 
+@above_stdio()
 def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
     """Create the files of a new run, under the next free number of its name."""
     text = name if isinstance(name, str) else ""
@@ -99,6 +100,7 @@ def _files_of(path: Path) -> list[Path]:
     return [path, *(path.with_name(f"{path.name}{ending}") for ending in ("-wal", "-shm", "-journal"))]
 
 
+@above_stdio()
 def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
     """Take over the files of a run whose process has ended, with the facts that its spool still has."""
     path = real(Path(path).absolute())

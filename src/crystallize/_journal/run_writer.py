@@ -112,6 +112,8 @@ class RunWriter:
                 self.flush()
                 spool.rewind()
         except OSError as error:
+            if self.closed is not None:
+                raise self.refusal() from error
             reason = f"its spool cannot be written ({error})"
             raise JournalError(str(self.path), reason, "make room, then go on with Journal.resume") from error
 

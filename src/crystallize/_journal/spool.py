@@ -165,7 +165,7 @@ class Spool:
         self._stop()
         if isinstance(self._positions, memoryview):
             self._positions.release()
-            self._content.close()
+        self._content.close()
         if delete and has_name(os.fstat(self._descriptor), self.path):
             self.path.unlink()
         os.close(self._descriptor)
@@ -229,7 +229,9 @@ def _operations(content: Any, positions: Any, pending: list[bytes]) -> _Operatio
             end = begin + head + size
             if end > room:
                 return False
-            content[begin:end] = pack(of, next_, count, crc32(payload, salt ^ next_ ^ count), size) + payload
+            frame = pack(of, next_, count, crc32(payload, salt ^ next_ ^ count), size) + payload
+            if end <= room:
+                content[begin:end] = frame
             if begin == at and next_ == last + count and of == generation and end <= room:
                 break
         at, last, newest = end, next_, payload
@@ -266,9 +268,20 @@ class _WrittenFile:
 
     def __setitem__(self, index: slice | int, data: Any) -> None:
         if isinstance(index, slice):
-            write_all(self._descriptor, data, index.start)
+            self._write(data, index.start)
         else:
-            write_all(self._descriptor, data.to_bytes(8, sys.byteorder), POSITIONS + 8 * index)
+            self._write(data.to_bytes(8, sys.byteorder), POSITIONS + 8 * index)
+
+    def _write(self, data: bytes, at: int) -> None:
+        rest = memoryview(data)
+        while rest:
+            # A handler may close the file before any call, and another file get its number. So it is read last.
+            written = os.pwrite(self._descriptor, rest, at)
+            rest, at = rest[written:], at + written
+
+    def close(self) -> None:
+        """Write no more: the descriptor is about to be closed."""
+        self._descriptor = -1
 
     def __getitem__(self, index: int) -> int:
         return int.from_bytes(os.pread(self._descriptor, 8, POSITIONS + 8 * index), sys.byteorder)

@@ -38,8 +38,8 @@ class SpoolHeader(NamedTuple):
 
     @classmethod
     def read(cls, content: bytes) -> "SpoolHeader":
-        """Return the header of the content of a spool."""
-        return cls(*_HEADER.unpack_from(content.ljust(_HEADER.size, b"\0")))
+        """Return the header of the content of a spool; all zeros if the content is too short."""
+        return cls(*_HEADER.unpack_from(content if len(content) >= _HEADER.size else bytes(_HEADER.size)))
 
     @property
     def certain(self) -> int:

@@ -1,0 +1,84 @@
+"""The write-ahead log of a running run stays, whatever else opens the run."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crystallize import FrozenContext, Journal, JournalError, SinkError, load_run
+from crystallize._journal import database_guard
+from crystallize.runs import verify_run
+
+from .train_runs import abandon
+
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT * FROM run").fetchall()
+connection.close()
+"""
+
+
+def open_in_another_process(path: Path) -> None:
+    subprocess.run([sys.executable, "-c", READER, str(path)], check=True)
+
+
+def test_a_program_that_copies_its_own_run(tmp_path: Path) -> None:
+    """After the program has copied its run, which drops SQLite's locks, another program cannot delete its log."""
+    journal = Journal.start(tmp_path / "runs", "run")
+    ctx = journal.context(FrozenContext)
+    ctx["a"] = 1
+    journal.flush()
+    for at in range(2):
+        shutil.copytree(tmp_path / "runs", tmp_path / f"copy-{at}")
+        open_in_another_process(journal.path)
+        assert journal.path.with_name("run-0001.db-wal").exists()
+        ctx.record("loss", at)
+        journal.flush()
+    abandon(journal)
+    run = load_run(journal.path)
+    assert ({"a": 1}, (0, 1)) == (run.values, run.metrics["loss"])
+    with Journal.resume(journal.path) as journal:
+        journal.context(FrozenContext)
+    assert () == verify_run(journal.path)
+
+
+def test_a_log_that_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without such locks, a journal whose log was deleted fails loudly, and the spool keeps its facts."""
+    monkeypatch.setattr(database_guard, "_HAS_LOCKS", False)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    with ctx.step("fit") as fit:
+        fit["a"] = 1
+    with open(journal.path, "rb"):
+        pass  # the program reads its own run
+    open_in_another_process(journal.path)
+    ctx.record("loss", 1)
+    with pytest.raises(JournalError, match=r"run-0001\.db-wal: the file was moved or deleted"):
+        journal.flush()
+    with pytest.raises(SinkError, match="takes nothing more"):
+        ctx.record("loss", 2)
+    with pytest.raises(JournalError):
+        journal.close()
+    run = load_run(journal.path)
+    assert ({"a": 1}, (1,)) == (run.values, run.metrics["loss"])
+
+
+def test_releases_once(tmp_path: Path) -> None:
+    """The locks are given back at the end, so that others may delete the log."""
+    path = tmp_path / "a.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE run (a)")
+    guard = database_guard.DatabaseGuard(path)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        connection.execute("PRAGMA journal_mode=DELETE")
+    guard.release()
+    guard.release()
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.close()
+    assert not guard.log_is_there()
+    guard.let_go()
