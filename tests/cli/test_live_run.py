@@ -12,7 +12,7 @@ import pytest
 
 from crystallize import FrozenContext, Journal, RunNotFoundError, SinkError, fan_out, fork, load_run, merge
 from crystallize._cli.live_run import Follower
-from crystallize._journal import run_files, run_writer
+from crystallize._journal import drainer, run_files
 from crystallize._tables.export import as_json
 from crystallize._tables.run_description import Description, describe
 
@@ -27,7 +27,7 @@ class Opaque:
 def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drained unless a test says so, and git is not asked each time."""
     monkeypatch.setattr(run_files, "current_environment", no_environment)
-    monkeypatch.setattr(run_writer, "DELAY", 1000)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
 
 
 def timeless(run: Description) -> bytes:

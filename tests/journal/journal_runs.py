@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 from crystallize import FrozenContext, Metric, MetricSchema
 from crystallize._core.codec import decode_untyped
-from crystallize._journal import run_files, run_writer, spool
+from crystallize._journal import drainer, frame_writer, run_files, run_writer
 from crystallize._journal.database import points_of
 from crystallize._journal.environment import Origin
 from crystallize._journal.journal import Journal
@@ -163,10 +163,10 @@ class Plan(NamedTuple):
 
 def _write_on(pipe: Connection, plan: Plan) -> None:
     """Write a run until somebody kills this process."""
-    spool.CAPACITY = plan.capacity
-    run_writer.BATCH = plan.batch  # type: ignore[misc]  # final elsewhere
-    run_writer.TOGETHER = plan.batch  # type: ignore[misc]  # as above
-    run_writer.DELAY = plan.delay  # type: ignore[misc]  # as above
+    frame_writer.CAPACITY = plan.capacity
+    drainer.BATCH = plan.batch  # type: ignore[misc]  # final elsewhere
+    drainer.TOGETHER = plan.batch  # type: ignore[misc]  # as above
+    drainer.DELAY = plan.delay  # type: ignore[misc]  # as above
     run_files.current_environment = no_environment  # type: ignore[attr-defined]  # imported there
     tell = pipe.fileno()
     os.write(tell, b"\n")
@@ -336,8 +336,9 @@ def die(dying: Journal) -> None:
     # First, so that the drainer takes nothing in when it wakes to end.
     dying._writer.closed = "its process died"
     dying._writer.refuse()
+    dying._writer._drainer.is_closed = True
     dying._writer.wake()
-    dying._writer._drainer.join()
+    dying._writer._drainer._thread.join()
     dying._writer._finalizer()
     run_writer._open_here.discard(dying._writer)
 

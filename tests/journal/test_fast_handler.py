@@ -97,9 +97,9 @@ def test_fast_and_slow_write_the_same(events: list[Any]) -> None:
         if event.branch is None:
             facts.append(encoder.fact(event))
 
-    spool = SimpleNamespace(append=append, pending=facts, newest=lambda: facts[-1])
+    spool = SimpleNamespace(append=append, pending=facts, frames=None)
     writer: Any = SimpleNamespace(spool=spool, batch=2, wake=lambda: None)
-    fast = fast_handler(handle, encoder.plain, writer)
+    fast = fast_handler(handle, encoder.plain, writer, [None])
     for event in events:
         fast(event)
     assert slow == facts

@@ -50,9 +50,10 @@ from crystallize import (
     merge,
 )
 from crystallize._core.equality import same
-from crystallize._journal import database, run_files, run_writer, spool
+from crystallize._journal import database, drainer, frame_writer, run_files
 from crystallize._journal import event_bytes as facts
 from crystallize._journal.diff import diff_runs
+from crystallize._journal.frame_writer import FrameWriter
 from crystallize._journal.loaded_run import Run
 from crystallize._journal.read_run import read
 from crystallize._journal.verify import verify_run
@@ -73,9 +74,9 @@ SETTINGS = settings(
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "current_environment", no_environment)
-    monkeypatch.setattr(spool, "CAPACITY", SMALL)
+    monkeypatch.setattr(frame_writer, "CAPACITY", SMALL)
     # Nothing is drained at a time that no test knows.
-    monkeypatch.setattr(run_writer, "DELAY", 1000)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
 
 
 def keep_in_the_spool(opened: Journal) -> None:
@@ -413,17 +414,11 @@ def kill_in(what: str, at: int) -> None:
 
         return call
 
-    operations = spool._operations
-
-    def dying_operations(*args: Any) -> Any:
-        found = operations(*args)
-        return found._replace(append=dying(found.append))
-
     places: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         "fact": (facts.Encoder, "fact", dying(facts.Encoder.fact)),
-        "append": (spool, "_operations", dying_operations),
+        "append": (FrameWriter, "append", dying(FrameWriter.append)),
         "insert": (database, "insert", dying(database.insert)),
-        "apply": (run_writer, "apply", dying(database.apply)),
+        "apply": (drainer, "apply", dying(database.apply)),
         "gathered": (facts, "gathered", dying(facts.gathered)),
         "points": (facts, "to_json", dying(to_json)),
     }
@@ -455,7 +450,7 @@ def workers(kind: str, held: Path) -> Executor:
 
 def write(path: Path, marks: str, program: Program, what: str, at: int, kind: str, held: Path) -> None:
     """Start a run, or go on with it, until somebody kills this process."""
-    spool.CAPACITY = SMALL
+    frame_writer.CAPACITY = SMALL
     run_files.current_environment = no_environment  # type: ignore[attr-defined]  # imported there
     opened = Journal.resume(path) if path.is_file() else Journal.start(path.parent, "run")
     kill_in(what, at)
@@ -971,7 +966,7 @@ class Interrupting:
 
 @pytest.mark.parametrize(
     ("owner", "name", "failing", "is_there"),
-    [(facts.Encoder, "fact", failing_encoder, False), (run_writer, "apply", failing_apply, True)],
+    [(facts.Encoder, "fact", failing_encoder, False), (drainer, "apply", failing_apply, True)],
 )
 @pytest.mark.parametrize("at", range(1, 7))
 def test_a_journal_that_fails_in_a_merge(
@@ -1069,7 +1064,7 @@ def test_odd_points_of_a_branch(tmp_path: Path, metrics: Any, odd: tuple[str, An
 
 def test_merges_are_drained_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody flushes, enough merges at once are brought into the database all the same."""
-    monkeypatch.setattr(run_writer, "BATCH", 6)
+    monkeypatch.setattr(drainer, "BATCH", 6)
     with Journal.start(tmp_path, "run") as opened:
         ctx = opened.context(FrozenContext)
         opened.flush()

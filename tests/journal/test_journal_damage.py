@@ -34,7 +34,7 @@ from crystallize import (
     merge,
 )
 from crystallize._core.equality import same
-from crystallize._journal import run_files, run_writer, spool
+from crystallize._journal import drainer, frame_writer, run_files
 from crystallize._journal.database import check_of, insert, salt_of, update
 from crystallize._journal.event_bytes import MERGED, joined
 from crystallize.runs import Run, find_run, list_runs, verify_run
@@ -65,7 +65,7 @@ class Shape(TypedDict, total=False):
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "current_environment", no_environment)
-    monkeypatch.setattr(spool, "CAPACITY", SMALL)
+    monkeypatch.setattr(frame_writer, "CAPACITY", SMALL)
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Case]]:
     """Two runs of the same program with different numbers, each as it was at several moments."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_files, "current_environment", no_environment)
-        patch.setattr(spool, "CAPACITY", SMALL)
-        patch.setattr(run_writer, "DELAY", 1000)
+        patch.setattr(frame_writer, "CAPACITY", SMALL)
+        patch.setattr(drainer, "DELAY", 1000)
         found = []
         for seed in (3, 4):
             folder = tmp_path_factory.mktemp(f"run{seed}")

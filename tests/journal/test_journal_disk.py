@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from crystallize import CrystallizeError, FrozenContext, Journal, JournalError, RunInUseError, SinkError, load_run
-from crystallize._journal import run_files, run_writer, spool
+from crystallize._journal import drainer, frame_writer, run_files
 from crystallize.runs import list_runs, verify_run
 
 from ..permissions import modes_hold
@@ -32,8 +32,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _rarely_draining(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is drained that the test does not flush."""
-    monkeypatch.setattr(run_writer, "DELAY", 1000)
-    monkeypatch.setattr(run_writer, "BATCH", 1_000_000)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
+    monkeypatch.setattr(drainer, "BATCH", 1_000_000)
 
 
 def in_a_process(work: Callable[..., object], *given: Any) -> Any:
@@ -93,7 +93,7 @@ def record_until_it_fails(opened: Journal, ctx: FrozenContext[Any], most: int = 
 def fill_up(folder: Path) -> tuple[int, str, list[str]]:
     """Write a run while no file may grow beyond some size, as on a disk that is full."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    spool.CAPACITY = SMALL
+    frame_writer.CAPACITY = SMALL
     opened = Journal.start(folder, "run")
     ctx = opened.context(FrozenContext, {"lr": 0.1})
     largest = max(file.stat().st_size for file in files_of(opened.path))
@@ -139,7 +139,7 @@ def test_a_disk_without_room_for_a_run(tmp_path: Path) -> None:
 def resume_without_room(path: Path) -> str:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-    spool.CAPACITY = 1 << 20
+    frame_writer.CAPACITY = 1 << 20
     return told(lambda: Journal.resume(path))
 
 
@@ -147,7 +147,7 @@ def resume_without_room(path: Path) -> str:
 @pytest.mark.usefixtures("_rarely_draining")
 def test_resuming_without_room_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that cannot be resumed for want of room is as it was, and can be resumed once there is."""
-    monkeypatch.setattr(spool, "CAPACITY", 1 << 20)
+    monkeypatch.setattr(frame_writer, "CAPACITY", 1 << 20)
     opened = Journal.start(tmp_path, "run")
     ctx = opened.context(FrozenContext, {"lr": 0.1})
     for at in range(200):
@@ -487,7 +487,7 @@ def without_mmap(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: object) -> None:
         raise OSError(19, "No such device")
 
-    monkeypatch.setattr(spool.mmap, "mmap", refuse)  # type: ignore[attr-defined]  # imported there
+    monkeypatch.setattr(frame_writer.mmap, "mmap", refuse)  # type: ignore[attr-defined]  # imported there
 
 
 def without_either(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,7 +503,7 @@ def test_a_system_that_lacks_something(
 ) -> None:
     """Where files cannot be allocated or mapped, what was acknowledged survives the process all the same."""
     missing(monkeypatch)
-    monkeypatch.setattr(spool, "CAPACITY", 1 << 20)
+    monkeypatch.setattr(frame_writer, "CAPACITY", 1 << 20)
     opened = Journal.start(tmp_path, "run")
     assert 1 << 20 == opened.path.with_suffix(".spool").stat().st_size
     ctx = opened.context(FrozenContext, {"lr": 0.1})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crystallize import FrozenContext, Journal, load_run
-from crystallize._journal import run_files, run_writer
+from crystallize._journal import drainer, run_files
 from crystallize._journal.environment import Origin
 from crystallize.runs import verify_run
 
@@ -88,7 +88,7 @@ def test_readers_beside_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_resuming_hides_nothing_from_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a reader saw of a run that died it sees while that run is being resumed, and afterwards."""
     monkeypatch.setattr(run_files, "current_environment", no_environment)
-    monkeypatch.setattr(run_writer, "DELAY", 1000)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
     opened = Journal.start(tmp_path, "run")
     ctx = opened.context(FrozenContext)
     for at in range(10):

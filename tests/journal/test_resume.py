@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crystallize import CrystallizeError, Event, FrozenContext, Journal, SinkError, load_run
 from crystallize._core.equality import same
-from crystallize._journal import run_files, spool
+from crystallize._journal import frame_writer, run_files
 from crystallize.runs import Run, verify_run
 
 from ..core.test_state_machines import FREE, VALID, Shape
@@ -32,7 +32,7 @@ SETTINGS = settings(
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "current_environment", no_environment)
-    monkeypatch.setattr(spool, "CAPACITY", SMALL)
+    monkeypatch.setattr(frame_writer, "CAPACITY", SMALL)
 
 
 class Step(NamedTuple):

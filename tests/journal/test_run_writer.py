@@ -25,7 +25,7 @@ from crystallize import (
     SinkError,
     load_run,
 )
-from crystallize._journal import run_writer, spool
+from crystallize._journal import drainer, frame_writer, run_writer
 from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import verify_run
 
@@ -43,8 +43,8 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def test_facts_larger_than_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the spool has no room for is in the database when it is acknowledged, and all others stay in their order."""
-    monkeypatch.setattr(spool, "CAPACITY", 1 << 16)
-    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
+    monkeypatch.setattr(frame_writer, "CAPACITY", 1 << 16)
+    monkeypatch.setattr("crystallize._journal.drainer.DELAY", 1000)
     large = os.urandom(1 << 18)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext, metrics=TrainMetrics)
@@ -77,15 +77,15 @@ def interrupting(patch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
 @pytest.mark.parametrize("where", ["span", "wait", "rewind"])
 def test_interrupted_where_the_spool_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Ctrl-C while a large fact is written loses nothing, and what follows is in order."""
-    monkeypatch.setattr(spool, "CAPACITY", 1 << 16)
+    monkeypatch.setattr(frame_writer, "CAPACITY", 1 << 16)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     ctx["a"] = 1
     with monkeypatch.context() as patch:
         owner, name = {
             "span": (run_writer, "span"),
-            "wait": (run_writer, "SimpleQueue"),
-            "rewind": (journal._writer.spool, "rewind"),
+            "wait": (drainer, "SimpleQueue"),
+            "rewind": (frame_writer.FrameWriter, "rewind"),
         }[where]
         interrupting(patch, owner, name)
         with pytest.raises(KeyboardInterrupt):
@@ -105,7 +105,7 @@ def test_interrupted_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         for at in range(4):
             ctx.record("loss", at)
             with monkeypatch.context() as patch:
-                interrupting(patch, run_writer, "SimpleQueue")
+                interrupting(patch, drainer, "SimpleQueue")
                 with pytest.raises(KeyboardInterrupt):
                     journal.flush()
     assert (0, 1, 2, 3) == load_run(journal.path).metrics["loss"]
@@ -120,7 +120,7 @@ def test_facts_that_are_in_the_database_are_not_put_there_again(tmp_path: Path) 
         journal.flush()
         writer = journal._writer
         writer.spool.pending.append(b'["loss",1,{},null]')
-        writer._drained -= 1
+        writer._drainer._drained -= 1
         ctx.record("loss", 2)
     assert (1, 2) == load_run(journal.path).metrics["loss"]
     assert () == verify_run(journal.path)
@@ -129,8 +129,8 @@ def test_facts_that_are_in_the_database_are_not_put_there_again(tmp_path: Path) 
 @pytest.mark.slow
 def test_closing_with_a_full_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a run finds room in a spool that has none left."""
-    monkeypatch.setattr(spool, "CAPACITY", 4096)
-    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 1000)
+    monkeypatch.setattr(frame_writer, "CAPACITY", 4096)
+    monkeypatch.setattr("crystallize._journal.drainer.DELAY", 1000)
     for room in range(60, 360, 20):
         journal = Journal.start(tmp_path, "run")
         ctx = journal.context(FrozenContext)
@@ -145,7 +145,7 @@ def test_drainer_that_fails_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A run that records nothing more learns all the same that its file is gone."""
-    monkeypatch.setattr("crystallize._journal.run_writer.DELAY", 0.01)
+    monkeypatch.setattr("crystallize._journal.drainer.DELAY", 0.01)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     journal.flush()
@@ -210,31 +210,31 @@ journal.context(FrozenContext).add("lr", 0.1)
 def test_journal_that_nobody_has(tmp_path: Path) -> None:
     """A journal that is dropped without closing gives its lock back, and its thread ends."""
     journal = Journal.start(tmp_path, "run")
-    path, drainer, gone = journal.path, journal._writer._drainer, weakref.ref(journal._writer)
+    path, thread, gone = journal.path, journal._writer._drainer._thread, weakref.ref(journal._writer._drainer)
     del journal
     gc.collect()
-    drainer.join(10)
+    thread.join(10)
 
     assert gone() is None
-    assert not drainer.is_alive()
+    assert not thread.is_alive()
     assert "died" == load_run(path).status
     # A thread that was waiting meanwhile finds nobody.
-    crystallize._journal.run_writer._drain_on(gone, SimpleQueue())
+    drainer._serve(gone, SimpleQueue())
 
 
-@pytest.mark.parametrize("owner", [run_writer, RunWriter])
+@pytest.mark.parametrize("owner", [drainer, RunWriter])
 def test_interrupted_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any) -> None:
     """Ctrl-C in closing loses nothing, and the run ends."""
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     ctx["a"] = 1
     with monkeypatch.context() as patch:
-        interrupting(patch, owner, "SimpleQueue" if owner is run_writer else "append")
+        interrupting(patch, owner, "SimpleQueue" if owner is drainer else "append")
         with pytest.raises(KeyboardInterrupt):
             journal.close()
     run = load_run(journal.path)
     assert {"a": 1} == dict(run.values)
-    assert ("finished" if owner is run_writer else "died") == run.status
+    assert ("finished" if owner is drainer else "died") == run.status
     assert () == verify_run(journal.path)
 
 

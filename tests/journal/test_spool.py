@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crystallize import DamagedRunError, JournalError, RunInUseError
-from crystallize._journal import spool
+from crystallize._journal import frame_writer, spool
 from crystallize._journal.event_bytes import MERGE, POINTS, gathered, members, span
 from crystallize._journal.lock import is_locked
 from crystallize._journal.spool import Spool
@@ -20,7 +20,7 @@ RUN = bytes(range(16))
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "CAPACITY", 4096)
+    monkeypatch.setattr(frame_writer, "CAPACITY", 4096)
     monkeypatch.setattr(spool, "_TRIES", 3)
 
 
@@ -132,7 +132,7 @@ def test_header_that_was_written_out_late(tmp_path: Path) -> None:
     made_one = made(path)
     for fact in (b"[1]", b"[2]", b"[3]"):
         assert made_one.append(fact)
-    made_one._positions[0] = 1
+    made_one.frames._positions[0] = 1
     made_one.close()
 
     assert [b"[1]", b"[2]", b"[3]"] == [*spooled(path, RUN, 1, 0)]
@@ -162,7 +162,7 @@ def test_a_frame_of_many(tmp_path: Path) -> None:
     assert made_one.append(b"[1]")
     assert made_one.append(merge, 3)
     assert made_one.append(b"[5]")
-    assert 5 == made_one.position()
+    assert 5 == made_one.frames.last
     made_one.close()
     for drained, left in {0: [b"[1]", merge, b"[5]"], 1: [merge, b"[5]"], 4: [b"[5]"], 5: []}.items():
         assert left == [*spooled(path, RUN, 1, drained)]
@@ -176,12 +176,12 @@ def test_sequences_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.spool"
     made_one = made(path)
     assert made_one.append(b"[1]")
-    made_one.set_aside(bytes(8192), 7)
+    made_one.frames.set_aside(bytes(8192), 7)
     assert not made_one.append(b"[9]")  # not before the large one is drained
-    made_one.rewind()
+    made_one.frames.rewind()
     assert not made_one.append(b"[9]")
     made_one.pending.clear()
-    made_one.rewind()
+    made_one.frames.rewind()
     assert made_one.append(b"[9]")
     made_one.close()
     assert [b"[9]"] == [*spooled(path, RUN, 1, 8)]

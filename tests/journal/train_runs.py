@@ -43,6 +43,7 @@ def abandon(journal: Journal) -> None:
     """Let go of the files of a journal as if its process had died."""
     writer = journal._writer
     writer.closed = "its process died"
+    writer._drainer.is_closed = True
     writer.wake()
-    writer._drainer.join()
+    writer._drainer._thread.join()
     writer._finalizer()

@@ -21,9 +21,14 @@ from ..events import Event, MetricRecorded
 from .run_writer import RunWriter
 
 
-def fast_handler(handle: Callable[[Event], None], plain: frozenset[str], writer: RunWriter) -> Callable[[Event], None]:
-    """Return a faster `handle`, given the metrics whose points are plain: it only succeeds, or calls `handle`."""
-    append, pending, newest = writer.spool.append, writer.spool.pending, writer.spool.newest
+def fast_handler(
+    handle: Callable[[Event], None], plain: frozenset[str], writer: RunWriter, taken: list[object]
+) -> Callable[[Event], None]:
+    """Return a faster `handle`, given the metrics whose points are plain: it only succeeds, or calls `handle`.
+
+    It puts each event that it has taken into `taken[0]`.
+    """
+    append, pending, frames = writer.spool.append, writer.spool.pending, writer.spool.frames
     batch, longest, wake = writer.batch, LONGEST, writer.wake
 
     def handle_fast(event: Event, /) -> None:
@@ -34,16 +39,20 @@ def fast_handler(handle: Callable[[Event], None], plain: frozenset[str], writer:
             try:
                 fact = to_json(event[:4])
                 done = len(fact) < longest and append(fact)
+                if done:
+                    taken[0] = event
+                    if len(pending) == batch:
+                        wake()
             except Exception:  # whatever it is, `handle` meets it too
-                done = False
+                done = taken[0] is event
             except BaseException:
                 # A signal's handler has raised. The context has the point, so the file has to get it all the same.
-                if not fact or newest() is not fact:
+                if fact and frames.newest is fact:
+                    taken[0] = event
+                else:
                     handle(event)
                 raise
             if done:
-                if len(pending) == batch:
-                    wake()
                 return
         handle(event)
 

@@ -6,7 +6,7 @@ It encodes each event as a fact, which a `RunWriter` writes.
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +21,10 @@ from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
 from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
-from ..events import BranchForked, Event, StepFinished
+from ..events import Event
 from .environment import Origin
 from .event_bytes import JOIN, Encoder, declarations, joined
+from .event_intake import EventIntake
 from .fast_handler import fast_handler
 from .read_run import RunData
 from .resume import check_inputs, restore, warn_of_lost_reads
@@ -61,6 +62,7 @@ class Journal:
         self._origin = data.last.origin
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
         self._view: ContextView | None = None
+        self._events: EventIntake | None = None
         self._is_restoring = False
         """Whether the context is just being made that has the finished work of a resumed run."""
 
@@ -167,10 +169,12 @@ class Journal:
         if self._resumed is not None and not self._is_restoring:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
-        self._encoder = Encoder(view.schema, view.metrics.schema, self._warn)
-        self._view = view
+        encoder = Encoder(view.schema, view.metrics.schema, self._warn)
+        events = EventIntake(self._writer, encoder)
+        self._view, self._events = view, events
         self._writer.begin(lambda: vars(self).pop("handle", None))
-        vars(self)["handle"] = fast_handler(type(self).handle.__get__(self), self._encoder.plain, self._writer)
+        handle = type(self).handle.__get__(self)
+        vars(self)["handle"] = fast_handler(handle, encoder.plain, self._writer, events.taken)
         # Only now, since only the context knows the secrets in them.
         arguments = [view.mask(legible(argument)) for argument in sys.orig_argv]
         environment: Origin = {**self._origin, "arguments": arguments}
@@ -190,15 +194,12 @@ class Journal:
         )
 
     def handle(self, event: Event, /) -> None:
-        """Take an event in. When this returns, it survives the process.
+        """Take an event in. When this returns, it survives the process; the end of a step also survives the machine.
 
         Raises:
             JournalError: The journal is closed, or has failed before.
         """
-        if not _is_in_failure(event):
-            self._append(lambda: self._encoder.fact(event))
-        if type(event) is StepFinished and event.branch is None:
-            self._writer.sync()
+        self._intake().take(event)
 
     def handle_batch(self, work: MergedWork, /) -> None:
         """Take the work of a merged branch in, as one fact, so that the file has all of it or nothing.
@@ -206,39 +207,20 @@ class Journal:
         Raises:
             JournalError: The journal is closed, or has failed before.
         """
-        forked = work.forked
-        if forked is not None:
-            self._append(lambda: self._encoder.fact(forked))
-        self._append(lambda: self._encoder.merge(work))
+        self._intake().take_batch(work)
 
-    def _append(self, encode: Callable[[], bytes]) -> None:
-        writer = self._writer
-        if not writer.takes:
-            raise writer.refusal()
-        fact = b""
-        try:
-            fact = encode()
-            writer.append(fact)
-        except Exception as error:
-            # The context has the change, and the file does not: it takes nothing more, since that would be a hole.
-            writer.fail(error)
-            raise
-        except BaseException as interruption:
-            # A signal's handler has raised. The context has the change, so the file has to get it all the same.
-            self._complete(encode, fact, interruption)
-            raise
-        if len(writer.spool.pending) == writer.batch:
-            writer.wake()
+    def settle(self, event: Event, /) -> None:
+        """Make sure that an event is in the file once, after `handle` was interrupted with it."""
+        self._intake().settle(event)
 
-    def _complete(self, encode: Callable[[], bytes], fact: bytes, interruption: BaseException) -> None:
-        """Append a fact whose appending was interrupted, unless it is in the spool."""
-        writer = self._writer
-        try:
-            if (not fact or writer.spool.newest() is not fact) and writer.takes:
-                writer.append(fact or encode())
-        except BaseException as error:
-            writer.fail(error)
-            interruption.add_note(f"Besides, the journal has failed: {error}")
+    def settle_batch(self, work: MergedWork, /) -> None:
+        """Make sure that the work of a branch is in the file once, after `handle_batch` was interrupted with it."""
+        self._intake().settle_batch(work)
+
+    def _intake(self) -> EventIntake:
+        if self._events is None:
+            raise self._writer.refusal()
+        return self._events
 
     def flush(self) -> None:
         """Write all events so far into the database. When this returns, they survive the machine.
@@ -292,10 +274,3 @@ def flushed_path(journal: Journal) -> Path:
     if journal._writer.closed is None:
         journal.flush()
     return journal.path
-
-
-def _is_in_failure(event: Event) -> bool:
-    """Whether the last event of a failed branch has all that this event says."""
-    if type(event) is BranchForked or (type(event) is StepFinished and event.is_of_failed_branch):
-        return False
-    return getattr(event, "branch", None) is not None

@@ -1,0 +1,204 @@
+"""The drainer: the thread that brings the facts of a spool into the database of the run, in batches.
+
+It does all work on the database. Whoever needs that work done puts a request into a queue and waits for the answer. So
+a signal's handler can flush or close a journal, even if it interrupts a function that does the same: nobody waits for a
+lock that the interrupted function holds.
+"""
+
+import logging
+import sqlite3
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Final, NamedTuple
+
+from ..errors import JournalError
+from .database import ROW, apply, transaction
+from .event_bytes import span
+from .lock import has_name
+from .run_files import OpenFiles
+
+BATCH: Final = ROW
+"""Maximum number of facts that wait for the database before they are drained."""
+DELAY: Final = 0.1
+"""Seconds that they wait, at the most."""
+TOGETHER: Final = 16 * BATCH
+"""Maximum number of facts in one transaction. If facts come fast, one commit per batch would take too long."""
+_PATIENCE: Final = 0.1
+"""Seconds between two looks at whether the drainer can still answer."""
+
+_log = logging.getLogger("crystallize")
+
+
+class _Question(NamedTuple):
+    """Work that somebody waits for."""
+
+    is_last: bool
+    """Whether to close the files after draining."""
+    answer: "SimpleQueue[BaseException | None]"
+    """Gets the error, or None."""
+
+
+class Drainer:
+    """Drains the facts of a run, until it is told to end or fails.
+
+    Attributes:
+        failure: The first error; then nothing is drained any more.
+        is_closed: Whether the files are closed.
+    """
+
+    def __init__(self, files: OpenFiles, process: int, drained: int, on_failure: Callable[[Exception], object]) -> None:
+        """Drain the facts of a process after a position; call `on_failure` with the first error."""
+        self._files = files
+        self._process = process
+        self._drained = drained
+        self._on_failure = on_failure
+        self._status = files.path.stat()
+        self._has_end = False
+        self.failure: Exception | None = None
+        self.is_closed = False
+        # Its methods may be interrupted by a handler that calls them again, unlike those of threading.Event.
+        self._questions: SimpleQueue[_Question | None] = SimpleQueue()
+        self._thread = threading.Thread(target=_serve, args=(weakref.ref(self), self._questions), daemon=True)
+        self._thread.start()
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the caller is in the thread of the drainer, where the garbage collector runs destructors, too."""
+        return threading.get_ident() == self._thread.ident
+
+    def wake(self) -> None:
+        """Let it drain now."""
+        self._questions.put(None)
+
+    def drain(self) -> None:
+        """Drain all facts so far, and wait until they are in the database; raise the error if that fails."""
+        self._ask(is_last=False)
+
+    def end(self, *, has_end: bool) -> None:
+        """Drain all facts, close the files, and wait for that. `has_end`: the last fact is the end of the run."""
+        self._has_end = has_end
+        self._ask(is_last=True)
+
+    def _ask(self, *, is_last: bool) -> None:
+        if self.is_this_thread:
+            raise JournalError(str(self._files.path), "the thread that writes the journal cannot wait for itself")
+        if sys.is_finalizing():
+            # The thread, as every other one, was stopped.
+            if self._files.connection.in_transaction:
+                self._files.connection.rollback()
+            self.work(is_last=is_last)
+            return
+        answer: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._questions.put(_Question(is_last, answer))
+        error: BaseException | None = None
+        is_answered = False
+        while not is_answered and not self._is_deaf(is_last):
+            with suppress(Empty):
+                error = answer.get(timeout=_PATIENCE)
+                is_answered = True
+        if error is not None:
+            raise error
+
+    def _is_deaf(self, is_last: bool) -> bool:
+        """Return whether a question gets no answer any more: the thread may be about to log its failure."""
+        return self.is_closed or (not is_last and self.failure is not None)
+
+    def serve(self, question: _Question | None) -> bool:
+        """Do what a question asks for, or drain if nobody asks; return whether to go on. Its thread calls this.
+
+        If nobody waits for the answer, a failure is logged.
+        """
+        if self.is_closed:
+            return False
+        is_last = question is not None and question.is_last
+        failed_before = self.failure is not None
+        error: BaseException | None = None
+        try:
+            self.work(is_last=is_last)
+        except BaseException as raised:  # whoever waits for the answer raises it
+            error = raised
+        if question is not None:
+            question.answer.put(error)
+        elif error is not None and not failed_before:
+            # The next event meets the error as well, but there may be none.
+            _log.error("%s: the journal has failed and takes nothing more: %s", self._files.path.stem, error)
+        return not is_last
+
+    def work(self, *, is_last: bool) -> None:
+        """Drain the facts that are pending now, and close the files if that is the last that is to be done."""
+        try:
+            left = len(self._files.spool.pending)
+            while left > 0 and self.failure is None:
+                left -= self._drain()
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            if is_last:
+                self._close()
+
+    def _drain(self) -> int:
+        """Drain a batch of facts; return their number."""
+        files, pending = self._files, self._files.spool.pending
+        facts = pending[:TOGETHER]
+        try:
+            self._check_files()
+            with transaction(files.path, files.connection, write=True):
+                apply(files.connection, self._process, self._drained + 1, facts)
+        except BaseException as error:
+            self.fail(error)
+            raise
+        self._drained += sum(map(span, facts))
+        del pending[: len(facts)]
+        return len(facts)
+
+    def _check_files(self) -> None:
+        """Raise JournalError if a file is gone: writing to a file without a name succeeds, and nobody can read it."""
+        path, spool, guard = self._files.path, self._files.spool, self._files.guard
+        losses = {spool.path: spool.loss(), path: None if has_name(self._status, path) else "moved or deleted"}
+        if guard is not None:
+            losses[guard.log] = None if guard.log_is_there() else "moved or deleted"
+        for file, loss in losses.items():
+            if loss is not None:
+                reason = f"the file was {loss} while the run was writing it"
+                raise JournalError(str(file), reason, "put it back, then go on with Journal.resume")
+
+    def fail(self, error: BaseException) -> None:
+        """Drain nothing more, because of an error."""
+        if not isinstance(error, Exception):
+            error = JournalError(str(self._files.path), "it was interrupted while it wrote")
+        if self.failure is None:
+            self.failure = error
+            self._on_failure(error)
+
+    def _close(self) -> None:
+        files = self._files
+        is_drained = self._has_end and self.failure is None
+        try:
+            if is_drained and files.guard is not None:
+                files.guard.release()
+            if is_drained:
+                # One file, for whoever copies it or reads it where nobody can write. Beside a reader it keeps its
+                # write-ahead log, which does as well.
+                with suppress(sqlite3.OperationalError):
+                    files.connection.execute("PRAGMA busy_timeout=0")
+                    files.connection.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            self.is_closed = True
+            files.close(delete=is_drained)
+
+
+def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question | None]") -> None:
+    """Serve a drainer until it ends. The thread must not keep a drainer alive that nobody has any more."""
+    goes_on = True
+    while goes_on:
+        try:
+            question = questions.get(timeout=DELAY)
+        except Empty:
+            question = None
+        drainer = reference()
+        goes_on = drainer is not None and drainer.serve(question)
+        del drainer
