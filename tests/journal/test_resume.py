@@ -230,7 +230,8 @@ def test_a_typed_context_comes_back(values: dict[str, Any], acts: list[Any]) -> 
 
 def check_back(opened: Journal, ctx: FrozenContext[Any], run: Run[Any]) -> None:
     """Compare a context with its run."""
-    named = opened._encoder.unrestorable
+    assert opened._events is not None
+    named = opened._events._encoder.unrestorable
     assert {*ctx} - {*run.values} == {*run.unrestorable}
     typed = load_run(opened.path, dict[str, Any]) if run.context._state.schema.name != "Shape" else run
     for key in ctx:

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from ..errors import JournalError
-from .drainer import BATCH, Drainer
+from . import drainer
 from .event_bytes import END, joined, span
 from .run_files import OpenFiles, RunFiles
 from .spool import Spool
@@ -40,12 +40,12 @@ class RunWriter:
         self._files = opened
         self._clock = files.clock
         self._started = data.last.started
-        self.batch: int = BATCH
+        self.batch: int = drainer.BATCH
         self.takes = False
         self.closed: str | None = None
         self._end: bytes | None = None
         self._on_refusal: Callable[[], object] | None = None
-        self._drainer = Drainer(opened, data.last.number, data.drained, self.refuse)
+        self._drainer = drainer.Drainer(opened, data.last.number, data.drained, self.refuse)
         self.wake = self._drainer.wake
         self._finalizer = weakref.finalize(self, _abandon, opened)
         # At exit the files are given back by the end of the process; other handlers may still close the journal then.
@@ -160,8 +160,13 @@ class RunWriter:
         return self._end is not None and self.spool.frames.newest is self._end
 
     def _release(self) -> None:
+        earlier = self.refusal() if self._drainer.failure is not None else None
         try:
             self._drainer.end(has_end=self._has_end())
+        except Exception:
+            if earlier is not None:
+                raise earlier from earlier.__cause__
+            raise
         finally:
             if self._drainer.is_closed:
                 self.closed = "the journal is closed"
