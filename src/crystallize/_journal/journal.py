@@ -48,7 +48,7 @@ class Journal:
         ...         step["accuracy"] = 0.9
 
     Attributes:
-        path: The file of the run.
+        path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
     """
 

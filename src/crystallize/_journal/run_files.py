@@ -39,7 +39,7 @@ def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
     text = name if isinstance(name, str) else ""
     if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
         raise JournalError(short(name), f"cannot name a run so: {reason}")
-    folder = Path(folder)
+    folder = real(Path(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
