@@ -763,6 +763,7 @@ def test_times_are_kept_as_they_are(way: Way, schema: type[MetricSchema] | None,
 
 class TimeTags(TypedDict):
     at: datetime
+    note: NotRequired[str]
 
 
 class TypedTimes(MetricSchema):
@@ -777,12 +778,12 @@ def test_times_of_numpy_under_a_type_of_python(way: Way, unit: str) -> None:
     """A metric of Python's times accepts NumPy's that are exactly equal, as values, as tags and in a search."""
     metrics = FrozenMetrics(TypedTimes)
     at = instant("2024-01-02T03:04:10", unit)
-    way(metrics, "took", duration(6000, unit), {"at": at})
+    way(metrics, "took", duration(6000, unit), {"at": at, "note": "x"})
     way(metrics, "day", instant("2024-01-02"), None)
 
     first = metrics["took"][0]
     assert (timedelta, duration(6000, unit)) == (type(first), duration(first))  # of equal length
-    assert ({"at": datetime(2024, 1, 2, 3, 4, 10)},) == metrics.get_tags("took")
+    assert ({"at": datetime(2024, 1, 2, 3, 4, 10), "note": "x"},) == metrics.get_tags("took")
     assert 1 == len(metrics.series("took").where(at=at))
     assert (date(2024, 1, 2),) == metrics["day"]
 
