@@ -14,8 +14,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from ..errors import JournalError
-from .database import ROW, apply, transaction
-from .event_bytes import END, joined, span
+from .database import ROW, apply, complete_origin, transaction
+from .environment import EnvironmentProbe
+from .event_bytes import END, JOIN, joined, span
 from .lock import has_name
 from .run_files import RunFiles
 from .spool import Spool
@@ -26,6 +27,8 @@ DELAY: Final = 0.1
 """Seconds that they wait, at the most."""
 TOGETHER: Final = 16 * BATCH
 """Maximum number of facts in one transaction. If facts come fast, one commit per batch would take too long."""
+PATIENCE: Final = 1.0
+"""Maximum seconds that the end of a run waits for its environment, so that short runs have it on record too."""
 
 _log = logging.getLogger("crystallize")
 
@@ -40,6 +43,7 @@ class RunWriter:
         wake: Wakes it.
         takes: Whether it takes facts: it has a context, and has neither failed nor ended.
         closed: Why it is closed; None while it is open.
+        probe: Reads the environment of the process. It is put on record as soon as it is read.
     """
 
     def __init__(self, files: RunFiles) -> None:
@@ -52,6 +56,9 @@ class RunWriter:
         self._drained = data.drained
         self._process = data.last.number
         self._started = data.last.started
+        self.probe: EnvironmentProbe = EnvironmentProbe.of(data.last.origin)
+        self._has_origin = False
+        """Whether what the probe has found is on record."""
         self.batch: int = BATCH
         self.takes = False
         self.closed: str | None = None
@@ -112,11 +119,17 @@ class RunWriter:
 
     def _apply(self, facts: list[bytes]) -> int:
         """Put the next facts into the database; return the position of the last one. The caller has the lock."""
-        if facts:
+        found = self.probe.found
+        # The fact of a context may have been made before the probe was ready.
+        lacks_origin = found is not None and (not self._has_origin or (facts[:1] != [] and facts[0][:1] == JOIN))
+        if facts or lacks_origin:
             try:
                 self._check_files()
                 with transaction(self.path, self._connection, write=True):
                     apply(self._connection, self._process, self._drained + 1, facts)
+                    if found is not None and lacks_origin:
+                        complete_origin(self._connection, self._process, found)
+                self._has_origin = self._has_origin or lacks_origin
             except Exception as error:
                 self.fail(error)
                 raise
@@ -162,6 +175,7 @@ class RunWriter:
         if self.closed is not None:
             return
         is_drained = False
+        self.probe.wait(PATIENCE)
         try:
             ended = self._started + timedelta(seconds=perf_counter() - self._clock)
             fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
