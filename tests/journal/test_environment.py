@@ -1,5 +1,6 @@
 """What is on record of a process: read without stopping the run, or named with the reason why it could not be read."""
 
+import gc
 import os
 import platform
 import shutil
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -16,7 +18,8 @@ from typing import Any, NoReturn
 import pytest
 from pydantic_core import to_json
 
-from crystallize._journal import environment
+from crystallize import FrozenContext, Journal, load_run
+from crystallize._journal import environment, run_writer
 from crystallize._journal.environment import (
     EnvironmentProbe,
     Findings,
@@ -25,6 +28,7 @@ from crystallize._journal.environment import (
     current_environment,
     program_arguments,
 )
+from crystallize.runs import verify_run
 
 with_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -39,6 +43,12 @@ def probed() -> Findings:
     assert found is not None
     to_json(found)
     return found
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait as long as a slow machine needs."""
+    monkeypatch.setattr(run_writer, "PATIENCE", 60)
 
 
 @pytest.fixture
@@ -444,3 +454,124 @@ def test_slow_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found is not None
     expected = {**origin, "commit": "1234", "dirty": True, "packages": {"a": "1"}, "unread": {}}
     assert expected == completed(origin, found)
+
+
+# On record
+
+
+@pytest.fixture
+def slow_git(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A git that answers when this event is set."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(environment, "_checkout", lambda folder, unread: ("1234", not goes_on.wait(60)))
+    monkeypatch.setattr(environment, "_packages", lambda unread: {"a": "1"})
+    return goes_on
+
+
+WHOLE = {"commit": "1234", "dirty": False, "packages": {"a": "1"}, "unread": {}}
+PENDING = {
+    "commit": None,
+    "dirty": None,
+    "packages": {},
+    "unread": dict.fromkeys(("commit", "dirty", "packages"), "it was not read yet"),
+}
+
+
+def origin_of(path: Path, process: int = 1) -> dict[str, Any]:
+    """Return the part of an origin in a file that a probe reads."""
+    origin: Any = load_run(path).sessions[process - 1].origin
+    return {field: origin[field] for field in WHOLE}
+
+
+def wait_for_origin(path: Path) -> None:
+    """Wait until the origin in the file of a running run is whole."""
+    while origin_of(path) != WHOLE:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("has_context", [True, False])
+def test_start_does_not_wait(tmp_path: Path, slow_git: threading.Event, has_context: bool) -> None:
+    """A run starts and takes events before git has answered, and has the answer at its end."""
+    journal = Journal.start(tmp_path, "run")
+    if has_context:
+        journal.context(FrozenContext, {"lr": 0.1}).record("loss", 0.5)
+        journal.flush()
+    assert PENDING == origin_of(journal.path)
+    slow_git.set()
+    journal.close()
+
+    assert WHOLE == origin_of(journal.path)
+    assert has_context == bool(load_run(journal.path).sessions[0].origin["arguments"])
+    assert () == verify_run(journal.path)
+
+
+def test_answer_without_an_event(tmp_path: Path, slow_git: threading.Event) -> None:
+    """The answer is put on record when it comes, whether or not anything else happens in the run."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"lr": 0.1})
+        journal.flush()
+        slow_git.set()
+        wait_for_origin(journal.path)
+
+
+@pytest.mark.parametrize("is_overtaken", [True, False])
+def test_context_after_the_answer(tmp_path: Path, slow_git: threading.Event, is_overtaken: bool) -> None:
+    """A context that is made after the answer keeps it, also if the answer comes while it is made."""
+    slow_git.set()
+    with Journal.start(tmp_path, "run") as journal:
+        wait_for_origin(journal.path)
+        probe = journal._writer.probe
+        found = probe.found
+        probe.found = None if is_overtaken else found
+        journal.context(FrozenContext, {"lr": 0.1})
+        probe.found = found
+        journal.flush()
+        assert WHOLE == origin_of(journal.path)
+    assert WHOLE == origin_of(journal.path)
+    assert () == verify_run(journal.path)
+
+
+def test_process_that_dies_before_the_answer(
+    tmp_path: Path, slow_git: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose process died before git answered is whole but for that, and can be resumed."""
+    journal = Journal.start(tmp_path, "run")
+    path = journal.path
+    journal.context(FrozenContext, {"lr": 0.1})
+    del journal
+    gc.collect()
+    assert "died" == load_run(path).status
+    assert PENDING == origin_of(path)
+    slow_git.set()
+    with Journal.resume(path) as journal:
+        assert 0.1 == journal.context(FrozenContext)["lr"]
+
+    assert (PENDING, WHOLE) == (origin_of(path, 1), origin_of(path, 2))
+    assert () == verify_run(path)
+
+
+def test_end_does_not_wait_for_long(tmp_path: Path, slow_git: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run ends, and says what is not known, if git does not answer."""
+    monkeypatch.setattr(run_writer, "PATIENCE", 0.01)
+    journal = Journal.start(tmp_path, "run")
+    journal.close()
+
+    assert PENDING == origin_of(journal.path)
+    slow_git.set()
+    journal._writer.probe.wait(60)
+
+
+def test_run_with_all_that_is_wrong(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run starts where nothing of its environment can be read."""
+    install(site, b"", RECORD, "odd.dist-info")
+    monkeypatch.setattr(socket, "gethostname", raising)
+    monkeypatch.setattr(platform, "platform", raising)
+    monkeypatch.setattr(sys, "orig_argv", [Path("a.py"), "\udcff"])
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"lr": 0.1})
+    run = load_run(journal.path)
+    origin = run.sessions[0].origin
+
+    assert {"system", "host", "commit", "packages"} == set(origin.get("unread", {}))
+    assert [repr(Path("a.py")), "\\udcff"] == origin["arguments"]
+    assert ("finished", ()) == (run.status, verify_run(journal.path))

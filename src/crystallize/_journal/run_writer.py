@@ -27,7 +27,7 @@ DELAY: Final = 0.1
 """Seconds that they wait, at the most."""
 TOGETHER: Final = 16 * BATCH
 """Maximum number of facts in one transaction. If facts come fast, one commit per batch would take too long."""
-PATIENCE: Final = 1.0
+PATIENCE: Final = 5.0
 """Maximum seconds that the end of a run waits for its environment, so that short runs have it on record too."""
 
 _log = logging.getLogger("crystallize")
