@@ -440,30 +440,51 @@ def test_what_is_known_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slow_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for what takes long: until it is there, the origin says that it was not read."""
-    goes_on = threading.Event()
-    monkeypatch.setattr(environment, "_checkout", lambda folder, unread: ("1234", goes_on.wait()))
-    monkeypatch.setattr(environment, "_packages", lambda unread: {"a": "1"})
+    """Nobody waits for a part that takes long: until it is there, the origin says that it was not read."""
+    first, second = threading.Event(), threading.Event()
+    monkeypatch.setattr(environment, "_packages", lambda unread: {"a": "1"} if first.wait(60) else {})
+    monkeypatch.setattr(environment, "_commit", lambda folder: "1234")
+    monkeypatch.setattr(environment, "_is_dirty", lambda folder: second.wait(60))
     origin = current_environment()
     probe = EnvironmentProbe.of(origin)
 
     assert (None, None) == (probe.found, probe.wait(0.001))
     assert dict.fromkeys(("commit", "dirty", "packages"), "it was not read yet") == origin.get("unread")
-    goes_on.set()
+    first.set()
+    while (found := probe.wait(0.001)) is None:
+        pass
+    expected = {**origin, "commit": "1234", "packages": {"a": "1"}, "unread": {"dirty": "it was not read yet"}}
+    assert expected == completed(origin, found)
+    second.set()
     found = probe.wait(60)
     assert found is not None
-    expected = {**origin, "commit": "1234", "dirty": True, "packages": {"a": "1"}, "unread": {}}
-    assert expected == completed(origin, found)
+    assert {**expected, "dirty": True, "unread": {}} == completed(origin, found)
 
 
 # On record
+
+
+def test_part_of_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit is on record before git knows whether the tree is dirty, and that when git knows it."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(environment, "_commit", lambda folder: "1234")
+    monkeypatch.setattr(environment, "_packages", lambda unread: {"a": "1"})
+    monkeypatch.setattr(environment, "_is_dirty", lambda folder: not goes_on.wait(60))
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"lr": 0.1})
+        while origin_of(journal.path) != {**WHOLE, "dirty": None, "unread": {"dirty": "it was not read yet"}}:
+            time.sleep(0.01)
+        goes_on.set()
+        wait_for_origin(journal.path)
+    assert () == verify_run(journal.path)
 
 
 @pytest.fixture
 def slow_git(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """A git that answers when this event is set."""
     goes_on = threading.Event()
-    monkeypatch.setattr(environment, "_checkout", lambda folder, unread: ("1234", not goes_on.wait(60)))
+    monkeypatch.setattr(environment, "_commit", lambda folder: "1234" if goes_on.wait(60) else None)
+    monkeypatch.setattr(environment, "_is_dirty", lambda folder: False)
     monkeypatch.setattr(environment, "_packages", lambda unread: {"a": "1"})
     return goes_on
 

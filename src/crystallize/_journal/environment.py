@@ -113,14 +113,14 @@ def _note(field: str, unread: dict[str, str], reason: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, _GitError) else f"{type(error).__name__}: {error}"
 
 
 class EnvironmentProbe:
     """Reads git and the packages in a thread of its own, so that a run starts at once.
 
     Attributes:
-        found: What was read; None until then.
+        found: What was read so far; None until there is a part of it. It is replaced, never changed.
     """
 
     def __init__(self) -> None:
@@ -146,24 +146,31 @@ class EnvironmentProbe:
         try:
             threading.Thread(target=self._run, args=(folder,), name="crystallize-environment", daemon=True).start()
         except RuntimeError as error:  # no more threads, or the interpreter ends
-            self._end(dict.fromkeys(_SLOW, _reason(error)), None, None, {})
+            unread = dict.fromkeys(_SLOW, _reason(error))
+            self._end({"commit": None, "dirty": None, "packages": {}, "unread": unread})
 
     def wait(self, timeout: float) -> Findings | None:
-        """Return what was read, after waiting at most these seconds for it; None if it takes longer."""
+        """Return what was read, after waiting at most these seconds for all of it."""
         self._is_done.wait(timeout)
         return self.found
 
     def _run(self, folder: str | None) -> None:
         unread: dict[str, str] = {}
-        checkout: tuple[str | None, bool | None] = (None, None)
-        if folder is not None:
-            checkout = _read("commit", unread, lambda: _checkout(folder, unread), checkout)
+        commit: str | None = None
+        dirty: bool | None = None
         packages: dict[str, str] = {}
         packages = _read("packages", unread, lambda: _packages(unread), packages)
-        self._end(unread, *checkout, packages)
+        if folder is not None:
+            commit = _read("commit", unread, lambda: _commit(folder), commit)
+        if folder is not None and commit is not None:
+            # In a large tree, whether it is dirty takes much longer than all else.
+            pending = {**unread, "dirty": _PENDING}
+            self.found = {"commit": commit, "dirty": None, "packages": packages, "unread": pending}
+            dirty = _read("dirty", unread, lambda: _is_dirty(folder), dirty)
+        self._end({"commit": commit, "dirty": dirty, "packages": packages, "unread": unread})
 
-    def _end(self, unread: dict[str, str], commit: str | None, dirty: bool | None, packages: dict[str, str]) -> None:
-        self.found = {"commit": commit, "dirty": dirty, "packages": packages, "unread": unread}
+    def _end(self, found: Findings) -> None:
+        self.found = found
         self._is_done.set()
 
 
@@ -196,19 +203,19 @@ _ELSEWHERE: Final = frozenset(
 """Variables by which git looks at another repository than that of the folder, as within a hook of git."""
 
 
-def _checkout(folder: str, unread: dict[str, str]) -> tuple[str | None, bool | None]:
-    """Return the commit that is checked out in a folder, and whether tracked files differ from it."""
+def _commit(folder: str) -> str | None:
+    """Return the commit that is checked out in a folder; None if the folder is in no repository."""
     try:
-        commit = _git(folder, "rev-parse", "--verify", "HEAD").decode("ascii", "replace").strip()
+        return _git(folder, "rev-parse", "--verify", "HEAD").decode("ascii", "replace").strip()
     except _GitError as error:
-        if "not a git repository" not in str(error):
-            _note("commit", unread, str(error))
-        return None, None
-    try:
-        return commit, _git(folder, "status", "--porcelain", "--untracked-files=no") != b""
-    except _GitError as error:
-        _note("dirty", unread, str(error))
-        return commit, None
+        if "not a git repository" in str(error):
+            return None
+        raise
+
+
+def _is_dirty(folder: str) -> bool:
+    """Return whether tracked files differ from the commit that is checked out in a folder."""
+    return _git(folder, "status", "--porcelain", "--untracked-files=no") != b""
 
 
 def _git(folder: str, *arguments: str) -> bytes:

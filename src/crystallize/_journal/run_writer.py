@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import JournalError
 from .database import ROW, apply, complete_origin, transaction
-from .environment import EnvironmentProbe
+from .environment import EnvironmentProbe, Findings
 from .event_bytes import END, JOIN, joined, span
 from .lock import has_name
 from .run_files import RunFiles
@@ -57,8 +57,8 @@ class RunWriter:
         self._process = data.last.number
         self._started = data.last.started
         self.probe: EnvironmentProbe = EnvironmentProbe.of(data.last.origin)
-        self._has_origin = False
-        """Whether what the probe has found is on record."""
+        self._noted_origin: Findings | None = None
+        """What the probe had found when it was last put on record."""
         self.batch: int = BATCH
         self.takes = False
         self.closed: str | None = None
@@ -121,7 +121,9 @@ class RunWriter:
         """Put the next facts into the database; return the position of the last one. The caller has the lock."""
         found = self.probe.found
         # The fact of a context may have been made before the probe was ready.
-        lacks_origin = found is not None and (not self._has_origin or (facts[:1] != [] and facts[0][:1] == JOIN))
+        lacks_origin = found is not None and (
+            found is not self._noted_origin or (facts[:1] != [] and facts[0][:1] == JOIN)
+        )
         if facts or lacks_origin:
             try:
                 self._check_files()
@@ -129,7 +131,7 @@ class RunWriter:
                     apply(self._connection, self._process, self._drained + 1, facts)
                     if found is not None and lacks_origin:
                         complete_origin(self._connection, self._process, found)
-                self._has_origin = self._has_origin or lacks_origin
+                self._noted_origin = found
             except Exception as error:
                 self.fail(error)
                 raise
