@@ -835,7 +835,7 @@ def halves() -> list[tuple[Any, float]]:
 
 @every_way
 @pytest.mark.parametrize("schema", [ListMetrics, None])
-@pytest.mark.parametrize(("given", "expected"), halves(), ids=repr)
+@pytest.mark.parametrize(("given", "expected"), halves())
 def test_scalars_of_ml_dtypes_become_numbers(
     way: Way, schema: type[MetricSchema] | None, given: Any, expected: float
 ) -> None:
