@@ -21,6 +21,27 @@ def test_names(name: str) -> None:
     assert name in published.__all__
 
 
+# ContextMutationError
+
+
+class GuardError(ContextMutationError):
+    """An error that a user has made of the published one."""
+
+
+@pytest.mark.parametrize("kind", [ContextMutationError, GuardError])
+@pytest.mark.parametrize("given", [(), ("the plan is frozen",), ("{lr} is frozen",), ("lr", "the plan is frozen")])
+def test_mutation_error_of_a_user(kind: type[ContextMutationError], given: tuple[str, ...]) -> None:
+    """The error is raised with its message alone, or with a key and a message; it prints, pickles and copies."""
+    with pytest.raises(ContextMutationError) as caught:
+        raise kind(*given)
+    error = caught.value
+
+    assert ("".join(given[-1:]), given) == (str(error), error.args)
+    assert "".join(given[:-1]) == error.key
+    for found in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (kind, str(error), error.args, vars(error)) == (type(found), str(found), found.args, vars(found))
+
+
 # FrozenMetrics
 
 

@@ -256,17 +256,25 @@ class MetricClashError(SchemaError):
 
 
 class ContextMutationError(CrystallizeError, TypeError):
-    """An attempt to change or delete a key, an attribute or an artifact, each of which is written once."""
+    """An attempt to change or delete a key, an attribute or an artifact, each of which is written once.
+
+    Code written for the published module raises it with the message alone, `ContextMutationError("text")`; then `key`
+    is empty.
+    """
 
     key: str
-    """The key, attribute or artifact."""
+    """The key, attribute or artifact; empty if it is not known."""
     reason: str
     """The whole message."""
     _text = "{reason}"
 
-    def __init__(self, key: str, reason: str) -> None:
-        self.args = (key, reason)
+    def __init__(self, key: str = "", reason: str | None = None) -> None:
         self.__notes__ = [self._explained]
+        if reason is None:
+            self.args = (key,) if key else ()
+            self.key, self.reason = "", str(key)
+            return
+        self.args = (key, reason)
         self.key = key
         self.reason = reason
 

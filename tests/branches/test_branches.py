@@ -1669,6 +1669,12 @@ def test_a_result_that_is_a_number_of_numpy() -> None:
     assert (float, 0.5) == (type(result), result)
 
 
+def test_a_result_that_is_a_time_of_numpy() -> None:
+    """A time of numpy is no number, and comes as it is."""
+    (result,) = fan_out(FrozenContext({}), lambda ctx, item: np.timedelta64(item, "ns"), [5], executor=Now())
+    assert (np.timedelta64, np.timedelta64(5, "ns")) == (type(result), result)
+
+
 def test_names_that_a_step_has() -> None:
     """A name that a step has is refused before anything runs."""
     ctx = FrozenContext({})

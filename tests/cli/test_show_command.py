@@ -55,12 +55,14 @@ def test_shows_what_repeats_it(tmp_path: Path) -> None:
         made(tmp_path),
         **{"commit": "abc123", "dirty": False, "host": "node7", "pid": 42, "folder": "/work", "python": "3.11.9"},
         **{"system": "Linux", "arguments": ["train.py", "two words"], "packages": {"numpy": "2.4", "torch": "3.0"}},
+        unread={"host": "OSError: odd\x1b", "dirty": "git is not installed"},
     )
     facts = dict(section(printed("show", path), "session 1"))
 
     assert {
         **{"commit": "abc123", "Python": "3.11.9", "packages": "numpy 2.4, torch 3.0", "host": "node7"},
         **{"system": "Linux", "process": "42", "folder": "/work", "arguments": "train.py 'two words'"},
+        "not read": "host: OSError: odd\\x1b; dirty: git is not installed",
     }.items() <= facts.items()
 
 

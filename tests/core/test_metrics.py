@@ -4,14 +4,18 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from importlib import import_module
+from importlib.util import find_spec
 from textwrap import dedent
 from types import new_class
 from typing import Annotated, Any, ClassVar, Literal, NotRequired
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import (
     AfterValidator,
@@ -49,6 +53,7 @@ from crystallize import (
     UncopyableValueError,
     UnknownMetricError,
 )
+from crystallize._core.equality import same
 
 
 class EpochTags(TypedDict):
@@ -715,6 +720,134 @@ def test_strict_metrics_take_numpys_numbers(way: Way, metric: str, given: Any, e
     metrics = FrozenMetrics(StrictMetrics)
     way(metrics, metric, given, None)
     assert (expected,) == metrics[metric]
+
+
+# Times
+
+duration: Any = np.timedelta64
+instant: Any = np.datetime64
+"""Without NumPy's own types, whose overloads know no unit that is a variable."""
+
+TIMES = [
+    *(duration(5, unit) for unit in ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")),
+    *(instant("2024", unit) for unit in ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns")),
+    *(instant(5, unit) for unit in ("ps", "fs", "as")),
+    *(duration(5), duration(5, "25s"), duration("NaT"), duration("NaT", "ns")),
+    *(instant("NaT"), instant("NaT", "ns"), instant(10**18, "s"), np.array(instant(5, "ns"))),
+    *(pd.Timestamp("2024-01-01 00:00:00.000000001"), pd.Timestamp("2024-01-01", tz="Asia/Tokyo")),
+    *(pd.Timedelta(5, "ns"), pd.NaT, pd.NA),
+]
+
+
+class AnyTags(TypedDict):
+    at: Any
+
+
+class AnyTimes(MetricSchema):
+    loss = Metric(Any, tags=AnyTags)
+
+
+@every_way
+@pytest.mark.parametrize("schema", [AnyTimes, None])
+@pytest.mark.parametrize("time", TIMES, ids=repr)
+def test_times_are_kept_as_they_are(way: Way, schema: type[MetricSchema] | None, time: Any) -> None:
+    """The times of NumPy and pandas are no numbers: as values and tags they keep their type, their unit and NaT."""
+    metrics = FrozenMetrics(schema)
+    way(metrics, "loss", time, {"at": time})
+
+    assert same(time, metrics["loss"][0])
+    assert same(time, metrics.get_tags("loss")[0]["at"])
+    assert (time is not pd.NaT) == len(metrics.series("loss").where(at=time))
+    assert 0 == len(metrics.series("loss").where(at=5))
+
+
+class TimeTags(TypedDict):
+    at: datetime
+    note: NotRequired[str]
+
+
+class TypedTimes(MetricSchema):
+    took = Metric(timedelta, tags=TimeTags)
+    day = Metric(date)
+    count = Metric(int)
+
+
+@every_way
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "25s"])
+def test_times_of_numpy_under_a_type_of_python(way: Way, unit: str) -> None:
+    """A metric of Python's times accepts NumPy's that are exactly equal, as values, as tags and in a search."""
+    metrics = FrozenMetrics(TypedTimes)
+    at = instant("2024-01-02T03:04:10", unit)
+    way(metrics, "took", duration(6000, unit), {"at": at, "note": "x"})
+    way(metrics, "day", instant("2024-01-02"), None)
+
+    first = metrics["took"][0]
+    assert (timedelta, duration(6000, unit)) == (type(first), duration(first))  # of equal length
+    assert ({"at": datetime(2024, 1, 2, 3, 4, 10), "note": "x"},) == metrics.get_tags("took")
+    assert 1 == len(metrics.series("took").where(at=at))
+    assert (date(2024, 1, 2),) == metrics["day"]
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("metric", "given"),
+    [
+        *(("took", duration(5, unit)) for unit in ("Y", "M", "ns", "as")),
+        *(("took", time) for time in (duration(5), duration("NaT"), instant("2024-01-01", "s"), pd.NaT)),
+        *(("day", time) for time in (instant("2024"), instant("NaT"), instant(10**18, "s"))),
+        *(("count", time) for time in (duration(5, "s"), instant("NaT"), pd.NaT)),
+    ],
+)
+def test_times_that_no_type_of_python_has(way: Way, metric: str, given: Any) -> None:
+    """A time that would change when it becomes one of Python, or a number, is refused by name, and none is recorded."""
+    metrics = FrozenMetrics(TypedTimes)
+    with pytest.raises(InvalidMetricError, match=f"cannot record '{metric}': should be a"):
+        way(metrics, metric, given, {"at": datetime(2024, 1, 2)} if metric == "took" else None)
+    with pytest.raises(InvalidTagError, match="'at' should be a"):
+        way(metrics, "took", timedelta(1), {"at": instant("2024-01-01T00:00:00.000000001")})
+    assert () == metrics[metric]
+
+
+class Half:
+    """A number of half precision, as `ml_dtypes.bfloat16` is one."""
+
+    ndim = 0
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def item(self) -> float:
+        return self._value
+
+
+Half.__module__ = "ml_dtypes"
+
+
+def halves() -> list[tuple[Any, float]]:
+    """Return scalars of ml_dtypes, real ones if it is installed, with the number that each is."""
+    found: list[tuple[Any, float]] = [(Half(0.5), 0.5)]
+    if find_spec("ml_dtypes") is not None:
+        ml_dtypes: Any = import_module("ml_dtypes")
+        found += [(ml_dtypes.bfloat16(0.375), 0.375), (ml_dtypes.float8_e4m3fn(0.5), 0.5), (ml_dtypes.int4(-3), -3)]
+        found += [(np.array([0.5, 0.25], ml_dtypes.bfloat16).mean(), 0.375)]
+    return found
+
+
+@every_way
+@pytest.mark.parametrize("schema", [ListMetrics, None])
+@pytest.mark.parametrize(("given", "expected"), halves())
+def test_scalars_of_ml_dtypes_become_numbers(
+    way: Way, schema: type[MetricSchema] | None, given: Any, expected: float
+) -> None:
+    """A bfloat16, a float8 or an int4 is kept as the Python number that is equal to it, as a value and as a tag."""
+    metrics = FrozenMetrics(schema)
+    way(metrics, "any", given, None)
+    if schema is None:
+        way(metrics, "loss", 0.5, {"scale": given})
+        assert ({"scale": expected},) == metrics.get_tags("loss")
+
+    assert (expected,) == metrics["any"]
+    assert type(expected) is type(metrics["any"][0])
 
 
 # Isolation

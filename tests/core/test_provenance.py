@@ -8,6 +8,7 @@ from datetime import UTC, timedelta
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import BaseModel, SecretStr
 from typing_extensions import TypedDict
@@ -241,6 +242,9 @@ def digest_of(value: Any) -> str | None:
         ([1, 2], [2, 1], {1, 2}, {"1": 2}),
         (np.zeros(2), np.zeros(3), np.zeros((1, 2)), np.zeros(2, np.float32), np.ones(2), np.zeros(2, np.int64)),
         ([None], [float("nan")], [], None),
+        tuple(pd.Timestamp(f"2024-01-01 00:00:00{part}") for part in ("", ".000000001", ".000001")),
+        ([pd.Timedelta(0)], [pd.Timedelta(1, "ns")], [pd.NaT]),
+        (np.timedelta64(5, "ns"), np.timedelta64(5, "s"), np.timedelta64(5), np.datetime64(5, "ns"), 5),
     ],
 )
 def test_different_values_have_different_digests(values: tuple[Any, ...]) -> None:

@@ -35,6 +35,9 @@ from crystallize import (
     SinkError,
     UncopyableValueError,
 )
+from crystallize._base.masking import without
+from crystallize._base.text import MASK
+from crystallize._core.secrets import secrets_in
 from crystallize.sinks.memory import MemorySink
 
 CLEAR = "hunter2-Zq81"
@@ -566,3 +569,23 @@ def test_an_error_names_the_fields_of_a_dataclass_and_of_an_alias(value: Any, ex
         FrozenContext[dict[str, House]]({"house": value})
     assert expected in str(caught.value)
     assert not shows(str(caught.value))
+
+
+def test_parts_of_a_structured_secret_are_masked() -> None:
+    """The texts and numbers in a secret dict, list or model are secrets themselves; short ones and names are not."""
+    login = Secret({"password": "hunter2", "port": 54321, "tries": [b"raw-one", 7, True], "more": SecretStr("deep-er")})
+    loop: dict[str, Any] = {"text": "endless"}
+    loop["self"] = loop
+    secrets = secrets_in([login, Secret(loop), Secret(Login(user="annabel", password=SecretStr("inner-1")))])
+
+    text = "password port tries True 7: hunter2 54321 raw-one deep-er endless annabel inner-1"
+    assert f"password port tries True 7:{f' {MASK}' * 7}" == without(text, secrets)
+
+
+def test_a_secret_that_begins_with_another_is_masked_in_a_record() -> None:
+    """The record of a failed step has no part of a secret that begins with another secret."""
+    ctx = FrozenContext({"user": SecretStr("hunter2"), "admin": SecretStr("hunter2-Zq7ROOT")})
+    with pytest.raises(RuntimeError), ctx.step("login"):
+        raise RuntimeError("refused: hunter2-Zq7ROOT")
+
+    assert f"RuntimeError: refused: {MASK}" == ctx.provenance.steps[0].error

@@ -1,6 +1,7 @@
 """The journal as its users meet it: starting, resuming, what is given back, and what is said when that cannot be."""
 
 import copy
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -517,6 +518,50 @@ def test_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Journal.start(tmp_path, "run").close()
 
     assert "" == load_run(tmp_path / "run-0001.db").sessions[0].origin["folder"]
+
+
+@pytest.mark.parametrize("folder", ["runs", "./runs", "../here/runs", ""])
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_working_directory_that_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, is_resumed: bool
+) -> None:
+    """A run that was started or resumed by a relative path is written to its end from any working directory."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    journal = Journal.start(folder, "run")
+    if is_resumed:
+        journal.close()
+        journal = Journal.resume(Path(folder, "run-0001.db"))
+    with journal:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        monkeypatch.chdir(tmp_path / "there")
+        with ctx.step("fit") as step:
+            step.record("loss", 0.5)
+            journal.flush()
+        ctx.record("loss", 0.25)
+        assert "running" == load_run(journal.path).status
+
+    assert journal.path.is_absolute()
+    assert () == verify_run(journal.path)
+    assert [] == list((tmp_path / "there").iterdir())
+    run = load_run(os.path.relpath(journal.path))
+    monkeypatch.chdir(tmp_path)
+    with Journal.resume(run.path) as journal:
+        assert (0.5, 0.25) == journal.context(FrozenContext).metrics["loss"]
+
+
+def test_relative_path_where_the_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the working directory was deleted, a relative path is an error that says so."""
+    path = died(tmp_path, {"lr": 0.1})
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for act in (load_run, Journal.resume, verify_run, lambda name: Journal.start(name, "run")):
+        with pytest.raises(JournalError, match="the working directory was deleted; give an absolute path"):
+            act("run-0001.db")
+
+    assert 0.1 == load_run(path).values["lr"]
 
 
 def test_link_to_a_run(tmp_path: Path) -> None:

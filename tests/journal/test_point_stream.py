@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic_core import to_json
 from typing_extensions import TypedDict
@@ -26,6 +27,7 @@ from crystallize import (
     NotRestorable,
     load_run,
 )
+from crystallize._base.text import type_name
 from crystallize._core.equality import same
 from crystallize._journal import database
 from crystallize.runs import verify_run
@@ -35,6 +37,13 @@ from crystallize.runs import verify_run
     "value",
     [
         *(np.float64(0.5), np.float32(np.nan), np.int8(3), np.bool_(True), np.str_("é"), np.datetime64("2026-01-02")),
+        *(
+            np.datetime64(5, "ns"),
+            np.datetime64("NaT"),
+            np.timedelta64(5, "ns"),
+            np.timedelta64(5, "M"),
+            np.timedelta64(5),
+        ),
         *(np.array(7), {"crystallize.scalar": 0}, [{"crystallize.scalar": 0}, np.zeros(1)]),
     ],
     ids=repr,
@@ -42,11 +51,65 @@ from crystallize.runs import verify_run
 def test_numpys_scalars_come_back(tmp_path: Path, value: Any) -> None:
     """A scalar of numpy comes back as one, and an array of no dimension as that; nothing is taken for a scalar."""
     with Journal.start(tmp_path, "run") as journal:
-        journal.context(FrozenContext, {"a": value})
+        ctx = journal.context(FrozenContext, {"a": value})
+        ctx.record("m", value, {"t": value})
+        recorded = (ctx.metrics["m"], ctx.metrics.get_tags("m"))
     run = load_run(journal.path)
     is_mistakable = isinstance(value, list)
     assert ({"a": "list"} if is_mistakable else {}) == run.unrestorable
     assert is_mistakable or same(value, run.values["a"])
+    assert is_mistakable or same(recorded, (run.metrics["m"], run.metrics.get_tags("m")))
+
+
+class Half:
+    """A number of half precision, as `ml_dtypes.bfloat16` is one."""
+
+    def item(self) -> float:
+        return 0.5
+
+
+Half.__module__ = "ml_dtypes"
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        (pd.Timestamp("2024-01-01 00:00:00.000000001"), "2024-01-01T00:00:00.000000001"),
+        (pd.Timestamp("2024-01-01", tz="Asia/Tokyo"), "2024-01-01T00:00:00+09:00"),
+        (pd.Timedelta(5, "ns"), "P0DT0H0M0.000000005S"),
+        (pd.NaT, "NaT"),
+        (pd.NA, None),
+        (Half(), 0.5),
+        ([Half()], [0.5]),
+    ],
+)
+def test_what_a_file_lacks_is_seen_whole(tmp_path: Path, value: Any, seen: Any) -> None:
+    """A time of pandas, or a number of another library, is named by its type, and seen with all of its digits."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, {"a": value})
+        ctx.record("m", 1, {"t": [value] if isinstance(value, Half) else value})
+    run = load_run(journal.path)
+    (tags,) = run.metrics.get_tags("m")
+
+    assert type_name(type(value)) == run.unrestorable["a"]
+    assert NotRestorable is type(tags["t"])
+    assert ([seen] if isinstance(value, Half) else seen) == tags["t"].seen
+
+
+def test_arrays_of_ml_dtypes_are_seen(tmp_path: Path) -> None:
+    """An array of bfloat16 is named by its type, and its numbers are seen."""
+    ml_dtypes: Any = pytest.importorskip("ml_dtypes")
+    array = np.array([0.5, np.nan, -3], ml_dtypes.bfloat16)
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, {"a": array, "b": array[0]})
+        ctx.record("m", array[0], {"t": array, "u": array[2]})
+        assert same(array, ctx["a"])
+    run = load_run(journal.path)
+    (tags,) = run.metrics.get_tags("m")
+
+    assert {"a": "numpy.ndarray", "b": "ml_dtypes.bfloat16"} == dict(run.unrestorable)
+    assert ((0.5,), -3.0) == (run.metrics["m"], tags["u"])
+    assert [0.5, -3.0] == [number for number in tags["t"].seen if number == number]
 
 
 class When(TypedDict):

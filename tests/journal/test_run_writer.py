@@ -120,7 +120,7 @@ def test_facts_that_are_in_the_database_are_not_put_there_again(tmp_path: Path) 
         journal.flush()
         writer = journal._writer
         writer.spool.pending.append(b'["loss",1,{},null]')
-        writer._drainer._drained -= 1
+        writer._drainer._progress.drained -= 1
         ctx.record("loss", 2)
     assert (1, 2) == load_run(journal.path).metrics["loss"]
     assert () == verify_run(journal.path)

@@ -406,6 +406,20 @@ def test_names_its_origin(made_page: Page) -> None:
 
     assert f"Python\n{sys.version.split()[0]}" in text
     assert "pydantic 2." in text
+    assert "not read" not in text
+
+
+def test_names_what_was_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says which part of the origin could not be read, and why."""
+
+    def refuse() -> str:
+        raise OSError("<no> host")
+
+    monkeypatch.setattr("socket.gethostname", refuse)
+    Journal.start(tmp_path, "digits").close()
+    page = page_of(tmp_path / "digits-0001.db")
+
+    assert "not read\nhost: OSError: <no> host" in page.text
 
 
 @pytest.mark.parametrize("suffix", [".db", ".spool"])

@@ -102,9 +102,13 @@ def test_document_without_rows() -> None:
         (np.array([b"\xff"]), ["_w=="]),
         (np.array([1.5], np.longdouble), ["1.5"]),
         (np.array(["2026-01-02"], "M8[D]"), ["2026-01-02"]),
+        (np.datetime64("2026-01-02", "s"), "2026-01-02T00:00:00"),
+        (np.datetime64(1, "ns"), "1970-01-01T00:00:00.000000001"),
+        (np.timedelta64(5, "ns"), "5 nanoseconds"),
+        (np.timedelta64("NaT"), "NaT"),
         (np.array([(1, 2.5)], dtype="i,f"), [[1, 2.5]]),
     ],
-    ids=["matrix", "scalar", "complex", "bytes", "longdouble", "dates", "records"],
+    ids=["matrix", "scalar", "complex", "bytes", "longdouble", "dates", "seconds", "ns", "5 ns", "NaT", "records"],
 )
 def test_json_of_array(array: Any, expected: object) -> None:
     """An array is a list, and what in it JSON has not is text."""

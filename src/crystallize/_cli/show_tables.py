@@ -65,6 +65,7 @@ def _process_facts(process: RunProcess) -> dict[str, str | None]:
         "system": origin["system"],
         "host": origin["host"],
         "process": str(origin["pid"]),
+        "not read": one_line("; ".join(f"{field}: {reason}" for field, reason in origin.get("unread", {}).items())),
     }
 
 

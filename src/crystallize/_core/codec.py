@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .._base.text import type_name
 from ..errors import SchemaError
-from .digest import digest
+from .digest import digest, pandas_time
 from .equality import same
 from .immutable_types import PLAIN
 from .key import Key
@@ -118,15 +118,22 @@ def encode(key: Key, value: Any) -> Stored:
     """Encode a value, and decode it again to find the way that restores it."""
     arrays: list[Any] = []
 
-    def array_index(part: Any) -> dict[str, int]:
+    def array_index(part: Any) -> Any:
+        if type(part).__module__ == "ml_dtypes" and hasattr(part, "item"):
+            return part.item()  # the number at least, for `NotRestorable.seen`
         if not _is_array(part):
             raise TypeError(f"no JSON has a {type(part).__name__}")
-        arrays.append(part)
+        # Of the types of ml_dtypes, `.npy` has only the size; each of their numbers is one of float32.
+        arrays.append(part.astype("float32") if part.dtype.type.__module__ == "ml_dtypes" else part)
         return {_ARRAY: len(arrays) - 1}
 
     kind = type_name(type(value))
     try:
-        dumped = value if type(value) in PLAIN else _scalar(value, arrays) or key.dump(value, array_index)
+        dumped = (
+            value
+            if type(value) in PLAIN
+            else _scalar(value, arrays) or pandas_time(value) or key.dump(value, array_index)
+        )
         # A set has no order, and equal sets should have equal bytes.
         text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
         if type(value) in PLAIN and len(text) < LONGEST:

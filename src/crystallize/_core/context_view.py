@@ -2,9 +2,9 @@
 
 import threading
 
+from .._base.masking import without
 from .provenance import Provenance
 from .schema import Schema
-from .secrets import without
 from .series import FrozenMetrics
 from .state import State
 from .steps import error_text

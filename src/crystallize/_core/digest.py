@@ -49,6 +49,12 @@ def _is_array(value: Any) -> bool:
     return type(value).__module__ == "numpy" and hasattr(value, "tobytes") and not value.dtype.hasobject
 
 
+def pandas_time(value: Any) -> str | None:
+    """Return a pandas time as text, with the nanoseconds that its JSON lacks; None for all other values."""
+    is_time = type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "isoformat")
+    return str(value.isoformat()) if is_time else None
+
+
 def _inner(value: Any) -> Any:
     """Return the JSON-like content of a container, model or dataclass; None for other values."""
     if isinstance(value, BaseModel):
@@ -59,12 +65,12 @@ def _inner(value: Any) -> Any:
 
 
 def _needs_order(value: Any) -> bool:
-    """Whether plain JSON is ambiguous: arrays have none, sets have no order, and NaN would be the same as None."""
+    """Whether plain JSON is ambiguous: arrays have none, sets have no order, NaN would be None, nanoseconds 0."""
     if isinstance(value, float):
         return not isfinite(value)
     inner = _inner(value)
     if inner is None:
-        return _is_array(value)
+        return _is_array(value) or pandas_time(value) is not None
     parts = [*inner.keys(), *inner.values()] if isinstance(inner, dict) else inner
     return isinstance(inner, (set, frozenset)) or any(map(_needs_order, parts))
 
@@ -80,7 +86,7 @@ def _ordered_form(value: Any) -> Any:
         return [_ordered_form(item) for item in inner]
     if _is_array(value):
         return [str(value.dtype.descr), value.shape, digest(value.tobytes())]
-    return to_jsonable_python(value)
+    return pandas_time(value) or to_jsonable_python(value)
 
 
 def content_json(value: Any, dump: Any) -> str:

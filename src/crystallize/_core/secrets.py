@@ -1,11 +1,15 @@
 """Find secrets in values, and mask them in texts."""
 
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
-from .._base.text import MASK
+from .._base.masking import text_of, without
 from .immutable_types import ATOMIC, parts_of
+
+_SHORTEST: Final = 4
+"""Minimum length of a part of a structured secret, such as one value of a secret dict. Shorter parts are not masked,
+since `1` or "on" occurs in most texts."""
 
 
 def is_secret(cls: type) -> bool:
@@ -16,7 +20,7 @@ def is_secret(cls: type) -> bool:
 
 
 def secrets_in(value: object) -> list[str | bytes]:
-    """Return all secrets in a value in clear text, at any depth."""
+    """Return all secrets in a value in clear text, at any depth, and the parts of structured secrets."""
     found: list[str | bytes] = []
     met: dict[int, Any] = {}
     rest: list[Any] = [value]
@@ -25,22 +29,32 @@ def secrets_in(value: object) -> list[str | bytes]:
         if type(item) not in ATOMIC and id(item) not in met:
             met[id(item)] = item
             if is_secret(type(item)):
-                found.append(item.get_secret_value())
+                clear = item.get_secret_value()
+                found.append(clear)
+                if type(clear) not in ATOMIC:
+                    found += _leaves(clear)
+                    rest.append(clear)
             else:
                 rest += parts_of(item)
     return found
 
 
+def _leaves(secret: object) -> Iterator[Any]:
+    """Return the texts, bytes and numbers in a structured secret, without the keys of dicts, which are names."""
+    met: dict[int, Any] = {}
+    rest: list[Any] = [secret]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, (str, bytes, int, float)):
+            if len(text_of(item)) >= _SHORTEST and not isinstance(item, bool):
+                yield item
+        elif type(item) not in ATOMIC and id(item) not in met:
+            met[id(item)] = item
+            names = getattr(item, "__pydantic_fields_set__", None)
+            parts = item.values() if isinstance(item, dict) else parts_of(item)
+            rest += [part for part in parts if part is not names]
+
+
 def masked(text: str, value: object) -> str:
     """Return a text in which every secret of a value is masked."""
     return without(text, secrets_in(value))
-
-
-def without(text: str, secrets: Iterable[str | bytes]) -> str:
-    """Return a text in which these secrets, given in clear text, are masked."""
-    for secret in secrets:
-        forms = [repr(secret).removeprefix("b")[1:-1], str(secret)]
-        forms += [secret.decode(errors="replace")] if isinstance(secret, bytes) else []
-        for form in filter(None, forms):
-            text = text.replace(form, MASK)
-    return text

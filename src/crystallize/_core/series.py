@@ -1,6 +1,7 @@
 """The series of one metric, and the metrics of one context: views that record and read points."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from math import isnan
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Self, overload
@@ -9,12 +10,12 @@ from typing_extensions import TypeVar
 
 from .._base.table import Table, TableDisplay
 from .._base.text import counted, short
-from ..errors import NoGoalError, NoPointsError
+from ..errors import InvalidTagError, NoGoalError, NoPointsError
 from .codec import NotRestorable, json_view
 from .equality import same
 from .fast_recorders import Recorder, fast_bound_recorder
 from .immutable_types import PLAIN
-from .metric_log import MetricLog, fetched, with_numbers
+from .metric_log import MetricLog, checked, fetched, with_numbers
 from .metric_store import MetricStore
 from .metrics import Metric, MetricSchema, Point
 from .packed_columns import StoredPoint
@@ -120,7 +121,8 @@ class Series(TableDisplay, Generic[V, G]):
         """
         metric, tags = self.metric, with_numbers(tags)
         if metric is not None:
-            tags = {tag: metric.checks.check_tag(metric.name, tag, value) for tag, value in tags.items()}
+            check, error = partial(metric.checks.check_tag, metric.name), partial(InvalidTagError, metric.name)
+            tags = {tag: checked(partial(check, tag), value, error) for tag, value in tags.items()}
         return type(self)(self._store, self._metric, self._token, {**self._where, **tags})
 
     def _rows(self) -> Iterator[StoredPoint]:
@@ -261,7 +263,7 @@ def _equal(tag: Any, wanted: Any) -> bool:
         return same(tag, wanted)
     try:
         return isinstance(tag, bool) == isinstance(wanted, bool) and bool(tag == wanted)
-    except ValueError:  # arrays in the tag, which compare item by item
+    except (ValueError, TypeError):  # arrays in the tag, which compare item by item, or `pandas.NA`
         return same(tag, wanted)
 
 

@@ -9,11 +9,11 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._base.masking import without
 from .._base.text import legible, short
 from ..errors import FinishedStepError, InvalidStepError, KeyLookupError, StepClosedError
 from .key import plain_key
 from .provenance import StepRecord
-from .secrets import without
 
 if TYPE_CHECKING:
     from .state import State

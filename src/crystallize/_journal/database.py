@@ -18,6 +18,7 @@ from zlib import error as ZlibError
 from pydantic_core import from_json, to_json
 
 from ..errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
+from .environment import Findings, completed
 from .event_bytes import (
     ARTIFACT,
     END,
@@ -366,6 +367,13 @@ def _apply_join(connection: sqlite3.Connection, process: int, position: int, fac
     environment, fingerprints = (to_json(part).decode() for part in parted(fact)[0])
     changes = {"origin": environment, "fingerprints": fingerprints, "joined": position}
     update(connection, "sessions", "session = ?", process, **changes)
+
+
+def complete_origin(connection: sqlite3.Connection, process: int, found: Findings) -> None:
+    """Put what an `EnvironmentProbe` has found into the row of a process, within a transaction of the caller."""
+    (origin,) = connection.execute("SELECT origin FROM sessions WHERE session = ?", (process,)).fetchone()
+    whole = completed(from_json(origin), found)
+    update(connection, "sessions", "session = ?", process, origin=to_json(whole).decode())
 
 
 def _apply_end(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:

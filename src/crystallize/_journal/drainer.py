@@ -12,12 +12,14 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from ..errors import JournalError
-from .database import ROW, apply, transaction
-from .event_bytes import span
+from .database import ROW, apply, complete_origin, transaction
+from .environment import EnvironmentProbe, Findings
+from .event_bytes import JOIN, span
 from .lock import has_name
 from .run_files import OpenFiles
 
@@ -42,6 +44,23 @@ class _Question(NamedTuple):
     """Gets the error, or None."""
 
 
+@dataclass
+class Progress:
+    """The part of a process in the database."""
+
+    process: int
+    """The number of the process."""
+    drained: int
+    """The position of the last fact."""
+    probe: EnvironmentProbe
+    noted: Findings | None = None
+    """What the probe had found when that was last put on record."""
+
+    def lacks_origin(self) -> bool:
+        """Return whether the probe has found something that is not on record."""
+        return self.probe.found is not self.noted
+
+
 class Drainer:
     """Drains the facts of a run, until it is told to end or fails.
 
@@ -50,11 +69,10 @@ class Drainer:
         is_closed: Whether the files are closed.
     """
 
-    def __init__(self, files: OpenFiles, process: int, drained: int, on_failure: Callable[[Exception], object]) -> None:
-        """Drain the facts of a process after a position; call `on_failure` with the first error."""
+    def __init__(self, files: OpenFiles, progress: Progress, on_failure: Callable[[Exception], object]) -> None:
+        """Drain the facts of a process; call `on_failure` with the first error."""
         self._files = files
-        self._process = process
-        self._drained = drained
+        self._progress = progress
         self._on_failure = on_failure
         self._status = files.path.stat()
         self._has_end = False
@@ -132,7 +150,7 @@ class Drainer:
         """Drain the facts that are pending now, and close the files if that is the last that is to be done."""
         try:
             left = len(self._files.spool.pending)
-            while left > 0 and self.failure is None:
+            while (left > 0 or self._progress.lacks_origin()) and self.failure is None:
                 left -= self._drain()
             if self.failure is not None:
                 raise self.failure
@@ -142,16 +160,21 @@ class Drainer:
 
     def _drain(self) -> int:
         """Drain a batch of facts; return their number."""
-        files, pending = self._files, self._files.spool.pending
-        facts = pending[:TOGETHER]
+        files, progress, pending = self._files, self._progress, self._files.spool.pending
+        facts, found = pending[:TOGETHER], progress.probe.found
+        # The fact of a context may have been made before the probe was ready.
+        lacks_origin = progress.lacks_origin() or facts[0][:1] == JOIN
         try:
             self._check_files()
             with transaction(files.path, files.connection, write=True):
-                apply(files.connection, self._process, self._drained + 1, facts)
+                apply(files.connection, progress.process, progress.drained + 1, facts)
+                if found is not None and lacks_origin:
+                    complete_origin(files.connection, progress.process, found)
         except BaseException as error:
             self.fail(error)
             raise
-        self._drained += sum(map(span, facts))
+        progress.noted = found
+        progress.drained += sum(map(span, facts))
         del pending[: len(facts)]
         return len(facts)
 

@@ -5,14 +5,12 @@ It encodes each event as a fact, which a `RunWriter` writes.
 
 import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
-from .._base.text import legible
 from .._branches.merge import MergedWork
 from .._core.codec import fingerprints
 from .._core.context import FrozenContext, begin_context, blank_context, blank_state
@@ -22,7 +20,7 @@ from .._core.protocols import Sink
 from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
 from ..events import Event
-from .environment import Origin
+from .environment import Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
 from .fast_handler import fast_handler
@@ -49,7 +47,7 @@ class Journal:
         ...         step["accuracy"] = 0.9
 
     Attributes:
-        path: The file of the run.
+        path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
     """
 
@@ -176,8 +174,9 @@ class Journal:
         handle = type(self).handle.__get__(self)
         vars(self)["handle"] = fast_handler(handle, encoder.plain, self._writer, events.taken)
         # Only now, since only the context knows the secrets in them.
-        arguments = [view.mask(legible(argument)) for argument in sys.orig_argv]
-        environment: Origin = {**self._origin, "arguments": arguments}
+        environment: Origin = {**self._origin, "arguments": [*map(view.mask, program_arguments())]}
+        if (found := self._writer.probe.found) is not None:
+            environment = completed(environment, found)
         known = fingerprints(view.schema, view.metrics.schema)
         self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
 

@@ -52,7 +52,7 @@ class Run(TableDisplay, Generic[T_co]):
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file, as an absolute path."""
         return self._data.path
 
     @property

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .._core.artifacts import Artifact
-from ..errors import DamagedRunError
+from ..errors import DamagedRunError, JournalError
 from .database import apply, connect, missing_in, rows, state_of, transaction
 from .lock import is_locked
 from .rows import (
@@ -148,8 +148,14 @@ def read(path: Path) -> RunData:
 
 
 def real(path: Path) -> Path:
-    """Return the target of a link: the files beside a run are named as its own file is."""
-    return path.resolve() if path.is_symlink() else path
+    """Return the absolute path of a file, or of the target of a link: a run's other files are named as its own file is.
+
+    Absolute, since the program may change its working directory while the path is in use.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path.absolute()
+    except FileNotFoundError as error:
+        raise JournalError(str(path), "the working directory was deleted", "give an absolute path") from error
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
     text = name if isinstance(name, str) else ""
     if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
         raise JournalError(short(name), f"cannot name a run so: {reason}")
-    folder = Path(folder).absolute()
+    folder = real(Path(folder))
     check_path(folder / f"{name}-0001.db")
     try:
         make_folder(folder)
@@ -103,7 +103,7 @@ def _files_of(path: Path) -> list[Path]:
 @above_stdio()
 def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
     """Take over the files of a run whose process has ended, with the facts that its spool still has."""
-    path = real(Path(path).absolute())
+    path = real(Path(path))
     row, clock = _process_row(), perf_counter()
     with closing(connect(path)) as connection, transaction(path, connection):
         # First, as it raises if there is no run.

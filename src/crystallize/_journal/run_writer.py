@@ -10,13 +10,17 @@ from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from ..errors import JournalError
 from . import drainer
+from .environment import EnvironmentProbe
 from .event_bytes import END, joined, span
 from .run_files import OpenFiles, RunFiles
 from .spool import Spool
+
+PATIENCE: Final = 5.0
+"""Maximum seconds that the end of a run waits for its environment, so that short runs have it on record, too."""
 
 _log = logging.getLogger("crystallize")
 
@@ -30,6 +34,7 @@ class RunWriter:
         batch: The number of pending facts at which to call `wake`.
         takes: Whether it takes facts: it has a context, and has neither failed nor ended.
         closed: Why it is closed; None while it is open.
+        probe: Reads the environment of the process, which is put on record as soon as it is read.
     """
 
     def __init__(self, files: RunFiles) -> None:
@@ -45,7 +50,9 @@ class RunWriter:
         self.closed: str | None = None
         self._end: bytes | None = None
         self._on_refusal: Callable[[], object] | None = None
-        self._drainer = drainer.Drainer(opened, data.last.number, data.drained, self.refuse)
+        self.probe = EnvironmentProbe.of(data.last.origin)
+        progress = drainer.Progress(data.last.number, data.drained, self.probe)
+        self._drainer = drainer.Drainer(opened, progress, self.refuse)
         self.wake = self._drainer.wake
         self._finalizer = weakref.finalize(self, _abandon, opened)
         # At exit the files are given back by the end of the process; other handlers may still close the journal then.
@@ -136,6 +143,7 @@ class RunWriter:
             # A destructor that the garbage collector runs in that thread, which cannot wait for itself.
             threading.Thread(target=self.close, args=(outcome, error, effects)).start()
             return
+        self.probe.wait(PATIENCE)
         ended = self._started + timedelta(seconds=perf_counter() - self._clock)
         fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
         try:

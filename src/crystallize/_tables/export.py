@@ -6,6 +6,7 @@ The fields of a row are the keys of its JSON object.
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal
 
 from pydantic_core import to_json
@@ -83,7 +84,9 @@ def as_json(value: object) -> bytes:
 def _without_arrays(value: Any) -> Any:
     """Return an array, or an item of one, as a value that JSON can express."""
     plain = value.tolist() if hasattr(value, "tolist") else value
-    return str(value) if type(plain) is type(value) else plain
+    # Of a time that Python's times are too coarse for, `tolist` returns the number without its unit.
+    is_bare = getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M") and isinstance(plain, (int, NoneType))
+    return str(value) if is_bare or type(plain) is type(value) else plain
 
 
 def json_lines(rows: Iterable[ValueRow | PointRow]) -> Iterator[bytes]:
