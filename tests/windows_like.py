@@ -4,7 +4,7 @@ No test runs on Windows. This shows that the package imports, reads and writes w
 neither deletes nor renames a file that this process has open, which Windows refuses.
 """
 
-# These import what is about to be taken away; on Windows they have forms of their own.
+# `asyncio` and `multiprocessing` import what is about to be taken away; on Windows they have forms of their own.
 import asyncio  # noqa: F401
 import errno
 import fcntl
@@ -87,11 +87,16 @@ def _open_file(path: Any, flags: int, *more: Any, **options: Any) -> int:
     return _open(path, flags, *more, **options)
 
 
-def take_away() -> None:
+def msvcrt_like() -> ModuleType:
+    """Return a module with the part of `msvcrt` that locks files."""
+    made = ModuleType("msvcrt")
+    vars(made).update(LK_NBLCK=2, locking=_locking)
+    return made
+
+
+def pytest_load_initial_conftests() -> None:
     """Make this process as if it ran on Windows, as far as the package can tell."""
-    msvcrt = ModuleType("msvcrt")
-    vars(msvcrt).update(LK_NBLCK=2, locking=_locking)
-    sys.modules["msvcrt"] = msvcrt
+    sys.modules["msvcrt"] = msvcrt_like()
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment]  # an import of it raises ImportError
     for name in FUNCTIONS:
@@ -101,6 +106,3 @@ def take_away() -> None:
     os.replace, os.unlink, os.remove = map(_refusing, (os.replace, os.unlink, os.remove))
     os.rename = _refusing(os.rename, replaces=False)
     os.open = _open_file
-
-
-take_away()
