@@ -8,7 +8,7 @@ neither deletes nor renames a file that this process has open, which Windows ref
 import asyncio  # noqa: F401
 import errno
 import fcntl
-import multiprocessing.popen_fork  # noqa: F401
+import multiprocessing.popen_fork
 import multiprocessing.util  # noqa: F401
 import os
 import signal
@@ -57,7 +57,7 @@ def _link(entry: str) -> str:
 
 
 def _is_asked_by_package() -> bool:
-    """Return whether the package called a function of `os`, itself or through `pathlib`. All others may do as before."""
+    """Return whether the package called a function of `os`, itself or by `pathlib`. Others may do what they did."""
     frame = sys._getframe(2)
     while frame.f_globals["__name__"].startswith("pathlib") and frame.f_back is not None:
         frame = frame.f_back
@@ -103,6 +103,7 @@ def pytest_load_initial_conftests() -> None:
         if hasattr(os, name):
             delattr(os, name)
     del signal.SIGPIPE
-    os.replace, os.unlink, os.remove = map(_refusing, (os.replace, os.unlink, os.remove))
+    for name in ("replace", "unlink", "remove"):
+        setattr(os, name, _refusing(getattr(os, name)))
     os.rename = _refusing(os.rename, replaces=False)
     os.open = _open_file
