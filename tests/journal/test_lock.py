@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from crystallize._journal.frame_writer import CAPACITY
 from crystallize._journal.lock import RANGE_LENGTH, RANGE_START, is_locked, lock
-from crystallize._journal.spool import CAPACITY
 from tests.windows_like import msvcrt_like
 
 
