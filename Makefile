@@ -23,11 +23,17 @@ FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
 # Prefect needs a newer certifi than the one that is pinned, and older ones of the others.
 FOR_PREFECT := certifi==2026.10.19.post1 fastapi==0.150.0 python-dateutil==2.9.0.post0
 
+# All tests pass on these too. Each is looked for on PATH, then under ~/.pyenv.
+PYTHONS := 3.12 3.13 3.14
+python_of = $(shell for python in python$1 $(wildcard $(HOME)/.pyenv/versions/$1.*/bin/python); do \
+	$$python -c '' 2>/dev/null && echo $$python && break; done)
+found_pythons = $(strip $(foreach version,$(PYTHONS),$(if $(call python_of,$(version)),$(version))))
+
 # Without bytecode, each of the many processes that the tests start would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-long test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
+.PHONY: help demo check test test-long test-pythons test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -43,6 +49,13 @@ test: .venv/.test ## run the tests and the examples in the docs; with COVERAGE=1
 
 test-long: .venv/.test ## run the tests that take minutes, and many more examples of the property tests
 	HYPOTHESIS_PROFILE=long .venv/bin/python $(PYTEST) -m 'long or hypothesis'
+
+test-pythons: ## run the tests on each of Python 3.12, 3.13 and 3.14 that is found; fails if none is
+	@$(foreach version,$(filter-out $(found_pythons),$(PYTHONS)),echo "Python $(version): not found";) test "$(found_pythons)"
+	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(found_pythons))
+
+test-3.%: .venv-3.%/.test
+	.venv-3.$*/bin/python $(PYTEST)
 
 test-wheel: .venv-wheel/.test ## run the tests against the built wheel, with the oldest dependencies allowed
 	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
@@ -101,13 +114,18 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-notebook/.made .venv-trackers/.made: constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-notebook/.made .venv-trackers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
 
 .venv/.%: .venv/.made $(VERSIONS)
 	.venv/bin/python $(PIP_INSTALL) -e '.[$*]'
+	@touch $@
+
+$(PYTHONS:%=.venv-%/.made): PYTHON = $(call python_of,$(patsubst .venv-%/.made,%,$@))
+$(PYTHONS:%=.venv-%/.test): .venv-%/.test: .venv-%/.made $(VERSIONS)
+	.venv-$*/bin/python $(PIP_INSTALL) -e '.[test]'
 	@touch $@
 
 .venv-wheel/.test: .venv-wheel/.made $(VERSIONS) $(SOURCES)

@@ -3,6 +3,7 @@
 import random
 import sys
 import time
+from statistics import fmean
 from typing import Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, FiniteFloat, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -62,7 +63,7 @@ def fit(ctx: Context[Fit]) -> None:
     loss = ctx.metrics.series(LineMetrics.loss)
     slope = 0.0
     for epoch in range(1, ctx.fields.epochs + 1):
-        slope -= ctx.fields.lr * sum(2 * x * (slope * x - y) for x, y in train) / len(train)
+        slope -= ctx.fields.lr * fmean(2 * x * (slope * x - y) for x, y in train)
         loss.add(squared(slope, train), {"epoch": epoch, "split": "train"})
         loss.add(squared(slope, val), {"epoch": epoch, "split": "val"})
         print(f"epoch {epoch}: loss {loss.last:.3f}", flush=True)
@@ -72,7 +73,7 @@ def fit(ctx: Context[Fit]) -> None:
 
 def squared(slope: float, rows: list[Row]) -> float:
     """The mean squared distance of the points from the line."""
-    return sum((slope * x - y) ** 2 for x, y in rows) / len(rows)
+    return fmean((slope * x - y) ** 2 for x, y in rows)
 
 
 class Judge(Protocol):

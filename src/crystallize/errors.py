@@ -282,6 +282,9 @@ class ContextMutationError(CrystallizeError, TypeError):
 class KeyLookupError(CrystallizeError, KeyError, AttributeError):
     """A key without a value. Keys are read as items and as attributes, so it is a KeyError and an AttributeError."""
 
+    # Where a key is read as an attribute, Python would set `obj` to the fields, and from 3.12 on would look there for a
+    # similar name, to end the traceback with a hint of its own. The errors that name the nearest key themselves set
+    # `obj` first.
     key: str
 
     # KeyError prints the repr of its argument; our texts are sentences.
@@ -304,6 +307,7 @@ class UnknownKeyError(KeyLookupError):
     def __init__(self, key: str, schema: str, nearest: str | None, declared: tuple[str, ...]) -> None:
         self.args = (key, schema, nearest, declared)
         self.__notes__ = [self._explained]
+        self.obj = None  # see KeyLookupError
         self.key = key
         self.schema = schema
         self.nearest = nearest
@@ -360,6 +364,7 @@ class AbsentKeyError(KeyLookupError):
     ) -> None:
         self.args = (key, schema, nearest, needed_by)
         self.__notes__ = [self._explained]
+        self.obj = None  # see KeyLookupError
         self.key = key
         self.schema = schema
         self.nearest = nearest

@@ -59,6 +59,13 @@ def test_main_without_a_real_stdout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "verified\n" == output.getvalue()
 
 
+def test_main_without_a_signal_for_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, which has no SIGPIPE, the entry point is the same."""
+    monkeypatch.delattr("signal.SIGPIPE", raising=False)
+
+    assert 0 == run_main(["verify", str(made(tmp_path))], monkeypatch)
+
+
 def test_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m crystallize` is the command."""
     arguments = ["verify", str(made(tmp_path))]

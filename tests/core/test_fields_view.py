@@ -1,5 +1,6 @@
 """The typed views behind `ctx.fields`."""
 
+import traceback
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property, partialmethod
@@ -16,6 +17,7 @@ from crystallize import (
     InvalidKeyError,
     InvalidValueError,
     ItemFieldsError,
+    KeyLookupError,
     LoggingContext,
     ModelMethodError,
     UnknownKeyError,
@@ -168,6 +170,17 @@ def test_attribute_that_is_not_declared(ctx: Any) -> None:
         ctx.fields.acuracy = 1.0
 
     assert not hasattr(ctx.fields, "acuracy")
+
+
+@pytest.mark.parametrize("name", ["acuracy", "accuracy"])
+def test_attribute_without_a_value_has_one_hint_at_most(ctx: Any, name: str) -> None:
+    """Python adds no hint of its own to the traceback, neither after ours nor where there is nothing to hint at."""
+    with pytest.raises(KeyLookupError) as caught:
+        getattr(ctx.fields, name)
+    text, explained = traceback.format_exception_only(caught.value)
+
+    assert f"{type(caught.value).__module__}.{type(caught.value).__name__}: {caught.value}\n" == text
+    assert explained.startswith("Explained in")
 
 
 def test_attribute_is_a_copy(train: FrozenContext[Train]) -> None:

@@ -1,15 +1,18 @@
 """Finding the file of a run by its name, its number or a path."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from crystallize import (
     Journal,
+    JournalError,
     RunNotFoundError,
     load_run,
 )
 from crystallize.runs import find_run
+from tests.permissions import modes_hold
 
 from .train_runs import died
 
@@ -48,3 +51,12 @@ def test_near_paths(tmp_path: Path) -> None:
     ):
         with pytest.raises(RunNotFoundError, match=text):
             load_run(near)
+
+
+def test_folder_that_cannot_be_read(tmp_path: Path) -> None:
+    """A run in a folder that cannot be read is an error that says so, and not a run that is missing."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    for act in (load_run, partial(find_run, tmp_path)):
+        with modes_hold(), pytest.raises((JournalError, PermissionError), match="Permission denied"):
+            act(str(folder / "run-0001.db"))

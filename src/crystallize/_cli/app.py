@@ -30,8 +30,9 @@ def main() -> None:
         import typer  # noqa: F401
     except ModuleNotFoundError as missing:
         raise SystemExit(_refused(MissingExtraError(str(missing.name), "cli"))) from None
-    # End silently when the reader of a pipe ends, like other commands in front of `head`.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        # End silently when the reader of a pipe ends, like other commands in front of `head`.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(sys.stdout, TextIOWrapper):
         # A run may contain characters that the terminal's encoding does not.
         sys.stdout.reconfigure(errors="backslashreplace")

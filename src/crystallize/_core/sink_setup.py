@@ -34,7 +34,7 @@ def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
         return
     keys = dict.fromkeys([*state.schema.keys, *state.values])
     types = key_types(state.schema.shape, keys)
-    schema = {key: DeclaredKey(type, key in state.values and state.stored(key).is_input) for key, type in types.items()}
+    schema = {key: DeclaredKey(kind, key in state.values and state.stored(key).is_input) for key, kind in types.items()}
     metrics = state.metric_store.schema
     refused: list[tuple[str, str]] = []
     for sink in checking:

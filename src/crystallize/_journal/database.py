@@ -11,12 +11,14 @@ from contextlib import closing, contextmanager
 from itertools import accumulate, chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final, TypeAlias
 from zlib import compress, crc32, decompress
 from zlib import error as ZlibError
 
 from pydantic_core import from_json, to_json
 
+from .._base.files import status_of
 from ..errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
 from .environment import Findings, completed
 from .event_bytes import (
@@ -57,7 +59,8 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     This raises RunNotFoundError if there is no file, DamagedRunError if it is not a run, and JournalError if it is of
     a later version or cannot be opened.
     """
-    if not path.is_file() or path.suffix == ".spool":
+    status = status_of(path)
+    if status is None or not S_ISREG(status.st_mode) or path.suffix == ".spool":
         raise RunNotFoundError(str(path), "this is a folder" if path.is_dir() else "there is no such run", _meant(path))
     with translate_sqlite_errors(path):
         connection = _connection(path, "mode=rw") if write else _for_reading(path)

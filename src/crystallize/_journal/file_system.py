@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from ..errors import JournalError
+from .file_calls import POSIX, write_at
 
 _FLAGS: Final = (
     os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -58,7 +59,7 @@ def write_all(descriptor: int, data: bytes, at: int) -> None:
     """Write bytes at a position; a full disk raises OSError, and never writes a part silently."""
     rest = memoryview(data)
     while rest:
-        written = os.pwrite(descriptor, rest, at)
+        written = write_at(descriptor, rest, at)
         rest, at = rest[written:], at + written
 
 
@@ -112,8 +113,11 @@ write-ahead log needs. A file system in user space may be of this kind, too."""
 
 
 def is_written_in_place(path: Path) -> bool:
-    """Return whether the file system of a path writes allocated bytes in place, so that a file can be mapped."""
-    return file_system_of(path) in _IN_PLACE
+    """Return whether the file system of a path writes allocated bytes in place, so that a file can be mapped.
+
+    On Windows this is always so: NTFS does, and a file cannot be written by two threads there.
+    """
+    return not POSIX or file_system_of(path) in _IN_PLACE
 
 
 def is_network(path: Path) -> bool:

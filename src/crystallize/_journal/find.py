@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from .._base.files import status_of
 from .._base.text import nearest
 from ..errors import JournalError, RunNotFoundError
 
@@ -44,7 +45,7 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
         ('digits-0001.db', 'digits-0001.db')
     """
     path = Path(name)
-    if path.suffix == ".db" and path.exists():
+    if path.suffix == ".db" and status_of(path) is not None:
         # It may be a folder; the error of reading it says so.
         return path
     runs = list_runs(folder)
@@ -68,6 +69,6 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
 def writable(path: str | os.PathLike[str]) -> Path:
     """Return a path to write to; raise JournalError if it is the file of a run."""
     found = Path(path)
-    if found.suffix in (".db", ".spool") and found.exists():
+    if found.suffix in (".db", ".spool") and status_of(found) is not None:
         raise JournalError(str(path), "this is the file of a run, and would be overwritten")
     return found

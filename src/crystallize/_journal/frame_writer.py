@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from ..errors import JournalError
+from .file_calls import POSIX
 from .file_system import is_written_in_place
 from .spool_format import FRAME, LOW_32_BITS, POSITIONS, START
 
@@ -165,8 +167,11 @@ def open_frames(path: Path, descriptor: int) -> FrameWriter:
     if is_written_in_place(path):
         try:
             mapped = mmap.mmap(descriptor, CAPACITY)
-        except (OSError, ValueError):
-            pass  # a file that cannot be mapped can be written
+        except (OSError, ValueError) as error:  # a file that cannot be mapped can be written, except on Windows
+            if not POSIX:
+                os.close(descriptor)
+                reason = f"its spool cannot be mapped into memory ({error})"
+                raise JournalError(str(path), reason, "use a folder on a local disk") from error
         else:
             return FrameWriter(mapped, memoryview(mapped)[POSITIONS : POSITIONS + 16].cast("Q"))
     written = _WrittenFile(descriptor)

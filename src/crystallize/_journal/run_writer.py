@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
+from .._base.forked_process import call_in_forked_processes
 from ..errors import JournalError
 from . import drainer
 from .environment import EnvironmentProbe
@@ -211,5 +211,4 @@ def _after_fork() -> None:
 
 
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+call_in_forked_processes(_after_fork)

@@ -12,6 +12,7 @@ from time import sleep
 
 from ..errors import JournalError, RunInUseError
 from . import frame_writer
+from .file_calls import POSIX, delete_and_close, read_at
 from .file_system import (
     create_file,
     open_file,
@@ -64,7 +65,10 @@ class Spool:
             write_all(descriptor, new_header(run, process, last), 0)
             # Before it has its name: a crash of the machine must not leave a file of this name without a header.
             os.fsync(descriptor)
-            unfinished.rename(path)
+            named = _rename_locked(descriptor, unfinished, path)
+            if named is None:
+                return None
+            descriptor = named
             sync_folder(path.parent)
         except OSError as error:
             os.close(descriptor)
@@ -100,7 +104,7 @@ class Spool:
     @classmethod
     def _taken_over(cls, path: Path, descriptor: int, run: bytes, process: int) -> "Spool":
         try:
-            check_header(path, SpoolHeader.read(os.pread(descriptor, START, 0)), run, process)
+            check_header(path, SpoolHeader.read(read_at(descriptor, START, 0)), run, process)
         except BaseException:
             os.close(descriptor)
             raise
@@ -136,8 +140,9 @@ class Spool:
         self._is_closed = True
         self.frames.close()
         if delete and has_name(os.fstat(self._descriptor), self.path):
-            self.path.unlink()
-        os.close(self._descriptor)
+            delete_and_close(self._descriptor, self.path)
+        else:
+            os.close(self._descriptor)
 
 
 def _create_locked(path: Path) -> int | None:
@@ -151,17 +156,39 @@ def _create_locked(path: Path) -> int | None:
         except FileExistsError:
             descriptor = open_file(path)
             is_left = lock(descriptor) and has_name(os.fstat(descriptor), path)
-            is_left = is_left and os.pread(descriptor, 8, 0) in (b"", MAGIC, bytes(8))
-            if is_left:
-                path.unlink()
-            os.close(descriptor)
+            is_left = is_left and read_at(descriptor, 8, 0) in (b"", MAGIC, bytes(8))
             if not is_left:
+                os.close(descriptor)
                 return None
+            delete_and_close(descriptor, path)
         else:
             if lock(descriptor) and has_name(os.fstat(descriptor), path):
                 return descriptor
             os.close(descriptor)
             return None
+    return None
+
+
+def _rename_locked(descriptor: int, path: Path, new: Path) -> int | None:
+    """Rename a locked file, and return its descriptor.
+
+    Windows renames no open file, so it is closed, and then opened and locked again. If another process is faster, the
+    result is None.
+    """
+    if POSIX:
+        path.rename(new)
+        return descriptor
+    os.close(descriptor)
+    try:
+        path.rename(new)
+        descriptor = open_file(new)
+    except (FileExistsError, FileNotFoundError, PermissionError):
+        return None
+    except OSError as error:  # not as it is, since the caller would close the descriptor again
+        raise JournalError(str(new), f"its spool cannot be made ({error})") from error
+    if lock(descriptor):
+        return descriptor
+    os.close(descriptor)
     return None
 
 

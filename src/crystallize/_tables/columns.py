@@ -99,7 +99,7 @@ def _kinds_in(column: PackedColumn) -> ItemKind:
     items = _distinct_items(column)
     types = set(map(type, items))
     unknown = types - _KINDS.keys()
-    found = {_KINDS[type] for type in types - unknown}
+    found = {_KINDS[kind] for kind in types - unknown}
     found |= {_kind_of(item) for item in items if type(item) in unknown} if unknown else set()
     return reduce(or_, found, ItemKind.NOTHING)
 

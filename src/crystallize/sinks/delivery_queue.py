@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-import os
 import re
 import threading
 from collections import Counter
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, Generic, TypeVar
 
+from .._base.forked_process import call_in_forked_processes
 from .._base.text import MASK, legible
 from ..errors import SinkClosedError
 from .undelivered import Undelivered
@@ -226,4 +226,4 @@ def _after_fork() -> None:
 
 
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+call_in_forked_processes(_after_fork)

@@ -1,0 +1,49 @@
+"""The tests without what Python lacks on Windows; see `tests.windows_like`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("base", "branches", "cli", "core", "journal", "page", "sinks", "stubs", "tables")
+NEED_POSIX = (
+    "branches/test_engine_kills.py",  # kills
+    "branches/test_engines.py",  # forks
+    "cli/test_watch.py",  # a pseudo-terminal
+    "journal/test_journal_branches.py",  # locks a file by `fcntl`
+    "journal/test_journal_disk.py",  # forks, and limits files by `resource`
+    "journal/test_spool.py",  # locks a file by `fcntl`
+)
+"""The tests that themselves use what is taken away."""
+
+
+def run_without_posix(*arguments: str) -> None:
+    """Run tests in a process as if on Windows, and fail if one of them does.
+
+    Slow tests are left out, since they start processes that have all of POSIX.
+    """
+    options = ["-p", "tests.windows_like", "-m", "not slow and not long", "-q", "-n0", "--no-cov"]
+    options += (f"--ignore=tests/{path}" for path in NEED_POSIX)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert 0 == run.returncode, run.stdout + run.stderr
+
+
+@pytest.mark.slow
+def test_locks_writes_and_reads_runs() -> None:
+    """A run is written, locked, read, resumed and shown, and a sink delivers."""
+    run_without_posix(
+        *(f"tests/{path}" for path in ("journal/test_lock.py", "journal/test_run_files.py", "journal/test_resume.py")),
+        *(f"tests/{path}" for path in ("cli/test_show_command.py", "sinks")),
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_all_tests_that_need_no_posix(folder: str) -> None:
+    """All tests of a folder pass, except for those that need another system themselves."""
+    run_without_posix(f"tests/{folder}")
