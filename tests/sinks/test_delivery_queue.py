@@ -208,7 +208,7 @@ def test_after_the_end(backend: Backend) -> None:
 
 def test_closed_by_another_thread(backend: Backend) -> None:
     """An item is delivered or refused, also where another thread closes at the same moment."""
-    delivery = made(backend)
+    delivery = made(backend, bound=4_000_000)  # all that can be put, however long this thread waits for its turn
     put: list[int] = []
 
     def produce() -> None:
