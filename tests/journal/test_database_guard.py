@@ -56,6 +56,8 @@ def test_a_log_that_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with open(journal.path, "rb"):
         pass  # the program reads its own run
     open_in_another_process(journal.path)
+    # Newer versions of SQLite keep their locks, and so the log.
+    journal.path.with_name("run-0001.db-wal").unlink(missing_ok=True)
     ctx.record("loss", 1)
     with pytest.raises(JournalError, match=r"run-0001\.db-wal: the file was moved or deleted"):
         journal.flush()
