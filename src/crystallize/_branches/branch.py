@@ -148,7 +148,7 @@ def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
         "_held": len(base.values),
         "_made": None,
         "_parent": (branch._within, base.fingerprint),
-        "_opening": StepOpening.now(1, {}),
+        "_opening": StepOpening.now(1),
     }.items():
         object.__setattr__(child, attribute, value)
     return child

@@ -563,7 +563,7 @@ def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[
     state = ctx._state
     with state.dispatcher.lock:
         token = state.registry.open(step_path(ctx._token, name))
-        opening = StepOpening.now(token.number, state.metric_store.marks())
+        opening = StepOpening.now(token.number)
     step: LoggingContext[Any] = object.__new__(LoggingContext)
     _open_log(step, state, token, ctx.logger)
     error: str | None = None
