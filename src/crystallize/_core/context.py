@@ -285,11 +285,9 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         """
         # On any failure, the fast path falls back to `State.write`, which raises the proper error.
         if key.__class__ is str:
-            other = self._validate_other
-            validate: Any = self._validators.get(key, other)
-            # As `plain_key` checks undeclared keys, inlined.
+            validate: Any = self._validators.get(key, other := self._validate_other)
             if validate is other and not (0 < len(key) < 256 and key.isprintable()):
-                validate = None
+                validate = None  # as `plain_key` raises
             try:
                 valid = validate(value)
             except Exception:
@@ -301,8 +299,6 @@ class FrozenContext(ContextHandle, Generic[T_co]):
                     if self._values.setdefault(key, stored) is not stored:
                         raise self._state.mutation_error(key)
                     self._shared[key] = valid
-                elif key in self._values:
-                    raise self._state.mutation_error(key)
                 else:
                     self._state.keep(self._state.schema.key(key), key, valid, self._token)
                 return

@@ -40,7 +40,6 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
     """Return a fast recorder. On any failure it falls back to `slow`, which raises the error."""
     assert log.metric is not None
     assert log.metric.checks.split is not None
-    log.note_use(token)
     validate, split, count = log.metric.checks.validate, log.metric.checks.split, log.metric.checks.tag_count
     extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, FULL
 
@@ -86,7 +85,6 @@ def fast_bound_recorder(
 ) -> Recorder:
     """Return a fast recorder of values with these tags, which are already valid."""
     assert log.metric is not None
-    log.note_use(token)
     validate = log.metric.checks.validate
     extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, FULL
 

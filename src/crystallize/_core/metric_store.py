@@ -109,6 +109,7 @@ class MetricStore:
         log = self.find(metric)
         if log is None or log.metric is None or log.metric.checks.split is None:
             return slow
+        log.note_use(token)
         return fast_recorder(slow, self.dispatcher, log, token)
 
     def record(self, metric: Metric[Any, Any] | str, token: StepToken, value: Any, tags: Any) -> None:

@@ -196,7 +196,9 @@ class Block(NamedTuple):
     def counts(self) -> dict[int, int]:
         """Return the number of points by step number."""
         column = self.step_numbers
-        return {column.table[0]: self.size} if isinstance(column, CodedColumn) else Counter(column)
+        if isinstance(column, CodedColumn) and len(column.table) == 1:
+            return {column.table[0]: self.size}
+        return Counter(self.numbers)
 
     def cut(self, start: int, stop: int) -> "Block":
         """Return the points from the index `start` to before the index `stop`."""
