@@ -4,7 +4,7 @@ A point is recorded completely or not at all, also with several threads: one ato
 """
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ class PointLog:
         self._lock = threading.Lock()
         self._layout = layout
         self._sections: OrderedLog[StoredPoint] = OrderedLog()
-        self._counts: Counter[int] = Counter()
+        self._counts: dict[int, int] = {}
         """The number of points that were packed here, by the number of their step."""
         self.blocks: list[Block] = []
         self.tail: list[Any] = []
@@ -135,7 +135,8 @@ class PointLog:
             if len(self.tail) >= FULL:
                 block = Block.of(self.tail[:FULL], self._layout)
                 self.blocks.append(block)
-                self._counts.update(block.counts())
+                for number, count in block.counts().items():
+                    self._counts[number] = self._counts.get(number, 0) + count
                 del self.tail[:FULL]
 
     def insert(self, rank: int, mark: int, section: PointSection, undo: ExitStack | None = None) -> None:
@@ -198,7 +199,7 @@ class PointLog:
         """Return the number of points that a step has recorded here, given a mark before its first point."""
         with self._lock:
             start = max(mark - len(self.blocks) * BLOCK, 0)
-            return self._counts[number] + self.tail[3 * start + 2 :: 3].count(number)
+            return self._counts.get(number, 0) + self.tail[3 * start + 2 :: 3].count(number)
 
     def packed(self) -> tuple[Block, ...]:
         """Return all points as blocks, for another log."""
