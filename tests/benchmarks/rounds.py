@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
+from time import perf_counter
 from timeit import Timer
 from typing import Any
 
@@ -39,7 +40,12 @@ class Timing:
 
 
 def play(
-    contestants: list[Contestant], names: Mapping[str, Any], *, number: int, rounds: int = 15
+    contestants: list[Contestant],
+    names: Mapping[str, Any],
+    *,
+    number: int,
+    rounds: int = 15,
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, Timing]:
     """Time contestants in turn.
 
@@ -48,12 +54,13 @@ def play(
         names: What their statements and setups may use.
         number: How many operations a round has.
         rounds: How many rounds count, after one to warm up.
+        clock: By which clock; that of the processor, if rounds are so long that no round has the processor alone.
 
     Returns:
         The timings by the contestants' names.
     """
     timers: dict[str, Callable[[], float]] = {
-        contestant.name: _timer(contestant, dict(names), number) for contestant in contestants
+        contestant.name: _timer(contestant, dict(names), number, clock) for contestant in contestants
     }
     found: dict[str, list[float]] = {name: [] for name in timers}
     for counts in range(rounds + 1):
@@ -65,8 +72,10 @@ def play(
     return {name: Timing(tuple(seconds)) for name, seconds in found.items()}
 
 
-def _timer(contestant: Contestant, names: dict[str, Any], number: int) -> Callable[[], float]:
+def _timer(
+    contestant: Contestant, names: dict[str, Any], number: int, clock: Callable[[], float]
+) -> Callable[[], float]:
     # `timeit` turns the garbage collector off; what a recorder leaves to it is part of its price.
-    timer = Timer(contestant.statement, f"import gc; gc.enable(); {contestant.setup}", globals=names)
+    timer = Timer(contestant.statement, f"import gc; gc.enable(); {contestant.setup}", clock, globals=names)
     times = max(1, number // contestant.per)
     return lambda: timer.timeit(times) / times / contestant.per

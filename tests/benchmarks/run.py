@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.branches import time_executors, time_many, time_merging
 from tests.benchmarks.core import NAMES, ROWS, Row
 from tests.benchmarks.frames import measure_frames, time_frames
+from tests.benchmarks.growth import time_growth
 from tests.benchmarks.journal import measure_runs, time_record, time_trackers
 from tests.benchmarks.page import time_page
 from tests.benchmarks.results import Result
@@ -180,6 +181,8 @@ def main() -> None:
         results += [time_sink(options.rounds), *measure_memory(), time_import(options.rounds)]
     if options.only in "journal":
         results += [*time_record(options.rounds), *time_trackers(), *measure_runs()]
+    if options.only in "growth":
+        results += time_growth(max(3, options.rounds // 3))
     if options.only in "sinks":
         results += time_sinks(max(3, options.rounds // 3))
     if options.only in "branches":

@@ -409,6 +409,37 @@ def test_key_of_a_subclass_of_str(cls: Any, value: Any) -> None:
         ctx[cls("truth")] = value
 
 
+class Growing(BaseModel, extra="allow"):
+    __pydantic_extra__: dict[str, PositiveFloat]
+    lr: PositiveFloat
+    twice: Annotated[float, AfterValidator(lambda value, info: value * info.data["lr"])] = 1.0
+
+
+SOME_KEYS = st.one_of(
+    st.sampled_from(["lr", "twice", "a", "", "a\n", "k" * 255, "k" * 256, 3, None, Name.LR, Liar("a")]),
+    st.text(max_size=3),
+)
+SOME_VALUES = st.one_of(st.floats(), st.integers(-1, 3), st.sampled_from(["2", "x", None, [1]]))
+
+
+@given(
+    shape=st.sampled_from([Train, Growing, dict[str, PositiveFloat], dict[str, Any], dict[str, list[int]]]),
+    writes=st.lists(st.tuples(SOME_KEYS, SOME_VALUES), max_size=6),
+)
+def test_fast_and_slow_write(shape: Any, writes: list[tuple[Any, Any]]) -> None:
+    """A write that goes the fast way has the outcome of the slow way, which every write with a sink goes."""
+    found = []
+    for sinks in ([], [MemorySink()]):
+        ctx, errors = C[shape]({"lr": 0.5}, sinks=sinks) if shape is Train else C[shape](sinks=sinks), []
+        for key, value in writes:
+            try:
+                ctx[key] = value
+            except CrystallizeError as error:
+                errors.append((type(error), str(error)))
+        found.append((repr(dict(ctx)), errors))
+    assert found[0] == found[1]
+
+
 class Truth(BaseModel):
     lie: int = 0
     truth: int = 0

@@ -302,7 +302,9 @@ def test_points_are_counted_without_those_of_branches() -> None:
     log.insert(0, log.mark(), section(logged(made(3, 0, 7)).packed(), 0))
     for row in made(2, 0, 7):
         log.append(*row)
-    assert (BLOCK + 2, 2, 1, 0) == (log.count(7, 0), log.count(7, BLOCK), log.count(7, BLOCK + 1), log.count(8, 0))
+    for row in made(BLOCK, 0, 8):
+        log.append(*row)
+    assert (BLOCK + 2, BLOCK, 0) == (log.count(7, 0), log.count(8, BLOCK + 2), log.count(9, 0))
 
 
 def test_a_copied_series_goes_on_by_itself() -> None:

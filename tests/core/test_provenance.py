@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 from typing_extensions import TypedDict
 
-from crystallize import EarlyRead, FrozenContext, LoggingContext, Output, Shared, StepRecord, UnknownKeyError
+from crystallize import EarlyRead, FrozenContext, Lineage, LoggingContext, Output, Shared, StepRecord, UnknownKeyError
 
 
 class Train(BaseModel):
@@ -322,3 +324,32 @@ def test_lineage_over_inner_steps() -> None:
     assert {"a", "c"} == lineage.sources("y")
     assert {"a", "b", "c"} == lineage.sources("z")
     assert {"x", "z"} == lineage.results("b")
+
+
+def reached(key: str, makers: set[tuple[str, str]], materials: set[tuple[str, str]]) -> set[str]:
+    """The keys that can be reached from a key, by trying all edges until nothing new is found."""
+    found = {key}
+    while True:
+        steps = {step for step, made in makers if made in found}
+        near = {
+            (other, step)
+            for step in steps
+            for _, other in materials
+            if step == other or step.startswith(f"{other}/") or other.startswith(f"{step}/")
+        }
+        more = {material for material, other in materials if other in {other for other, _ in near}} - found
+        if not more:
+            return found - {key}
+        found |= more
+
+
+STEPS = st.sampled_from(["a", "a/b", "a/b/c", "a/c", "a#2", "a#2/b", "a-", "a0", "ab", "b", "b/a"])
+EDGES = st.sets(st.tuples(st.sampled_from("klmnop"), STEPS), max_size=12)
+
+
+@given(reads=EDGES, writes=EDGES, key=st.sampled_from("klmnop"))
+def test_lineage_is_what_edges_lead_to(reads: set[tuple[str, str]], writes: set[tuple[str, str]], key: str) -> None:
+    """The sources and results of a key are the keys that edges lead to, also over steps within and around others."""
+    lineage = Lineage(tuple(reads), tuple((step, made) for made, step in writes))
+    assert reached(key, {(step, made) for made, step in writes}, reads) == lineage.sources(key)
+    assert reached(key, {(step, read) for read, step in reads}, writes) == lineage.results(key)

@@ -1,6 +1,8 @@
+import copy
 import json
 import logging
 import pickle
+import re
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,11 +34,15 @@ from crystallize import (
     InvalidSnapshotError,
     InvalidValueError,
     LoggingContext,
+    Shared,
     SinkError,
     UncopyableValueError,
+    fork,
+    merge,
 )
 from crystallize._base.masking import without
 from crystallize._base.text import MASK
+from crystallize._core.context import state_of
 from crystallize._core.secrets import secrets_in
 from crystallize.sinks.memory import MemorySink
 
@@ -589,3 +595,42 @@ def test_a_secret_that_begins_with_another_is_masked_in_a_record() -> None:
         raise RuntimeError("refused: hunter2-Zq7ROOT")
 
     assert f"RuntimeError: refused: {MASK}" == ctx.provenance.steps[0].error
+
+
+class Drawer(TypedDict, total=False):
+    first: SecretStr
+    second: list[SecretStr]
+    box: Annotated[list[Any], Shared]
+
+
+def error_of(ctx: FrozenContext[Any], text: str) -> str | None:
+    with pytest.raises(ValueError, match=re.escape(text)), ctx.step("fail"):
+        raise ValueError(text)
+    return ctx.provenance.steps[-1].error
+
+
+def test_secrets_are_masked_whenever_they_were_written() -> None:
+    """Each step that fails is told without the secrets that there are by then, also those within a shared value."""
+    ctx = FrozenContext[Drawer]({"box": []})
+    text = "one, two, three, four"
+    assert f"ValueError: {text}" == error_of(ctx, text)
+    ctx["first"] = "one"
+    assert "ValueError: **********, two, three, four" == error_of(ctx, text)
+    child = fork(ctx, "child").open()
+    child["second"] = ["two"]
+    assert "ValueError: **********, **********, three, four" == error_of(child, text)
+    merge(ctx, child.delta())
+    ctx["box"].append(SecretStr("three"))
+    for _ in range(2):
+        assert "ValueError: **********, **********, **********, four" == error_of(ctx, text)
+    assert "ValueError: **********, **********, **********, four" == error_of(copy.copy(ctx), text)
+
+
+def test_a_secret_that_is_just_being_written_is_not_forgotten() -> None:
+    """If a step fails while another thread writes a secret, later steps that fail are told without it."""
+    ctx = FrozenContext[Drawer]()
+    state_of(ctx).unsearched.append("first")  # as the other thread does before it claims the key
+    assert "ValueError: one" == error_of(ctx, "one")
+    ctx["first"] = "one"
+    assert "ValueError: **********" == error_of(ctx, "one")
+    assert [] == state_of(ctx).unsearched

@@ -140,6 +140,7 @@ def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
     registry_of(state).within = branch.name
     state.values.update(base.values)
     state.shared.update(base.shared)
+    state.unsearched += base.values
     store = state.metric_store
     for name, metric in base.undeclared.items():
         store.logs[name] = store.new(name if metric is None else metric)
@@ -148,7 +149,7 @@ def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
         "_held": len(base.values),
         "_made": None,
         "_parent": (branch._within, base.fingerprint),
-        "_opening": StepOpening.now(1, {}),
+        "_opening": StepOpening.now(1),
     }.items():
         object.__setattr__(child, attribute, value)
     return child

@@ -276,6 +276,7 @@ def _claim(state: State, branch: str, values: Mapping[str, RawValue], undo: Exit
         if state.values.setdefault(key, raw) is not raw:
             # Another thread has just written it.
             _raise_conflict(branch, key, state.stored(key), StoredValue._make(raw))
+    state.unsearched += values
     state.shared.update({key: raw[0] for key, raw in values.items() if raw[1] is None})
 
 

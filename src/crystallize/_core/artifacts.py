@@ -41,7 +41,7 @@ class ArtifactStore:
         dispatcher: Emits the events.
     """
 
-    __slots__ = ("dispatcher", "found", "order")
+    __slots__ = ("_by_step", "dispatcher", "found", "order")
 
     def __init__(
         self,
@@ -51,6 +51,8 @@ class ArtifactStore:
     ) -> None:
         self.found: dict[str, Artifact] = {_folded(artifact.name): artifact for artifact in artifacts}
         self.order = OrderedKeys(self.found, sections)
+        self._by_step: dict[str | None, list[Artifact]] = {}
+        """The artifacts that were added here, so that the end of a step does not go through all of them."""
         self.dispatcher: EventDispatcher = dispatcher or EventDispatcher()
 
     def add(self, artifact: Artifact) -> None:
@@ -59,9 +61,15 @@ class ArtifactStore:
             taken = self.clash(artifact)
             if taken is not None:
                 raise ContextMutationError(artifact.name, _taken(artifact.name, taken))
+            self._by_step.setdefault(artifact.step, []).append(artifact)
             self.found[_folded(artifact.name)] = artifact
             if self.dispatcher.sinks:
                 self.dispatcher.emit(ArtifactAdded(*artifact))
+
+    def added_by(self, step: str | None) -> tuple[str, ...]:
+        """Return the names of the artifacts that a step of this context has added."""
+        # If Ctrl-C came between the two changes of `add`, an artifact is not there.
+        return tuple(made.name for made in self._by_step.get(step, ()) if self.clash(made) is made)
 
     def clash(self, artifact: Artifact) -> Artifact | None:
         """Return the artifact that already has this artifact's name, or None."""
@@ -92,6 +100,7 @@ class ArtifactStore:
         with self.dispatcher.lock:
             self.found.clear()
             self.order.clear()
+            self._by_step.clear()
 
     def copy(self, dispatcher: EventDispatcher | None = None) -> "ArtifactStore":
         """Return an independent store with the same artifacts."""

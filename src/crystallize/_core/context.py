@@ -51,7 +51,7 @@ _G = TypeVar("_G")
 
 _DEBUG = logging.DEBUG
 _NO_SHAPE = object()
-_NO_VALIDATORS: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
+_NO_VALIDATORS: Mapping[str, Callable[[Any], Any] | None] = MappingProxyType({})
 """Used if there are sinks: then every write takes the slow path, which emits the events."""
 _NOBODY = StepToken()
 
@@ -97,7 +97,8 @@ class ContextHandle(TableDisplay):
         _token: StepToken
         _values: dict[str, RawValue]
         _shared: dict[str, Any]
-        _validators: Mapping[str, Callable[[Any], Any]]
+        _validators: Mapping[str, Callable[[Any], Any] | None]
+        _validate_other: Callable[[Any], Any] | None
         _recorders: dict[Metric[Any, Any] | str, Recorder]
         _find_recorder: Callable[[Metric[Any, Any] | str], Recorder]
 
@@ -131,6 +132,7 @@ class ContextHandle(TableDisplay):
             "_shared": "The state's values that need no copying.",
             "_state": "The state that all handles on one context share.",
             "_token": "The step on whose behalf this handle reads and writes.",
+            "_validate_other": "The validator of undeclared keys, if they can be written the fast way.",
             "_validators": "The validators of the keys that can be written the fast way.",
             "_values": "The state's values.",
             "artifacts": "The files that the run made.",
@@ -283,8 +285,11 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         """
         # On any failure, the fast path falls back to `State.write`, which raises the proper error.
         if key.__class__ is str:
+            validate: Any = self._validators.get(key, other := self._validate_other)
+            if validate is other and not (0 < len(key) < 256 and key.isprintable()):
+                validate = None  # as `plain_key` raises
             try:
-                valid = self._validators[key](value)
+                valid = validate(value)
             except Exception:
                 pass
             else:
@@ -294,8 +299,6 @@ class FrozenContext(ContextHandle, Generic[T_co]):
                     if self._values.setdefault(key, stored) is not stored:
                         raise self._state.mutation_error(key)
                     self._shared[key] = valid
-                elif key in self._values:
-                    raise self._state.mutation_error(key)
                 else:
                     self._state.keep(self._state.schema.key(key), key, valid, self._token)
                 return
@@ -556,7 +559,7 @@ def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[
     state = ctx._state
     with state.dispatcher.lock:
         token = state.registry.open(step_path(ctx._token, name))
-        opening = StepOpening.now(token.number, state.metric_store.marks())
+        opening = StepOpening.now(token.number)
     step: LoggingContext[Any] = object.__new__(LoggingContext)
     _open_log(step, state, token, ctx.logger)
     error: str | None = None
@@ -605,6 +608,7 @@ def _attach(ctx: FrozenContext[Any], state: State, token: StepToken, logger: log
         "_token": token,
         "_values": state.values,
         "_shared": state.shared,
+        "_validate_other": state.schema.validate_other if not state.dispatcher.sinks else None,
         "_validators": state.schema.validators if not state.dispatcher.sinks else _NO_VALIDATORS,
         "_recorders": recorders,
         "_find_recorder": find_recorder,

@@ -45,16 +45,15 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
 
     def record(value: Any, tags: Any = None) -> None:
         try:
-            row = (validate(value), split(tags), token.number)
-            fits = count is None or len(tags) == count
+            if count is not None and len(tags) != count:
+                raise TypeError("other tags than declared")
+            extend((validate(value), split(tags), token.number))
         except Exception:  # the slow recorder raises it again
             pass
         else:
-            if fits:
-                extend(row)
-                if len(tail) >= full:
-                    seal()
-                return
+            if len(tail) >= full:
+                seal()
+            return
         slow(value, tags)
 
     lock, emit, name, blocks = dispatcher.lock, dispatcher.emit, log.name, log.points.blocks

@@ -13,6 +13,7 @@ from .immutable_types import PLAIN
 from .metrics import Metric
 from .point_log import PointLog, fetch, store
 from .secrets import secrets_in
+from .steps import StepToken
 
 
 @dataclass(eq=False)
@@ -23,6 +24,11 @@ class MetricLog:
     metric: Metric[Any, Any] | None
     """The declaration; None if the metric is not declared."""
     points: PointLog
+
+    def note_use(self, token: StepToken) -> None:
+        """Note that a step may record points from now on. Its end counts the points of these metrics only."""
+        if token.step is not None and self.name not in token.marks:
+            token.marks[self.name] = self.points.mark()
 
     def prepare(self, value: Any, tags: Any) -> tuple[Any, dict[str, Any]]:
         """Validate and freeze a value and its tags."""

@@ -109,6 +109,7 @@ class MetricStore:
         log = self.find(metric)
         if log is None or log.metric is None or log.metric.checks.split is None:
             return slow
+        log.note_use(token)
         return fast_recorder(slow, self.dispatcher, log, token)
 
     def record(self, metric: Metric[Any, Any] | str, token: StepToken, value: Any, tags: Any) -> None:
@@ -126,6 +127,7 @@ class MetricStore:
     def keep(self, log: MetricLog, token: StepToken, value: Any, tags: dict[str, Any]) -> None:
         """Store a point that is valid and frozen, then emit its event."""
         dispatcher = self.dispatcher
+        log.note_use(token)
         if not dispatcher.sinks:
             log.points.append(value, tags, token.open_number())
             return
@@ -135,10 +137,10 @@ class MetricStore:
             facts = (log.name, fetch(value), fetched(tags), token.step, position, None)
             dispatcher.emit(MetricRecorded._make(facts))
 
-    def counts(self, number: int, since: Mapping[str, int]) -> dict[str, int]:
-        """Return the number of points that a step recorded here since these marks, by metric."""
-        logs = {name: log.points for name, log in self.logs.copy().items()}
-        counts = {name: points.count(number, since.get(name, 0)) for name, points in logs.items()}
+    def counts(self, number: int, marks: Mapping[str, int]) -> dict[str, int]:
+        """Return the number of points that a step recorded here, by metric, given the marks before its first ones."""
+        found = ((name, self.logs.get(name), mark) for name, mark in marks.items())
+        counts = {name: log.points.count(number, mark) for name, log, mark in found if log is not None}
         return {name: count for name, count in counts.items() if count}
 
     def marks(self) -> dict[str, int]:

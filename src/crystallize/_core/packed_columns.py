@@ -1,6 +1,7 @@
 """Points as typed columns, which store each value and tag in a few bytes and restore it exactly."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
@@ -191,6 +192,13 @@ class Block(NamedTuple):
     def numbers(self) -> Iterable[int]:
         """The step numbers, oldest first."""
         return _items(self.step_numbers)
+
+    def counts(self) -> dict[int, int]:
+        """Return the number of points by step number."""
+        column = self.step_numbers
+        if isinstance(column, CodedColumn) and len(column.table) == 1:
+            return {column.table[0]: self.size}
+        return Counter(self.numbers)
 
     def cut(self, start: int, stop: int) -> "Block":
         """Return the points from the index `start` to before the index `stop`."""

@@ -98,12 +98,14 @@ class PointLog:
         extend: Appends items to the tail in one atomic call.
     """
 
-    __slots__ = ("_layout", "_lock", "_sections", "blocks", "extend", "tail")
+    __slots__ = ("_counts", "_layout", "_lock", "_sections", "blocks", "extend", "tail")
 
     def __init__(self, layout: PointLayout = _UNKNOWN) -> None:
         self._lock = threading.Lock()
         self._layout = layout
         self._sections: OrderedLog[StoredPoint] = OrderedLog()
+        self._counts: dict[int, int] = {}
+        """The number of points that were packed here, by the number of their step."""
         self.blocks: list[Block] = []
         self.tail: list[Any] = []
         self.extend: Callable[[Iterable[Any]], None] = self.tail.extend
@@ -131,7 +133,10 @@ class PointLog:
         """Pack the oldest points of the tail. Other threads can append at the same time; readers wait."""
         with self._lock:
             if len(self.tail) >= FULL:
-                self.blocks.append(Block.of(self.tail[:FULL], self._layout))
+                block = Block.of(self.tail[:FULL], self._layout)
+                self.blocks.append(block)
+                for number, count in block.counts().items():
+                    self._counts[number] = self._counts.get(number, 0) + count
                 del self.tail[:FULL]
 
     def insert(self, rank: int, mark: int, section: PointSection, undo: ExitStack | None = None) -> None:
@@ -190,12 +195,11 @@ class PointLog:
         own = chain(chain.from_iterable(block.values for block in blocks), tail[0::3])
         return OrderedLog[Any](sections=sections).splice(own, PointSection.values) if sections else own
 
-    def count(self, number: int, since: int) -> int:
-        """Return the number of points that a step has recorded here since a mark."""
-        blocks, tail, _ = self._snapshot()
-        first, offset = divmod(since, BLOCK)
-        numbers = [list(block.numbers) for block in blocks[first:]] + [tail[2::3]]
-        return sum(column[offset if at == 0 else 0 :].count(number) for at, column in enumerate(numbers))
+    def count(self, number: int, mark: int) -> int:
+        """Return the number of points that a step has recorded here, given a mark before its first point."""
+        with self._lock:
+            start = max(mark - len(self.blocks) * BLOCK, 0)
+            return self._counts.get(number, 0) + self.tail[3 * start + 2 :: 3].count(number)
 
     def packed(self) -> tuple[Block, ...]:
         """Return all points as blocks, for another log."""

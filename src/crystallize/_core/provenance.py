@@ -1,5 +1,6 @@
 """Provenance: the keys that each step read, looked up and wrote, and conclusions from them."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -83,6 +84,62 @@ class EarlyRead(NamedTuple):
     """The step that wrote the key later; None if it was written outside any step."""
 
 
+class KeyGraph:
+    """A graph of keys and steps in one direction, from each key to the keys behind the steps beside it."""
+
+    def __init__(self, makers: Iterable[tuple[str, str]], materials: Iterable[tuple[str, str]]) -> None:
+        """Make a graph that leads from each made key, over the steps near its makers, to their materials.
+
+        Args:
+            makers: Edges from a step to a key that it made.
+            materials: Edges from a key to a step that it was used in.
+        """
+        self._steps_of = _grouped((made, step) for step, made in makers)
+        self._keys_of = _grouped((step, material) for material, step in materials)
+        self._tree = StepTree(self._keys_of)
+
+    def reached(self, key: str) -> frozenset[str]:
+        """Return all keys that can be reached from a key over any number of steps."""
+        found: set[str] = set()
+        # Each step is looked at once, since many keys may have the same steps.
+        made_by: set[str] = set()
+        used: set[str] = set()
+        rest = [key]
+        while rest:
+            steps = self._steps_of.get(rest.pop(), set()) - made_by
+            made_by |= steps
+            near = {other for step in steps for other in self._tree.related(step)} - used
+            used |= near
+            nexts = {material for step in near for material in self._keys_of[step]} - found
+            rest += nexts
+            found |= nexts
+        return frozenset(found - {key})
+
+
+class StepTree:
+    """The full names of steps, in which the steps within and around a step are found without going over all."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = sorted(names)
+        self._known = frozenset(self._names)
+
+    def related(self, step: str) -> Iterator[str]:
+        """Return the step itself, the steps around it, and the steps within it, as far as they are in the tree."""
+        parts = step.split("/")
+        around = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        yield from filter(self._known.__contains__, around)
+        # "0" is the character after "/".
+        first, last = bisect_left(self._names, f"{step}/"), bisect_left(self._names, f"{step}0")
+        yield from self._names[first:last]
+
+
+def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    groups: dict[str, set[str]] = {}
+    for start, end in edges:
+        groups.setdefault(start, set()).add(end)
+    return groups
+
+
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """A graph of the steps and the keys that they read and wrote: key → step → key.
@@ -105,40 +162,21 @@ class Lineage:
 
         A step is assumed to use the reads of the steps within it and around it as well.
         """
-        return _reached(key, self.writes, self.reads)
+        return sources_in(self).reached(key)
 
     def results(self, key: str) -> frozenset[str]:
         """Return the keys that were derived from a key, over any number of steps."""
-        turned_reads, turned_writes = [(b, a) for a, b in self.reads], [(b, a) for a, b in self.writes]
-        return _reached(key, turned_reads, turned_writes)
+        return results_in(self).reached(key)
 
 
-def _reached(key: str, makers: Iterable[tuple[str, str]], materials: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """Return all keys that can be reached over edges from keys to steps and from steps to keys."""
-    steps_of, keys_of = (
-        _grouped((made, step) for step, made in makers),
-        _grouped((step, material) for material, step in materials),
-    )
-    found: set[str] = set()
-    rest = [key]
-    while rest:
-        near = {other for step in steps_of.get(rest.pop(), ()) for other in keys_of if _is_within(step, other)}
-        nexts = {material for step in near for material in keys_of[step]}
-        rest += nexts - found
-        found |= nexts
-    return frozenset(found - {key})
+def sources_in(lineage: Lineage) -> KeyGraph:
+    """Return the graph that leads from each key to its sources, for those who ask for many keys."""
+    return KeyGraph(lineage.writes, lineage.reads)
 
 
-def _is_within(step: str, other: str) -> bool:
-    """Whether two steps are the same, or one step is within the other."""
-    return step == other or step.startswith(f"{other}/") or other.startswith(f"{step}/")
-
-
-def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    groups: dict[str, set[str]] = {}
-    for start, end in edges:
-        groups.setdefault(start, set()).add(end)
-    return groups
+def results_in(lineage: Lineage) -> KeyGraph:
+    """Return the graph that leads from each key to its results."""
+    return KeyGraph([(step, key) for key, step in lineage.reads], [(key, step) for step, key in lineage.writes])
 
 
 class StepLog(OrderedLog[StepRecord]):

@@ -4,7 +4,7 @@ A context grows key by key. So each key has its own validator, made from its par
 definitions and the config of the whole shape.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any, get_origin
@@ -19,23 +19,6 @@ from .secrets import masked, secrets_in
 from .validation_problems import problems_of, raised_in
 
 
-class _Validators(dict[str, Callable[[Any], Any]]):
-    """Validators by key; undeclared keys that are allowed get the validator of `others`."""
-
-    __slots__ = ("_declared", "_others")
-
-    def __init__(self, alone: dict[str, Callable[[Any], Any]], declared: Mapping[str, Key], others: Key) -> None:
-        super().__init__(alone)
-        self._declared = declared
-        self._others = others
-
-    def __missing__(self, key: str) -> Callable[[Any], Any]:
-        if key in self._declared or self._others.validate_among is not None:
-            raise KeyError(key)
-        plain_key(key)
-        return self._others.validate
-
-
 class Schema:
     """The declared keys of a context.
 
@@ -43,7 +26,8 @@ class Schema:
         shape: The type that the schema was made from.
         name: The shape as it is written in code.
         keys: The declared keys, in the order of declaration.
-        validators: The validators of the keys that do not depend on other keys; they include undeclared keys.
+        validators: The validator of each declared key; None if it depends on other keys.
+        validate_other: The validator of all other keys; None if they are not allowed, or if it depends on other keys.
         others: The declaration of all other keys; None if they are not allowed.
         by_items: Whether `ctx.fields` has the keys as items, as in a dict, and not as attributes.
         frozen: Whether instances of the shape reject assignment.
@@ -59,9 +43,11 @@ class Schema:
         self.others: Key | None = (
             None if self._core.others is None else self._core.key("", {"schema": self._core.others})
         )
-        alone = {name: key.validate for name, key in self.keys.items() if key.validate_among is None}
-        self.validators: dict[str, Callable[[Any], Any]] = (
-            alone if self.others is None else _Validators(alone, self.keys, self.others)
+        self.validators: dict[str, Callable[[Any], Any] | None] = {
+            name: key.validate if key.validate_among is None else None for name, key in self.keys.items()
+        }
+        self.validate_other: Callable[[Any], Any] | None = (
+            self.others.validate if self.others is not None and self.others.validate_among is None else None
         )
 
     @classmethod

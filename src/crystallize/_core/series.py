@@ -105,6 +105,7 @@ class Series(TableDisplay, Generic[V, G]):
         plain = PLAIN.issuperset(map(type, kept_tags.values()))
         if not plain or log.metric is None or log.metric.checks.split is None:
             return slow
+        log.note_use(token)
         return fast_bound_recorder(slow, store.dispatcher, log, token, kept_tags)
 
     def where(self, /, **tags: Any) -> Self:

@@ -9,6 +9,7 @@ from ..events import KeyWritten
 from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
 from .freezing import freeze
+from .immutable_types import ATOMIC
 from .key import Key, plain_key
 from .metric_store import MetricStore
 from .metrics import MetricSchema
@@ -69,11 +70,12 @@ class State:
         foreign_secrets: Secrets in clear text from work that was done elsewhere. They are not in the context, but the
             text of an error may contain them.
         extensions: The data of folders above the core, by their classes.
+        unsearched: The keys whose values may contain secrets, and were not searched yet.
     """
 
     __slots__ = (
-        *("artifact_store", "artifacts", "dispatcher", "extensions", "foreign_secrets", "keys", "metric_store"),
-        *("metrics", "provenance", "schema", "shared", "step_log", "values"),
+        *("_live", "_secrets", "artifact_store", "artifacts", "dispatcher", "extensions", "foreign_secrets", "keys"),
+        *("metric_store", "metrics", "provenance", "schema", "shared", "step_log", "unsearched", "values"),
     )
 
     def __init__(
@@ -84,6 +86,10 @@ class State:
         self.values: dict[str, RawValue] = {}
         self.shared: dict[str, Any] = {}
         self.foreign_secrets: list[str | bytes] = []
+        self.unsearched: list[str] = []
+        self._secrets: list[str | bytes] = []
+        self._live: list[str] = []
+        """The keys whose values are shared, and so may change."""
         self.extensions: dict[type, Extension] = {}
         self._fill(MetricStore(metrics, self.dispatcher, registry), ArtifactStore(dispatcher=self.dispatcher))
 
@@ -160,7 +166,16 @@ class State:
 
     def secrets(self) -> list[str | bytes]:
         """Return the secrets, in clear text, that no text may contain."""
-        return [*secrets_in(self.held()), *self.foreign_secrets]
+        with self.dispatcher.lock:
+            # Many steps may fail. So a value is searched once, unless it is shared.
+            keys = self.unsearched[:]
+            new = {key: self.schema.key(key).shared for key in keys if key in self.values}
+            self._secrets += secrets_in([self.read(key) for key, is_shared in new.items() if not is_shared])
+            self._live += [key for key, is_shared in new.items() if is_shared]
+            # The others are just being written.
+            self.unsearched[: len(keys)] = [key for key in keys if key not in new]
+            found = secrets_in([self.read(key) for key in self._live if key in self.values])
+            return [*self._secrets, *found, *self.foreign_secrets]
 
     def write(
         self, key: object, value: Any, token: StepToken, *, is_input: bool = False, trusted: bool = False
@@ -179,10 +194,15 @@ class State:
 
     def keep(self, declared: Key, name: str, valid: Any, token: StepToken, *, is_input: bool = False) -> None:
         """Store a valid value: freeze it, claim the key, emit the event."""
+        if name in self.values:
+            raise self.mutation_error(name)
         kept, thaw = self.freeze(declared, name, valid)
         stored: RawValue = (kept, thaw, token.step, is_input)
         # Checked again, since the step may have ended during the validation.
         token.check_open()
+        if type(valid) not in ATOMIC:
+            # Before the claim, so that no moment is left at which a text could contain its secrets.
+            self.unsearched.append(name)
         if not self.dispatcher.sinks:
             self.claim(name, stored)
             return

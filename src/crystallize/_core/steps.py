@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
@@ -26,13 +26,15 @@ class StepToken:
         step: The step's name; None outside any step.
         number: The number of the step in stored points. It is deleted when the step is closed, so that every fast path
             that reads it fails from then on.
+        marks: The marks of the metrics that the step may have recorded, before its first point.
     """
 
-    __slots__ = ("number", "step")
+    __slots__ = ("marks", "number", "step")
 
     def __init__(self, step: str | None = None, number: int = 0) -> None:
         self.step = step
         self.number = number
+        self.marks: dict[str, int] = {}
 
     @property
     def is_open(self) -> bool:
@@ -154,13 +156,11 @@ class StepOpening(NamedTuple):
     """The time of `perf_counter`, which changes of the system clock do not affect."""
     number: int
     """The number of the step's token."""
-    marks: Mapping[str, int]
-    """The marks of the points by metric."""
 
     @classmethod
-    def now(cls, number: int, marks: Mapping[str, int]) -> "StepOpening":
+    def now(cls, number: int) -> "StepOpening":
         """Return the opening of a step at this moment."""
-        return cls(datetime.now(UTC), perf_counter(), number, marks)
+        return cls(datetime.now(UTC), perf_counter(), number)
 
 
 def close_step(
@@ -173,8 +173,8 @@ def close_step(
         reads=tuple(notes.reads),
         absent=tuple(notes.absent),
         writes=tuple(notes.writes),
-        points=MappingProxyType(state.metric_store.counts(opening.number, opening.marks)),
-        artifacts=tuple(artifact.name for artifact in state.artifacts if artifact.step == token.step),
+        points=MappingProxyType(state.metric_store.counts(opening.number, token.marks.copy())),
+        artifacts=state.artifact_store.added_by(token.step),
         started=opening.started,
         ended=opening.started + timedelta(seconds=perf_counter() - opening.clock),
         error=error,

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from .._core.artifacts import Artifact
 from ..errors import DamagedRunError, JournalError
@@ -72,6 +73,11 @@ class RunData:
         return final_process(self.sessions)
 
     @cached_property
+    def fingerprints(self) -> dict[int, dict[str, Any]]:
+        """The fingerprints of the types in the schema of each process."""
+        return {session.number: session.fingerprints for session in self.sessions}
+
+    @cached_property
     def _branches(self) -> frozenset[tuple[int, str]]:
         return frozenset((merged.session, merged.branch) for merged in self.merges)
 
@@ -122,18 +128,18 @@ class RunData:
         """The attempts to repeat: those that did not finish, or wrote or returned a value that cannot be restored."""
         lost = {(entry.session, entry.step) for entry in self.values if entry.missing}
         lost |= {(merged.session, merged.branch) for merged in self.merges if merged.result.how in MISSING}
-        inner = {(process, self.branch_of(process, step) or step) for process, step in lost if step is not None}
+        parts = ((process, (self.branch_of(process, step) or step).split("/")) for process, step in lost if step)
+        # The steps around a step that lost a value lost it too.
+        inner = {(process, "/".join(names[:depth])) for process, names in parts for depth in range(1, len(names) + 1)}
         undone = (attempt for attempt in self.attempts if self._is_undone(attempt, inner))
         return frozenset({*self.superseded, *((attempt.session, attempt.step) for attempt in undone)})
 
     def _is_undone(self, attempt: Attempt, lost: Collection[tuple[int, str]]) -> bool:
         """Return whether to repeat an attempt, given the steps and branches, by process, that lost a value."""
-        process, step = attempt.session, attempt.step
-        branch = self.branch_of(process, step)
+        branch = self.branch_of(attempt.session, attempt.step)
         if branch is not None:
-            return (process, branch) in lost
-        around = any(of == process and inner.startswith(f"{step}/") for of, inner in lost)
-        return around or not attempt.finished or (process, step) in lost
+            return (attempt.session, branch) in lost
+        return not attempt.finished or (attempt.session, attempt.step) in lost
 
 
 def read(path: Path) -> RunData:

@@ -128,7 +128,7 @@ def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
 
 def _written_fingerprint(data: RunData, entry: Entry) -> str | None:
     """Return the fingerprint of a key's type when the key was written."""
-    (known,) = (session.fingerprints for session in data.sessions if session.number == entry.session)
+    known = data.fingerprints[entry.session]
     found: str | None = known.get("keys", {}).get(entry.key, known.get("others"))
     return found
 

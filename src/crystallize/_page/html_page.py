@@ -139,6 +139,10 @@ def _view(name: str, run: Run[Any]) -> dict[str, Any]:
     steps = (*facts.steps, *facts.dead_attempts)
     ends = [step.ended or step.started for step in steps]
     ends += [process.ended or process.started for process in facts.sessions]
+    seekers: dict[str, list[str]] = {}
+    for step in steps:
+        for key in step.absent:
+            seekers.setdefault(key, []).append(step.name)
     return {
         "name": name,
         "facts": facts,
@@ -147,7 +151,7 @@ def _view(name: str, run: Run[Any]) -> dict[str, Any]:
         "artifacts": list(artifact_previews(run.artifacts)),
         "unread_inputs": run.provenance.unread_inputs,
         # The declared keys that were never written, each with the steps that looked for it.
-        "unwritten": {key: [step.name for step in steps if key in step.absent] for key in run.unwritten},
+        "unwritten": {key: seekers.get(key, []) for key in run.unwritten},
         "early_reads": run.provenance.early_reads,
         "show_command": f"crystallize show {shlex.quote(facts.path)}",
         "seconds_at_least": max((max(ends) - facts.started).total_seconds(), 0),

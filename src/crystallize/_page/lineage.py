@@ -1,12 +1,12 @@
 """The lineage of a run as a drawing: a row for each key, a column for each step, in the order of time."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from .._core.provenance import Lineage
+from .._core.provenance import Lineage, StepTree, results_in, sources_in
 from .._tables.run_description import Description, StepAttempt
 
 
@@ -61,7 +61,11 @@ def lineage_layout(run: Description) -> LineageLayout:
     shown, columns = keys[:_MAX_ROWS], groups[:_MAX_COLUMNS]
     writers = {key: column for column, group in enumerate(columns) for step in group for key in step.writes}
     reads = [{key for step in group for key in step.reads} for group in columns]
-    indirect = [_indirect_reads(group, steps) - own for group, own in zip(columns, reads, strict=True)]
+    reads_of: dict[str, set[str]] = {}
+    for step in steps:
+        reads_of.setdefault(step.name, set()).update(step.reads)
+    tree = StepTree(reads_of)
+    indirect = [_near_reads(group, tree, reads_of) - own for group, own in zip(columns, reads, strict=True)]
     rows = [
         KeyRow(key, writers.get(key), _columns_with(key, reads), _columns_with(key, indirect), related)
         for key, related in zip(shown, _related(shown, steps), strict=True)
@@ -89,8 +93,9 @@ def _related(keys: Sequence[str], steps: Sequence[StepAttempt]) -> Iterator[tupl
         tuple((key, step.name) for step in steps for key in step.reads),
         tuple((step.name, key) for step in steps for key in step.writes),
     )
+    backward, forward = sources_in(graph), results_in(graph)
     for key in keys:
-        related = graph.sources(key) | graph.results(key)
+        related = backward.reached(key) | forward.reached(key)
         yield tuple(row for row, other in enumerate(keys) if other in related)
 
 
@@ -114,14 +119,8 @@ def _unnumbered(name: str) -> str:
     return re.sub(r"\d+$", "", name)
 
 
-def _indirect_reads(group: Sequence[StepAttempt], steps: Sequence[StepAttempt]) -> set[str]:
-    """Return the keys that steps within and around those of a group have read, if the group's steps write."""
+def _near_reads(group: Sequence[StepAttempt], tree: StepTree, reads_of: Mapping[str, set[str]]) -> set[str]:
+    """Return the keys that the steps of a group that write have read, or a step within or around them."""
     writers = [step for step in group if step.writes]
     written = {key for step in writers for key in step.writes}
-    near = [other for other in steps if any(_is_within(other.name, step.name) for step in writers)]
-    return {key for other in near for key in other.reads} - written
-
-
-def _is_within(name: str, other: str) -> bool:
-    """Whether one of two steps is an inner step of the other."""
-    return name.startswith(f"{other}/") or other.startswith(f"{name}/")
+    return {key for step in writers for name in tree.related(step.name) for key in reads_of[name]} - written

@@ -93,6 +93,7 @@ class TableLayout:
         self._value = ColumnContents()
         self._tags: dict[str, ColumnContents] = {}
         self._inputs: dict[str, ColumnContents] = {}
+        self._steps: tuple[PointOrigin, ArrowArray] | None = None
 
     def declare(self, origin: PointOrigin) -> None:
         """Add the columns that follow without the points."""
@@ -189,7 +190,7 @@ class TableLayout:
 
     def batches(self, origin: PointOrigin, name: str, pieces: Iterable[Piece]) -> "Iterator[pa.RecordBatch]":
         """Return the points of a metric as batches, which are large unless the points are few."""
-        steps = pa.array([self._index("step", step) for step in origin.steps], pa.int32())
+        steps = self._step_indices(origin)
         collected: list[Piece] = []
         size = 0
         for piece in pieces:
@@ -201,6 +202,12 @@ class TableLayout:
                 size = 0
         if collected:
             yield self._batch(origin, name, collected, size, steps)
+
+    def _step_indices(self, origin: PointOrigin) -> ArrowArray:
+        """Return the index of each step of a source. It is made once, and not for each of many metrics."""
+        if self._steps is None or self._steps[0] is not origin:
+            self._steps = (origin, pa.array([self._index("step", step) for step in origin.steps], pa.int32()))
+        return self._steps[1]
 
     def _batch(
         self, origin: PointOrigin, name: str, pieces: Sequence[Piece], size: int, steps: ArrowArray

@@ -1,0 +1,104 @@
+"""Ten times as much in a file is at most eleven times the work, for all that writes and reads files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crystallize import Journal, fork, load_run, merge
+from crystallize.frames import to_arrow, to_reader
+from crystallize.report import write_report
+from crystallize.runs import diff_runs, verify_run
+
+from ..core.test_linear_work import FILLS, Context, Fill
+from ..work import growth
+
+
+def branches(ctx: Context, number: int) -> None:
+    for branch in [fork(ctx, f"branch-{at}") for at in range(number)]:
+        child = branch.open()
+        child[branch.name] = 1
+        child.record("loss", 0.5)
+        merge(ctx, child.delta())
+
+
+def failing_steps(ctx: Context, number: int) -> None:
+    for at in range(number):
+        ctx[f"key-{at}"] = at
+        with pytest.raises(ZeroDivisionError), ctx.step("fail"):
+            raise ZeroDivisionError
+
+
+def unrestorable(ctx: Context, number: int) -> None:
+    """Steps whose values cannot be restored from the file, so that all of them are repeated."""
+    for at in range(number):
+        with ctx.step("lose") as step:
+            step[f"key-{at}"] = object
+
+
+ALL_FILLS: list[Fill] = [*FILLS, branches, failing_steps, unrestorable]
+
+
+def written(folder: Path, fill: Fill, number: int, processes: int = 1) -> Path:
+    with Journal.start(folder, "run") as journal:
+        fill(journal.context(Context), number)
+    for _ in range(1, processes):
+        with Journal.resume(journal.path) as resumed:
+            resumed.context(Context)
+    return journal.path
+
+
+@pytest.mark.parametrize("fill", ALL_FILLS)
+def test_writing_a_run(fill: Fill, tmp_path: Path) -> None:
+    """The work of an event does not grow with what the file holds."""
+    assert growth(lambda number: lambda: written(tmp_path, fill, number)) < 11
+
+
+def resume(path: Path) -> None:
+    with Journal.resume(path) as journal:
+        journal.context(Context)
+
+
+def load(path: Path) -> object:
+    run = load_run(path)
+    return run.context, run.entries, run.dead_attempts, run.so_far, run.unrestorable_points, run._repr_html_()
+
+
+def diff(path: Path) -> object:
+    return diff_runs(load_run(path), load_run(path))
+
+
+def table(path: Path) -> object:
+    return to_arrow(load_run(path)), to_reader(path).read_all()
+
+
+def report(path: Path) -> None:
+    write_report(load_run(path), path.with_suffix(".html"))
+
+
+READS: list[Callable[[Path], object]] = [resume, load, diff, verify_run, table, report]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("fill", ALL_FILLS)
+def test_reading_a_run(fill: Fill, read: Callable[[Path], object], tmp_path: Path) -> None:
+    """All that reads a file reads each key, step, metric and branch once."""
+
+    def prepared(number: int) -> Callable[[], object]:
+        path = written(tmp_path, fill, number)
+        return lambda: read(path)
+
+    assert growth(prepared, few=10) < 11
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("read", READS)
+def test_reading_a_run_of_many_processes(read: Callable[[Path], object], tmp_path: Path) -> None:
+    """A run that was resumed ten times as often is read with at most eleven times the work."""
+
+    def prepared(number: int) -> Callable[[], object]:
+        path = written(tmp_path, FILLS[1], number, processes=number)
+        return lambda: read(path)
+
+    assert growth(prepared, few=4) < 11
