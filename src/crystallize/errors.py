@@ -477,6 +477,25 @@ class UncopyableValueError(CrystallizeError, TypeError):
         return f"is a {self.type}, which cannot be copied ({self.reason}); Annotated[{name}, Shared] keeps it as it is"
 
 
+@_with_fields
+class TooLargeError(CrystallizeError, ValueError):
+    """A value or an artifact that is larger than a sink can take. The context has not changed."""
+
+    subject: str
+    """The key, or the artifact."""
+    size: int
+    """Its size in bytes, as the sink would store it."""
+    limit: int
+    """The maximum."""
+    sink: str
+    """The class of the sink."""
+    advice: str
+
+    def __str__(self) -> str:
+        limit = f"{self.sink} takes at most {self.limit:,}"
+        return f"cannot take {self.subject}: it has {self.size:,} bytes, and {limit}; {self.advice}"
+
+
 class MetricError(CrystallizeError):
     """The base of the errors about metrics."""
 
