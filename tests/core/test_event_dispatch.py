@@ -381,7 +381,7 @@ class Whole(MemorySink):
 def test_a_batch_is_received_as_a_whole_or_event_by_event() -> None:
     """A sink that can handle a batch receives it once, and every other sink receives its events in order."""
     single, whole, work = MemorySink(), Whole(), Work()
-    EventDispatcher([single, whole]).emit_batch(work)
+    EventDispatcher([single, whole]).emit(work)
 
     assert (["a", "b"], []) == ([event[0] for event in single.events], whole.events)
     assert [work] == whole.batches
@@ -392,7 +392,7 @@ def test_a_batch_is_received_by_all_where_some_fail() -> None:
     """A sink that fails at a batch hinders no other sink; the error names the first failure of each."""
     single, whole = MemorySink(), Whole(OSError("disk full"))
     with pytest.raises(SinkError) as caught:
-        EventDispatcher([Failing(ValueError("no")), whole, single]).emit_batch(Work())
+        EventDispatcher([Failing(ValueError("no")), whole, single]).emit(Work())
 
     assert ("KeyWritten 'a'", (("Failing", "ValueError: no"),)) == (caught.value.event, caught.value.failures)
     assert "Whole raised OSError: disk full" in caught.value.__notes__[-1]
@@ -402,7 +402,7 @@ def test_a_batch_is_received_by_all_where_some_fail() -> None:
 def test_a_batch_that_only_whole_sinks_receive() -> None:
     """The error of a sink that failed at a batch names its last event."""
     with pytest.raises(SinkError) as caught:
-        EventDispatcher([Whole(OSError("disk full"))]).emit_batch(Work())
+        EventDispatcher([Whole(OSError("disk full"))]).emit(Work())
 
     assert "KeyWritten 'b'" == caught.value.event
 
@@ -415,7 +415,7 @@ def test_a_sink_that_causes_a_batch(fails: bool) -> None:
         def handle(self, event: Event, /) -> None:
             super().handle(event)
             if event[0] == "first":
-                dispatcher.emit_batch(Work())
+                dispatcher.emit(Work())
                 dispatcher.emit(KeyWritten("last", 3, None))
 
     causing, other = Causing(), MemorySink()
@@ -441,7 +441,7 @@ def test_a_sink_that_writes_while_it_receives_a_batch() -> None:
     causing, failing = Causing(), Failing(key="later")
     dispatcher = EventDispatcher([causing, failing])
     with pytest.raises(SinkError, match="KeyWritten 'later'"):
-        dispatcher.emit_batch(Work())
+        dispatcher.emit(Work())
 
     assert ["a", "b", "later"] == [event[0] for event in causing.events]
 
@@ -544,11 +544,11 @@ def test_hooks_that_cannot_be_called() -> None:
 
     single, whole = MemorySink(), Whole()
     with pytest.raises(SinkError) as caught:
-        EventDispatcher([Number(), Unready(), single, whole]).emit_batch(Work())
+        EventDispatcher([Number(), Unready(), single, whole]).emit(Work())
 
     assert (["a", "b"], 1) == ([event[0] for event in single.events], len(whole.batches))
-    assert (("Number", "TypeError: 'int' object is not callable"),) == caught.value.failures
-    assert "Unready raised OSError: not connected" in caught.value.__notes__[-1]
+    failed = (("Number", "TypeError: 'int' object is not callable"), ("Unready", "OSError: not connected"))
+    assert failed == caught.value.failures
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -556,7 +556,7 @@ def test_sinks_of_one_class_that_fail(whole: bool) -> None:
     """Each sink's failure is reported, also if two sinks are of one class."""
     kind: Callable[[Exception], Sink] = Whole if whole else Failing
     with pytest.raises(SinkError) as caught:
-        EventDispatcher([kind(OSError("first")), kind(OSError("second"))]).emit_batch(Work())
+        EventDispatcher([kind(OSError("first")), kind(OSError("second"))]).emit(Work())
 
     told = "\n".join((str(caught.value), *getattr(caught.value, "__notes__", ())))
     assert ("OSError: first" in told, "OSError: second" in told) == (True, True)
@@ -584,7 +584,7 @@ def test_a_sink_that_causes_many_events() -> None:
         def handle(self, event: Event, /) -> None:
             super().handle(event)
             if event[0] == "first":
-                dispatcher.emit_all(KeyWritten(key, 1, None) for key in ("a", "b"))
+                dispatcher.emit(*(KeyWritten(key, 1, None) for key in ("a", "b")))
 
     causing, other = Causing(), MemorySink()
     dispatcher = EventDispatcher([causing, other])

@@ -4,6 +4,7 @@ A branch is read as a step that was done elsewhere. In the parent its work has t
 order the workers finish, and however often a worker dies.
 """
 
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -18,6 +19,7 @@ from .._core.context import (
     state_of,
     token_of,
 )
+from .._core.event_dispatch import Failure, sink_error
 from .._core.metric_log import as_number
 from .._core.provenance import StepRecord
 from .._core.secrets import secrets_in
@@ -25,7 +27,7 @@ from .._core.state import LogMarks, State
 from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, step_path
 from ..errors import BranchError, ForeignDeltaError, SchemaError
 from ..events import BranchForked
-from .branch_registry import BranchEntry, registry_of
+from .branch_registry import BranchEntry, BranchRegistry, registry_of
 from .delta import Delta, Work, digest_of
 from .fork_base import ForkBase, arrived_base
 
@@ -164,8 +166,7 @@ def finished_delta(child: BranchContext[Any], result: Any = None, item: str | No
     """End a branch and return its delta, with the result of its task and the digest of its item."""
     if child._made is None:
         state = state_of(child)
-        with state.dispatcher.lock:
-            work = _work(child, result, item)
+        work = state.dispatcher.lock.run(partial(_work, child, result, item))
         digest = digest_of(state.schema, work)
         made = Delta(work.names[0], digest, *child._parent, work, None)
         object.__setattr__(child, "_made", made)
@@ -177,8 +178,7 @@ def failed_branch(child: BranchContext[Any], raised: BaseException) -> tuple[Ste
     """End a branch whose task raised; return its record, and in clear text the secrets that the parent lacks."""
     state = state_of(child)
     error = error_text(raised, state.secrets())
-    with state.dispatcher.lock:
-        record = _closed(child, error)
+    record = state.dispatcher.lock.run(partial(_closed, child, error))
     written = [state.read(key) for key in state.keys.in_order()[child._held :]]
     return failed_record(record), [*secrets_in(written), *state.foreign_secrets]
 
@@ -251,30 +251,58 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
     """Fork branches with these full names at the same moment; raise BranchError if a step has such a name."""
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
-    registry, steps = registry_of(state), state.registry
-    with state.dispatcher.lock:
-        for path in paths:
-            if path not in registry.entries and steps.is_used(path):
-                raise BranchError(path, "there is a step of that name; give the branch another one")
-        # All branches share one base and one mark, since there may be many branches.
-        base, marks = ForkBase.of(ctx), state.marks()
-        new = [path for path in paths if path not in registry.entries or registry.entries[path].is_adrift]
-        for path in new:
-            entry = registry.entries.get(path)
-            if entry is None:
-                steps.reserve(path)
-                registry.entries[path] = BranchEntry(registry.next_rank(), marks)
-            else:
-                _move(state, entry, registry.next_rank(), marks)
-        if state.dispatcher.sinks and new:
-            state.dispatcher.emit_all(map(BranchForked, new))
+    return state.dispatcher.lock.run(partial(_forked, ctx, state, registry_of(state), paths))
+
+
+def _forked(ctx: FrozenContext[_T], state: State, registry: BranchRegistry, paths: list[str]) -> list[Branch[_T]]:
+    steps, dispatcher = state.registry, state.dispatcher
+    for path in paths:
+        if path not in registry.entries and steps.is_used(path):
+            raise BranchError(path, "there is a step of that name; give the branch another one")
+    # All branches share one base and one mark, since there may be many branches.
+    base, marks = ForkBase.of(ctx), state.marks()
+    found: list[Failure] = []
+    for path in [path for path in paths if path not in registry.entries or registry.entries[path].is_adrift]:
+        entry = BranchEntry(registry.next_rank(), marks)
+        enter = partial(_enter, state, registry, path, entry)
+        if dispatcher.sinks:
+            event = BranchForked(path)
+            dispatcher.commit(enter, partial(_is_entered, registry, path, entry), partial(tuple, (event,)), found)
+        else:
+            enter()
+    if found:
+        raise sink_error(found)
     return [Branch(path, registry.within, base.fingerprint, base, None) for path in paths]
+
+
+def _enter(state: State, registry: BranchRegistry, path: str, new: BranchEntry) -> None:
+    """Register a branch, or move a branch that is registered."""
+    entry = registry.entries.get(path)
+    if entry is None:
+        state.registry.reserve(path)
+        registry.entries[path] = new
+    else:
+        _move(state, entry, new.rank, new.marks)
+
+
+def _is_entered(registry: BranchRegistry, path: str, new: BranchEntry) -> bool:
+    entry = registry.entries.get(path)
+    return entry is not None and entry.rank == new.rank
 
 
 def _move(state: State, entry: BranchEntry, rank: int, marks: LogMarks) -> None:
     """Move a branch, with its merged work, to the position of its new fork."""
-    before = entry.rank
-    entry.rank, entry.marks, entry.is_adrift = rank, marks, False
+    before = (entry.rank, entry.marks, entry.is_adrift)
+    try:
+        _move_work(state, entry.rank, rank, marks)
+        entry.rank, entry.marks, entry.is_adrift = rank, marks, False
+    except BaseException:
+        _move_work(state, rank, before[0], before[1])
+        entry.rank, entry.marks, entry.is_adrift = before
+        raise
+
+
+def _move_work(state: State, before: int, rank: int, marks: LogMarks) -> None:
     state.keys.move(before, rank, marks.keys)
     state.step_log.move(before, rank, marks.steps)
     state.artifact_store.order.move(before, rank, marks.artifacts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
@@ -150,24 +150,30 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
         # If the delta of a child was already taken, work merged into the child would be lost.
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
-    registry = registry_of(state)
-    with state.dispatcher.lock:
-        _check_own(state, registry, delta)
-        receipt = registry.receipt(delta.branch)
-        if receipt is not None:
-            _check_same(receipt, delta)
-            return
-        work = work_of(delta)
-        _check_free(state, registry, work)
-        if not work.is_frozen:
-            work = work._replace(values=_frozen(state, work.values))
-        known = registry.entries.get(delta.branch)
-        entry = known or BranchEntry(registry.next_rank(), state.marks())
-        _apply(state, registry, entry, work, MergeReceipt(delta.digest, work.result, work.item, False))
-        if state.dispatcher.sinks:
-            shown = MASK if secrets_in(work.result) else work.result
-            last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
-            state.dispatcher.emit_batch(MergedWork(state, work, last, is_known=known is not None))
+    state.dispatcher.lock.run(partial(_merge_checked, state, registry_of(state), delta, returns))
+
+
+def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any) -> None:
+    _check_own(state, registry, delta)
+    receipt = registry.receipt(delta.branch)
+    if receipt is not None:
+        _check_same(receipt, delta)
+        return
+    work = work_of(delta)
+    _check_free(state, registry, work)
+    if not work.is_frozen:
+        work = work._replace(values=_frozen(state, work.values))
+    known = registry.entries.get(delta.branch)
+    entry = known or BranchEntry(registry.next_rank(), state.marks())
+    receipt = MergeReceipt(delta.digest, work.result, work.item, False)
+    effect = partial(_apply, state, registry, entry, work, receipt)
+    if state.dispatcher.sinks:
+        shown = MASK if secrets_in(work.result) else work.result
+        last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
+        merged = MergedWork(state, work, last, is_known=known is not None)
+        state.dispatcher.commit(effect, lambda: registry.receipt(delta.branch) is receipt, lambda: (merged,))
+    else:
+        effect()
 
 
 def _check_own(state: State, registry: BranchRegistry, delta: Delta) -> None:
@@ -240,11 +246,11 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
     """
     branch, rank, marks, store = work.names[0], entry.rank, entry.marks, state.metric_store
     names, is_known = store.registry.names, branch in registry.entries
-    offset = len(names) - 1
 
     def forget() -> None:
         entry.receipt = None
-        del names[offset + 1 :]
+        if names[-len(work.names) :] == work.names:  # if a signal handler has opened a step since, they stay unused
+            del names[-len(work.names) :]
         if not is_known:
             registry.entries.pop(branch, None)
             store.registry.release(branch)
@@ -254,6 +260,8 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
         _claim(state, branch, work.values, undo)
         state.keys.insert(rank, marks.keys, tuple(work.values), undo)
         names += work.names
+        newest_first = names[::-1]  # a signal handler may have opened steps since
+        offset = len(newest_first) - 2 - newest_first.index(branch)
         for name, blocks in work.points.items():
             if name not in store.logs:
                 undo.callback(_drop_empty, store.logs, name)
@@ -287,11 +295,23 @@ def _drop_empty(logs: dict[str, MetricLog], name: str) -> None:
 
 def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
     """Add the record of a failed attempt; it is replaced when the branch fails again or is merged."""
-    state, branch = state_of(ctx), record.name
-    with state.dispatcher.lock:
-        entry = registry_of(state).entries[branch]
-        if entry.receipt is not None:
-            return
-        state.step_log.insert(entry.rank, entry.marks.steps, (record,))
-        if state.dispatcher.sinks:
-            state.dispatcher.emit(StepStarted(branch, record.started, branch), record.as_event(branch))
+    state = state_of(ctx)
+    state.dispatcher.lock.run(partial(_file_failure, state, record))
+
+
+def _file_failure(state: State, record: StepRecord) -> None:
+    entry = registry_of(state).entries[record.name]
+    if entry.receipt is not None:
+        return
+    records = (record,)
+
+    def effect() -> None:
+        with ExitStack() as undo:
+            state.step_log.insert(entry.rank, entry.marks.steps, records, undo)
+            undo.pop_all()
+
+    if state.dispatcher.sinks:
+        events = (StepStarted(record.name, record.started, record.name), record.as_event(record.name))
+        state.dispatcher.commit(effect, lambda: state.step_log.section(entry.rank) is records, lambda: events)
+    else:
+        effect()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -57,14 +58,20 @@ class ArtifactStore:
 
     def add(self, artifact: Artifact) -> None:
         """Add an artifact and emit its event; raise ContextMutationError if its name is taken."""
-        with self.dispatcher.lock:
-            taken = self.clash(artifact)
-            if taken is not None:
-                raise ContextMutationError(artifact.name, _taken(artifact.name, taken))
-            self._by_step.setdefault(artifact.step, []).append(artifact)
-            self.found[_folded(artifact.name)] = artifact
-            if self.dispatcher.sinks:
-                self.dispatcher.emit(ArtifactAdded(*artifact))
+        name, effect = _folded(artifact.name), partial(self._claim, artifact)
+        if self.dispatcher.sinks:
+            event = ArtifactAdded(*artifact)
+            self.dispatcher.commit(effect, lambda: self.found.get(name) is artifact, lambda: (event,))
+        else:
+            self.dispatcher.lock.run(effect)
+
+    def _claim(self, artifact: Artifact) -> None:
+        made = self._by_step.setdefault(artifact.step, [])
+        made.append(artifact)
+        taken = self.found.setdefault(_folded(artifact.name), artifact)
+        if taken is not artifact:
+            made.remove(artifact)
+            raise ContextMutationError(artifact.name, _taken(artifact.name, taken))
 
     def added_by(self, step: str | None) -> tuple[str, ...]:
         """Return the names of the artifacts that a step of this context has added."""
@@ -97,10 +104,12 @@ class ArtifactStore:
 
     def clear(self) -> None:
         """Delete all artifacts."""
-        with self.dispatcher.lock:
-            self.found.clear()
-            self.order.clear()
-            self._by_step.clear()
+        self.dispatcher.lock.run(self._clear)
+
+    def _clear(self) -> None:
+        self.found.clear()
+        self.order.clear()
+        self._by_step.clear()
 
     def copy(self, dispatcher: EventDispatcher | None = None) -> "ArtifactStore":
         """Return an independent store with the same artifacts."""

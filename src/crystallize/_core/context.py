@@ -19,8 +19,9 @@ from collections.abc import (
     ValuesView,
 )
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, Self, overload
 
 from typing_extensions import TypeVar
 
@@ -527,13 +528,19 @@ class LoggingContext(FrozenContext[T_co]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Write a key, once, and record that this handle wrote it; see `FrozenContext`."""
         # The step ends under the same lock, so that its record contains this write.
-        with self._state.dispatcher.lock:
-            try:
-                self._state.write(key, value, self._token)
-            except SinkError:
-                self._note_write(str.__str__(key))  # it is written all the same
-                raise
+        self._state.dispatcher.lock.run(partial(self._write, key, value))
+
+    def _write(self, key: str, value: Any) -> None:
+        values = self._state.values
+        was_written = isinstance(key, str) and str.__str__(key) in values
+        try:
+            self._state.write(key, value, self._token)
             self._note_write(str.__str__(key))
+        except BaseException:
+            # Sinks may have failed, or Ctrl-C may have come: the key may be written all the same.
+            if not was_written and isinstance(key, str) and str.__str__(key) in values:
+                self._note_write(str.__str__(key))
+            raise
 
     def _note_write(self, key: str) -> None:
         self._notes.writes[key] = None
@@ -553,31 +560,57 @@ class LoggingContext(FrozenContext[T_co]):
         return _restored_log, (type(self), self._state.contents(), self.logger, token, self._notes.copy())
 
 
+class _OpenStep(NamedTuple):
+    """A step that has started."""
+
+    handle: LoggingContext[Any]
+    opening: StepOpening
+
+
 @contextmanager
 def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[T_co]]:
     ctx._token.check_open()
-    state = ctx._state
-    with state.dispatcher.lock:
-        token = state.registry.open(step_path(ctx._token, name))
-        opening = StepOpening.now(token.number)
-    step: LoggingContext[Any] = object.__new__(LoggingContext)
-    _open_log(step, state, token, ctx.logger)
-    error: str | None = None
+    lock, opened = ctx._state.dispatcher.lock, list[_OpenStep]()
     try:
-        if state.dispatcher.sinks:
-            with state.dispatcher.lock:
-                state.dispatcher.emit(StepStarted(str(token.step), opening.started))
-        yield step
+        lock.run(partial(_start_step, ctx, name, opened))
+        yield opened[0].handle
+        lock.run(partial(_end_step, opened[0], None))
     except BaseException as raised:
-        error = error_text(raised, state.secrets())
+        # Also if the start or the end was interrupted, or a sink failed there.
+        for step in opened:
+            try:
+                lock.run(partial(_end_step, step, error_text(raised, ctx._state.secrets())))
+            except SinkError as error:  # in place of the program's own exception it would hide that
+                raised.add_note(f"Besides: {error}")
         raise
-    finally:
-        with state.dispatcher.lock:
-            end_fast_reads(step)
-            record = close_step(state, token, step._notes, opening, error)
-            state.step_log.append(record)
-            if state.dispatcher.sinks:
-                state.dispatcher.emit(record.as_event())
+
+
+def _start_step(ctx: FrozenContext[Any], name: str, opened: list[_OpenStep]) -> None:
+    """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
+    state, dispatcher = ctx._state, ctx._state.dispatcher
+    token = state.registry.open(step_path(ctx._token, name))
+    opening = StepOpening.now(token.number)
+    start = partial(opened.append, _OpenStep(logging_handle(LoggingContext, state, token, ctx.logger), opening))
+    if dispatcher.sinks:
+        event = StepStarted(str(token.step), opening.started)
+        dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
+    else:
+        start()
+
+
+def _end_step(step: _OpenStep, error: str | None) -> None:
+    """End a step and emit its event, unless its record is there because only the return from here was interrupted."""
+    handle, (state, dispatcher) = step.handle, (step.handle._state, step.handle._state.dispatcher)
+    if not step.handle._token.is_open and any(record.name == handle._token.step for record in state.step_log.own):
+        return
+    end_fast_reads(handle)
+    record = close_step(state, handle._token, handle._notes, step.opening, error)
+    end = partial(state.step_log.append, record)
+    if dispatcher.sinks:
+        event = record.as_event()
+        dispatcher.commit(end, lambda: any(own is record for own in state.step_log.own), lambda: (event,))
+    else:
+        end()
 
 
 def _reader(key: str) -> Callable[[AttributeFields], Any]:

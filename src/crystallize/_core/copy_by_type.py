@@ -4,11 +4,11 @@ A type can be registered by its name, so that its library need not be imported.
 """
 
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+from .._base.locks import make_lock
 from .._base.text import type_name
 
 Thaw: TypeAlias = Callable[[], Any]
@@ -40,20 +40,23 @@ class NotCopyable(Exception):
         self.reason = reason
 
 
-_lock = threading.Lock()
+_lock = make_lock()
 _kinds: dict[type, CopyKind] = {}
 _kinds_by_name: dict[str, CopyKind] = {}
 
 
 def add_kind(kind: type | str, how: CopyKind) -> None:
     """Register how values of a type are copied. The latest registration of a name is tried first."""
-    with _lock:
-        if isinstance(kind, type):
-            _kinds[kind] = how
-        else:
-            # Popped first, so that it also comes before the built-in registrations.
-            _kinds_by_name.pop(kind, None)
-            _kinds_by_name[kind] = how
+    _lock.run(partial(_add_kind, kind, how))
+
+
+def _add_kind(kind: type | str, how: CopyKind) -> None:
+    if isinstance(kind, type):
+        _kinds[kind] = how
+    else:
+        # Popped first, so that it also comes before the built-in registrations.
+        _kinds_by_name.pop(kind, None)
+        _kinds_by_name[kind] = how
 
 
 def kind_of(cls: type) -> CopyKind | None:
@@ -65,8 +68,7 @@ def kind_of(cls: type) -> CopyKind | None:
 def _kind_by_name(cls: type) -> CopyKind | None:
     """Return the kind registered under the full name of a type, or under a name that it can be imported by."""
     package = str(cls.__module__).partition(".")[0]
-    with _lock:
-        names = list(_kinds_by_name)
+    names: list[str] = _lock.run(partial(list, _kinds_by_name))
     for name in reversed(names):
         module, _, attribute = name.rpartition(".")
         imported = name.partition(".")[0] == package and getattr(sys.modules.get(module), attribute, None) is cls

@@ -1,13 +1,17 @@
-"""Emit the events of a context to its sinks, under the lock that covers each change and its event."""
+"""Change a context and emit the events to its sinks, under the lock that covers each change and its event.
 
-import threading
+An exception such as KeyboardInterrupt can come between any two bytecodes, and a signal handler that runs there can
+itself change the context. `EventDispatcher.commit` makes a change and its event inseparable all the same: if the change
+took effect, every sink receives the event, and only then does the exception go on.
+"""
+
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from itertools import chain
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from itertools import islice
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from .._base.locks import make_owned_lock, renewed_in_children
 from .._base.text import short
 from ..errors import SinkError
 from ..events import Event
@@ -34,145 +38,266 @@ class Batch(Protocol):
         ...
 
 
-_Failure: TypeAlias = tuple[_Handler, Event, Exception]
-_Failures: TypeAlias = tuple[_Failure, ...]
+Failure: TypeAlias = tuple[_Handler, Event, Exception]
+"""A sink, the event that it was given, and the exception that it raised."""
+
+
+class _Call(NamedTuple):
+    """A call of a sink."""
+
+    sink: _Handler
+    event: Event
+    """The event in messages."""
+    method: str
+    item: Event | Batch
 
 
 class EventDispatcher:
-    """Emits the events of a context to its sinks.
+    """Changes a context and emits the events to its sinks. Without sinks nothing is emitted: callers check `sinks`.
 
-    A caller that changes the context holds `lock` over the change and over `emit`, so that events have the order of the
-    changes. Without sinks nothing is emitted: callers check `dispatcher.sinks` first.
+    A sink may cause an event while it handles another event, and so may a signal handler. The new event waits until all
+    sinks have received the other event, so that every sink receives the events in the order of the changes.
 
-    A sink may cause an event while it handles another event. The new event waits until all sinks have received the
-    other event, so that every sink receives the events in the same order.
+    Attributes:
+        sinks: The sinks.
+        lock: Covers each change and its event.
+        pending: The events that wait.
+        is_emitting: Whether new events have to wait, because other events are being emitted or postponed.
     """
 
-    __slots__ = ("_is_emitting", "_pending", "lock", "sinks")
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_call",
+        "_depth_of",
+        "_item",
+        "_settled",
+        "is_emitting",
+        "lock",
+        "pending",
+        "sinks",
+    )
 
     def __init__(self, sinks: Iterable[_Handler] = ()) -> None:
         self.sinks: tuple[_Handler, ...] = tuple(sinks)
-        # Reentrant: a sink may write to the context that it listens to.
-        self.lock = threading.RLock()
-        self._pending: deque[Event | Batch] = deque()
-        self._is_emitting = False
+        self.lock = make_owned_lock()
+        self._depth_of = self.lock.depth_reader()
+        self.pending: deque[Event | Batch] = deque()
+        self.is_emitting = False
+        # The progress of the delivery of `pending[0]`, if that is `_item`.
+        self._item: Event | Batch | None = None
+        self._begun = 0
+        """The number of calls of sinks that have begun, unless the item is a batch."""
+        self._call: tuple[int, _Call | None] = (0, None)
+        """The last call for a batch and its number. The call itself, since a batch makes its events anew each time."""
+        self._settled = 0
+        """The number of calls that had begun when the last interrupted call was settled."""
+        renewed_in_children(self)
 
-    def emit(self, event: Event, *more: Event) -> None:
-        """Emit events in order.
+    def renew(self) -> None:
+        """Free the lock in a child process, and drop the events of a thread that does not exist there."""
+        if self.lock.renew():
+            self.pending.clear()
+            self.is_emitting = False
+
+    def commit(
+        self,
+        effect: Callable[[], object],
+        is_done: Callable[[], bool],
+        make: Callable[[], Sequence[Event | Batch]],
+        found: list[Failure] | None = None,
+    ) -> None:
+        """Make a change and emit its events: both or neither, whatever exception comes.
+
+        Args:
+            effect: Makes the change.
+            is_done: Returns whether the change took effect.
+            make: Returns the events. It is called before the change, again if a signal handler changed the context.
+            found: Receives the failures of sinks in place of a SinkError.
 
         Raises:
             SinkError: At least one sink raised. All sinks have still received the events.
         """
-        if self._is_emitting or self._pending or more:
-            # An exception that is not caught here, such as KeyboardInterrupt, may have left events pending. They come
-            # first.
-            self._pending += (event, *more)
-            self.emit_pending()
-        else:
-            # The same as `_deliver`, without a call, which would be 3 % of a point with a sink.
-            failures: _Failures = ()
-            self._is_emitting = True
-            try:
-                for sink in self.sinks:
-                    try:
-                        sink.handle(event)
-                    except Exception as error:  # a sink may raise anything; the others still receive the event
-                        failures += ((sink, event, error),)
-            finally:
-                self._is_emitting = False
-            if self._pending:
-                failures += tuple(chain.from_iterable(self._deliver_pending()))
-            if failures:
-                raise _sink_error(failures)
+        failures: list[Failure] = [] if found is None else found
+        lock, depth = self.lock, self._depth_of()
+        try:
+            lock.acquire()
+            self._commit(effect, is_done, make, failures)
+            lock.release()
+        except BaseException:
+            lock.restore(depth)
+            raise
+        if failures and found is None:
+            raise sink_error(failures)
 
-    def emit_pending(self) -> None:
-        """Emit the events that wait, unless events are being emitted or postponed.
+    def _commit(
+        self,
+        effect: Callable[[], object],
+        is_done: Callable[[], bool],
+        make: Callable[[], Sequence[Event | Batch]],
+        found: list[Failure],
+    ) -> None:
+        is_nested, is_ready, pending = self.is_emitting, False, self.pending
+        items: Iterator[Event | Batch] = iter(())
+        # An iterator returns each item once, so adding the items again adds only those that are not added yet.
+        add = pending.extend if is_nested else pending.extendleft
+        try:
+            self.is_emitting = True
+            while not is_ready:
+                while pending and not is_nested:
+                    self._deliver(found)
+                made = make()
+                items = iter(made if is_nested else made[::-1])
+                # If events wait now, a signal handler has changed the context since. From here to the effect there is
+                # no call, so that no handler runs.
+                is_ready = is_nested or not pending
+            effect()
+            add(items)
+            if not is_nested:
+                while pending:
+                    self._deliver(found)
+                self.is_emitting = False
+        except BaseException as raised:
+            if is_ready and is_done():
+                add(items)
+            if not is_nested:
+                self.complete(raised, found)
+            raise
+
+    def emit(self, *items: Event | Batch) -> None:
+        """Emit events in order, after those that wait.
 
         Raises:
             SinkError: At least one sink raised. All sinks have still received the events.
         """
-        failures = () if self._is_emitting else tuple(chain.from_iterable(self._deliver_pending()))
-        if failures:
-            raise _sink_error(failures)
+        self.commit(lambda: None, lambda: True, lambda: items)
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
         """Let events wait that are emitted in a `with` block; if the block raises, drop them."""
-        self._is_emitting = True
+        self.is_emitting = True
         try:
             yield
         except BaseException:
-            self._pending.clear()
+            self.pending.clear()
             raise
         finally:
-            self._is_emitting = False
+            self.is_emitting = False
 
-    def _deliver(self, event: Event) -> _Failures:
-        self._is_emitting = True
+    def deliver_pending(self, found: list[Failure]) -> list[Failure]:
+        """Deliver the events that wait, add the failures of sinks to a list, and return it.
+
+        The caller holds the lock and has set `is_emitting`.
+        """
+        while self.pending:
+            self._deliver(found)
+        return found
+
+    def complete(self, raised: BaseException, found: list[Failure]) -> None:
+        """Complete the delivery that an exception has interrupted; note the failures of sinks on the exception."""
         try:
-            return self._offer(event, self.sinks)
+            while self.pending:
+                try:
+                    self._deliver(found)
+                except BaseException as other:  # the first exception comes out
+                    raised.add_note(f"Another exception came while it was handled: {type(other).__name__}")
         finally:
-            self._is_emitting = False
+            self.is_emitting = False
+        if found:
+            raised.add_note(f"Besides: {sink_error(found)}")
 
-    @staticmethod
-    def _offer(event: Event, sinks: Iterable[_Handler]) -> _Failures:
-        """Let sinks handle an event; return their failures."""
-        return tuple(_failures_of((sink, event, partial(sink.handle, event)) for sink in sinks))
+    def complete_event(
+        self, raised: BaseException, event: Event | None, begun: int, depth: int, is_own: bool
+    ) -> BaseException:
+        """Complete the delivery of an event by a fast recorder, which did not put it into `pending`; free the lock.
 
-    def _deliver_pending(self) -> list[_Failures]:
-        """Deliver what waits; return the failures of each event that had failures."""
-        found: list[_Failures] = []
-        while self._pending:
-            item = self._pending.popleft()
-            found += self._deliver_batch(item) if isinstance(item, Batch) else [self._deliver(item)]
-        return [failures for failures in found if failures]
+        Args:
+            raised: The exception that interrupted the delivery.
+            event: The event; None if it took no effect, or if its delivery is complete.
+            begun: The number of sinks that were called with it.
+            depth: How often the thread held the lock before.
+            is_own: Whether the recorder has set `is_emitting`.
 
-    def emit_all(self, events: Iterable[Event]) -> None:
-        """Emit many events in order, even if a sink fails. They may be made lazily.
-
-        Raises:
-            SinkError: The first failure, with the first failure of each other sink as a note.
+        Returns:
+            The exception to raise: a SinkError if the sink that was called last has failed.
         """
-        found: list[_Failures] = []
-        for event in events:
-            self._pending.append(event)
-            if not self._is_emitting:
-                found += self._deliver_pending()
-        _raise_first(found)
+        found: list[Failure] = []
+        try:
+            if not is_own:
+                return raised
+            if event is not None:
+                if isinstance(raised, Exception) and begun > 0:
+                    found.append((self.sinks[begun - 1], event, raised))
+                self._begun, self._settled, self._call = begun, begun if found else 0, (0, None)
+                self._item = event
+                self.pending.appendleft(event)
+            if not found:
+                self.complete(raised, found)
+                return raised
+            self.deliver_pending(found)
+            self.is_emitting = False
+            return sink_error(found)
+        except BaseException as other:
+            self.complete(other, found)
+            return other
+        finally:
+            self.lock.restore(depth)
 
-    def emit_batch(self, batch: Batch) -> None:
-        """Emit events that took effect together. A sink that fails still receives the rest of them.
+    def _deliver(self, found: list[Failure]) -> None:
+        """Deliver the first event that waits, from the sink at which its delivery was interrupted."""
+        item = self.pending[0]
+        if item is self._item:
+            self._deliver_rest(item, found)
+        else:
+            self._begun, self._settled, self._call = 0, 0, (0, None)
+            self._item = item
+            if isinstance(item, tuple):
+                for sink in self.sinks:
+                    self._begun += 1
+                    try:
+                        sink.handle(item)
+                    except Exception as error:  # a sink may raise anything; the others still receive the event
+                        found.append((sink, item, error))
+            else:
+                self._deliver_rest(item, found)
+        self.pending.popleft()
 
-        Raises:
-            SinkError: The first failure, with the first failure of each other sink as a note.
-        """
-        if self._is_emitting:
-            self._pending.append(batch)
+    def _deliver_rest(self, item: Event | Batch, found: list[Failure]) -> None:
+        begun, (number, last) = max(self._begun, self._call[0]), self._call
+        calls = islice(enumerate(self._calls(item), 1), max(begun - 1, 0), None)
+        if self._settled < begun:
+            self._settled = begun
+            _, again = next(calls)
+            _settle(last if last is not None and number == begun else again, found)
+        for number, call in calls:
+            if number > begun:
+                try:
+                    handle = getattr(call.sink, call.method)
+                    self._call = number, call
+                    handle(call.item)
+                except Exception as error:  # as above
+                    found.append((call.sink, call.event, error))
+
+    def _calls(self, item: Event | Batch) -> Iterator[_Call]:
+        """Return the calls that deliver an item: the same for each call of this method."""
+        if isinstance(item, tuple):
+            yield from (_Call(sink, item, "handle", item) for sink in self.sinks)
             return
-        _raise_first([*self._deliver_batch(batch), *self._deliver_pending()])
-
-    def _deliver_batch(self, batch: Batch) -> list[_Failures]:
-        """Deliver a batch; return the failures of each event that had failures."""
         hooked = [(sink, _has_hook(sink)) for sink in self.sinks]
         single = [sink for sink, has_hook in hooked if not has_hook]
-        whole = [(sink, batch.last, partial(_handle_batch, sink, batch)) for sink, has_hook in hooked if has_hook]
-        found: list[_Failures] = []
-        self._is_emitting = True
-        try:
-            for event in batch.events() if single else ():
-                found.append(self._offer(event, single))
-            found += ((failure,) for failure in _failures_of(whole))
-        finally:
-            self._is_emitting = False
-        return [failures for failures in found if failures]
+        for event in item.events() if single else ():
+            yield from (_Call(sink, event, "handle", event) for sink in single)
+        yield from (_Call(sink, item.last, "handle_batch", item) for sink, has_hook in hooked if has_hook)
 
 
-def _failures_of(calls: Iterable[tuple[_Handler, Event, Callable[[], object]]]) -> Iterator[_Failure]:
-    for sink, event, call in calls:
-        try:
-            call()
-        except Exception as error:  # as above
-            yield sink, event, error
+def _settle(call: _Call, found: list[Failure]) -> None:
+    """Let a sink that was interrupted make sure that it has the item once. Sinks without this hook are not called."""
+    try:
+        settle = getattr(call.sink, call.method.replace("handle", "settle"), None)
+        if settle is not None:
+            settle(call.item)
+    except Exception as error:  # as above
+        found.append((call.sink, call.event, error))
 
 
 def _has_hook(sink: _Handler) -> bool:
@@ -182,26 +307,22 @@ def _has_hook(sink: _Handler) -> bool:
         return True
 
 
-def _handle_batch(sink: Any, batch: Batch) -> None:
-    sink.handle_batch(batch)
+def sink_error(found: Sequence[Failure]) -> SinkError:
+    """Return the error of the first event that had failures, with the first failure of each other sink as a note."""
+    by_event: dict[int, list[Failure]] = {}
+    first_of: dict[int, int] = {}
+    for failure in found:
+        by_event.setdefault(id(failure[1]), []).append(failure)
+        first_of.setdefault(id(failure[0]), id(failure[1]))
+    first, *rest = (_error_of(by_event[event]) for event in dict.fromkeys(first_of.values()))
+    for other in rest:
+        first.add_note(str(other))
+    return first
 
 
-def _raise_first(found: list[_Failures]) -> None:
-    """Raise the first failure, with the first failure of each other sink as a note."""
-    first_of: dict[int, _Failures] = {}
-    for failures in found:
-        for sink, _, _ in failures:
-            first_of.setdefault(id(sink), failures)
-    errors = [_sink_error(failures) for failures in {id(failures): failures for failures in first_of.values()}.values()]
-    if errors:
-        for other in errors[1:]:
-            errors[0].add_note(str(other))
-        raise errors[0]
-
-
-def _sink_error(failures: _Failures) -> SinkError:
-    first = failures[0][1]
+def _error_of(failures: Sequence[Failure]) -> SinkError:
+    event = failures[0][1]
     named = tuple((type(sink).__name__, f"{type(error).__name__}: {error}") for sink, _, error in failures)
-    error = SinkError(f"{type(first).__name__} {short(first[0])}", named)
+    error = SinkError(f"{type(event).__name__} {short(event[0])}", named)
     error.__cause__ = ExceptionGroup("sinks that failed", [error for _, _, error in failures])
     return error

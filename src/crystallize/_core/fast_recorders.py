@@ -17,20 +17,28 @@ with the same arguments, which fails in the same way and raises the proper error
 every input: value, tags, step, events and errors. A property test compares them.
 
 A point is appended by one call of `list.extend`, which no other thread can interrupt. With sinks, the dispatcher's lock
-is held over that call and `emit`.
+is held over that call and the calls of the sinks.
+
+An exception such as KeyboardInterrupt can come between any two bytecodes. Once the point is appended, all sinks receive
+its event before the exception goes on. `EventDispatcher.commit` does this for every other change; here it is written
+out, because its calls would double the time of a point.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 from ..events import MetricRecorded
-from .event_dispatch import EventDispatcher
+from .event_dispatch import EventDispatcher, Failure, sink_error
 from .metric_log import MetricLog
 from .point_log import BLOCK, FULL
 from .steps import StepToken
 
 Recorder: TypeAlias = Callable[..., None]
 """Records a point with a value and its tags."""
+
+_NOT_BEGUN: Final = -1
+_DONE: Final = -2
+"""These stand for the number of sinks that were called, before and after all are."""
 
 _new_tuple: Any = tuple.__new__
 """Makes a named tuple from a tuple, in half the time of the named tuple's own class."""
@@ -56,7 +64,9 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
             return
         slow(value, tags)
 
-    lock, emit, name, blocks = dispatcher.lock, dispatcher.emit, log.name, log.points.blocks
+    if not dispatcher.sinks:
+        return record
+    keep = _keeper(dispatcher, log, token)
 
     def record_and_emit(value: Any, tags: Any = None) -> None:
         try:
@@ -65,18 +75,53 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
         except Exception:  # as above
             pass
         else:
-            with lock:
-                number = getattr(token, "number", None)
-                if fits and number is not None:
-                    facts = (name, valid, kept.copy(), token.step, len(blocks) * BLOCK + len(tail) // 3, None)
+            if fits and keep(valid, kept):
+                return
+        slow(value, tags)
+
+    return record_and_emit
+
+
+def _keeper(dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> Callable[[Any, dict[str, Any]], bool]:
+    """Return a function that stores a valid point and emits its event, or changes nothing and returns False."""
+    acquire, release, depth_of = dispatcher.lock.acquire, dispatcher.lock.release, dispatcher.lock.depth_reader()
+    points, pending, sinks, name = log.points, dispatcher.pending, dispatcher.sinks, log.name
+    blocks, tail, extend, seal, full = points.blocks, points.tail, points.extend, points.seal, FULL
+
+    def keep(valid: Any, kept: dict[str, Any]) -> bool:
+        is_own, position, depth, event, begun = False, 0, depth_of(), None, _NOT_BEGUN
+        failures: Sequence[Failure] = ()
+        # No `try` within this one: its first bytecode would be outside of both.
+        try:
+            acquire()
+            if (number := getattr(token, "number", None)) is not None and not (dispatcher.is_emitting or pending):
+                is_own = dispatcher.is_emitting = True
+                position = len(blocks) * BLOCK + len(tail) // 3
+                event = _new_tuple(MetricRecorded, (name, valid, kept.copy(), token.step, position, None))
+                if not pending:  # otherwise a signal handler has recorded since: the position may be wrong
+                    begun = 0  # from here on the point may be in the log
                     extend((valid, kept, number))
                     if len(tail) >= full:
                         seal()
-                    emit(_new_tuple(MetricRecorded, facts))
-                    return
-        slow(value, tags)
+                    for sink in sinks:
+                        begun += 1  # noqa: SIM113 - `enumerate` is slower
+                        sink.handle(event)
+                    begun = _DONE
+                if pending:
+                    failures = dispatcher.deliver_pending([])
+                dispatcher.is_emitting = is_own = False
+            release()
+        except BaseException as raised:
+            emitted = event if begun >= 0 and points.length() > position else None
+            error = dispatcher.complete_event(raised, emitted, begun, depth, is_own)
+            if error is raised:
+                raise
+            raise error from error.__cause__
+        if failures:
+            raise sink_error(failures)
+        return begun == _DONE
 
-    return record_and_emit if dispatcher.sinks else record
+    return keep
 
 
 def fast_bound_recorder(
@@ -98,7 +143,9 @@ def fast_bound_recorder(
             return
         slow(value)
 
-    lock, emit, name, blocks = dispatcher.lock, dispatcher.emit, log.name, log.points.blocks
+    if not dispatcher.sinks:
+        return record
+    keep = _keeper(dispatcher, log, token)
 
     def record_and_emit(value: Any) -> None:
         try:
@@ -106,15 +153,8 @@ def fast_bound_recorder(
         except Exception:  # as above
             pass
         else:
-            with lock:
-                number = getattr(token, "number", None)
-                if number is not None:
-                    facts = (name, valid, tags.copy(), token.step, len(blocks) * BLOCK + len(tail) // 3, None)
-                    extend((valid, tags, number))
-                    if len(tail) >= full:
-                        seal()
-                    emit(_new_tuple(MetricRecorded, facts))
-                    return
+            if keep(valid, tags):
+                return
         slow(value)
 
-    return record_and_emit if dispatcher.sinks else record
+    return record_and_emit

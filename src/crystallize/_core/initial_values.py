@@ -78,11 +78,7 @@ def take_initial(state: State, initial: Any, label: str, baseline: Baseline | No
 def emit_inputs(state: State, known: Iterable[str] = ()) -> None:
     """Emit the events of the initial values, except for `known` keys, which the sinks have already received."""
     keys = [key for key in state.values if key not in known]
-    with state.dispatcher.lock:
-        if keys:
-            state.dispatcher.emit(*map(state.key_event, keys))
-        else:
-            state.dispatcher.emit_pending()
+    state.dispatcher.emit(*map(state.key_event, keys))
 
 
 def _given(schema: Schema, initial: Any, label: str) -> tuple[dict[str, Any], list[Problem], bool]:

@@ -1,6 +1,7 @@
 """The metrics of one context: their logs, and the slow recorder, which raises the errors of invalid points."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from .._base.text import nearest, short
@@ -9,7 +10,7 @@ from ..errors import (
     SchemaError,
     UnknownMetricError,
 )
-from ..events import MetricRecorded
+from ..events import Event, MetricRecorded
 from .event_dispatch import EventDispatcher
 from .fast_recorders import Recorder, fast_recorder
 from .key import plain_key
@@ -131,11 +132,17 @@ class MetricStore:
         if not dispatcher.sinks:
             log.points.append(value, tags, token.open_number())
             return
-        with dispatcher.lock:
-            position = log.points.length()
-            log.points.append(value, tags, token.open_number())
+        points, row, position = log.points, list[Any](), 0
+
+        def make() -> tuple[Event]:
+            nonlocal position
+            row[:] = (value, tags, token.open_number())
+            position = points.length()
             facts = (log.name, fetch(value), fetched(tags), token.step, position, None)
-            dispatcher.emit(MetricRecorded._make(facts))
+            return (MetricRecorded._make(facts),)
+
+        points.seal()
+        dispatcher.commit(partial(points.extend, row), lambda: points.length() > position, make)
 
     def counts(self, number: int, marks: Mapping[str, int]) -> dict[str, int]:
         """Return the number of points that a step recorded here, by metric, given the marks before its first ones."""

@@ -4,10 +4,12 @@ Keys, points, artifacts and step records each have such a log. A mark is the num
 A section that is inserted at a mark is read as if its items had been appended then, even if it is inserted later.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
-from operator import itemgetter
+from operator import call, itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 _I = TypeVar("_I")
@@ -76,8 +78,11 @@ class OrderedLog(Generic[_I]):
 
     def move(self, rank: int, new_rank: int, mark: int) -> None:
         """Move the section of a rank, if there is one, to another rank and mark."""
-        if rank in self._sections:
-            self._sections[new_rank] = self._sections.pop(rank)._replace(mark=mark)
+        found = self._sections.get(rank)
+        if found is not None:
+            # Both or neither: there is no bytecode between the two calls, at which an exception could come.
+            add = partial(self._sections.__setitem__, new_rank, found._replace(mark=mark))
+            deque(map(call, (partial(self._sections.__delitem__, rank), add)), 0)
 
     def section(self, rank: int) -> Any:
         """Return the items of a section; None if there is no section of this rank."""

@@ -3,14 +3,16 @@
 A point is recorded completely or not at all, also with several threads: one atomic call appends it.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
+from operator import call
 from typing import Any, Final, NamedTuple
 
+from .._base.locks import make_lock
 from .copy_by_type import Thaw
 from .freezing import freeze
 from .ordered_log import OrderedLog, Section
@@ -101,7 +103,7 @@ class PointLog:
     __slots__ = ("_counts", "_layout", "_lock", "_sections", "blocks", "extend", "tail")
 
     def __init__(self, layout: PointLayout = _UNKNOWN) -> None:
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._layout = layout
         self._sections: OrderedLog[StoredPoint] = OrderedLog()
         self._counts: dict[int, int] = {}
@@ -111,8 +113,7 @@ class PointLog:
         self.extend: Callable[[Iterable[Any]], None] = self.tail.extend
 
     def __len__(self) -> int:
-        with self._lock:
-            return self.length() + self._sections.inserted
+        return self._lock.run(lambda: self.length() + self._sections.inserted)
 
     def length(self) -> int:
         """Return the number of points that were recorded here, without taking the lock."""
@@ -120,8 +121,7 @@ class PointLog:
 
     def mark(self) -> int:
         """Return the current mark: the number of points that were recorded here."""
-        with self._lock:
-            return self.length()
+        return self._lock.run(self.length)
 
     def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
         """Append a point in one atomic call."""
@@ -130,29 +130,33 @@ class PointLog:
             self.seal()
 
     def seal(self) -> None:
-        """Pack the oldest points of the tail. Other threads can append at the same time; readers wait."""
-        with self._lock:
-            if len(self.tail) >= FULL:
-                block = Block.of(self.tail[:FULL], self._layout)
-                self.blocks.append(block)
-                for number, count in block.counts().items():
-                    self._counts[number] = self._counts.get(number, 0) + count
-                del self.tail[:FULL]
+        """Pack the oldest points of the tail if it is full. Other threads can append meanwhile; readers wait."""
+        if len(self.tail) >= FULL:
+            self._lock.run(self._seal)
+
+    def _seal(self) -> None:
+        count = len(self.blocks)
+        block = Block.of(self.tail[:FULL], self._layout)
+        counts = {number: self._counts.get(number, 0) + added for number, added in block.counts().items()}
+        # All or nothing: there is no bytecode between the calls, at which an exception could come.
+        count_them = partial(self._counts.update, counts)
+        all_of_it = (partial(self.blocks.append, block), count_them, partial(self.tail.__delitem__, slice(FULL)))
+        changes = map(call, all_of_it)
+        # Another thread, or a signal handler, may have sealed the tail since. No handler runs between the next lines.
+        if not self.blocks[count:] and self.tail[FULL - 1 :]:
+            deque(changes, 0)
 
     def insert(self, rank: int, mark: int, section: PointSection, undo: ExitStack | None = None) -> None:
         """Insert a section, which then belongs to this log; see `OrderedLog.insert`."""
         section.blocks = tuple([block.shared() for block in section.blocks])
-        with self._lock:
-            self._sections.insert(rank, mark, section, undo)
+        self._lock.run(partial(self._sections.insert, rank, mark, section, undo))
 
     def move(self, rank: int, new_rank: int, mark: int) -> None:
         """Move a section; see `OrderedLog.move`."""
-        with self._lock:
-            self._sections.move(rank, new_rank, mark)
+        self._lock.run(partial(self._sections.move, rank, new_rank, mark))
 
     def _snapshot(self) -> tuple[list[Block], list[Any], dict[int, Section]]:
-        with self._lock:
-            return self.blocks[:], self.tail[:], self._sections.copy_sections()
+        return self._lock.run(lambda: (self.blocks[:], self.tail[:], self._sections.copy_sections()))
 
     def rows(self) -> Iterator[StoredPoint]:
         """Return the current points, oldest first."""

@@ -1,10 +1,13 @@
 """Provenance: the keys that each step read, looked up and wrote, and conclusions from them."""
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from operator import call
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -194,9 +197,9 @@ class StepLog(OrderedLog[StepRecord]):
 
     def append(self, record: StepRecord, /) -> None:
         """Add the record of a step that has ended."""
-        super().append(record)
-        if record.error is None:
-            self.finished.add(record.name)
+        names = (record.name,) if record.error is None else ()
+        # Both or neither: there is no bytecode between the two calls, at which an exception could come.
+        deque(map(call, (partial(self.own.append, record), partial(self.finished.update, names))), 0)
 
     def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""

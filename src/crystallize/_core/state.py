@@ -1,6 +1,7 @@
 """The state of a context: all its data, which every handle on the context shares."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .._base.text import MASK, nearest, short
@@ -110,15 +111,18 @@ class State:
 
     def contents(self) -> StateContents:
         """Return the current contents, for a copy or a pickle."""
-        with self.dispatcher.lock:
-            values, sections = self.values.copy(), self.keys.copy_sections()
-            metrics, artifacts = self.metric_store.copy(), self.artifact_store.copy()
-            steps, step_sections = tuple(self.step_log.own), self.step_log.copy_sections()
-            extensions = tuple(extension.copied() for extension in self.extensions.values())
+        values, sections, metrics, artifacts, steps, step_sections, extensions = self.dispatcher.lock.run(self._copies)
         stored = {key: StoredValue._make(raw) for key, raw in values.items()}
         read = {key: (value.read(), value.step, value.is_input) for key, value in stored.items()}
         shape = () if self.schema is Schema.untyped() else (self.schema.shape,)
         return StateContents(shape, read, sections, metrics, artifacts, steps, step_sections, extensions)
+
+    def _copies(self) -> tuple[Any, ...]:
+        return (
+            *(self.values.copy(), self.keys.copy_sections(), self.metric_store.copy(), self.artifact_store.copy()),
+            *(tuple(self.step_log.own), self.step_log.copy_sections()),
+            tuple(extension.copied() for extension in self.extensions.values()),
+        )
 
     @classmethod
     def restored(cls, contents: StateContents) -> "State":
@@ -206,9 +210,10 @@ class State:
         if not self.dispatcher.sinks:
             self.claim(name, stored)
             return
-        with self.dispatcher.lock:
-            self.claim(name, stored)
-            self.dispatcher.emit(self.key_event(name))
+        event = self._event_of(name, StoredValue._make(stored))
+        self.dispatcher.commit(
+            partial(self.claim, name, stored), lambda: self.values.get(name) is stored, lambda: (event,)
+        )
 
     def freeze(self, declared: Key, name: str, valid: Any) -> tuple[Any, Any]:
         """Freeze a valid value of a key."""
@@ -239,9 +244,11 @@ class State:
 
     def key_event(self, name: str, source: str | None = None) -> KeyWritten:
         """Return the event of a written key; `source` is set for work that was done elsewhere."""
-        value = self.read(name)
+        return self._event_of(name, self.stored(name), source)
+
+    def _event_of(self, name: str, stored: StoredValue, source: str | None = None) -> KeyWritten:
+        value = stored.read()
         is_secret = value is not None and (self.schema.key(name).secret or bool(secrets_in(value)))
-        stored = self.stored(name)
         return KeyWritten(name, MASK if is_secret else value, stored.step, stored.is_input, source)
 
     def mutation_error(self, name: str) -> ContextMutationError:

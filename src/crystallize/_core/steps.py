@@ -1,7 +1,6 @@
 """Steps: their names and numbers, and notes of the reads and writes through one handle."""
 
 import re
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -62,15 +61,16 @@ class StepToken:
 class StepRegistry:
     """The steps of one context by number: 0 is no step; the steps follow in the order of opening.
 
+    A caller that changes it holds the dispatcher's lock.
+
     Attributes:
         names: The names of the steps, after None for no step.
     """
 
-    __slots__ = ("_finished", "_lock", "_uses", "names")
+    __slots__ = ("_finished", "_uses", "names")
 
     def __init__(self, names: Iterable[str | None] = (None,)) -> None:
         """Make a registry of steps that were already opened."""
-        self._lock = threading.Lock()
         self._finished: frozenset[str] = frozenset()
         self.restore(names)
 
@@ -97,16 +97,19 @@ class StepRegistry:
         """
         if path in self._finished:
             raise FinishedStepError(path)
-        with self._lock:
-            uses = self._uses[path] = self._uses.get(path, 0) + 1
-            name = path if uses == 1 else f"{path}#{uses}"
-            self.names.append(name)
-            return StepToken(name, len(self.names) - 1)
+        self.reserve(path)
+        uses = self._uses[path]
+        name = path if uses == 1 else f"{path}#{uses}"
+        self.names.append(name)
+        number = len(self.names) - 1
+        while self.names[number] != name:  # a signal handler may have opened other steps since
+            number -= 1
+        return StepToken(name, number)
 
     def reserve(self, path: str) -> None:
         """Reserve a name, as if a step of this name had been opened."""
-        with self._lock:
-            self._uses[path] = self._uses.get(path, 0) + 1
+        self._uses.setdefault(path, 0)
+        self._uses[path] += 1
 
     def release(self, path: str) -> None:
         """Release a reserved name."""

@@ -248,8 +248,8 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the run: as finished, or as failed if an exception comes through."""
-        if raised is None:
+        """End the run: as failed if an exception comes through. `sys.exit()` and `sys.exit(0)` end it as finished."""
+        if raised is None or (isinstance(raised, SystemExit) and (raised.code is None or raised.code == 0)):
             self.close()
             return
         try:

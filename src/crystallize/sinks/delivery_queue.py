@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any, Final, Generic, TypeVar
 
 from .._base.forked_process import call_in_forked_processes
+from .._base.locks import make_lock
 from .._base.text import MASK, legible
 from ..errors import SinkClosedError
 from .undelivered import Undelivered
@@ -87,7 +88,7 @@ class Delivery(Generic[_I]):
         """Why the backend is down; None while it is up."""
         self._wake = threading.Event()
         # Guards the queue. The thread does not hold it while it sends.
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._deliver, name=f"{name} delivery", daemon=True)
         _living.add(self)

@@ -25,6 +25,11 @@ class MemorySink:
         """Store an event."""
         self.events.append(event)
 
+    def settle(self, event: Event, /) -> None:
+        """Store an event unless it is stored. The context calls this if Ctrl-C interrupted `handle`."""
+        if type(self).handle is MemorySink.handle and (not self.events or self.events[-1] is not event):
+            self.events.append(event)
+
     def close(self) -> None:
         """Set `closed`."""
         self.closed = True

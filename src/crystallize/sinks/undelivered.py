@@ -1,13 +1,13 @@
 """Data that a sink's backend did not get: logged at once, counted, and reported again when the sink is closed."""
 
 import logging
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from .._base.locks import make_lock
 from ..errors import UndeliveredWarning
 
 __all__ = ["Undelivered"]
@@ -34,7 +34,7 @@ class Undelivered:
         """The sink's name."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """The number of items, by their kind and the reason."""
-        self._lock = threading.Lock()
+        self._lock = make_lock()
 
     def note(self, kind: str, reason: str, count: int = 1) -> None:
         """Count items that are not delivered. The first of each kind and reason is logged.
