@@ -13,7 +13,7 @@ from ._core.context_view import ContextView
 from ._core.freezing import Shared, register
 from ._core.key import Output
 from ._core.metrics import Metric, MetricSchema, Point
-from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, Sink
+from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, LimitedSink, Sink
 from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
 from ._core.series import FrozenMetrics, Series
 from .errors import (
@@ -59,6 +59,7 @@ from .errors import (
     SinkLoadError,
     StepClosedError,
     StubsError,
+    TooLargeError,
     TravelError,
     UncopyableValueError,
     UndeliveredWarning,
@@ -130,6 +131,7 @@ __all__ = [
     "KeyLookupError",
     "KeyWritten",
     "Lineage",
+    "LimitedSink",
     "LoggingContext",
     "LostBranchesError",
     "MergeConflictError",
@@ -167,6 +169,7 @@ __all__ = [
     "StepRecord",
     "StepStarted",
     "StubsError",
+    "TooLargeError",
     "TravelError",
     "UncopyableValueError",
     "UndeliveredWarning",

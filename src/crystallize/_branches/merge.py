@@ -15,6 +15,7 @@ from .._core.point_log import PointSection, fetch
 from .._core.protocols import Sink
 from .._core.provenance import StepRecord
 from .._core.secrets import secrets_in
+from .._core.size_limit import check_artifact_size, check_value_size
 from .._core.state import State
 from .._core.stored_value import RawValue, StoredValue
 from ..errors import BranchError, DivergentRetryError, ForeignDeltaError, ForeignMetricError, MergeConflictError
@@ -168,12 +169,22 @@ def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns
     receipt = MergeReceipt(delta.digest, work.result, work.item, False)
     effect = partial(_apply, state, registry, entry, work, receipt)
     if state.dispatcher.sinks:
+        _check_sizes(state, work)
         shown = MASK if secrets_in(work.result) else work.result
         last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
         merged = MergedWork(state, work, last, is_known=known is not None)
         state.dispatcher.commit(effect, lambda: registry.receipt(delta.branch) is receipt, lambda: (merged,))
     else:
         effect()
+
+
+def _check_sizes(state: State, work: Work) -> None:
+    """Raise TooLargeError if a value or an artifact of a branch is too large for a sink."""
+    sinks = state.dispatcher.sinks
+    for name, raw in work.values.items():
+        check_value_size(sinks, name, state.schema.key(name), StoredValue._make(raw).read())
+    for artifact in work.artifacts:
+        check_artifact_size(sinks, artifact.name, len(artifact.data))
 
 
 def _check_own(state: State, registry: BranchRegistry, delta: Delta) -> None:

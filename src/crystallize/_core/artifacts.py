@@ -14,6 +14,7 @@ from ..errors import ContextMutationError, InvalidArtifactError, UnknownArtifact
 from ..events import ArtifactAdded
 from .event_dispatch import EventDispatcher
 from .ordered_log import OrderedKeys, Section
+from .size_limit import check_artifact_size
 from .steps import StepToken
 
 
@@ -60,6 +61,7 @@ class ArtifactStore:
         """Add an artifact and emit its event; raise ContextMutationError if its name is taken."""
         name, effect = _folded(artifact.name), partial(self._claim, artifact)
         if self.dispatcher.sinks:
+            check_artifact_size(self.dispatcher.sinks, artifact.name, len(artifact.data))
             event = ArtifactAdded(*artifact)
             self.dispatcher.commit(effect, lambda: self.found.get(name) is artifact, lambda: (event,))
         else:

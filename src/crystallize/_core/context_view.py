@@ -52,6 +52,16 @@ class ContextView:
         """The context's lock. While a sink holds it, no other thread can change the context or emit an event."""
         return self._state.dispatcher.lock
 
+    def deliver_waiting(self) -> None:
+        """Deliver the events that wait because a signal handler interrupted the delivery of another event.
+
+        A sink that a handler may flush or close calls this first.
+
+        Raises:
+            SinkError: At least one sink raised.
+        """
+        self._state.dispatcher.deliver_waiting()
+
     def mask(self, text: str) -> str:
         """Return a text in which every secret of the context is masked."""
         return without(text, self._state.secrets())

@@ -63,6 +63,7 @@ class EventDispatcher:
         lock: Covers each change and its event.
         pending: The events that wait.
         is_emitting: Whether new events have to wait, because other events are being emitted or postponed.
+        is_postponed: Whether they are postponed.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class EventDispatcher:
         "_item",
         "_settled",
         "is_emitting",
+        "is_postponed",
         "lock",
         "pending",
         "sinks",
@@ -84,6 +86,7 @@ class EventDispatcher:
         self._depth_of = self.lock.depth_reader()
         self.pending: deque[Event | Batch] = deque()
         self.is_emitting = False
+        self.is_postponed = False
         # The progress of the delivery of `pending[0]`, if that is `_item`.
         self._item: Event | Batch | None = None
         self._begun = 0
@@ -172,17 +175,40 @@ class EventDispatcher:
         """
         self.commit(lambda: None, lambda: True, lambda: items)
 
+    def deliver_waiting(self) -> None:
+        """Deliver the events that wait because a signal handler interrupted the delivery of another event.
+
+        The interrupted event comes after them then, for the sinks that have not received it. If another thread is
+        emitting, or events are postponed, this does nothing.
+
+        Raises:
+            SinkError: At least one sink raised. All sinks have still received the events.
+        """
+        if self.is_postponed or not self.pending or self._depth_of() == 0:
+            return
+        found: list[Failure] = []
+        first = 1 if self.pending[0] is self._item else 0
+        waiting = [self.pending.pop() for _ in range(len(self.pending) - first)]
+        for item in reversed(waiting):
+            for call in self._calls(item):
+                try:
+                    getattr(call.sink, call.method)(call.item)
+                except Exception as error:  # as above
+                    found.append((call.sink, call.event, error))
+        if found:
+            raise sink_error(found)
+
     @contextmanager
     def postponed(self) -> Iterator[None]:
         """Let events wait that are emitted in a `with` block; if the block raises, drop them."""
-        self.is_emitting = True
+        self.is_emitting = self.is_postponed = True
         try:
             yield
         except BaseException:
             self.pending.clear()
             raise
         finally:
-            self.is_emitting = False
+            self.is_emitting = self.is_postponed = False
 
     def deliver_pending(self, found: list[Failure]) -> list[Failure]:
         """Deliver the events that wait, add the failures of sinks to a list, and return it.

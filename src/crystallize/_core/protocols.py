@@ -150,6 +150,24 @@ class CheckingSink(Sink, Protocol):
 
 
 @runtime_checkable
+class LimitedSink(Sink, Protocol):
+    """A sink that cannot take values and artifacts above a size.
+
+    A larger one is refused with a `TooLargeError` before the context changes.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> class Small(MemorySink):
+        ...     largest = 1_000_000
+        >>> isinstance(Small(), LimitedSink)
+        True
+    """
+
+    largest: int
+    """Maximum bytes of an artifact, of the JSON of a value, and of each array in it."""
+
+
+@runtime_checkable
 class AttachedSink(Sink, Protocol):
     """A sink that receives a view of its context: the context calls `attach` once, before the first event.
 

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from ..errors import TooLargeError
 from .codec import encode
 from .key import Key
-from .protocols import LimitedSink
 
 _PER_ITEM: Final = 32
 """Bytes for a number, a date, or the marks around an item."""
@@ -18,25 +17,29 @@ _PER_CHARACTER: Final = 6
 
 def check_value_size(sinks: Iterable[object], name: str, key: Key, value: Any) -> None:
     """Raise TooLargeError if the value of a key is too large for a sink."""
-    for sink in _limited(sinks):
-        if size_bound(value, sink.largest) > sink.largest:
+    for sink, limit in _limits(sinks):
+        if size_bound(value, limit) > limit:
             stored = encode(key, value)
             size = max(len(stored.json), *map(len, stored.arrays), 0)
-            if size > sink.largest:
+            if size > limit:
                 advice = "write it to a file and keep the path, or write several keys"
-                raise TooLargeError(repr(name), size, sink.largest, type(sink).__name__, advice)
+                raise TooLargeError(repr(name), size, limit, sink, advice)
 
 
 def check_artifact_size(sinks: Iterable[object], name: str, size: int) -> None:
     """Raise TooLargeError if an artifact is too large for a sink."""
-    for sink in _limited(sinks):
-        if size > sink.largest:
+    for sink, limit in _limits(sinks):
+        if size > limit:
             advice = "write it to a file and keep the path, or add it in parts"
-            raise TooLargeError(f"artifact {name!r}", size, sink.largest, type(sink).__name__, advice)
+            raise TooLargeError(f"artifact {name!r}", size, limit, sink, advice)
 
 
-def _limited(sinks: Iterable[object]) -> Iterator[LimitedSink]:
-    return (sink for sink in sinks if isinstance(sink, LimitedSink))
+def _limits(sinks: Iterable[object]) -> Iterator[tuple[str, int]]:
+    """Return the class and the limit of each sink that has one; see `LimitedSink`."""
+    for sink in sinks:
+        limit = getattr(sink, "largest", None)
+        if isinstance(limit, int):
+            yield type(sink).__name__, limit
 
 
 def size_bound(value: Any, enough: int) -> int:

@@ -19,6 +19,7 @@ from .provenance import Provenance, StepLog, StepRecord
 from .schema import Schema
 from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view
+from .size_limit import check_value_size
 from .steps import StepRegistry, StepToken
 from .stored_value import RawValue, StoredValue
 
@@ -210,6 +211,7 @@ class State:
         if not self.dispatcher.sinks:
             self.claim(name, stored)
             return
+        check_value_size(self.dispatcher.sinks, name, declared, valid)
         event = self._event_of(name, StoredValue._make(stored))
         self.dispatcher.commit(
             partial(self.claim, name, stored), lambda: self.values.get(name) is stored, lambda: (event,)

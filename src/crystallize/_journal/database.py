@@ -49,6 +49,9 @@ ROW: Final = PIECE
 _LARGE: Final = 1 << 26
 """Bytes in a row of points, as JSON: SQLite takes at most a billion. Arrays may be large."""
 
+LARGEST: Final = 999_000_000
+"""Maximum bytes of a value or an artifact: a row of SQLite takes at most a billion."""
+
 _APPLICATION: Final = 0x63727973
 """The application id in SQLite's header: "crys"."""
 
@@ -180,6 +183,7 @@ _ADVICE = {
     "READONLY": "the file or its folder cannot be written",
     "CANTOPEN": "the file or its folder cannot be read, or it is gone",
     "IOERR": "the disk does not take it, or it is full: make room, then go on with Journal.resume",
+    "TOOBIG": f"a row of SQLite takes a billion bytes; values and artifacts may have {LARGEST:,}",
     "BUSY": "another program holds it: close that one, then go on with Journal.resume",
 }
 

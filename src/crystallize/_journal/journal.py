@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from .._branches.merge import MergedWork
 from .._core.codec import fingerprints
@@ -21,6 +21,7 @@ from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
 from ..events import Event
 from .environment import Origin, completed, program_arguments
+from .database import LARGEST
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
 from .fast_handler import fast_handler
@@ -47,9 +48,12 @@ class Journal:
         ...         step["accuracy"] = 0.9
 
     Attributes:
+        largest: Maximum bytes of a value or an artifact; a row of SQLite has at most a billion.
         path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
     """
+
+    largest: Final = LARGEST
 
     def __init__(self, files: RunFiles) -> None:
         """Take over the files that `start` or `resume` has opened."""
@@ -228,6 +232,8 @@ class Journal:
             JournalError: It cannot be written. The journal takes nothing more; the spool keeps its events, for
                 `Journal.resume`.
         """
+        if self._view is not None:
+            self._view.deliver_waiting()
         self._writer.flush()
 
     def close(self) -> None:
@@ -239,6 +245,8 @@ class Journal:
         self._end("finished", None)
 
     def _end(self, outcome: str, error: str | None) -> None:
+        if self._view is not None:
+            self._view.deliver_waiting()
         effects = nullcontext() if self._view is None else self._view.lock
         self._writer.close(outcome, error, effects)
 
@@ -248,8 +256,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the run: as failed if an exception comes through. `sys.exit()` and `sys.exit(0)` end it as finished."""
-        if raised is None or (isinstance(raised, SystemExit) and (raised.code is None or raised.code == 0)):
+        """End the run: as failed if an exception comes through that means a failure.
+
+        `sys.exit()`, `sys.exit(0)`, and the end of a generator whose consumer needs no more, end it as finished.
+        """
+        is_success = isinstance(raised, SystemExit) and raised.code in (None, 0)
+        if raised is None or is_success or isinstance(raised, GeneratorExit):
             self.close()
             return
         try:
