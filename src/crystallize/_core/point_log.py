@@ -201,9 +201,11 @@ class PointLog:
 
     def count(self, number: int, mark: int) -> int:
         """Return the number of points that a step has recorded here, given a mark before its first point."""
-        with self._lock:
-            start = max(mark - len(self.blocks) * BLOCK, 0)
-            return self._counts.get(number, 0) + self.tail[3 * start + 2 :: 3].count(number)
+        return self._lock.run(partial(self._count, number, mark))
+
+    def _count(self, number: int, mark: int) -> int:
+        start = max(mark - len(self.blocks) * BLOCK, 0)
+        return self._counts.get(number, 0) + self.tail[3 * start + 2 :: 3].count(number)
 
     def packed(self) -> tuple[Block, ...]:
         """Return all points as blocks, for another log."""

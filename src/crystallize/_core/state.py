@@ -171,16 +171,18 @@ class State:
 
     def secrets(self) -> list[str | bytes]:
         """Return the secrets, in clear text, that no text may contain."""
-        with self.dispatcher.lock:
-            # Many steps may fail. So a value is searched once, unless it is shared.
-            keys = self.unsearched[:]
-            new = {key: self.schema.key(key).shared for key in keys if key in self.values}
-            self._secrets += secrets_in([self.read(key) for key, is_shared in new.items() if not is_shared])
-            self._live += [key for key, is_shared in new.items() if is_shared]
-            # The others are just being written.
-            self.unsearched[: len(keys)] = [key for key in keys if key not in new]
-            found = secrets_in([self.read(key) for key in self._live if key in self.values])
-            return [*self._secrets, *found, *self.foreign_secrets]
+        return self.dispatcher.lock.run(self._search_secrets)
+
+    def _search_secrets(self) -> list[str | bytes]:
+        # Many steps may fail. So a value is searched once, unless it is shared.
+        keys = self.unsearched[:]
+        new = {key: self.schema.key(key).shared for key in keys if key in self.values}
+        self._secrets += secrets_in([self.read(key) for key, is_shared in new.items() if not is_shared])
+        self._live += [key for key, is_shared in new.items() if is_shared]
+        # The others are just being written.
+        self.unsearched[: len(keys)] = [key for key in keys if key not in new]
+        found = secrets_in([self.read(key) for key in self._live if key in self.values])
+        return [*self._secrets, *found, *self.foreign_secrets]
 
     def write(
         self, key: object, value: Any, token: StepToken, *, is_input: bool = False, trusted: bool = False
