@@ -191,12 +191,6 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
             act(tmp_path / "a.db")
 
 
-def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
-    """A name that is too long is that of no run."""
-    with pytest.raises(RunNotFoundError):
-        load_run(tmp_path / ("x" * 300))
-
-
 def test_a_spool_of_any_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A spool that is larger than any is not read."""
     monkeypatch.setattr(untrusted_file, "_LARGEST_SPOOL", 1000)

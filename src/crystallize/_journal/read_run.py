@@ -193,7 +193,7 @@ def real(path: Path) -> Path:
         return path.resolve() if path.is_symlink() else path.absolute()
     except FileNotFoundError as error:
         raise JournalError(str(path), "the working directory was deleted", "give an absolute path") from error
-    except (OSError, RuntimeError) as error:  # links in a circle are a RuntimeError until Python 3.12
+    except RuntimeError as error:  # links in a circle, until Python 3.12
         raise RunNotFoundError(str(path), f"this path cannot be followed ({error})") from error
 
 
