@@ -115,5 +115,5 @@ def _problems_in(connection: sqlite3.Connection) -> Iterator[str]:
     with bounded(connection):
         for sha256, data in connection.execute("SELECT sha256, data FROM contents"):
             if hashlib.sha256(data).hexdigest() != sha256:
-                yield f"an artifact has another digest than when it was added: {printable(sha256)}"
+                yield f"an artifact has another digest than when it was added: {short(sha256)}"
     yield from missing_in(connection)
