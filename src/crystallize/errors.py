@@ -59,6 +59,8 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from typing_extensions import dataclass_transform
 
+from ._base.text import printable
+
 __all__ = [
     "AbsentKeyError",
     "BranchError",
@@ -803,7 +805,9 @@ class JournalError(CrystallizeError, RuntimeError):
         self.advice = advice
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}{'; ' if self.advice else ''}{self.advice}"
+        text = f"{self.path}: {self.reason}{'; ' if self.advice else ''}{self.advice}"
+        # Parts of it may come from a file that somebody else wrote.
+        return "\n".join(map(printable, text.split("\n")))
 
 
 class RunNotFoundError(JournalError, LookupError):

@@ -91,6 +91,20 @@ def test_exports_tables_of_points(
     assert ("", True) == ((told := capsys.readouterr()).out, "nothing for a terminal" in told.err)
 
 
+def test_exports_to_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal control characters are escaped; elsewhere a text is exported as it is."""
+    path = made(tmp_path, title="\x1b[31mred")
+    arguments = ["export", str(path), "--format", "csv", "--what", "values"]
+
+    assert 0 == run_main(arguments, monkeypatch)
+    assert "title,str,true,,,\x1b[31mred\r\n" in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert 0 == run_main(arguments, monkeypatch)
+    assert "title,str,true,,,\\x1b[31mred\n" in capsys.readouterr().out
+
+
 def test_exports_without_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow the command says what to install."""
     for name in ("frame_conversion", "parquet_writer", "arrow_table", "columns"):

@@ -1,13 +1,15 @@
 """`crystallize report`: a run is written as a page."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from crystallize._base.optional import OptionalModule
+from crystallize._journal.database import update
 
-from .command_runs import complaint, document_of, made, printed
+from .command_runs import complaint, document_of, made, opened, printed
 
 
 def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +35,14 @@ def test_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "jinja2", None)
     line = complaint("report", path, "-o", tmp_path / "run.html")
     assert line.endswith("needs jinja2, which is not installed: pip install 'crystallize-context[report]'")
+
+
+def test_reports_run_of_an_earlier_version(tmp_path: Path) -> None:
+    """A run that does not say what could not be read of its environment has a page."""
+    path = made(tmp_path)
+    with opened(path) as connection:
+        (text,) = connection.execute("SELECT origin FROM sessions").fetchone()
+        origin = {name: fact for name, fact in json.loads(text).items() if name != "unread"}
+        update(connection, "sessions", "session = 1", origin=json.dumps(origin))
+
+    assert "wrote" in printed("report", path, "-o", tmp_path / "page.html")

@@ -25,10 +25,10 @@ from typing_extensions import TypedDict
 from crystallize import FrozenContext, Metric, MetricSchema
 from crystallize._core.codec import decode_untyped
 from crystallize._journal import drainer, frame_writer, run_files, run_writer
-from crystallize._journal.database import points_of
 from crystallize._journal.environment import Origin
 from crystallize._journal.journal import Journal
 from crystallize._journal.loaded_run import load_run
+from crystallize._journal.packed_points import points_of
 from crystallize._journal.read_run import RunData, read
 from crystallize._journal.verify import verify_run
 
@@ -268,7 +268,7 @@ def facts_of(program: Iterable[Act]) -> Facts:
 
 def facts_in(content: RunData, session: int) -> Facts:
     """Return what a session did by the file, except for the inputs."""
-    packed = [row.packed for row in content.points if row.process == session]
+    packed = [row for row in content.points if row.process == session]
     points = [point for row in packed for point in points_of(content.path, row)]
     values = [value for value in content.values if value.session == session and not value.is_input]
     attempts = [attempt for attempt in content.attempts if attempt.session == session]

@@ -29,7 +29,7 @@ from crystallize import (
 )
 from crystallize._base.text import type_name
 from crystallize._core.equality import same
-from crystallize._journal import database
+from crystallize._journal import database, packed_points
 from crystallize.runs import verify_run
 
 
@@ -301,7 +301,7 @@ def test_point_with_an_array_without_numpy(tmp_path: Path, monkeypatch: pytest.M
 
 def test_large_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points that are large come in rows of fewer."""
-    monkeypatch.setattr(database, "_LARGE", 10_000)
+    monkeypatch.setattr(packed_points, "LARGE", 10_000)
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
         for at in range(9):

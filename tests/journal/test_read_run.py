@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from crystallize import FrozenContext, Journal, load_run
-from crystallize._journal import drainer, run_files
+from crystallize import DamagedRunError, FrozenContext, Journal, RunNotFoundError, load_run
+from crystallize._journal import drainer, frame_writer, run_files
 from crystallize._journal.environment import Origin
 from crystallize.runs import verify_run
 
-from .journal_runs import SMALL, Plan, die, killed, no_environment, processes
+from .journal_runs import SMALL, Plan, copied, die, killed, no_environment, processes
 
 POINTS = 20_000
 READERS = 4
@@ -105,6 +105,69 @@ def test_resuming_hides_nothing_from_a_reader(tmp_path: Path, monkeypatch: pytes
         seen.append(load_run(opened.path).metrics["loss"])
     seen.append(load_run(opened.path).metrics["loss"])
     assert [(*range(10),)] * 4 == seen
+
+
+def dead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a run whose process died, with a point in its spool alone."""
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
+    opened = Journal.start(folder, "run")
+    ctx = opened.context(FrozenContext, {"lr": 0.1})
+    opened.flush()
+    ctx.record("loss", 0.5)
+    path = copied(opened, folder / "copy")
+    die(opened)
+    return path
+
+
+def test_a_run_without_its_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that died and has lost its spool is loaded and resumed without the facts in it, and a warning says so."""
+    path = dead(tmp_path, monkeypatch)
+    assert None is load_run(path).incomplete
+    assert [] == caplog.records
+    path.with_suffix(".spool").unlink()
+
+    run = load_run(path)
+    assert "the run did not end, and its spool is not beside it: what it had not drained is missing" == run.incomplete
+    assert (0.1, 0) == (run.values["lr"], len(run.metrics))
+    assert (run.incomplete,) == verify_run(path)
+    Journal.resume(path).close()
+    text = f"{path}: {run.incomplete}. If there is one, put 'run-0001.spool' beside it, and read the run again"
+    assert [("WARNING", text)] * 2 == [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert None is load_run(path).incomplete
+    assert () == verify_run(path)
+
+
+def test_a_run_without_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that died and has lost SQLite's log, so that facts are missing, is damage; the error names the log."""
+    monkeypatch.setattr(frame_writer, "CAPACITY", SMALL)
+    monkeypatch.setattr(run_files, "current_environment", no_environment)
+    opened = Journal.start(tmp_path, "run")
+    ctx = opened.context(FrozenContext)
+    for at in range(2 * SMALL // 60):
+        # More than the spool takes, so that the first ones are in the log alone.
+        ctx.record("loss", at)
+    path = copied(opened, tmp_path / "copy")
+    die(opened)
+    path.with_name("run-0001.db-wal").unlink()
+    advice = "'run-0001.db-wal', which a run has until it ends, is not beside it; if there is one, put it there; else"
+
+    for act in (load_run, Journal.resume):
+        with pytest.raises(DamagedRunError) as raised:
+            act(path)
+        assert advice in str(raised.value)
+    assert advice in "\n".join(verify_run(path))
+
+
+def test_a_name_from_a_file_prints_as_escapes(tmp_path: Path) -> None:
+    """No error prints control characters of a path or of what is in a file."""
+    with pytest.raises(RunNotFoundError) as raised:
+        load_run(tmp_path / "\x1b[2Jrun-0001.db")
+
+    assert str(raised.value).isprintable()
+    assert "\\x1b[2Jrun-0001.db" in str(raised.value)
 
 
 def _keep_reading(pipe: Connection, path: Path) -> None:

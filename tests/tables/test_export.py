@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def lines_of(chunks: Iterator[bytes]) -> list[Any]:
 
 
 def table_of(chunks: Iterator[bytes]) -> list[list[str]]:
-    return list(csv.reader(b"".join(chunks).decode().splitlines(keepends=True)))
+    return list(csv.reader(StringIO(b"".join(chunks).decode(), newline="")))
 
 
 def test_value_rows(run: Run[Any]) -> None:
@@ -178,7 +179,11 @@ def test_tags_named_as_columns(tmp_path: Path) -> None:
     assert ["seen", "0", "", "", "1", "v", "3", ""] == row
 
 
-@pytest.mark.parametrize("text", ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"], ids=ascii)
+FORMULAS = ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n1", "\uff1d1+2", "\uff0bA1"]
+SKIPPED = [" ", "  ", "\0", "\ufeff", "\t ", "\u00a0", "\u200b", "\u2060\u3000", "\x0b\x85", "\u202e", "\x1b"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, *(f"{before}=1+2" for before in SKIPPED), " @A1"], ids=ascii)
 def test_text_is_no_formula(tmp_path: Path, text: str) -> None:
     """Text that a spreadsheet would take for a formula begins with a quote, wherever it stands; a number does not."""
     _, *points = table_of(csv_of_points(recorded(tmp_path, text, -1.5, tag=text)))
@@ -186,7 +191,7 @@ def test_text_is_no_formula(tmp_path: Path, text: str) -> None:
 
     assert [f"'{text}", "-1.5"] == [row[4] for row in points]
     assert f"'{text}" == points[0][5]
-    assert [f"'{text}", "-1", json.dumps([text])] == [row[5] for row in values]
+    assert [f"'{text}", "-1", as_json([text]).decode()] == [row[5] for row in values]
 
 
 def test_array_is_no_formula(tmp_path: Path) -> None:
@@ -195,7 +200,7 @@ def test_array_is_no_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b", 'say "hi"', "two\nlines", "two\rlines", "\r\n", "é 語", "'", "[red]"], ids=ascii
+    "text", ["=1", " = 1", "a,b", 'say "hi"', "two\nlines", "two\rlines", "\r\n", "é 語", "'", "[red]"], ids=ascii
 )
 def test_csv_gives_text_back(tmp_path: Path, text: str) -> None:
     """Whatever else a text holds, a reader of CSV has it again."""

@@ -293,7 +293,8 @@ def test_a_damaged_run_is_said_to_be(tmp_path: Path) -> None:
     from crystallize._journal.database import update
 
     connection = sqlite3.connect(journal.path, isolation_level=None)
-    update(connection, "steps", "name = 'fit'", name="other")
+    (record,) = connection.execute("SELECT record FROM steps").fetchone()
+    update(connection, "steps", "name = 'fit'", name="other", record=record.replace('"fit"', '"other"'))
     connection.close()
 
     with pytest.raises(DamagedRunError, match="'fit', which is not there"):

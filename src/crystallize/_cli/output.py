@@ -25,9 +25,14 @@ def print_json(document: object) -> None:
 
 
 def print_bytes(chunks: Iterable[bytes]) -> None:
-    """Print encoded text, whatever the encoding of the terminal is."""
-    sys.stdout.buffer.writelines(chunks)
+    """Print encoded text, whatever the encoding of the terminal is; on a terminal, with control characters escaped."""
+    sys.stdout.buffer.writelines(map(_for_terminal, chunks) if sys.stdout.isatty() else chunks)
     sys.stdout.buffer.flush()
+
+
+def _for_terminal(chunk: bytes) -> bytes:
+    lines = chunk.decode().replace("\r\n", "\n").split("\n")
+    return "\n".join(map(printable, lines)).encode()
 
 
 def print_table(table: Table, *, cut: bool = False) -> None:

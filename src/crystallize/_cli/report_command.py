@@ -7,7 +7,7 @@ import typer
 
 from .._base.text import one_line
 from .._page.html_page import write_report
-from .chosen_run import DEFAULT_FOLDER, RunsFolder, find, load
+from .chosen_run import DEFAULT_FOLDER, RunsFolder, find, load, reporting_damage
 from .output import AsJson, print_json
 
 
@@ -20,7 +20,8 @@ def report(
     """Write a run as one HTML page, beside others to compare it with."""
     loaded = [load(find(folder, name)) for name in runs]
     page = output if output is not None else Path(f"{loaded[0].name}.html")
-    write_report(loaded[0], page, beside=loaded[1:])
+    with reporting_damage(loaded[0].path):
+        write_report(loaded[0], page, beside=loaded[1:])
     if in_json:
         print_json({"page": str(page), "runs": [run.name for run in loaded]})
     else:

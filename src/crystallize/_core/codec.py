@@ -5,14 +5,17 @@ pickled, and decoding runs no code from the bytes. A value that cannot be restor
 stored with its type and its JSON only, if it has any.
 """
 
+from ast import literal_eval
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from math import prod
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .._base.text import type_name
+from .._base.text import short, type_name
 from ..errors import SchemaError
 from .digest import digest, pandas_time
 from .equality import same
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
 """How a value is restored: "json" parses its JSON; "schema" validates its JSON by the schema; "python" validates the
 parsed JSON by the schema. "secret" values are not stored, so that the user must pass them again; "none": not at all."""
+
+WAYS: Final[tuple[How, ...]] = get_args(How)
 
 _ARRAY = "crystallize.npy"
 _SCALAR = "crystallize.scalar"
@@ -226,7 +231,26 @@ def _npy(array: Any) -> bytes:
 def _array(content: bytes) -> Any:
     import numpy as np  # as above
 
+    # The header of a few bytes may claim any size, and items of no bytes any number.
+    header = _npy_header(content)
+    dtype = np.lib.format.descr_to_dtype(header["descr"])
+    size = prod(header["shape"]) * max(dtype.itemsize, 1)
+    if size > len(content):
+        raise ValueError(f"an array claims the shape {short(header['shape'])}, and has {len(content):,} bytes")
     return np.load(BytesIO(content), allow_pickle=False)
+
+
+def _npy_header(content: bytes) -> Any:
+    """Return the dictionary at the beginning of an `.npy`, which has at most 10,000 characters, as NumPy checks too."""
+    length = Struct("<H" if content[6:7] == b"\x01" else "<I")
+    (size,) = length.unpack_from(content, 8)
+    start = 8 + length.size
+    if size > 10_000:
+        raise ValueError(f"the header of an array has {size:,} characters")
+    try:
+        return literal_eval(content[start : start + size].decode("latin-1"))
+    except (SyntaxError, MemoryError, RecursionError) as error:  # as deep nesting raises, by version of Python
+        raise ValueError("the header of an array cannot be parsed") from error
 
 
 def unrestorable(kind: str, parsed: Any, arrays: tuple[bytes, ...]) -> NotRestorable:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, 
 
 from typing_extensions import TypeVar
 
+from .._base.signal_handlers import is_raised_by_handler
 from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
@@ -291,8 +292,9 @@ class FrozenContext(ContextHandle, Generic[T_co]):
                 validate = None  # as `plain_key` raises
             try:
                 valid = validate(value)
-            except Exception:
-                pass
+            except Exception as error:
+                if is_raised_by_handler(error):
+                    raise
             else:
                 if type(valid) in ATOMIC:
                     # The same as `State.claim`, inlined: the call would double the time.

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from .._base.locks import make_owned_lock, renewed_in_children
+from .._base.signal_handlers import is_raised_by_handler
 from .._base.text import short
 from ..errors import SinkError
 from ..events import Event
@@ -194,6 +195,8 @@ class EventDispatcher:
                 try:
                     getattr(call.sink, call.method)(call.item)
                 except Exception as error:  # as above
+                    if is_raised_by_handler(error):
+                        raise
                     found.append((call.sink, call.event, error))
         if found:
             raise sink_error(found)
@@ -252,7 +255,7 @@ class EventDispatcher:
             if not is_own:
                 return raised
             if event is not None:
-                if isinstance(raised, Exception) and begun > 0:
+                if isinstance(raised, Exception) and begun > 0 and not is_raised_by_handler(raised):
                     found.append((self.sinks[begun - 1], event, raised))
                 self._begun, self._settled, self._call = begun, begun if found else 0, (0, None)
                 self._item = event
@@ -283,6 +286,8 @@ class EventDispatcher:
                     try:
                         sink.handle(item)
                     except Exception as error:  # a sink may raise anything; the others still receive the event
+                        if is_raised_by_handler(error):
+                            raise
                         found.append((sink, item, error))
             else:
                 self._deliver_rest(item, found)
@@ -302,6 +307,8 @@ class EventDispatcher:
                     self._call = number, call
                     handle(call.item)
                 except Exception as error:  # as above
+                    if is_raised_by_handler(error):
+                        raise
                     found.append((call.sink, call.event, error))
 
     def _calls(self, item: Event | Batch) -> Iterator[_Call]:
@@ -323,6 +330,8 @@ def _settle(call: _Call, found: list[Failure]) -> None:
         if settle is not None:
             settle(call.item)
     except Exception as error:  # as above
+        if is_raised_by_handler(error):
+            raise
         found.append((call.sink, call.event, error))
 
 

@@ -27,6 +27,7 @@ out, because its calls would double the time of a point.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
+from .._base.signal_handlers import is_raised_by_handler
 from ..events import MetricRecorded
 from .event_dispatch import EventDispatcher, Failure, sink_error
 from .metric_log import MetricLog
@@ -56,8 +57,9 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
             if count is not None and len(tags) != count:
                 raise TypeError("other tags than declared")
             extend((validate(value), split(tags), token.number))
-        except Exception:  # the slow recorder raises it again
-            pass
+        except Exception as error:  # the slow recorder raises it again, unless it comes from elsewhere
+            if is_raised_by_handler(error):
+                raise
         else:
             if len(tail) >= full:
                 seal()
@@ -72,8 +74,9 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
         try:
             valid, kept = validate(value), split(tags)
             fits = count is None or len(tags) == count
-        except Exception:  # as above
-            pass
+        except Exception as error:  # as above
+            if is_raised_by_handler(error):
+                raise
         else:
             if fits and keep(valid, kept):
                 return
@@ -135,8 +138,9 @@ def fast_bound_recorder(
     def record(value: Any) -> None:
         try:
             extend((validate(value), tags, token.number))
-        except Exception:  # the slow recorder raises it again
-            pass
+        except Exception as error:  # the slow recorder raises it again, unless it comes from elsewhere
+            if is_raised_by_handler(error):
+                raise
         else:
             if len(tail) >= full:
                 seal()
@@ -150,8 +154,9 @@ def fast_bound_recorder(
     def record_and_emit(value: Any) -> None:
         try:
             valid = validate(value)
-        except Exception:  # as above
-            pass
+        except Exception as error:  # as above
+            if is_raised_by_handler(error):
+                raise
         else:
             if keep(valid, tags):
                 return

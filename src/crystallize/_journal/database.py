@@ -13,13 +13,13 @@ from operator import itemgetter
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Final, TypeAlias
-from zlib import compress, crc32, decompress
-from zlib import error as ZlibError
+from zlib import crc32
 
 from pydantic_core import from_json, to_json
 
 from .._base.files import status_of
-from ..errors import CrystallizeError, DamagedRunError, JournalError, RunNotFoundError
+from .._base.text import printable, short
+from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .environment import Findings, completed
 from .event_bytes import (
     ARTIFACT,
@@ -30,7 +30,6 @@ from .event_bytes import (
     JOIN,
     KEY,
     MERGED,
-    PIECE,
     POINT,
     POINTS,
     START,
@@ -42,12 +41,8 @@ from .event_bytes import (
 )
 from .file_system import create_file, is_network, sync_folder, write_all
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
-
-ROW: Final = PIECE
-"""Maximum number of points in a row."""
-
-_LARGE: Final = 1 << 26
-"""Bytes in a row of points, as JSON: SQLite takes at most a billion. Arrays may be large."""
+from .packed_points import packed, packed_rows
+from .untrusted_file import VERIFY, RunConnection, bounded, check_files, check_tables, damage_in, row_shape, secure
 
 LARGEST: Final = 999_000_000
 """Maximum bytes of a value or an artifact: a row of SQLite takes at most a billion."""
@@ -65,7 +60,8 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     status = status_of(path)
     if status is None or not S_ISREG(status.st_mode) or path.suffix == ".spool":
         raise RunNotFoundError(str(path), "this is a folder" if path.is_dir() else "there is no such run", _meant(path))
-    with translate_sqlite_errors(path):
+    check_files(path)
+    with translate_sqlite_errors(path), damage_in(path):
         connection = _connection(path, "mode=rw") if write else _for_reading(path)
         try:
             application = _pragma(connection, "application_id")
@@ -76,6 +72,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
                 raise DamagedRunError(str(path), f"its format is {version}, which there never was")
             if version > len(MIGRATIONS):
                 raise JournalError(str(path), f"it was written by a later version of crystallize (format {version})")
+            check_tables(path, connection, version)
             if write:
                 # Other machines share no memory with this one, which a write-ahead log needs. There, readers hold
                 # the writer up.
@@ -120,8 +117,11 @@ def _for_reading(path: Path) -> sqlite3.Connection:
 
 def _connection(path: Path, mode: str) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?{mode}"
-    connection = sqlite3.connect(address, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
-    for setting in ("busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF"):
+    connection = sqlite3.connect(
+        address, uri=True, timeout=5, isolation_level=None, check_same_thread=False, factory=RunConnection
+    )
+    secure(connection)
+    for setting in ("busy_timeout=5000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {setting}")
     return connection
 
@@ -169,15 +169,17 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "")
-        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or not code.startswith("SQLITE_"):
-            raise DamagedRunError(str(path), f"it is damaged, or no run at all ({error})", VERIFY) from error
-        if code.startswith("SQLITE_ERROR"):
-            raise DamagedRunError(str(path), f"its tables are not those of a run ({error})", VERIFY) from error
-        raise JournalError(str(path), f"it cannot be used ({error})", _ADVICE.get(code.split("_")[1], "")) from error
+        # The text may contain names from the file.
+        code, text = getattr(error, "sqlite_errorname", ""), printable(str(error))
+        if code.startswith(_DAMAGED) or not code.startswith("SQLITE_"):
+            raise DamagedRunError(str(path), f"it is damaged, or no run at all ({text})", VERIFY) from error
+        if code.startswith("SQLITE_INTERRUPT"):
+            reason = "a search in it takes more steps than a file of its size can need"
+            raise DamagedRunError(str(path), reason, VERIFY) from error
+        raise JournalError(str(path), f"it cannot be used ({text})", _ADVICE.get(code.split("_")[1], "")) from error
 
 
-VERIFY = "`crystallize verify` says what is wrong with it"
+_DAMAGED = tuple(f"SQLITE_{code}" for code in ("CORRUPT", "NOTADB", "CONSTRAINT", "MISMATCH", "ERROR", "TOOBIG"))
 _ADVICE = {
     "FULL": "the disk is full: make room, then go on with Journal.resume",
     "READONLY": "the file or its folder cannot be written",
@@ -194,17 +196,14 @@ def transaction(path: Path, connection: sqlite3.Connection, *, write: bool = Fal
 
     An error that comes from content that makes no sense becomes a DamagedRunError.
     """
-    with translate_sqlite_errors(path):
+    with translate_sqlite_errors(path), damage_in(path):
         try:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             yield
             connection.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if isinstance(error, (LookupError, TypeError, ValueError)) and not isinstance(error, CrystallizeError):
-                reason = f"it cannot be read ({type(error).__name__}: {error})"
-                raise DamagedRunError(str(path), reason, VERIFY) from error
             raise
 
 
@@ -257,25 +256,19 @@ def rows(path: Path, connection: sqlite3.Connection, table: str, since: int = 0)
         return
     salt = salt_of(connection, table)
     where = f"WHERE {NEWER.get(table, 'sequence > :since')}" if since else ""
-    found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}', {"since": since})
-    for row in found:
-        if check_of(row[:-1], salt) != row[-1]:
-            raise DamagedRunError(str(path), f"a row of {table} was changed: {row[0]!r}", VERIFY)
-        yield row[:-1]
+    shape = row_shape(table)
+    with bounded(connection):
+        found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}', {"since": since})
+        for row in found:
+            if check_of(row[:-1], salt) != row[-1]:
+                raise DamagedRunError(str(path), f"a row of {table} was changed: {short(row[0])}", VERIFY)
+            shape.check(row)
+            yield row[:-1]
 
 
 def has_table(connection: sqlite3.Connection, table: str) -> bool:
     """Return whether the file has a table, which files of older versions may lack."""
     return _pragma(connection, "user_version") >= LATER.get(table, 1)
-
-
-def points_of(path: Path, content: bytes) -> list[Any]:
-    """Parse the points in a row, each a list; content that cannot be read raises DamagedRunError."""
-    try:
-        points: list[Any] = from_json(decompress(content))
-    except (ZlibError, ValueError) as error:
-        raise DamagedRunError(str(path), f"a row of points cannot be read ({error})", VERIFY) from error
-    return points
 
 
 def apply(connection: sqlite3.Connection, process: int, first: int, facts: list[bytes]) -> None:
@@ -289,8 +282,8 @@ def apply(connection: sqlite3.Connection, process: int, first: int, facts: list[
     position = max(first, drained + 1)
     for kind, group in groupby(chain.from_iterable(map(members, new)), itemgetter(0)):
         if kind == POINT[0]:
-            for count, content in _rows_of(list(group)):
-                insert(connection, "points", position, process, count, compress(content, 1))
+            for count, content in packed_rows(list(group)):
+                insert(connection, "points", position, process, count, content)
                 position += count
             continue
         for fact in group:
@@ -299,28 +292,12 @@ def apply(connection: sqlite3.Connection, process: int, first: int, facts: list[
     update(connection, "run", "id = 1", drained=position - 1)
 
 
-def _rows_of(points: list[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Return rows of points, each with their number."""
-    for part in chain.from_iterable(_narrow(points[at : at + ROW]) for at in range(0, len(points), ROW)):
-        yield len(part), b"[" + b",".join(part) + b"]"
-
-
-def _narrow(points: list[bytes]) -> Iterator[list[bytes]]:
-    """Split points so that no row is too large, unless it is one large point alone."""
-    half = len(points) // 2
-    if not half or sum(map(len, points)) <= _LARGE:
-        yield points
-        return
-    yield from _narrow(points[:half])
-    yield from _narrow(points[half:])
-
-
 _Apply: TypeAlias = Callable[[sqlite3.Connection, int, int, bytes], None]
 """Puts a fact into the tables, given the number of its process and its position."""
 
 
 def _apply_points(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    insert(connection, "points", position, process, span(fact), compress(points_in(fact), 1))
+    insert(connection, "points", position, process, span(fact), packed(points_in(fact)))
 
 
 def _apply_key(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
@@ -407,20 +384,21 @@ def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
     """Return which facts are missing or duplicated, a sentence each."""
     (drained,) = connection.execute("SELECT drained FROM run").fetchone()
     failures = "UNION ALL SELECT sequence, 1 FROM failures" if has_table(connection, "failures") else ""
-    spans = connection.execute(
-        f"""
-        SELECT sequence, 1 FROM steps UNION ALL SELECT finished, 1 FROM steps WHERE finished IS NOT NULL
-        UNION ALL SELECT joined, 1 FROM sessions WHERE joined IS NOT NULL
-        UNION ALL SELECT finished, 1 FROM sessions WHERE finished IS NOT NULL
-        UNION ALL SELECT sequence, 1 FROM entries UNION ALL SELECT sequence, 1 FROM artifacts
-        UNION ALL SELECT sequence, 1 FROM forks UNION ALL SELECT sequence, 1 FROM merges
-        {failures} UNION ALL SELECT sequence, count FROM points ORDER BY 1
-        """
-    )
-    next_ = 1
-    for first, count in spans:
-        if first != next_:
-            yield f"facts {next_} to {first - 1} are missing" if first > next_ else f"fact {first} is there twice"
-        next_ = first + count
+    with bounded(connection):
+        spans = connection.execute(
+            f"""
+            SELECT sequence, 1 FROM steps UNION ALL SELECT finished, 1 FROM steps WHERE finished IS NOT NULL
+            UNION ALL SELECT joined, 1 FROM sessions WHERE joined IS NOT NULL
+            UNION ALL SELECT finished, 1 FROM sessions WHERE finished IS NOT NULL
+            UNION ALL SELECT sequence, 1 FROM entries UNION ALL SELECT sequence, 1 FROM artifacts
+            UNION ALL SELECT sequence, 1 FROM forks UNION ALL SELECT sequence, 1 FROM merges
+            {failures} UNION ALL SELECT sequence, count FROM points ORDER BY 1
+            """
+        )
+        next_ = 1
+        for first, count in spans:
+            if first != next_:
+                yield f"facts {next_} to {first - 1} are missing" if first > next_ else f"fact {first} is there twice"
+            next_ = first + count
     if next_ != drained + 1:
         yield f"facts {next_} to {drained} are missing"

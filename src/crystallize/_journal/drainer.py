@@ -17,10 +17,11 @@ from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from ..errors import JournalError
-from .database import ROW, apply, complete_origin, transaction
+from .database import apply, complete_origin, transaction
 from .environment import EnvironmentProbe, Findings
 from .event_bytes import JOIN, span
 from .lock import has_name
+from .packed_points import ROW
 from .run_files import OpenFiles
 
 BATCH: Final = ROW

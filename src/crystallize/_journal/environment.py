@@ -16,7 +16,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import Distribution, distributions
-from typing import Any, Final, NotRequired, TypedDict, TypeVar
+from typing import Any, Final, NotRequired, TypeVar
+
+from typing_extensions import TypedDict
 
 from .._base.text import cut, legible, one_line, short
 

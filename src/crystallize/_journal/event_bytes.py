@@ -14,10 +14,11 @@ from typing import Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .._base.text import MASK, legible, type_name
+from .._base.text import MASK, legible, short, type_name
 from .._branches.merge import MergedWork
 from .._core.codec import (
     LONGEST,
+    WAYS,
     Stored,
     any_key,
     decode,
@@ -285,6 +286,8 @@ def _restored(note: _Note, parsed: Any, key: Key | None) -> Any:
     """Return a part of a point; without a key, of JSON's types and with its arrays in place."""
     parts: list[Any] = [note, ""] if isinstance(note, str) else note
     how, kind, *encoded = parts
+    if how not in WAYS:
+        raise ValueError(f"it is stored in an unknown way, {short(how)}")
     arrays = tuple(map(b64decode, encoded))
     # Points of the first version have the numbers of their arrays, and not the arrays.
     if how == "none" or (isinstance(note, str) and has_array_marks(parsed)):

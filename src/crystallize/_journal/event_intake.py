@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from .._base.signal_handlers import is_raised_by_handler
 from .._branches.merge import MergedWork
 from ..events import BranchForked, Event, StepFinished
 from .event_bytes import Encoder
@@ -61,12 +62,12 @@ class EventIntake:
             self.taken[0] = item
             if len(writer.spool.pending) == writer.batch:
                 writer.wake()
-        except Exception as error:
-            # The context has the change, and the file does not: it takes nothing more, since that would be a hole.
-            writer.fail(error)
-            raise
-        except BaseException as interruption:
-            self._complete(item, fact, encode, interruption)
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_raised_by_handler(error):
+                # The context has the change, and the file does not: it takes nothing more, since that would be a hole.
+                writer.fail(error)
+            else:
+                self._complete(item, fact, encode, error)
             raise
 
     def _complete(

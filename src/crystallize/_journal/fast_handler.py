@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from pydantic_core import to_json
 
+from .._base.signal_handlers import is_raised_by_handler
 from .._core.codec import LONGEST
 from ..events import Event, MetricRecorded
 from .run_writer import RunWriter
@@ -43,15 +44,15 @@ def fast_handler(
                     taken[0] = event
                     if len(pending) == batch:
                         wake()
-            except Exception:  # whatever it is, `handle` meets it too
-                done = taken[0] is event
-            except BaseException:
-                # A signal's handler has raised. The context has the point, so the file has to get it all the same.
-                if fact and frames.newest is fact:
-                    taken[0] = event
-                else:
-                    handle(event)
-                raise
+            except BaseException as error:
+                done = False  # whatever it is, `handle` meets it too
+                if not isinstance(error, Exception) or is_raised_by_handler(error):
+                    # The context has the point, so the file has to get it all the same.
+                    if fact and frames.newest is fact:
+                        taken[0] = event
+                    else:
+                        handle(event)
+                    raise
             if done:
                 return
         handle(event)

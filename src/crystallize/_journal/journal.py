@@ -20,8 +20,8 @@ from .._core.protocols import Sink
 from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
 from ..events import Event
-from .environment import Origin, completed, program_arguments
 from .database import LARGEST
+from .environment import Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
 from .fast_handler import fast_handler

@@ -20,8 +20,8 @@ from .._core.notebook import artifacts_table, metrics_table, provenance_tables
 from .._core.provenance import Provenance
 from .._core.series import FrozenMetrics, store_of
 from ..errors import JournalError
-from .database import ROW, points_of
-from .read_run import RunData, read
+from .packed_points import ROW, points_of
+from .read_run import RunData, read, warn_if_incomplete
 from .resume import restore, restore_failures
 from .rows import Attempt, Declared, Entry, Session, SoFar, done_so_far
 
@@ -86,6 +86,15 @@ class Run(TableDisplay, Generic[T_co]):
     def error(self) -> str | None:
         """The exception that ended it, as text; None if none did."""
         return None if self._data.running else self._data.final.error
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the file may lack facts of the run, as a sentence; None if it has all.
+
+        A run whose process died has facts in its spool, `digits-0001.spool`. If that is not beside the file, `load_run`
+        and `Journal.resume` log this as a warning, and go on with the facts that the file has.
+        """
+        return self._data.incomplete
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -196,9 +205,7 @@ class Run(TableDisplay, Generic[T_co]):
         # The rows that end before are of other steps.
         rows = [row for row in data.points if row.position + ROW > first]
         points = (
-            (row.process, step, metric, 1)
-            for row in rows
-            for metric, _, _, step, *_ in points_of(data.path, row.packed)
+            (row.process, step, metric, 1) for row in rows for metric, _, _, step, *_ in points_of(data.path, row)
         )
         artifacts = ((found.process, found.artifact.step, found.artifact.name) for found in data.artifacts)
         return done_so_far(data.attempts, data.values, artifacts, points)
@@ -294,4 +301,6 @@ def load_run(
         ('finished', 0.1)
     """
     untyped: Any = FrozenContext
-    return Run(read(Path(path)), untyped if shape is None else untyped[shape], metrics)
+    data = read(Path(path))
+    warn_if_incomplete(data)
+    return Run(data, untyped if shape is None else untyped[shape], metrics)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import accumulate
 from operator import attrgetter
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from .._base.text import short
 from .._core.codec import NotRestorable, json_view
 from .._core.metric_log import MetricLog
 from .._core.metric_store import MetricStore
@@ -15,10 +17,11 @@ from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
 from .._core.point_log import FULL, Piece, PointLog, store
 from ..errors import DamagedRunError, JournalError, MetricError
-from .database import points_of
 from .event_bytes import decoded_point
+from .packed_points import points_of
 from .read_run import RunData
 from .rows import PackedRow
+from .untrusted_file import VERIFY
 
 BATCH: Final = 1 << 18
 """Points in a batch, or a few more."""
@@ -61,6 +64,7 @@ class PointStream:
         self._store = store
         self._dropped = dropped
         self._known = {session.number: session.fingerprints.get("metrics", {}) for session in data.sessions}
+        self._opened = {(attempt.session, attempt.step) for attempt in data.attempts}
         done = [attempt.step for attempt in data.attempts if (attempt.session, attempt.step) not in dropped]
         self.steps: list[str | None] = [None, *dict.fromkeys(done)]
         self._numbers = {step: number for number, step in enumerate(self.steps)}
@@ -77,7 +81,7 @@ class PointStream:
         JournalError; if the row makes no sense, DamagedRunError.
         """
         sources: dict[tuple[str, str | None], PointSource | None] = {}
-        for position, point in enumerate(points_of(self._path, row.packed), row.position):
+        for position, point in enumerate(points_of(self._path, row), row.position):
             has_note = len(point) > 4
             name, value, tags, step = point[:4] if has_note else point
             try:
@@ -122,9 +126,11 @@ class PointStream:
 
     def _source(self, name: str, process: int, step: str | None) -> PointSource | None:
         """Return the source of points; None if they are dropped."""
+        if type(name) is not str or type(step) not in (str, NoneType):
+            raise TypeError(f"a point was recorded by step {short(step)} for metric {short(name)}")
         if (process, step) in self._dropped:
             return None
-        if step not in self._numbers:
+        if step is not None and (process, step) not in self._opened:
             raise DamagedRunError(str(self._path), f"points were recorded by step {step!r}, which is not there")
         if (process, step) not in self._branches:
             self._branches[process, step] = self._data.branch_of(process, step)
@@ -164,6 +170,9 @@ def _restored(path: Path, point: list[Any], checks: Any) -> tuple[Any, dict[str,
     except ImportError as error:
         reason = f"metric {point[0]!r} holds an array, and {error.name} is not installed"
         raise JournalError(str(path), reason) from error
+    except Exception as error:  # whatever a user's validator raises
+        reason = f"a point of metric {point[0]!r} cannot be restored ({type(error).__name__}: {error})"
+        raise DamagedRunError(str(path), reason, VERIFY) from error
 
 
 def _is_lost(value: Any) -> bool:
@@ -189,16 +198,21 @@ class StoredPoints:
         data: RunData,
         rows: Callable[[], Iterator[PackedRow]],
         metrics: type[MetricSchema] | None = None,
+        dropped: Collection[tuple[int, str | None]] | None = None,
     ) -> None:
-        """Take an open run and the function that reads its rows; without metrics, points are of JSON's types."""
+        """Take an open run and the function that reads its rows; without metrics, points are of JSON's types.
+
+        The points of the dropped attempts are left out, by default of those that were done again.
+        """
         self._data = data
+        self._dropped = data.superseded if dropped is None else dropped
         self._rows = rows
         self._metrics = MetricStore(metrics)
         self.steps = self._stream().steps
         self._spans: dict[str, _Spans] = {}
 
     def _stream(self) -> PointStream:
-        return PointStream(self._data, self._metrics, self._data.superseded)
+        return PointStream(self._data, self._metrics, self._dropped)
 
     def first_look(self) -> Iterator[_Pieces]:
         """Return all points a batch at a time; their indices in the series are known only after the last batch."""

@@ -1,16 +1,18 @@
 """Read a run from its files."""
 
+import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from .._core.artifacts import Artifact
-from ..errors import DamagedRunError, JournalError
-from .database import apply, connect, missing_in, rows, state_of, transaction
+from .._base.text import printable, short
+from .._core.artifacts import unfit_name
+from ..errors import DamagedRunError, JournalError, RunNotFoundError
+from .database import apply, connect, has_log, missing_in, rows, state_of, transaction
 from .lock import is_locked
 from .rows import (
     MISSING,
@@ -22,6 +24,7 @@ from .rows import (
     Positioned,
     Session,
     StoredArtifact,
+    artifact_of,
     attempt_of,
     entry_of,
     failure_of,
@@ -31,6 +34,11 @@ from .rows import (
     session_of,
 )
 from .spool_format import spooled
+from .untrusted_file import RunConnection, check_files
+
+_log = logging.getLogger("crystallize")
+
+LACKS_SPOOL: Final = "the run did not end, and its spool is not beside it: what it had not drained is missing"
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,13 @@ class RunData:
     failures: tuple[Attempt, ...]
     """The attempts at branches that failed, in that order. They are not among `attempts`: nothing of their work is in
     the file, and the same branch may be merged later."""
+    lacks_spool: bool = False
+    """Whether it has no writer and did not end, and its spool is not beside it."""
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why the file may lack facts; None if it has all."""
+        return LACKS_SPOOL if self.lacks_spool else None
 
     @property
     def declared(self) -> dict[str, Declared]:
@@ -149,8 +164,24 @@ def read(path: Path) -> RunData:
     if it cannot be opened.
     """
     path = real(path)
-    with _opened(path) as (connection, running):
-        return data_of(path, connection, running=running)
+    with _opened(path) as (connection, state):
+        return replace(data_of(path, connection, running=state.running), lacks_spool=state.lacks_spool)
+
+
+def warn_if_incomplete(data: RunData) -> None:
+    """Log a warning if a file may lack facts of its run."""
+    if data.incomplete:
+        text = "%s: %s. If there is one, put %r beside it, and read the run again"
+        _log.warning(text, printable(str(data.path)), data.incomplete, data.path.with_suffix(".spool").name)
+
+
+def lacks_spool(connection: sqlite3.Connection, *, was_there: bool) -> bool:
+    """Return whether the last process of a run did not end, given whether its spool was there before the transaction.
+
+    A process deletes its spool once its end is in the database. If there was no spool before, no process is at work.
+    """
+    ended = connection.execute("SELECT ended FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
+    return ended == (None,) and not was_there
 
 
 def real(path: Path) -> Path:
@@ -162,6 +193,8 @@ def real(path: Path) -> Path:
         return path.resolve() if path.is_symlink() else path.absolute()
     except FileNotFoundError as error:
         raise JournalError(str(path), "the working directory was deleted", "give an absolute path") from error
+    except RuntimeError as error:  # links in a circle, until Python 3.12
+        raise RunNotFoundError(str(path), f"this path cannot be followed ({error})") from error
 
 
 @contextmanager
@@ -172,15 +205,26 @@ def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[
     as often as it is called while the run is open.
     """
     path = real(path)
-    with _opened(path) as (connection, running):
-        outline = _outline_of(path, connection, running=running)
+    with _opened(path) as (connection, state):
+        outline = _outline_of(path, connection, running=state.running)
         yield outline, lambda: map(PackedRow._make, rows(path, connection, "points"))
 
 
+class _FileState(NamedTuple):
+    """The state of the files of a run when they were opened."""
+
+    running: bool
+    """Whether the run has a living writer."""
+    lacks_spool: bool
+    """Whether it has none and did not end, and its spool is not beside it."""
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
-    """Open a transaction on all facts of a run, and say whether it has a living writer."""
+def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, _FileState]]:
+    """Open a transaction on all facts of a run."""
     spool = path.with_suffix(".spool")
+    # Before anything is opened, as a pipe would wait for its writer.
+    check_files(path)
     while True:
         running, was_there = is_locked(spool), spool.exists()
         is_given = False
@@ -189,11 +233,11 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
             with (
                 closing(connect(path)) as connection,
                 transaction(path, connection),
-                nullcontext(connection) if running else _with_spool(path, spool, connection) as whole,
+                nullcontext(connection) if running else _with_spool(path, connection) as whole,
             ):
                 if running or (not is_locked(spool) and spool.exists() == was_there):
                     is_given = True
-                    yield whole, running
+                    yield whole, _FileState(running, not running and lacks_spool(whole, was_there=was_there))
                     return
         except DamagedRunError:
             # The run may have been resumed just now, which empties the spool.
@@ -202,19 +246,34 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
 
 
 @contextmanager
-def _with_spool(path: Path, spool: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def _with_spool(path: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Open a database that has the facts of the spool, too: the given one if there are none, else a copy."""
     identity, drained, process = state_of(path, connection)
-    left = [*spooled(spool, identity, process, drained)]
+    left = spooled_facts(path, connection, identity, process, drained)
     if not left:
         yield connection
         return
     # A reader writes nothing: the facts go into a copy, which SQLite keeps in a file if it is large.
-    with closing(sqlite3.connect("", isolation_level=None)) as copied:
+    with closing(sqlite3.connect("", isolation_level=None, factory=RunConnection)) as copied:
         connection.backup(copied)
         with transaction(path, copied):
             apply(copied, process, drained + 1, left)
             yield copied
+
+
+def spooled_facts(
+    path: Path, connection: sqlite3.Connection, identity: bytes, process: int, drained: int
+) -> list[bytes]:
+    """Return the facts in the spool of a run that its database lacks, given what the database says of the run."""
+    try:
+        return [*spooled(path.with_suffix(".spool"), identity, process, drained)]
+    except DamagedRunError as error:
+        log = path.with_name(f"{path.name}-wal")
+        # SQLite has just made an empty log if there was none.
+        if not has_log(connection) or (log.exists() and log.stat().st_size):
+            raise
+        reason = f"{error.reason}; {log.name!r}, which a run has until it ends, is not beside it"
+        raise DamagedRunError(error.path, reason, f"if there is one, put it there; else {error.advice}") from error
 
 
 def data_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:
@@ -228,10 +287,7 @@ def data_of(path: Path, connection: sqlite3.Connection, *, running: bool, since:
         outline,
         values=tuple(entry_of(row, arrays) for row in rows(path, connection, "entries", since)),
         points=tuple(map(PackedRow._make, rows(path, connection, "points", since))),
-        artifacts=tuple(
-            StoredArtifact(position, process, Artifact(name, contents[sha256], step))
-            for position, process, step, name, sha256 in rows(path, connection, "artifacts", since)
-        ),
+        artifacts=tuple(artifact_of(row, contents) for row in rows(path, connection, "artifacts", since)),
     )
 
 
@@ -240,10 +296,12 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
     # The facts up to `since` were checked before, and none is ever deleted.
     for problem in () if since else missing_in(connection):
         raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
-    ((_, identity, name, number, drained),) = rows(path, connection, "run")
+    ((row, identity, name, number, drained),) = rows(path, connection, "run")
     forks = forks_of(rows(path, connection, "forks"))
     known = {branch for branch, _ in forks}
-    return RunData(
+    if row != 1 or len(identity) != 16 or number < 1 or drained < 0 or unfit_name(name):
+        raise ValueError(f"its name, number or identity is wrong: run {number} of {short(name)}")
+    data = RunData(
         path=path,
         identity=identity,
         name=name,
@@ -259,3 +317,16 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         merges=tuple(merged_branch_of(row, known) for row in rows(path, connection, "merges", since)),
         failures=tuple(failure_of(row, known) for row in rows(path, connection, "failures", since)),
     )
+    _check_processes(data)
+    return data
+
+
+def _check_processes(data: RunData) -> None:
+    """Raise ValueError unless the processes have the numbers 1, 2, 3, ..., and all work belongs to one of them."""
+    numbers = [process.number for process in data.sessions]
+    if not numbers or numbers != [*range(1, len(numbers) + 1)]:
+        raise ValueError(f"its processes have the numbers {short(numbers)}")
+    working = {attempt.session for attempt in (*data.attempts, *data.failures)}
+    working |= {merged.session for merged in data.merges}
+    if strange := working.difference(numbers):
+        raise ValueError(f"process {min(strange)} did work, but is not in the file")

@@ -21,10 +21,11 @@ from .._core.point_log import PointLog, PointSection
 from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
-from ..errors import JournalError, KeyLookupError, ResumeError
+from ..errors import DamagedRunError, JournalError, KeyLookupError, ResumeError
 from .point_stream import PointStream
 from .read_run import RunData
 from .rows import Entry, MergedBranch
+from .untrusted_file import VERIFY, damage_in
 
 _T = TypeVar("_T")
 _ByBranch: TypeAlias = dict[str | None, list[tuple[int, _T]]]
@@ -59,6 +60,11 @@ def restore(state: State, data: RunData, dropped: Collection[tuple[int, str | No
 
     If the schema or the metrics are not those of the run, this raises JournalError.
     """
+    with damage_in(data.path):
+        return _restore(state, data, dropped)
+
+
+def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | None]]) -> Baseline:
     done = [attempt for attempt in data.attempts if (attempt.session, attempt.step) not in dropped]
     finished = {attempt.step for attempt in done if attempt.finished}
     stream = PointStream(data, state.metric_store, dropped)
@@ -122,6 +128,9 @@ def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
         reason = f"key {entry.key!r} holds an array, and {error.name} is not installed"
         raise JournalError(str(data.path), reason) from error
     except Exception as error:  # whatever a user's validator raises
+        if schema is Schema.untyped():
+            reason = f"the value of key {entry.key!r} cannot be restored ({type(error).__name__}: {error})"
+            raise DamagedRunError(str(data.path), reason, VERIFY) from error
         reason = f"key {entry.key!r} was written as {entry.stored.type}, and {schema.name} does not take that back"
         raise JournalError(str(data.path), reason, "use the schema that the run was written with") from error
 

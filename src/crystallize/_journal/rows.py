@@ -3,16 +3,16 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from operator import itemgetter
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pydantic_core import from_json
-
-from .._core.artifacts import Artifact
-from .._core.codec import Stored
+from .._base.text import short
+from .._core.artifacts import Artifact, unfit_name
+from .._core.codec import WAYS, How, Stored
 from .._core.provenance import StepRecord
 from .environment import Origin
 from .event_bytes import parted
+from .stored_facts import fingerprints_in, origin_in, record_in, time_in
 
 
 class Session(NamedTuple):
@@ -224,27 +224,32 @@ def forks_of(rows: Iterable[tuple[Any, ...]]) -> tuple[tuple[str, int], ...]:
 def session_of(row: tuple[Any, ...]) -> Session:
     """Return the process of a row of `sessions`."""
     number, started, origin, fingerprints, _, ended, outcome, error, _ = row
-    known = {} if fingerprints is None else from_json(fingerprints)
-    return Session(number, _time(started), ended and _time(ended), outcome, error, from_json(origin), known)
+    if outcome not in (None, "finished", "failed"):
+        raise ValueError(f"process {number} ended as {short(outcome)}")
+    known = {} if fingerprints is None else fingerprints_in(fingerprints)
+    return Session(number, time_in(started), ended and time_in(ended), outcome, error, origin_in(origin), known)
 
 
 def attempt_of(row: tuple[Any, ...]) -> Attempt:
     """Return the attempt of a row of `steps`."""
     process, name, position, started, ended, text = row
-    record = None if text is None else _record(from_json(text))
-    return Attempt(name, process, _time(started), record, ended or 0, position)
+    if (ended is None) != (text is None):
+        raise ValueError(f"step {short(name)} has a record without an end, or an end without a record")
+    record = None if text is None else _record(name, text)
+    return Attempt(name, process, time_in(started), record, ended or 0, position)
 
 
-def _record(facts: dict[str, Any]) -> StepRecord:
+def _record(name: str, text: str) -> StepRecord:
+    facts = record_in(text, name)
     return StepRecord(
-        name=facts["step"],
+        name=name,
         reads=tuple(facts["reads"]),
         absent=tuple(facts["absent"]),
         writes=tuple(facts["writes"]),
         points=MappingProxyType(facts["points"]),
         artifacts=tuple(facts["artifacts"]),
-        started=_time(facts["started"]),
-        ended=_time(facts["ended"]),
+        started=time_in(facts["started"]),
+        ended=time_in(facts["ended"]),
         error=facts["error"],
     )
 
@@ -252,10 +257,18 @@ def _record(facts: dict[str, Any]) -> StepRecord:
 def entry_of(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> Entry:
     """Return the entry of a row of `entries`, given the arrays by the positions of their entries."""
     position, process, step, key, is_input, how, type_, json, digest = row
-    stored = Stored(how, type_, json.encode(), tuple(arrays.get(position, ())))
+    stored = Stored(_way(how), type_, json.encode(), tuple(arrays.get(position, ())))
     if stored.digest != digest:
         raise ValueError(f"the value of key {key!r} has another digest than when it was written")
     return Entry(key, process, step, bool(is_input), stored, position)
+
+
+def artifact_of(row: tuple[Any, ...], contents: Mapping[str, bytes]) -> StoredArtifact:
+    """Return the artifact of a row of `artifacts`, given the contents by their digests."""
+    position, process, step, name, sha256 = row
+    if reason := unfit_name(name):
+        raise ValueError(f"an artifact is called {short(name)}; {reason}")
+    return StoredArtifact(position, process, Artifact(name, contents[sha256], step))
 
 
 def merged_branch_of(row: tuple[Any, ...], forks: Collection[str]) -> MergedBranch:
@@ -264,7 +277,9 @@ def merged_branch_of(row: tuple[Any, ...], forks: Collection[str]) -> MergedBran
     if branch not in forks:
         raise ValueError(f"branch {branch!r} was merged, and was never forked")
     (type_, result_digest, returns), (json, *arrays) = parted(result)
-    stored = Stored(how, type_, json, tuple(arrays), returns)
+    if not isinstance(type_, str) or not isinstance(returns, (str, NoneType)):
+        raise TypeError(f"the type that the task of branch {branch!r} returned is not a name")
+    stored = Stored(_way(how), type_, json, tuple(arrays), returns)
     if stored.digest != result_digest:
         raise ValueError(f"what the task of branch {branch!r} returned has another digest than when it was merged")
     return MergedBranch(branch, process, digest, item, stored)
@@ -275,9 +290,13 @@ def failure_of(row: tuple[Any, ...], forks: Collection[str]) -> Attempt:
     position, process, branch, text = row
     if branch not in forks:
         raise ValueError(f"branch {branch!r} failed, and was never forked")
-    record = _record(from_json(text))
+    record = _record(branch, text)
     return Attempt(branch, process, record.started, record, position, position)
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _way(how: str) -> How:
+    if how not in WAYS:
+        raise ValueError(f"a value is stored in an unknown way, {short(how)}")
+    way: Any = how
+    known: How = way
+    return known

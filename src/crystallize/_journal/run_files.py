@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -18,9 +19,8 @@ from .database import apply, connect, create, has_log, insert, state_of, transac
 from .database_guard import DatabaseGuard
 from .environment import current_environment
 from .file_system import above_stdio, check_path, make_folder
-from .read_run import RunData, data_of, real
+from .read_run import RunData, data_of, lacks_spool, real, spooled_facts, warn_if_incomplete
 from .spool import Spool
-from .spool_format import spooled
 
 _LONGEST_ENDING: Final = "-0001.spool.new"
 """The longest ending of a file of a run."""
@@ -105,19 +105,22 @@ def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
     """Take over the files of a run whose process has ended, with the facts that its spool still has."""
     path = real(Path(path))
     row, clock = _process_row(), perf_counter()
+    had_spool = path.with_suffix(".spool").exists()
     with closing(connect(path)) as connection, transaction(path, connection):
         # First, as it raises if there is no run.
         identity, drained, process = state_of(path, connection)
+        is_incomplete = lacks_spool(connection, was_there=had_spool)
     spool = Spool.open(path.with_suffix(".spool"), identity, process, drained)
     try:
         with closing(connect(path, write=True)) as connection, transaction(path, connection, write=True):
             # Since then another process may have resumed and ended it.
             identity, drained, process = state_of(path, connection)
-            left = [*spooled(spool.path, identity, process, drained)]
+            left = spooled_facts(path, connection, identity, process, drained)
             apply(connection, process, drained + 1, left)
             insert(connection, "sessions", process + 1, *row)
             # A run that cannot be read is rolled back to what it was.
-            data_of(path, connection, running=True)
+            data = data_of(path, connection, running=True)
+        warn_if_incomplete(replace(data, lacks_spool=is_incomplete))
         return _opened(path, spool, identity, process + 1, clock)
     except BaseException:
         # Its facts may not be in the database yet.

@@ -5,20 +5,36 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from struct import error as StructError
+from typing import Any, Final
 
+from .._base.text import printable, short
+from .._core.codec import Stored, decode_untyped
+from .._core.context import FrozenContext
 from ..errors import JournalError, RunNotFoundError
-from .database import check_of, connect, has_table, missing_in, points_of, salt_of, transaction
+from .database import check_of, connect, has_table, missing_in, salt_of, transaction
+from .loaded_run import Run
 from .migrations import ORDERS
+from .point_stream import StoredPoints
 from .read_run import read, real
+from .rows import MISSING
+from .untrusted_file import bounded, damage_in
+
+_MOST: Final = 1000
+"""The maximum number of problems, as a file may have one in each row."""
 
 
 def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Check a file: SQLite's own checks, the check of every row, the digests, and that no fact is missing.
+    """Check a file: that SQLite finds no fault, that every row is as it was written, and that it can be read.
+
+    It reads all that the other functions and commands read. If there is no problem, they can read the file.
 
     Returns:
-        The problems, a sentence each; empty if there are none.
+        The problems, a sentence each, up to 1,000; empty if there are none.
 
     Raises:
         RunNotFoundError: There is no such file.
@@ -33,39 +49,71 @@ def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
     path = real(Path(path))
     problems: list[str] = []
     try:
-        problems.extend(_problems(path))
+        problems.extend(islice(_problems(path), _MOST))
     except RunNotFoundError:
         raise
     except JournalError as error:
-        problems.append(str(error))
+        problems.append(_sentence(path, error))
     return tuple(dict.fromkeys(problems))
+
+
+def _sentence(path: Path, error: JournalError) -> str:
+    """Return an error without the path of the file, and without the advice to verify it."""
+    if error.path != str(path):
+        return str(error)
+    advice = "" if error.advice.startswith("`crystallize verify`") else error.advice
+    return printable("; ".join(filter(None, (error.reason, advice))))
 
 
 def _problems(path: Path) -> Iterator[str]:
     with closing(connect(path)) as connection, transaction(path, connection):
         yield from _problems_in(connection)
+    yield from _problems_of_content(path)
+
+
+def _problems_of_content(path: Path) -> Iterator[str]:
+    """Go through all that other readers make of a run: values, points, artifacts, steps and branches."""
     data = read(path)
-    if not data.running and data.last.ended is None and not path.with_suffix(".spool").exists():
-        yield "the run did not end, and its spool is not beside it: what it had not drained is missing"
-    opened = {(attempt.session, attempt.step) for attempt in data.attempts}
-    recorded = {(row.process, point[3]) for row in data.points for point in points_of(path, row.packed)}
-    for _, step in recorded - opened:
-        if step is not None:
-            yield f"points were recorded by step {step!r}, which is not there"
+    if data.incomplete:
+        yield data.incomplete
+    with damage_in(path):
+        # All points, also of attempts that were done again; those of a long run need not be in memory at once.
+        for _ in StoredPoints(data, lambda: iter(data.points), dropped=()).first_look():
+            pass
+        run: Run[Any] = Run(replace(data, points=()), FrozenContext, None)
+        derived: list[object] = [run.context, run.so_far, run.declared, run.unwritten, run.entries]
+        derived += [run.status, run.attempts, run.dead_attempts, data.steps_to_redo]
+        # Those of attempts that were done again are in no context.
+        values = ((f"the value of key {entry.key!r}", entry.stored) for entry in data.values)
+        results = ((f"what branch {merged.branch!r} returned", merged.result) for merged in data.merges)
+        for what, stored in (*values, *results):
+            yield from _problem_of(what, stored)
+
+
+def _problem_of(what: str, stored: Stored) -> Iterator[str]:
+    """Return the reason why a value cannot be restored, if there is one."""
+    try:
+        _ = stored.how in MISSING or decode_untyped(stored)
+    except (ArithmeticError, ImportError, LookupError, StructError, TypeError, ValueError) as error:
+        yield printable(f"{what} cannot be restored ({type(error).__name__}: {error})")
 
 
 def _problems_in(connection: sqlite3.Connection) -> Iterator[str]:
     """Return the problems of a database: by SQLite's own checks, then of every row, then missing facts."""
-    found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
-    yield from () if found == ["ok"] else found
-    for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield f"row {row} of {table} refers to what {parent} has not"
+    with bounded(connection):
+        found = [line for (text,) in connection.execute("PRAGMA integrity_check") for line in text.splitlines()]
+    yield from (printable(line) for line in found if line != "ok" and not line.startswith("***"))
+    with bounded(connection):
+        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+            yield f"row {row} of {table} refers to what {parent} has not"
     for table in filter(partial(has_table, connection), ORDERS):
         salt = salt_of(connection, table)
-        for row in connection.execute(f'SELECT * FROM "{table}"'):
-            if check_of(row[:-1], salt) != row[-1]:
-                yield f"a row of {table} was changed: {row[0]!r}"
-    for sha256, data in connection.execute("SELECT sha256, data FROM contents"):
-        if hashlib.sha256(data).hexdigest() != sha256:
-            yield f"an artifact has another digest than when it was added: {sha256}"
+        with bounded(connection):
+            for row in connection.execute(f'SELECT * FROM "{table}"'):
+                if check_of(row[:-1], salt) != row[-1]:
+                    yield f"a row of {table} was changed: {short(row[0])}"
+    with bounded(connection):
+        for sha256, data in connection.execute("SELECT sha256, data FROM contents"):
+            if hashlib.sha256(data).hexdigest() != sha256:
+                yield f"an artifact has another digest than when it was added: {short(sha256)}"
     yield from missing_in(connection)

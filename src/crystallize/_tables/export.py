@@ -4,10 +4,11 @@ The fields of a row are the keys of its JSON object.
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic_core import to_json
 
@@ -126,7 +127,7 @@ def csv_of_points(run: Run[Any]) -> Iterator[bytes]:
 def _csv(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
     # Lines end in CR LF, as in RFC 4180: older versions of `csv` only quote the characters of the line end.
     writer = csv.writer(_LineEncoder())
-    yield writer.writerow(header)
+    yield writer.writerow(map(_csv_text, header))
     for row in rows:
         yield writer.writerow(map(_csv_text, row))
 
@@ -138,11 +139,19 @@ class _LineEncoder:
         return line.encode()
 
 
+_FORMULA: Final = re.compile(
+    r"""[\s\x00-\x20\x7f-\xa0\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*
+    [=+\-@\uff0b\uff0d\uff1d\uff20] | [\t\r\n]""",
+    re.VERBOSE,
+)
+"""The beginning of a text that a spreadsheet evaluates as a formula. Before the sign it may skip spaces, control
+characters and characters without a width; some take full-width signs as well."""
+
+
 def _csv_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        # A spreadsheet would evaluate such a text as a formula.
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        return f"'{value}" if _FORMULA.match(value) else value
     text = as_json(value).decode()
     return text.strip('"') if isinstance(value, float) else text

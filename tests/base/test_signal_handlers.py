@@ -1,0 +1,146 @@
+"""Exceptions that a signal handler raises are told from all others, and come out of recording, writing and sinks."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run
+from crystallize._base.signal_handlers import is_raised_by_handler
+from crystallize._journal import fast_handler
+from crystallize._journal.event_intake import EventIntake
+from crystallize._journal.run_writer import RunWriter
+from crystallize.sinks.memory import MemorySink
+from tests.interruption import called_at
+
+
+class TookTooLong(Exception):
+    pass
+
+
+calls: list[int] = []
+
+
+def end(number: int, frame: FrameType | None) -> None:
+    calls.append(number)
+    raise TookTooLong
+
+
+class Ender:
+    def end(self, number: int, frame: FrameType | None) -> None:
+        raise TookTooLong
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        end(number, frame)
+
+
+@pytest.fixture(autouse=True)
+def _handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, end)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def caught(act: Callable[[], object]) -> BaseException:
+    try:
+        act()
+    except TookTooLong as error:
+        return error
+    raise AssertionError("nothing came")
+
+
+@pytest.mark.parametrize("handler", [end, Ender().end, Ender()])
+def test_told_apart(handler: Any) -> None:
+    """Whatever a handler is, an exception that it raises is known; the same type, raised by other code, is not."""
+    signal.signal(signal.SIGUSR1, handler)
+    assert is_raised_by_handler(caught(partial(signal.raise_signal, signal.SIGUSR1)))
+
+    def other() -> None:
+        raise TookTooLong
+
+    assert not is_raised_by_handler(caught(other))
+    assert not is_raised_by_handler(ValueError())
+
+
+def raising_at(patch: pytest.MonkeyPatch, owner: Any, name: str, *, is_after: bool) -> None:
+    """Let a signal come once, before or after a function does its work."""
+    real = getattr(owner, name)
+    signals = iter([signal.SIGUSR1])
+
+    def function(*given: Any) -> Any:
+        result = real(*given) if is_after else None
+        for number in signals:
+            signal.raise_signal(number)
+        return result if is_after else real(*given)
+
+    patch.setattr(owner, name, function)
+
+
+class LossMetrics(MetricSchema):
+    loss = Metric(float)
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(fast_handler, "to_json"), (EventIntake, "take"), (RunWriter, "append"), (Journal, "handle")]
+)
+def test_comes_out_of_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, is_after: bool
+) -> None:
+    """The exception comes out as it is, after the journal has the point and the artifact once."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, metrics=LossMetrics)
+        for at in range(2):
+            with monkeypatch.context() as patch:
+                raising_at(patch, owner, name, is_after=is_after)
+                with suppress(TookTooLong):
+                    ctx.record(LossMetrics.loss, at)
+                with suppress(TookTooLong):
+                    ctx.artifacts.add(str(at), b"x")
+    run = load_run(journal.path)
+    assert (0, 1) == ctx.metrics["loss"] == run.metrics["loss"]
+    assert ["0", "1"] == [artifact.name for artifact in run.artifacts]
+
+
+def record(ctx: FrozenContext[Any]) -> None:
+    ctx.record(LossMetrics.loss, 0.5)
+
+
+def add(ctx: FrozenContext[Any]) -> None:
+    ctx.metrics.series(LossMetrics.loss).add(0.5)
+
+
+def write(ctx: FrozenContext[Any]) -> None:
+    ctx["key"] = 0.5
+
+
+def add_artifact(ctx: FrozenContext[Any]) -> None:
+    ctx.artifacts.add("a.svg", b"x")
+
+
+@pytest.mark.parametrize("has_sinks", [False, True])
+@pytest.mark.parametrize("program", [record, add, write, add_artifact])
+def test_comes_out_of_a_context(has_sinks: bool, program: Callable[[FrozenContext[Any]], None]) -> None:
+    """Wherever the handler raises, that exception comes out, and the change took effect at most once."""
+    at, is_called = 0, True
+    while is_called:
+        at += 1
+        calls.clear()
+        memory = MemorySink()
+        ctx = FrozenContext(metrics=LossMetrics, sinks=(memory,) if has_sinks else ())
+        is_through = False
+        with suppress(TookTooLong), called_at(at, partial(signal.raise_signal, signal.SIGUSR1)):
+            program(ctx)
+            is_through = True
+        is_called = bool(calls)
+        assert is_through != is_called
+        changes = len(ctx) + len(ctx.artifacts) + (len(ctx.metrics["loss"]) if "loss" in ctx.metrics else 0)
+        assert changes == 1 if is_through else changes <= 1
+        assert len(memory.events) == (changes if has_sinks else 0)
+    assert at > 3
