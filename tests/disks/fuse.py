@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from struct import Struct
 from typing import ClassVar, Final
@@ -105,10 +106,9 @@ class FileSystem:
             answer = self._handler(number)(node, request[_IN.size :])
         except OSError as error:
             failure = error.errno or errno.EIO
-        try:
+        # Whoever asked may have been killed meanwhile.
+        with suppress(FileNotFoundError):
             os.write(device, _OUT.pack(_OUT.size + len(answer), -failure, unique) + answer)
-        except FileNotFoundError:
-            pass  # whoever asked was killed meanwhile
 
     def _handler(self, number: int) -> Callable[[int, bytes], bytes]:
         name = self.handlers.get(Operation(number), "") if number in Operation.__members__.values() else ""
@@ -135,7 +135,7 @@ class FileSystem:
 
     def statfs(self, node: int, body: bytes) -> bytes:
         """Say that there is room."""
-        return _STATFS.pack(1 << 30, 1 << 29, 1 << 29, 1 << 20, 1 << 19, 4096, 255, 4096, 0)
+        return room_answer(1 << 40, 1 << 39)
 
 
 # Bodies of requests and answers.
@@ -169,6 +169,11 @@ def entry_answer(node: int, found: bytes) -> bytes:
 def open_answer(handle: int, flags: int) -> bytes:
     """Return the answer to an open."""
     return _OPEN_OUT.pack(handle, flags, 0)
+
+
+def room_answer(total: int, free: int) -> bytes:
+    """Return the answer to a question for room, in bytes."""
+    return _STATFS.pack(total >> 12, free >> 12, free >> 12, 1 << 20, 1 << 19, 4096, 255, 4096, 0)
 
 
 def write_answer(size: int) -> bytes:

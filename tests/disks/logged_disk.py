@@ -6,12 +6,12 @@ log: what a program says there, it says after all writes and flushes before it i
 
 import errno
 from collections.abc import Iterator
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from struct import Struct
 from typing import BinaryIO, Final, NamedTuple
 
 from . import fuse
+from .faults import Faults
 
 _ENTRY = Struct("<cQI")
 """What happened, offset and number of bytes, before the bytes."""
@@ -20,21 +20,16 @@ FLUSH: Final = b"F"
 SAID: Final = b"S"
 _DISK, _SAID = 2, 3
 _NODES: Final = {"disk": _DISK, "said": _SAID}
-FAULTS: Final = {"none": 0, "write": 1, "sync": 2, "write and sync": 3}
-"""Which requests end with EIO."""
 
 
 class LoggedDisk(fuse.FileSystem):
     """The file system of the disk."""
 
-    def __init__(self, size: int, log: Path | None = None, faults: "Synchronized[int] | None" = None) -> None:
-        """Make a disk of zeros, which logs to a file, and has the faults that a shared number says at the moment."""
+    def __init__(self, size: int, log: Path | None = None, faults: Faults | None = None) -> None:
+        """Make a disk of zeros, which logs to a file, and fails as the faults say."""
         self._content = bytearray(size)
         self._log: BinaryIO | None = None if log is None else log.open("wb", buffering=1 << 20)
-        self._faults = faults
-
-    def _fails(self, fault: str) -> bool:
-        return self._faults is not None and bool(self._faults.value & FAULTS[fault])
+        self._faults = Faults() if faults is None else faults
 
     def _note(self, kind: bytes, offset: int = 0, data: bytes = b"") -> None:
         if self._log is not None:
@@ -73,17 +68,15 @@ class LoggedDisk(fuse.FileSystem):
         _, offset, data = fuse.written(body)
         if node == _SAID:
             self._note(SAID, 0, data)
-        elif self._fails("write"):
-            raise OSError(errno.EIO, "the disk fails")
         else:
+            self._faults.check("write")
             self._content[offset : offset + len(data)] = data
             self._note(WRITE, offset, data)
         return fuse.write_answer(len(data))
 
     def fsync(self, node: int, body: bytes) -> bytes:
         """Flush the disk's cache."""
-        if self._fails("sync"):
-            raise OSError(errno.EIO, "the disk fails")
+        self._faults.check("sync")
         self._note(FLUSH)
         return b""
 

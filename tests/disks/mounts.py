@@ -128,7 +128,7 @@ def resize(folder: Path, size: int) -> None:
 
 @contextmanager
 def served(system: fuse.FileSystem, folder: Path) -> Iterator[Path]:
-    """Serve a file system of FUSE by a process of its own: the kernel may ask for a page while Python holds its lock."""
+    """Serve a file system of FUSE, in another process: the kernel may ask for a page while Python's lock is held."""
     folder.mkdir(parents=True, exist_ok=True)
     device = os.open("/dev/fuse", os.O_RDWR)
     try:

@@ -56,17 +56,16 @@ def _write_runs(root: Path, seed: int, until: float, said: int, writes_back: boo
             return
         # Some folders are new, with parents that are new as well.
         folder = root / random.choice(("runs", f"new-{number}", f"deep-{number}/new/runs"))
-        writer = Writer(root, 1000 * seed + number, lambda line: os.write(said, line))
+        writer = Writer(root, said, 1000 * seed + number)
         before = set(root.rglob("*.db"))
         for _ in range(random.choice((1, 1, 2, 3))):
             new = set(root.rglob("*.db")) - before
             work = partial(_write, writer, new.pop() if new else folder, Random(random.random()), until)
-            in_a_fork(work, lambda: _beside(root, random, writes_back))
+            in_a_fork(work, partial(_beside, root, random, writes_back))
 
 
 def _write(writer: Writer, path: Path, random: Random, until: float) -> None:
-    opened = writer.resume(path) if path.suffix == ".db" else writer.start(path)
-    writer.write(opened, random, until)
+    writer.write(writer.open(path), random, until)
 
 
 def _beside(root: Path, random: Random, writes_back: bool) -> None:
@@ -161,7 +160,7 @@ def check_cuts(scratch: Path, seed: int, cuts: int, seconds: float, writes_back:
         boot_again(scratch, number)
         with mounted(image, scratch / "cut") as root:
             promises = recording.promises(cut)
-            gone = [name for name in promises if not (root / name).exists()]
+            gone = [name for name, of in promises.items() if of.least and not (root / name).exists()]
             broken.extend(f"{cut}: {name} is gone" for name in gone)
             for path in sorted(root.rglob("*.db")):
                 name = str(path.relative_to(root))

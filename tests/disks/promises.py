@@ -146,7 +146,7 @@ class Program:
             handle.artifacts.add(f"artifact-{process}-{number}", _bytes(self._seed, process, number, act.size))
         else:
             for _ in range(act.size or 1):
-                handle.record(Losses.loss, number / 2, {"process": process, "act": number})
+                handle.record(Losses.loss, number / 2, Tags(process=process, act=number))
 
 
 def _name(act: Act) -> str:
@@ -335,7 +335,7 @@ def line(run: str, seed: int, process: int, **said: int) -> bytes:
 
 
 def promises_in(said: Iterable[bytes], profile: Profile = ORDINARY) -> dict[str, Promises]:
-    """Return what writers said was promised of each run."""
+    """Return what writers said was promised of each run; nothing survives the machine of one with an empty `least`."""
     found: dict[str, Promises] = {}
     for text in b"".join(said).splitlines():
         spoken = json.loads(text)

@@ -1,50 +1,59 @@
-"""Writes runs, and says on a file what each call promised: for tests that then cut the power or end the process."""
+"""Writes runs, and says on a file what each call promised: for tests that cut the power, or let the disk fail."""
 
 import logging
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Final
 
-from crystallize import FrozenContext, Journal, load_run
+from crystallize import CrystallizeError, FrozenContext, Journal, JournalError, load_run
 
-from .promises import DURABLE, ORDINARY, Losses, Profile, Program, acts_in, line, works_in
+from .promises import DURABLE, ORDINARY, Losses, Profile, Program, Tags, acts_in, line, works_in
 
-Say = Callable[[bytes], object]
+SAY: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+Opened = tuple[Journal, FrozenContext[Any], int]
+"""An open journal, its context, and the number of this process."""
 
 
 class Writer:
-    """Writes one run below a folder, by one process after the other."""
+    """Writes one run, by one process after the other."""
 
-    def __init__(self, root: Path, seed: int, say: Say, profile: Profile = ORDINARY) -> None:
-        """Say what is promised by `say`, with the paths of runs relative to the root."""
-        self._root, self._seed, self._say, self._profile = root, seed, say, profile
+    def __init__(self, root: Path, said: int, seed: int, profile: Profile = ORDINARY) -> None:
+        """Say what is promised on a descriptor, with the paths of runs relative to the root."""
+        self._root, self._said, self._seed, self._profile = root, said, seed, profile
 
-    def start(self, folder: Path) -> tuple[Journal, FrozenContext[Any], int]:
-        """Start a run; say so as soon as it has been flushed."""
+    def open(self, path: Path) -> Opened:
+        """Start a run in a folder, or resume the run in a file."""
+        return self._resume(path) if path.suffix == ".db" else self._start(path)
+
+    def _start(self, folder: Path) -> Opened:
         journal = Journal.start(folder, "run")
+        self._tell(journal.path, 1)
         ctx = journal.context(FrozenContext, {"seed": self._seed}, metrics=Losses)
         journal.flush()
         self._tell(journal.path, 1, least=0)
         return journal, ctx, 1
 
-    def resume(self, path: Path) -> tuple[Journal, FrozenContext[Any], int]:
+    def _resume(self, path: Path) -> Opened:
         """Resume a run; first say how many acts of its last process are there."""
         works = works_in(load_run(path, metrics=Losses))
         last = max(works)
-        found = acts_in(works[last], self._seed, last, self._profile)
-        self._tell(path, last, found=found)
+        self._tell(path, last, found=acts_in(works[last], self._seed, last, self._profile))
         journal = Journal.resume(path)
         return journal, journal.context(FrozenContext, metrics=Losses), last + 1
 
     def _tell(self, path: Path, process: int, **said: int) -> None:
-        self._say(line(str(path.relative_to(self._root)), self._seed, process, **said))
+        os.write(self._said, line(str(path.relative_to(self._root)), self._seed, process, **said))
 
-    def write(self, opened: tuple[Journal, FrozenContext[Any], int], random: Random, until: float) -> None:
-        """Do acts for a random time; then close the run, or die in the middle of it."""
+    def write(self, opened: Opened, random: Random, until: float) -> None:
+        """Do acts for a random time, and say what survives the machine; then close the run, or kill this process."""
         journal, ctx, process = opened
         program = Program(self._seed, process, self._profile)
         most = random.choice((5, 60, 600, 3000))
@@ -59,20 +68,80 @@ class Writer:
         journal.close()
         self._tell(journal.path, process, least=program.done, ended=1)
 
+    def write_and_die(self, opened: Opened, acts: int) -> None:
+        """Do acts, and say what survives the process; then kill this process."""
+        journal, ctx, process = opened
+        program = Program(self._seed, process, self._profile)
+        for _ in range(acts):
+            program.do(journal, ctx)
+            self._tell(journal.path, process, least=program.done)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def in_a_fork(work: Callable[[], object], beside: Callable[[], object]) -> None:
+    def write_until_it_fails(self, opened: Opened, *, survives: str, most: int, pause: float = 0) -> bool:
+        """Do acts until the journal fails, and check that it then refuses everything.
+
+        Args:
+            opened: The run.
+            survives: What is said of the acts: what survives the "process", or the "machine".
+            most: Maximum number of acts; then the run is closed.
+            pause: Seconds to wait after each act.
+
+        Returns:
+            Whether it failed.
+        """
+        journal, ctx, process = opened
+        program = Program(self._seed, process, self._profile)
+        try:
+            while program.done < most:
+                if program.do(journal, ctx).kind in DURABLE or survives == "process":
+                    self._tell(journal.path, process, least=program.done)
+                sleep(pause)
+            program.do_whole(journal, ctx, most)
+            journal.close()
+        except CrystallizeError:
+            _check_failed(journal, ctx)
+            return True
+        self._tell(journal.path, process, least=program.done, ended=1)
+        return False
+
+
+def _check_failed(journal: Journal, ctx: FrozenContext[Any]) -> None:
+    """Check that a journal that has failed takes nothing more, and says so each time."""
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: ctx.record(Losses.loss, 0.5, Tags(process=0, act=-1)),
+        lambda: ctx.artifacts.add("after the failure", b"x"),
+        journal.flush,
+        lambda: ctx.record(Losses.loss, 0.5, Tags(process=0, act=-1)),
+        journal.close,
+    )
+    for number, act in enumerate(acts):
+        try:
+            act()
+        except CrystallizeError:
+            continue
+        raise AssertionError(f"act {number} after the failure went on as if nothing had happened")
+    with suppress(JournalError):
+        journal.close()
+
+
+def in_a_fork(work: Callable[[], object], beside: Callable[[], object]) -> bool:
     """Do something in a forked process, which may kill itself; do another thing again and again meanwhile.
 
+    Returns:
+        Whether the work returned True.
+
     Raises:
-        AssertionError: The process ended by an exception, which it has printed.
+        AssertionError: The work raised, which its process has printed, or it was ended by a signal.
     """
     child = os.fork()
     if child == 0:
         code = 1
         try:
             logging.disable(logging.CRITICAL)
-            work()
-            code = 0
+            code = _DONE if work() else 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             # Not `exit`: that would be the end of the parent's tests.
             os._exit(code)
@@ -81,4 +150,9 @@ def in_a_fork(work: Callable[[], object], beside: Callable[[], object]) -> None:
         if ended:
             break
         beside()
-    assert status in (0, signal.SIGKILL), f"the writer ended with {status}"
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, _DONE, -signal.SIGKILL), f"the writer ended with {code}"
+    return code == _DONE
+
+
+_DONE: Final = 3

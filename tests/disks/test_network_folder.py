@@ -1,0 +1,98 @@
+"""Runs in a folder of a network file system, for which FUSE stands: written, killed, loaded and resumed there."""
+
+import os
+from functools import partial
+from pathlib import Path
+from random import Random
+from time import sleep
+
+import pytest
+
+from crystallize import JournalError
+
+from .faults import FAULTS, Fault, Faults
+from .mirror import Mirror
+from .mounts import in_own_mounts, missing, served
+from .promises import Promises, promises_in
+from .writer import SAY, Writer, in_a_fork
+
+REASON = missing(device="/dev/fuse")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(REASON), reason=REASON)]
+WRITE_AHEAD = 2
+"""What byte 18 of a database says if it has a write-ahead log."""
+
+
+def write_and_kill(root: Path, said: Path, seed: int, processes: int) -> Promises:
+    """Write a run by some processes, each of which is killed; return what they were promised of their deaths."""
+    writer = Writer(root, os.open(said, SAY), seed)
+    random = Random(seed)
+    for _ in range(processes):
+        path = next(iter(root.rglob("*.db")), root / "runs")
+        acts = random.choice((0, 5, 60, 600))
+        in_a_fork(lambda: writer.write_and_die(writer.open(path), acts), partial(sleep, 0.01))  # noqa: B023  # called here
+    (promises,) = promises_in([said.read_bytes()]).values()
+    return promises
+
+
+def check_killed(scratch: Path, seed: int, maps: bool) -> None:
+    """Kill a run three times, then check it."""
+    behind = scratch / "behind"
+    behind.mkdir()
+    with served(Mirror(behind, maps=maps), scratch / "net") as root:
+        promises = write_and_kill(root, scratch / "said", seed, 3)
+        (path,) = root.rglob("*.db")
+        assert path.read_bytes()[18] != WRITE_AHEAD, "a network file system cannot share a write-ahead log"
+        promises.check_resuming(path)
+
+
+@pytest.mark.parametrize("maps", [False, True], ids=["unmapped", "mapped"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_that_is_killed(tmp_path: Path, seed: int, maps: bool) -> None:
+    """A run that is killed has all that was acknowledged, and goes on, whether files can be mapped or not."""
+    in_own_mounts(check_killed, tmp_path, seed, maps)
+
+
+def check_without_links(scratch: Path) -> None:
+    """Start a run where a file has one name."""
+    behind = scratch / "behind"
+    behind.mkdir()
+    with served(Mirror(behind, links=False), scratch / "net") as root:
+        try:
+            promises = write_and_kill(root, scratch / "said", 1, 1)
+        except JournalError:
+            assert not [path for path in behind.rglob("*") if path.is_file()], "a refused start left files"
+        else:
+            (path,) = root.rglob("*.db")
+            promises.check_resuming(path)
+
+
+def test_a_folder_without_links(tmp_path: Path) -> None:
+    """Where a file cannot have two names, a run is refused and nothing is left of it, or it works as anywhere."""
+    in_own_mounts(check_without_links, tmp_path)
+
+
+def check_failing(scratch: Path, seed: int, fault: Fault, maps: bool) -> None:
+    """Let the server fail in the middle of a run; then check the run when the server answers again."""
+    behind, said, faults = scratch / "behind", scratch / "said", Faults()
+    behind.mkdir()
+    with served(Mirror(behind, faults, maps=maps), scratch / "net") as root:
+        writer = Writer(root, os.open(said, SAY), seed)
+
+        def write() -> bool:
+            survives = "machine" if maps else "process"
+            return writer.write_until_it_fails(writer.open(root / "runs"), survives=survives, most=20_000, pause=0.001)
+
+        later = faults.later(fault, said, Random(seed).random())
+        assert in_a_fork(write, later), "the journal went on as if nothing had happened"
+        faults.set(None)
+    with served(Mirror(behind, maps=maps), scratch / "net") as root:
+        for name, promises in promises_in([said.read_bytes()]).items():
+            promises.check_resuming(root / name)
+
+
+@pytest.mark.parametrize("maps", [False, True], ids=["unmapped", "mapped"])
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_server_that_fails(tmp_path: Path, seed: int, fault: Fault, maps: bool) -> None:
+    """Where the server fails, so does the journal, loudly; when it answers again all that was acknowledged is there."""
+    in_own_mounts(check_failing, tmp_path, seed, fault, maps)
