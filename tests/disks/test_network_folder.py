@@ -1,10 +1,8 @@
 """Runs in a folder of a network file system, for which FUSE stands: written, killed, loaded and resumed there."""
 
 import os
-from functools import partial
 from pathlib import Path
 from random import Random
-from time import sleep
 
 import pytest
 
@@ -13,8 +11,8 @@ from crystallize import JournalError
 from .faults import FAULTS, Fault, Faults
 from .mirror import Mirror
 from .mounts import in_own_mounts, missing, served
-from .promises import Promises, promises_in
-from .writer import SAY, Writer, in_a_fork
+from .promises import promises_in
+from .writer import SAY, Writer, in_a_fork, write_and_kill
 
 REASON = missing(device="/dev/fuse")
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(REASON), reason=REASON)]
@@ -22,24 +20,12 @@ WRITE_AHEAD = 2
 """What byte 18 of a database says if it has a write-ahead log."""
 
 
-def write_and_kill(root: Path, said: Path, seed: int, processes: int) -> Promises:
-    """Write a run by some processes, each of which is killed; return what they were promised of their deaths."""
-    writer = Writer(root, os.open(said, SAY), seed)
-    random = Random(seed)
-    for _ in range(processes):
-        path = next(iter(root.rglob("*.db")), root / "runs")
-        acts = random.choice((0, 5, 60, 600))
-        in_a_fork(lambda: writer.write_and_die(writer.open(path), acts), partial(sleep, 0.01))  # noqa: B023  # called here
-    (promises,) = promises_in([said.read_bytes()]).values()
-    return promises
-
-
 def check_killed(scratch: Path, seed: int, maps: bool) -> None:
     """Kill a run three times, then check it."""
     behind = scratch / "behind"
     behind.mkdir()
     with served(Mirror(behind, maps=maps), scratch / "net") as root:
-        promises = write_and_kill(root, scratch / "said", seed, 3)
+        promises = write_and_kill(root, scratch / "said", seed)
         (path,) = root.rglob("*.db")
         assert path.read_bytes()[18] != WRITE_AHEAD, "a network file system cannot share a write-ahead log"
         promises.check_resuming(path)
@@ -58,7 +44,7 @@ def check_without_links(scratch: Path) -> None:
     behind.mkdir()
     with served(Mirror(behind, links=False), scratch / "net") as root:
         try:
-            promises = write_and_kill(root, scratch / "said", 1, 1)
+            promises = write_and_kill(root, scratch / "said", 1)
         except JournalError:
             assert not [path for path in behind.rglob("*") if path.is_file()], "a refused start left files"
         else:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -14,7 +15,19 @@ from typing import Any, Final
 
 from crystallize import CrystallizeError, FrozenContext, Journal, JournalError, load_run
 
-from .promises import DURABLE, ORDINARY, Losses, Profile, Program, Tags, acts_in, line, works_in
+from .promises import (
+    DURABLE,
+    ORDINARY,
+    Losses,
+    Profile,
+    Program,
+    Promises,
+    Tags,
+    acts_in,
+    line,
+    promises_in,
+    works_in,
+)
 
 SAY: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
@@ -23,11 +36,16 @@ Opened = tuple[Journal, FrozenContext[Any], int]
 
 
 class Writer:
-    """Writes one run, by one process after the other."""
+    """Writes one run, by one process after the other.
+
+    Attributes:
+        seed: The seed of its programs.
+    """
 
     def __init__(self, root: Path, said: int, seed: int, profile: Profile = ORDINARY) -> None:
         """Say what is promised on a descriptor, with the paths of runs relative to the root."""
-        self._root, self._said, self._seed, self._profile = root, said, seed, profile
+        self.seed = seed
+        self._root, self._said, self._profile = root, said, profile
 
     def open(self, path: Path) -> Opened:
         """Start a run in a folder, or resume the run in a file."""
@@ -35,46 +53,47 @@ class Writer:
 
     def _start(self, folder: Path) -> Opened:
         journal = Journal.start(folder, "run")
-        self._tell(journal.path, 1)
-        ctx = journal.context(FrozenContext, {"seed": self._seed}, metrics=Losses)
+        self.tell(journal.path, 1)
+        ctx = journal.context(FrozenContext, {"seed": self.seed}, metrics=Losses)
         journal.flush()
-        self._tell(journal.path, 1, least=0)
+        self.tell(journal.path, 1, least=0)
         return journal, ctx, 1
 
     def _resume(self, path: Path) -> Opened:
         """Resume a run; first say how many acts of its last process are there."""
         works = works_in(load_run(path, metrics=Losses))
         last = max(works)
-        self._tell(path, last, found=acts_in(works[last], self._seed, last, self._profile))
+        self.tell(path, last, found=acts_in(works[last], self.seed, last, self._profile))
         journal = Journal.resume(path)
         return journal, journal.context(FrozenContext, metrics=Losses), last + 1
 
-    def _tell(self, path: Path, process: int, **said: int) -> None:
-        os.write(self._said, line(str(path.relative_to(self._root)), self._seed, process, **said))
+    def tell(self, path: Path, process: int, **said: int) -> None:
+        """Say something of a run."""
+        os.write(self._said, line(str(path.relative_to(self._root)), self.seed, process, **said))
 
     def write(self, opened: Opened, random: Random, until: float) -> None:
         """Do acts for a random time, and say what survives the machine; then close the run, or kill this process."""
         journal, ctx, process = opened
-        program = Program(self._seed, process, self._profile)
+        program = Program(self.seed, process, self._profile)
         most = random.choice((5, 60, 600, 3000))
         while program.done < most and monotonic() < until:
             if program.do(journal, ctx).kind in DURABLE:
-                self._tell(journal.path, process, least=program.done)
+                self.tell(journal.path, process, least=program.done)
                 if random.random() < 0.1:
                     sleep(random.random() * 0.2)
         if random.random() < 0.5:
             os.kill(os.getpid(), signal.SIGKILL)
         program.do_whole(journal, ctx, 0)
         journal.close()
-        self._tell(journal.path, process, least=program.done, ended=1)
+        self.tell(journal.path, process, least=program.done, ended=1)
 
     def write_and_die(self, opened: Opened, acts: int) -> None:
         """Do acts, and say what survives the process; then kill this process."""
         journal, ctx, process = opened
-        program = Program(self._seed, process, self._profile)
+        program = Program(self.seed, process, self._profile)
         for _ in range(acts):
             program.do(journal, ctx)
-            self._tell(journal.path, process, least=program.done)
+            self.tell(journal.path, process, least=program.done)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def write_until_it_fails(self, opened: Opened, *, survives: str, most: int, pause: float = 0) -> bool:
@@ -90,18 +109,18 @@ class Writer:
             Whether it failed.
         """
         journal, ctx, process = opened
-        program = Program(self._seed, process, self._profile)
+        program = Program(self.seed, process, self._profile)
         try:
             while program.done < most:
                 if program.do(journal, ctx).kind in DURABLE or survives == "process":
-                    self._tell(journal.path, process, least=program.done)
+                    self.tell(journal.path, process, least=program.done)
                 sleep(pause)
             program.do_whole(journal, ctx, most)
             journal.close()
         except CrystallizeError:
             _check_failed(journal, ctx)
             return True
-        self._tell(journal.path, process, least=program.done, ended=1)
+        self.tell(journal.path, process, least=program.done, ended=1)
         return False
 
 
@@ -122,6 +141,21 @@ def _check_failed(journal: Journal, ctx: FrozenContext[Any]) -> None:
         raise AssertionError(f"act {number} after the failure went on as if nothing had happened")
     with suppress(JournalError):
         journal.close()
+
+
+def write_and_kill(root: Path, said: Path, seed: int, profile: Profile = ORDINARY) -> Promises:
+    """Write a run by three processes, each of which is killed; return what survives their deaths."""
+    writer, random = Writer(root, os.open(said, SAY), seed, profile), Random(seed)
+    for _ in range(3):
+        path = next(iter(root.rglob("*.db")), root / "runs")
+        acts = random.choice((0, 5, 60, 600))
+        in_a_fork(partial(_write_and_die, writer, path, acts), partial(sleep, 0.01))
+    (promises,) = promises_in([said.read_bytes()], profile).values()
+    return promises
+
+
+def _write_and_die(writer: Writer, path: Path, acts: int) -> None:
+    writer.write_and_die(writer.open(path), acts)
 
 
 def in_a_fork(work: Callable[[], object], beside: Callable[[], object]) -> bool:
