@@ -30,12 +30,12 @@ class Faults:
         self._now.value = 0 if fault is None else FAULTS.index(fault) + 1
 
     def later(self, fault: Fault, said: Path, seconds: float) -> Callable[[], None]:
-        """Return a function to call again and again, which sets a fault some seconds after something was said."""
+        """Return a function to call again and again, which sets a fault some seconds after something was promised."""
         end: list[float] = []
 
         def wait() -> None:
             sleep(0.01)
-            if not end and said.exists() and said.stat().st_size:
+            if not end and b"least" in said.read_bytes():
                 end.append(monotonic() + seconds)
             if end and monotonic() > end[0]:
                 self.set(fault)

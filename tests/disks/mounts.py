@@ -23,7 +23,7 @@ _MS_REC_PRIVATE: Final = 0x4000 | 0x40000
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _MAKE: Final = {
     "ext4": ["mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", "-J", "size=4"],
-    "btrfs": ["mkfs.btrfs", "-q", "-f", "-m", "single", "-d", "single"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f", "--mixed"],
     "xfs": ["mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1"],
 }
 

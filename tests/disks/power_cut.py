@@ -104,7 +104,10 @@ class Recording:
 
     def cuts(self, count: int, random: Random) -> Iterator[Cut]:
         """Return random cuts, in the order of their moments."""
-        moments = sorted(random.randrange(self._first, self._last + 1) for _ in range(count))
+        # Half of them come at once after a promise, which has then been kept for the shortest time.
+        after = [at + 1 for at in range(self._first, self._last + 1) if self._entries[at].kind == SAID]
+        anywhere = range(self._first + 1, self._last + 2)
+        moments = sorted(random.choice(random.choice((after, anywhere))) for _ in range(count))
         return (Cut(at, random.choice(KEPT)) for at in moments)
 
     def write_image(self, cut: Cut, image: Path, random: Random) -> None:

@@ -147,7 +147,7 @@ def write_and_kill(root: Path, said: Path, seed: int, profile: Profile = ORDINAR
     """Write a run by three processes, each of which is killed; return what survives their deaths."""
     writer, random = Writer(root, os.open(said, SAY), seed, profile), Random(seed)
     for _ in range(3):
-        path = next(iter(root.rglob("*.db")), root / "runs")
+        path = next(iter(root.rglob("run-*.db")), root / "runs")
         acts = random.choice((0, 5, 60, 600))
         in_a_fork(partial(_write_and_die, writer, path, acts), partial(sleep, 0.01))
     (promises,) = promises_in([said.read_bytes()], profile).values()
