@@ -176,6 +176,9 @@ class Mirror(fuse.FileSystem):
     def fsyncdir(self, node: int, body: bytes) -> bytes:
         """Make the names of a folder durable."""
         self._faults.check("sync")
+        descriptor = os.open(self._path(node), os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
         return b""
 
     def statfs(self, node: int, body: bytes) -> bytes:

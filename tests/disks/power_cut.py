@@ -7,7 +7,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from time import monotonic, sleep
 from typing import Final, Literal, NamedTuple
 
 from .logged_disk import FLUSH, SAID, WRITE, Entry, LoggedDisk, entries
+from .mirror import Mirror
 from .mounts import boot_again, make_file_system, mounted, run, served
 from .promises import Promises, promises_in
 from .writer import Writer, in_a_fork
@@ -28,28 +29,33 @@ KEPT: Final[tuple[Kept, ...]] = ("all", "none", "sectors", "pages", "prefix")
 _UNITS: Final = {"sectors": 512, "pages": 4096}
 
 
-def record(scratch: Path, seed: int, seconds: float, *, writes_back: bool) -> Path:
-    """Write runs on an ext4 for some seconds; return the log of its disk.
+class Way(NamedTuple):
+    """How the runs of a recording come to the disk."""
 
-    Args:
-        scratch: An empty folder.
-        seed: Decides what is written.
-        seconds: How long to start new runs.
-        writes_back: Whether the kernel is made to write out pages of spools at random moments, and not only when it is
-            time, as it would on a machine that is short of memory.
-    """
+    writes_back: bool = False
+    """Whether the kernel is made to write out pages of spools at random moments, and not only when it is time, as it
+    would on a machine that is short of memory."""
+    is_remote: bool = False
+    """Whether the disk is that of a server, and the runs are written through a network file system."""
+
+
+def record(scratch: Path, seed: int, seconds: float, way: Way) -> Path:
+    """Write runs on an ext4, and start new ones for some seconds; return the log of its disk."""
     log, disk, root = scratch / "log", scratch / "fuse", scratch / "disk"
     with served(LoggedDisk(SIZE, log), disk):
         make_file_system("ext4", disk / "disk")
-        with mounted(disk / "disk", root):
+        with ExitStack() as stack:
+            stack.enter_context(mounted(disk / "disk", root))
             run("sync", "-f", root)
             said = os.open(disk / "said", os.O_WRONLY)
-            _write_runs(root, seed, monotonic() + seconds, said, writes_back)
+            if way.is_remote:
+                root = stack.enter_context(served(Mirror(root), scratch / "net"))
+            _write_runs(root, seed, monotonic() + seconds, said, way)
             os.close(said)
     return log
 
 
-def _write_runs(root: Path, seed: int, until: float, said: int, writes_back: bool) -> None:
+def _write_runs(root: Path, seed: int, until: float, said: int, way: Way) -> None:
     for number in count():
         random = Random(f"{seed}/{number}")
         if monotonic() > until:
@@ -61,7 +67,7 @@ def _write_runs(root: Path, seed: int, until: float, said: int, writes_back: boo
         for _ in range(random.choice((1, 1, 2, 3))):
             new = set(root.rglob("*.db")) - before
             work = partial(_write, writer, new.pop() if new else folder, Random(random.random()), until)
-            in_a_fork(work, partial(_beside, root, random, writes_back))
+            in_a_fork(work, partial(_beside, root, random, way.writes_back))
 
 
 def _write(writer: Writer, path: Path, random: Random, until: float) -> None:
@@ -152,10 +158,10 @@ def _write_sparse(descriptor: int, content: mmap.mmap) -> None:
             os.pwrite(descriptor, piece, at)
 
 
-def check_cuts(scratch: Path, seed: int, cuts: int, seconds: float, writes_back: bool) -> tuple[int, list[str]]:
+def check_cuts(scratch: Path, seed: int, cuts: int, seconds: float, way: Way) -> tuple[int, list[str]]:
     """Record a disk and cut its power at random moments; return how many runs were checked, and what was broken."""
     random = Random(seed)
-    recording = Recording(record(scratch, seed, seconds, writes_back=writes_back))
+    recording = Recording(record(scratch, seed, seconds, way))
     checked, broken = 0, list[str]()
     for number, cut in enumerate(recording.cuts(cuts, random)):
         image = scratch / "image"
