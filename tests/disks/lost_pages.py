@@ -7,6 +7,7 @@ made before the cut, since SQLite syncs its files before a commit returns.
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +17,17 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from crystallize import FrozenContext, Journal
-from crystallize._journal import run_files, run_writer, spool
+from crystallize._journal import drainer, frame_writer, run_files, spool_format
 
 from ..journal.journal_runs import no_environment
 from .promises import DURABLE, Losses, Profile, Program, Promises
 
-MODULES = ("spool", "run_writer", "run_files", "database", "fast_handler", "journal")
+MODULES = ("database", "drainer", "fast_handler", "frame_writer", "journal", "run_files", "run_writer", "spool")
 """The files of the package in which the files of a run are changed."""
 CAPACITY = 16 * 1024
 """Bytes of a spool that wraps often."""
 PROFILE = Profile((0, 10, 400, 5000, 10_000), 12)
-_TRACED = tuple(str(Path(spool.__file__).with_name(f"{name}.py")) for name in MODULES)
+_TRACED = tuple(str(Path(drainer.__file__).with_name(f"{name}.py")) for name in MODULES)
 _NEVER = 1_000_000
 
 
@@ -50,14 +51,16 @@ class Recorder:
         """Begin before the run is opened."""
         self.states: list[State] = []
         self._path = path
+        self._lock = threading.Lock()
         self._syncs, self._ended = 0, False
         self._least: int | None = None
 
     def observe(self) -> None:
         """Keep the state of now, if there is a run and the state is another."""
-        state = State(*self._contents(), self._syncs, self._least, self._ended)
-        if state.database and (not self.states or state != self.states[-1]):
-            self.states.append(state)
+        with self._lock:
+            state = State(*self._contents(), self._syncs, self._least, self._ended)
+            if state.database and (not self.states or state != self.states[-1]):
+                self.states.append(state)
 
     def _contents(self) -> tuple[bytes, bytes, bytes]:
         found = []
@@ -75,20 +78,25 @@ class Recorder:
 
     def trace(self, frame: FrameType, event: str, arg: object) -> Any:
         """Observe before each line of the files that change files."""
-        if frame.f_code.co_filename in _TRACED:
-            self.observe()
-            return self.trace
-        return None
+        file = frame.f_code.co_filename
+        # Whoever waits for the drainer could see half a commit, which is no state that lasts.
+        is_waiting = file == drainer.__file__ and threading.current_thread() is threading.main_thread()
+        if file not in _TRACED or is_waiting:
+            return None
+        self.observe()
+        return self.trace
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Observe everything that happens meanwhile."""
+        """Observe everything that happens meanwhile, also in threads that start meanwhile."""
         with patch("os.fsync", self._syncing(os.fsync)), patch("os.fdatasync", self._syncing(os.fdatasync)):
+            threading.settrace(self.trace)
             sys.settrace(self.trace)
             try:
                 yield
             finally:
                 sys.settrace(None)
+                threading.settrace(None)
 
     def _syncing(self, sync: Callable[[int], None]) -> Callable[[int], None]:
         def synced(descriptor: int) -> None:
@@ -108,21 +116,29 @@ def _files(path: Path) -> tuple[Path, Path, Path]:
 
 
 @contextmanager
-def small_spools() -> Iterator[None]:
-    """Let spools be small, and let nothing be drained in the background, where it would not be traced."""
+def small_spools(*, maps: bool = True) -> Iterator[None]:
+    """Let spools be small, mapped or written by system calls, and let nothing be drained that nobody waits for."""
     with (
-        patch.object(spool, "CAPACITY", CAPACITY),
-        patch.object(run_writer, "DELAY", _NEVER),
-        patch.object(run_writer, "BATCH", _NEVER),
+        patch.object(frame_writer, "CAPACITY", CAPACITY),
+        patch.object(frame_writer, "is_written_in_place", lambda path: maps),
+        patch.object(drainer, "DELAY", _NEVER),
+        patch.object(drainer, "BATCH", _NEVER),
         patch.object(run_files, "current_environment", no_environment),
     ):
         yield
 
 
-def recorded(path: Path, promises: Promises, *, acts: int) -> list[State]:
+@contextmanager
+def start_of_the_machine(number: int) -> Iterator[None]:
+    """Let the machine have been started again, for a second or third time."""
+    with patch.object(spool_format, "boot_identity", lambda: number.to_bytes(16, "big")):
+        yield
+
+
+def recorded(path: Path, promises: Promises, *, acts: int, maps: bool = True) -> list[State]:
     """Start a run in a folder, or go on with the run in a file, and close it; return the states of its files."""
     is_resumed = path.suffix == ".db"
-    with small_spools():
+    with small_spools(maps=maps):
         process = max(promises.found, default=0) + 1
         program = Program(promises.seed, process, PROFILE)
         recorder = Recorder(path if is_resumed else path / "run-0001.db")
