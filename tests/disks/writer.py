@@ -1,5 +1,6 @@
 """Writes runs, and says on a file what each call promised: for tests that cut the power, or let the disk fail."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -109,29 +110,30 @@ class Writer:
             Whether it failed.
         """
         journal, ctx, process = opened
-        program = Program(self.seed, process, self._profile)
+        program, is_closing = Program(self.seed, process, self._profile), False
         try:
             while program.done < most:
                 if program.do(journal, ctx).kind in DURABLE or survives == "process":
                     self.tell(journal.path, process, least=program.done)
                 sleep(pause)
             program.do_whole(journal, ctx, most)
+            is_closing = True
             journal.close()
         except CrystallizeError:
-            _check_failed(journal, ctx)
+            _check_failed(journal, ctx, is_closed=is_closing)
             return True
         self.tell(journal.path, process, least=program.done, ended=1)
         return False
 
 
-def _check_failed(journal: Journal, ctx: FrozenContext[Any]) -> None:
+def _check_failed(journal: Journal, ctx: FrozenContext[Any], *, is_closed: bool) -> None:
     """Check that a journal that has failed takes nothing more, and says so each time."""
     acts: tuple[Callable[[], object], ...] = (
         lambda: ctx.record(Losses.loss, 0.5, Tags(process=0, act=-1)),
         lambda: ctx.artifacts.add("after the failure", b"x"),
         journal.flush,
         lambda: ctx.record(Losses.loss, 0.5, Tags(process=0, act=-1)),
-        journal.close,
+        *(() if is_closed else (journal.close,)),  # closing again does nothing
     )
     for number, act in enumerate(acts):
         try:
@@ -172,6 +174,7 @@ def in_a_fork(work: Callable[[], object], beside: Callable[[], object]) -> bool:
         code = 1
         try:
             logging.disable(logging.CRITICAL)
+            faulthandler.enable(2)
             code = _DONE if work() else 0
         except BaseException:
             traceback.print_exc()
