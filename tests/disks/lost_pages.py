@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -90,13 +91,14 @@ class Recorder:
     def watching(self) -> Iterator[None]:
         """Observe everything that happens meanwhile, also in threads that start meanwhile."""
         with patch("os.fsync", self._syncing(os.fsync)), patch("os.fdatasync", self._syncing(os.fdatasync)):
+            before, of_threads = sys.gettrace(), threading.gettrace()  # such as that of coverage
             threading.settrace(self.trace)
             sys.settrace(self.trace)
             try:
                 yield
             finally:
-                sys.settrace(None)
-                threading.settrace(None)
+                sys.settrace(before)
+                threading.settrace(of_threads)
 
     def _syncing(self, sync: Callable[[int], None]) -> Callable[[int], None]:
         def synced(descriptor: int) -> None:
@@ -166,7 +168,11 @@ def cut(states: list[State], moment: float, random: Random, path: Path, *, is_du
         path: The file of the run; it is made.
         is_durable: Whether the first state is on the disk already.
     """
-    at, unit = int(moment * len(states)), random.choice((512, 4096))
+    # Half of the cuts come at once before something is synced or promised, or at once after it.
+    said = [(state.syncs, state.least) for state in states]
+    changes = [at for at, (before, after) in enumerate(pairwise(said)) if before != after]
+    moments = [*range(len(states))] if random.random() < 0.5 else [at + random.choice((0, 1)) for at in changes]
+    at, unit = moments[int(moment * len(moments))], random.choice((512, 4096))
     state = states[at]
     # Since the last sync, any piece may have been written out at any time, or never.
     since = [before.spool for before in states[: at + 1] if before.syncs == state.syncs and before.spool]

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from ..profiles import examples
 from .lost_pages import PROFILE, State, cut, recorded, small_spools, start_of_the_machine
 from .promises import Promises
 
+pytestmark = pytest.mark.slow
 PROGRAMS = 2
 """The number of programs in the short profile."""
 # In memory, syncing takes no time.
