@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -22,6 +21,8 @@ from .promises import Promises, promises_in
 from .writer import Writer, in_a_fork
 
 SIZE: Final = 192 << 20
+_RUNS: Final = 8
+"""Maximum number of runs, whose spools have room on the disk."""
 Kept = Literal["all", "none", "sectors", "pages", "prefix"]
 """Which of the writes since the last flush the disk has: all, none, each sector of 512 bytes or each page of 4096 bytes
 by chance, or those up to some moment."""
@@ -56,7 +57,7 @@ def record(scratch: Path, seed: int, seconds: float, way: Way) -> Path:
 
 
 def _write_runs(root: Path, seed: int, until: float, said: int, way: Way) -> None:
-    for number in count():
+    for number in range(_RUNS):
         random = Random(f"{seed}/{number}")
         if monotonic() > until:
             return

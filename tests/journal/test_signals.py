@@ -1,5 +1,6 @@
 """Runs whose process gets signals at any moment: nothing hangs, and all that was acknowledged is there."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ from ..disks.writer import SAY, Writer
 from .journal_runs import no_environment
 
 Handler = Callable[[int, FrameType | None], object]
-SECONDS: Final = 30
+SECONDS: Final = 20
 """How long a process may take to end after a signal; on a busy machine it takes one."""
 
 
@@ -90,6 +91,7 @@ def in_a_child(work: Callable[[], None]) -> int:
     if child == 0:
         try:
             logging.disable(logging.CRITICAL)
+            faulthandler.register(signal.SIGUSR1, 2)
             work()
         finally:
             os._exit(1)
@@ -112,6 +114,8 @@ def wait_for_end(child: int) -> None:
     end = monotonic() + SECONDS
     while not os.waitpid(child, os.WNOHANG)[0]:
         if monotonic() > end:
+            os.kill(child, signal.SIGUSR1)  # it prints where its threads are
+            sleep(1)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             raise AssertionError(f"the process did not end in {SECONDS} seconds")
