@@ -331,13 +331,16 @@ class Promises:
 
 def line(run: str, seed: int, process: int, **said: int) -> bytes:
     """Return what a writer says of a run, as a line for `promises_in`."""
-    return json.dumps({"run": run, "seed": seed, "process": process, **said}).encode() + b"\n"
+    # A process that is killed may leave a part of a line, after which the next one begins on its own.
+    return b"\n" + json.dumps({"run": run, "seed": seed, "process": process, **said}).encode() + b"\n"
 
 
 def promises_in(said: Iterable[bytes], profile: Profile = ORDINARY) -> dict[str, Promises]:
     """Return what writers said was promised of each run; nothing survives the machine of one with an empty `least`."""
     found: dict[str, Promises] = {}
     for text in b"".join(said).splitlines():
+        if not text.endswith(b"}"):
+            continue
         spoken = json.loads(text)
         found.setdefault(spoken["run"], Promises(spoken["seed"], profile)).take(spoken)
     return found

@@ -92,6 +92,7 @@ def in_a_child(work: Callable[[], None]) -> int:
         try:
             logging.disable(logging.CRITICAL)
             faulthandler.register(signal.SIGUSR1, 2)
+            sys.unraisablehook = sys.__unraisablehook__  # pytest's keeps them for itself
             work()
         finally:
             os._exit(1)
