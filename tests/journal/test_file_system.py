@@ -4,12 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from crystallize import FrozenContext, Journal, JournalError, load_run
 from crystallize._journal import file_system, read_run
+from crystallize._journal.database import connect
 from crystallize._journal.file_system import (
     LONGEST_PATH,
     boot_identity,
@@ -197,13 +199,22 @@ def test_longest_path(tmp_path: Path) -> None:
     assert not (folder / "deeper").exists()
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("ext4", 2), ("xfs", 2), ("", 2), ("btrfs", 3), ("nfs4", 3)])
+def test_how_a_database_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, expected: int) -> None:
+    """Without a write-ahead log SQLite also syncs the folder at each commit, which is a file's deletion then."""
+    path = died(tmp_path, {"lr": 0.1})
+    monkeypatch.setattr(file_system, "file_system_of", lambda path: kind)
+    with closing(connect(path, write=True)) as connection:
+        assert (expected,) == connection.execute("PRAGMA synchronous").fetchone()
+
+
 @pytest.mark.parametrize("kind", ["btrfs", "nfs4", ""])
 def test_runs_on_other_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Where files are not mapped and SQLite has no write-ahead log, a run dies and goes on as everywhere."""
     monkeypatch.setattr(file_system, "file_system_of", lambda path: kind)
     path = died(tmp_path, {"lr": 0.1})
     with Journal.resume(path) as journal:
-        assert ("nfs4" != kind) == path.with_name("run-0001.db-wal").exists()
+        assert ("" == kind) == path.with_name("run-0001.db-wal").exists()
         ctx = journal.context(FrozenContext)
         with ctx.step("fit") as fit:
             for at in range(2000):

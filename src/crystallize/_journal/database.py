@@ -39,7 +39,7 @@ from .event_bytes import (
     points_in,
     span,
 )
-from .file_system import create_file, is_network, sync_folder, write_all
+from .file_system import create_file, has_safe_log, sync_folder, write_all
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 from .packed_points import packed, packed_rows
 from .untrusted_file import VERIFY, RunConnection, bounded, check_files, check_tables, damage_in, row_shape, secure
@@ -74,12 +74,12 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
                 raise JournalError(str(path), f"it was written by a later version of crystallize (format {version})")
             check_tables(path, connection, version)
             if write:
-                # Other machines share no memory with this one, which a write-ahead log needs. There, readers hold
-                # the writer up.
-                is_shared = is_network(path)
-                connection.execute(f"PRAGMA journal_mode={'DELETE' if is_shared else 'WAL'}")
-                connection.execute(f"PRAGMA busy_timeout={60_000 if is_shared else 5_000}")
-                connection.execute("PRAGMA synchronous=FULL")
+                # Without a write-ahead log, readers hold the writer up.
+                is_logged = has_safe_log(path)
+                connection.execute(f"PRAGMA journal_mode={'WAL' if is_logged else 'DELETE'}")
+                connection.execute(f"PRAGMA busy_timeout={5_000 if is_logged else 60_000}")
+                # With a rollback journal a commit is the deletion of that journal, whose folder FULL does not sync.
+                connection.execute(f"PRAGMA synchronous={'FULL' if is_logged else 'EXTRA'}")
                 _migrate(connection, version)
         except BaseException:
             connection.close()

@@ -126,6 +126,19 @@ def is_network(path: Path) -> bool:
     return kind in _NETWORK or kind.startswith("fuse")
 
 
+_COPYING: Final = frozenset({"bcachefs", "btrfs", "f2fs", "nilfs2", "zfs"})
+"""File systems that never write a block in place, so that each store into a mapped file may need new room."""
+
+
+def has_safe_log(path: Path) -> bool:
+    """Return whether SQLite's write-ahead log is safe on the file system of a path.
+
+    The log needs a file that all its users map into memory and change there. Other machines do not see these changes,
+    and on a full disk that copies on write such a change kills the process by SIGBUS.
+    """
+    return not is_network(path) and file_system_of(path) not in _COPYING
+
+
 def file_system_of(path: Path) -> str:
     """Return the name that the kernel has for the type of the file system of a path; "" if the system does not tell."""
     try:
