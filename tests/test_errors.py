@@ -141,6 +141,11 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"subject": "'gen'", "type": "generator", "reason": "TypeError: cannot pickle 'generator' object"},
     ),
     (
+        errors.TooLargeError("'rows'", 2000, 1000, "Small", "write several keys"),
+        "cannot take 'rows': it has 2,000 bytes, and Small takes at most 1,000; write several keys",
+        {"subject": "'rows'", "size": 2000, "limit": 1000, "sink": "Small", "advice": "write several keys"},
+    ),
+    (
         errors.UncopyableValueError("'net'", "torch.nn.Linear", "no"),
         "cannot hold 'net': a torch.nn.Linear cannot be copied (no)\n"
         "If nobody changes it, declare its key as Annotated[Linear, Shared].\n"

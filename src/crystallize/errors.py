@@ -15,6 +15,7 @@
     ├── InvalidSnapshotError (ValueError)     a context that fails a model-level validator
     ├── IncompleteContextError (LookupError)  a snapshot with keys missing
     ├── UncopyableValueError (TypeError)      a value that cannot be copied
+    ├── TooLargeError (ValueError)            a value or an artifact that is too large for a sink
     ├── MetricError
     │   ├── UnknownMetricError (KeyError)     a metric that the schema does not declare
     │   ├── ForeignMetricError (TypeError)    a metric of another schema
@@ -104,6 +105,7 @@ __all__ = [
     "SinkLoadError",
     "StepClosedError",
     "StubsError",
+    "TooLargeError",
     "TravelError",
     "UncopyableValueError",
     "UndeliveredWarning",

@@ -30,7 +30,8 @@ from crystallize import (
     register,
 )
 from crystallize._core.context import state_of
-from crystallize._core.event_dispatch import Batch, EventDispatcher
+from crystallize._core.event_delivery import Batch
+from crystallize._core.event_dispatch import EventDispatcher
 from crystallize.sinks.memory import MemorySink
 
 

@@ -277,7 +277,8 @@ def test_page_tells_the_mistakes(page: str) -> None:
 
 def test_page_of_the_run(page: str, demo: Demo) -> None:
     """In the end there is a page of the run, and where it is is printed."""
-    assert page.endswith("\nThe run is in runs/digits-0001.db\nIts page is runs/digits-0001.html\n")
+    run = demo.folder / "runs/digits-0001.db"
+    assert page.endswith(f"\nThe run is in {run}\nIts page is {run.with_suffix('.html')}\n")
     assert "<title>digits-0001</title>" in (demo.folder / "runs/digits-0001.html").read_text(encoding="utf-8")
 
 

@@ -17,6 +17,12 @@ def is_raised_by_handler(error: BaseException) -> bool:
     return not raised_in.isdisjoint(map(_code_of, map(signal.getsignal, signal.valid_signals())))
 
 
+def reraise_from_handler(error: Exception) -> None:
+    """Raise an exception again if a signal handler has raised it."""
+    if is_raised_by_handler(error):
+        raise error
+
+
 def _codes_of(error: BaseException) -> Iterator[CodeType]:
     traceback = error.__traceback__
     while traceback is not None:

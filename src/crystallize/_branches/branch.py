@@ -19,7 +19,7 @@ from .._core.context import (
     state_of,
     token_of,
 )
-from .._core.event_dispatch import Failure, sink_error
+from .._core.event_delivery import Failure, sink_error
 from .._core.metric_log import as_number
 from .._core.provenance import StepRecord
 from .._core.secrets import secrets_in

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, 
 
 from typing_extensions import TypeVar
 
-from .._base.signal_handlers import is_raised_by_handler
+from .._base.signal_handlers import reraise_from_handler
 from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
@@ -293,8 +293,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
             try:
                 valid = validate(value)
             except Exception as error:
-                if is_raised_by_handler(error):
-                    raise
+                reraise_from_handler(error)
             else:
                 if type(valid) in ATOMIC:
                     # The same as `State.claim`, inlined: the call would double the time.
@@ -703,7 +702,7 @@ def begin_context(
     take_initial(state, {} if initial is None else initial, label, baseline)
     check_sinks(found, state, label)
     if found:
-        state.dispatcher.sinks = found
+        state.dispatcher.attach(found)
         # Sinks receive no events of a context that cannot be made, and all that a sink records while it is attached.
         with state.dispatcher.postponed():
             attach_sinks(found, state)

@@ -8,49 +8,11 @@ took effect, every sink receives the event, and only then does the exception go 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from .._base.locks import make_owned_lock, renewed_in_children
+from .._base.locks import ReentrantLock, make_owned_lock, renewed_in_children
 from .._base.signal_handlers import is_raised_by_handler
-from .._base.text import short
-from ..errors import SinkError
 from ..events import Event
-
-
-class _Handler(Protocol):
-    def handle(self, event: Event, /) -> object: ...
-
-
-@runtime_checkable
-class Batch(Protocol):
-    """Work that was done elsewhere and took effect as a whole.
-
-    A sink with a method `handle_batch` receives the batch itself; all other sinks receive its events one by one.
-    """
-
-    @property
-    def last(self) -> Event:
-        """The last event."""
-        ...
-
-    def events(self) -> Iterator[Event]:
-        """Return the events in order. They are made lazily, since there may be many."""
-        ...
-
-
-Failure: TypeAlias = tuple[_Handler, Event, Exception]
-"""A sink, the event that it was given, and the exception that it raised."""
-
-
-class _Call(NamedTuple):
-    """A call of a sink."""
-
-    sink: _Handler
-    event: Event
-    """The event in messages."""
-    method: str
-    item: Event | Batch
+from .event_delivery import Batch, EventDelivery, Failure, Handler, sink_error
 
 
 class EventDispatcher:
@@ -67,36 +29,25 @@ class EventDispatcher:
         is_postponed: Whether they are postponed.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_begun",
-        "_call",
-        "_depth_of",
-        "_item",
-        "_settled",
-        "is_emitting",
-        "is_postponed",
-        "lock",
-        "pending",
-        "sinks",
-    )
+    __slots__ = ("__weakref__", "_delivery", "_depth_of", "is_emitting", "is_postponed", "lock", "pending", "sinks")
 
-    def __init__(self, sinks: Iterable[_Handler] = ()) -> None:
-        self.sinks: tuple[_Handler, ...] = tuple(sinks)
+    lock: ReentrantLock
+    pending: deque[Event | Batch]
+    sinks: tuple[Handler, ...]
+
+    def __init__(self, sinks: Iterable[Handler] = ()) -> None:
         self.lock = make_owned_lock()
         self._depth_of = self.lock.depth_reader()
-        self.pending: deque[Event | Batch] = deque()
         self.is_emitting = False
         self.is_postponed = False
-        # The progress of the delivery of `pending[0]`, if that is `_item`.
-        self._item: Event | Batch | None = None
-        self._begun = 0
-        """The number of calls of sinks that have begun, unless the item is a batch."""
-        self._call: tuple[int, _Call | None] = (0, None)
-        """The last call for a batch and its number. The call itself, since a batch makes its events anew each time."""
-        self._settled = 0
-        """The number of calls that had begun when the last interrupted call was settled."""
+        self.attach(sinks)
         renewed_in_children(self)
+
+    def attach(self, sinks: Iterable[Handler]) -> None:
+        """Emit to these sinks from now on."""
+        self._delivery = EventDelivery(sinks)
+        self.sinks = self._delivery.sinks
+        self.pending = self._delivery.pending
 
     def renew(self) -> None:
         """Free the lock in a child process, and drop the events of a thread that does not exist there."""
@@ -149,7 +100,7 @@ class EventDispatcher:
             self.is_emitting = True
             while not is_ready:
                 while pending and not is_nested:
-                    self._deliver(found)
+                    self._delivery.deliver(found)
                 made = make()
                 items = iter(made if is_nested else made[::-1])
                 # If events wait now, a signal handler has changed the context since. From here to the effect there is
@@ -159,7 +110,7 @@ class EventDispatcher:
             add(items)
             if not is_nested:
                 while pending:
-                    self._deliver(found)
+                    self._delivery.deliver(found)
                 self.is_emitting = False
         except BaseException as raised:
             if is_ready and is_done():
@@ -175,31 +126,6 @@ class EventDispatcher:
             SinkError: At least one sink raised. All sinks have still received the events.
         """
         self.commit(lambda: None, lambda: True, lambda: items)
-
-    def deliver_waiting(self) -> None:
-        """Deliver the events that wait because a signal handler interrupted the delivery of another event.
-
-        The interrupted event comes after them then, for the sinks that have not received it. If another thread is
-        emitting, or events are postponed, this does nothing.
-
-        Raises:
-            SinkError: At least one sink raised. All sinks have still received the events.
-        """
-        if self.is_postponed or not self.pending or self._depth_of() == 0:
-            return
-        found: list[Failure] = []
-        first = 1 if self.pending[0] is self._item else 0
-        waiting = [self.pending.pop() for _ in range(len(self.pending) - first)]
-        for item in reversed(waiting):
-            for call in self._calls(item):
-                try:
-                    getattr(call.sink, call.method)(call.item)
-                except Exception as error:  # as above
-                    if is_raised_by_handler(error):
-                        raise
-                    found.append((call.sink, call.event, error))
-        if found:
-            raise sink_error(found)
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
@@ -218,16 +144,29 @@ class EventDispatcher:
 
         The caller holds the lock and has set `is_emitting`.
         """
-        while self.pending:
-            self._deliver(found)
-        return found
+        return self._delivery.deliver_all(found)
+
+    def deliver_waiting(self) -> None:
+        """Deliver the events that wait because a signal handler interrupted the delivery of another event.
+
+        The interrupted event comes after them then, for the sinks that have not received it. If another thread is
+        emitting, or events are postponed, this does nothing.
+
+        Raises:
+            SinkError: At least one sink raised. All sinks have still received the events.
+        """
+        found: list[Failure] = []
+        if not self.is_postponed and self._depth_of() > 0:
+            self._delivery.deliver_waiting(found)
+        if found:
+            raise sink_error(found)
 
     def complete(self, raised: BaseException, found: list[Failure]) -> None:
         """Complete the delivery that an exception has interrupted; note the failures of sinks on the exception."""
         try:
             while self.pending:
                 try:
-                    self._deliver(found)
+                    self._delivery.deliver(found)
                 except BaseException as other:  # the first exception comes out
                     raised.add_note(f"Another exception came while it was handled: {type(other).__name__}")
         finally:
@@ -257,9 +196,7 @@ class EventDispatcher:
             if event is not None:
                 if isinstance(raised, Exception) and begun > 0 and not is_raised_by_handler(raised):
                     found.append((self.sinks[begun - 1], event, raised))
-                self._begun, self._settled, self._call = begun, begun if found else 0, (0, None)
-                self._item = event
-                self.pending.appendleft(event)
+                self._delivery.take_over(event, begun, begun if found else 0)
             if not found:
                 self.complete(raised, found)
                 return raised
@@ -271,93 +208,3 @@ class EventDispatcher:
             return other
         finally:
             self.lock.restore(depth)
-
-    def _deliver(self, found: list[Failure]) -> None:
-        """Deliver the first event that waits, from the sink at which its delivery was interrupted."""
-        item = self.pending[0]
-        if item is self._item:
-            self._deliver_rest(item, found)
-        else:
-            self._begun, self._settled, self._call = 0, 0, (0, None)
-            self._item = item
-            if isinstance(item, tuple):
-                for sink in self.sinks:
-                    self._begun += 1
-                    try:
-                        sink.handle(item)
-                    except Exception as error:  # a sink may raise anything; the others still receive the event
-                        if is_raised_by_handler(error):
-                            raise
-                        found.append((sink, item, error))
-            else:
-                self._deliver_rest(item, found)
-        self.pending.popleft()
-
-    def _deliver_rest(self, item: Event | Batch, found: list[Failure]) -> None:
-        begun, (number, last) = max(self._begun, self._call[0]), self._call
-        calls = islice(enumerate(self._calls(item), 1), max(begun - 1, 0), None)
-        if self._settled < begun:
-            self._settled = begun
-            _, again = next(calls)
-            _settle(last if last is not None and number == begun else again, found)
-        for number, call in calls:
-            if number > begun:
-                try:
-                    handle = getattr(call.sink, call.method)
-                    self._call = number, call
-                    handle(call.item)
-                except Exception as error:  # as above
-                    if is_raised_by_handler(error):
-                        raise
-                    found.append((call.sink, call.event, error))
-
-    def _calls(self, item: Event | Batch) -> Iterator[_Call]:
-        """Return the calls that deliver an item: the same for each call of this method."""
-        if isinstance(item, tuple):
-            yield from (_Call(sink, item, "handle", item) for sink in self.sinks)
-            return
-        hooked = [(sink, _has_hook(sink)) for sink in self.sinks]
-        single = [sink for sink, has_hook in hooked if not has_hook]
-        for event in item.events() if single else ():
-            yield from (_Call(sink, event, "handle", event) for sink in single)
-        yield from (_Call(sink, item.last, "handle_batch", item) for sink, has_hook in hooked if has_hook)
-
-
-def _settle(call: _Call, found: list[Failure]) -> None:
-    """Let a sink that was interrupted make sure that it has the item once. Sinks without this hook are not called."""
-    try:
-        settle = getattr(call.sink, call.method.replace("handle", "settle"), None)
-        if settle is not None:
-            settle(call.item)
-    except Exception as error:  # as above
-        if is_raised_by_handler(error):
-            raise
-        found.append((call.sink, call.event, error))
-
-
-def _has_hook(sink: _Handler) -> bool:
-    try:
-        return getattr(sink, "handle_batch", None) is not None
-    except Exception:  # a property may raise: it raises again when the hook is called, and that is reported
-        return True
-
-
-def sink_error(found: Sequence[Failure]) -> SinkError:
-    """Return the error of the first event that had failures, with the first failure of each other sink as a note."""
-    by_event: dict[int, list[Failure]] = {}
-    first_of: dict[int, int] = {}
-    for failure in found:
-        by_event.setdefault(id(failure[1]), []).append(failure)
-        first_of.setdefault(id(failure[0]), id(failure[1]))
-    first, *rest = (_error_of(by_event[event]) for event in dict.fromkeys(first_of.values()))
-    for other in rest:
-        first.add_note(str(other))
-    return first
-
-
-def _error_of(failures: Sequence[Failure]) -> SinkError:
-    event = failures[0][1]
-    named = tuple((type(sink).__name__, f"{type(error).__name__}: {error}") for sink, _, error in failures)
-    error = SinkError(f"{type(event).__name__} {short(event[0])}", named)
-    error.__cause__ = ExceptionGroup("sinks that failed", [error for _, _, error in failures])
-    return error

@@ -27,9 +27,10 @@ out, because its calls would double the time of a point.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from .._base.signal_handlers import is_raised_by_handler
+from .._base.signal_handlers import reraise_from_handler
 from ..events import MetricRecorded
-from .event_dispatch import EventDispatcher, Failure, sink_error
+from .event_delivery import Failure, sink_error
+from .event_dispatch import EventDispatcher
 from .metric_log import MetricLog
 from .point_log import BLOCK, FULL
 from .steps import StepToken
@@ -58,8 +59,7 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
                 raise TypeError("other tags than declared")
             extend((validate(value), split(tags), token.number))
         except Exception as error:  # the slow recorder raises it again, unless it comes from elsewhere
-            if is_raised_by_handler(error):
-                raise
+            reraise_from_handler(error)
         else:
             if len(tail) >= full:
                 seal()
@@ -75,8 +75,7 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
             valid, kept = validate(value), split(tags)
             fits = count is None or len(tags) == count
         except Exception as error:  # as above
-            if is_raised_by_handler(error):
-                raise
+            reraise_from_handler(error)
         else:
             if fits and keep(valid, kept):
                 return
@@ -139,8 +138,7 @@ def fast_bound_recorder(
         try:
             extend((validate(value), tags, token.number))
         except Exception as error:  # the slow recorder raises it again, unless it comes from elsewhere
-            if is_raised_by_handler(error):
-                raise
+            reraise_from_handler(error)
         else:
             if len(tail) >= full:
                 seal()
@@ -155,8 +153,7 @@ def fast_bound_recorder(
         try:
             valid = validate(value)
         except Exception as error:  # as above
-            if is_raised_by_handler(error):
-                raise
+            reraise_from_handler(error)
         else:
             if keep(valid, tags):
                 return

@@ -135,15 +135,17 @@ class PointLog:
             self._lock.run(self._seal)
 
     def _seal(self) -> None:
-        count = len(self.blocks)
-        block = Block.of(self.tail[:FULL], self._layout)
+        count, items = len(self.blocks), self.tail[:FULL]
+        if len(items) < FULL:
+            return  # another thread has sealed them since
+        block = Block.of(items, self._layout)
         counts = {number: self._counts.get(number, 0) + added for number, added in block.counts().items()}
         # All or nothing: there is no bytecode between the calls, at which an exception could come.
         count_them = partial(self._counts.update, counts)
         all_of_it = (partial(self.blocks.append, block), count_them, partial(self.tail.__delitem__, slice(FULL)))
         changes = map(call, all_of_it)
-        # Another thread, or a signal handler, may have sealed the tail since. No handler runs between the next lines.
-        if not self.blocks[count:] and self.tail[FULL - 1 :]:
+        # A signal handler may have sealed them since. No handler runs between the next lines.
+        if not self.blocks[count:]:
             deque(changes, 0)
 
     def insert(self, rank: int, mark: int, section: PointSection, undo: ExitStack | None = None) -> None:

@@ -1,6 +1,7 @@
 """The limit on the size of values and artifacts, which a sink may set."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -51,22 +52,25 @@ def size_bound(value: Any, enough: int) -> int:
     left: list[Any] = [value]
     while left and total <= enough:
         part = left.pop()
-        total += _PER_ITEM
-        if isinstance(part, (str, bytes, bytearray)):
-            total += _PER_CHARACTER * len(part)
-        elif isinstance(part, int):
-            total += part.bit_length() // 3
-        elif isinstance(part, Mapping):
-            left += part.keys()
-            left += part.values()
-        elif isinstance(part, (list, tuple, set, frozenset)):
-            left += part
-        elif isinstance(part, BaseModel):
-            left += vars(part).values()
-            left += part.model_extra.values() if part.model_extra else ()
-        elif hasattr(part, "__dict__"):
-            left += vars(part).values()
-            total += getattr(part, "nbytes", 0)
-        else:
-            total += getattr(part, "nbytes", 0)
+        total += _PER_ITEM + _own_size(part)
+        left += _parts_of(part)
     return total
+
+
+def _own_size(value: Any) -> int:
+    """Return a bound on the bytes of a value without its parts."""
+    if isinstance(value, (str, bytes, bytearray)):
+        return _PER_CHARACTER * len(value)
+    if isinstance(value, int):
+        return value.bit_length() // 3
+    return int(getattr(value, "nbytes", 0))
+
+
+def _parts_of(value: Any) -> Iterable[Any]:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    if isinstance(value, Mapping):
+        return chain(value.keys(), value.values())
+    if isinstance(value, BaseModel):
+        return chain(vars(value).values(), (value.model_extra or {}).values())
+    return vars(value).values() if hasattr(value, "__dict__") else ()

@@ -32,7 +32,7 @@ class DatabaseGuard:
     def __init__(self, path: Path) -> None:
         """Take the locks, where the system has such locks."""
         self._descriptors: list[int] = []
-        self.log = path.with_name(f"{path.name}-wal")
+        self.log: Path = path.with_name(f"{path.name}-wal")
         self._status = self.log.stat()
         if _HAS_LOCKS:
             for file, (start, length) in ((path, _SHARED_BYTES), (path.with_name(f"{path.name}-shm"), _DEAD_MAN)):

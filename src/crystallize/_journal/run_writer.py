@@ -50,10 +50,10 @@ class RunWriter:
         self.closed: str | None = None
         self._end: bytes | None = None
         self._on_refusal: Callable[[], object] | None = None
-        self.probe = EnvironmentProbe.of(data.last.origin)
+        self.probe: EnvironmentProbe = EnvironmentProbe.of(data.last.origin)
         progress = drainer.Progress(data.last.number, data.drained, self.probe)
         self._drainer = drainer.Drainer(opened, progress, self.refuse)
-        self.wake = self._drainer.wake
+        self.wake: Callable[[], None] = self._drainer.wake
         self._finalizer = weakref.finalize(self, _abandon, opened)
         # At exit the files are given back by the end of the process; other handlers may still close the journal then.
         self._finalizer.atexit = False

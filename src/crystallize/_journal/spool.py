@@ -7,6 +7,7 @@ none. There the bytes are written by system calls instead.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
@@ -37,9 +38,9 @@ class Spool:
     def __init__(self, path: Path, descriptor: int) -> None:
         """Take over a file that `claim` or `open` has locked."""
         self.path = path
-        self.frames = frame_writer.open_frames(path, descriptor)
-        self.append = self.frames.append
-        self.pending = self.frames.pending
+        self.frames: frame_writer.FrameWriter = frame_writer.open_frames(path, descriptor)
+        self.append: Callable[..., bool] = self.frames.append
+        self.pending: list[bytes] = self.frames.pending
         self._descriptor = descriptor
         self._is_closed = False
 
