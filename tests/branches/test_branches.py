@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from math import nan
 from types import FrameType
 from typing import Annotated, Any, NamedTuple
@@ -60,7 +61,9 @@ from crystallize import (
     fork,
     merge,
 )
+from crystallize._branches.branch_registry import registry_of
 from crystallize._core.context import state_of
+from crystallize._core.ordered_log import OrderedLog
 from crystallize.sinks.memory import MemorySink
 
 
@@ -2611,3 +2614,31 @@ def test_many_threads_merge() -> None:
     for thread in threads:
         thread.join()
     assert [branch.name for branch in branches] == list(ctx) == list(ctx.metrics["m"])
+
+
+def test_a_fork_that_is_interrupted_where_it_moves_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A branch that is forked again, after the step around it was interrupted, moves as a whole or not at all."""
+    ctx: FrozenContext[Any] = FrozenContext(sinks=[MemorySink()])
+    child = fork(ctx, "fold").open()
+    child["score"] = 1
+    merge(ctx, child.delta())
+    registry = registry_of(state_of(ctx))
+    entry = registry.entries["fold"]
+    entry.is_adrift = True  # as in a run that is resumed
+    before = (entry.rank, entry.marks)
+    real = OrderedLog.move
+    moves = iter([None, KeyboardInterrupt()])
+
+    def move(*given: Any) -> None:
+        for interruption in islice(moves, 1):
+            if interruption is not None:
+                raise interruption
+        real(*given)
+
+    monkeypatch.setattr(OrderedLog, "move", move)
+    with pytest.raises(KeyboardInterrupt):
+        fork(ctx, "fold")
+    assert (*before, True) == (entry.rank, entry.marks, entry.is_adrift)
+    fork(ctx, "fold")
+    assert not entry.is_adrift
+    assert ["score"] == [*ctx]

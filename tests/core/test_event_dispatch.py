@@ -593,3 +593,31 @@ def test_a_sink_that_causes_many_events() -> None:
 
     assert ["first", "a", "b"] == [event[0] for event in other.events]
     assert causing.events == other.events
+
+
+def test_events_that_wait_are_delivered_on_request() -> None:
+    """A sink that a signal handler ends in the middle of an event may ask for the events that wait."""
+
+    class Asking(MemorySink):
+        def attach(self, view: ContextView, /) -> None:
+            self.view = view
+
+        def handle(self, event: Event, /) -> None:
+            if isinstance(event, KeyWritten) and event.key == "outer":
+                ctx["inner"] = 1  # as a handler does
+                with pytest.raises(SinkError, match="Failing raised OSError"):
+                    self.view.deliver_waiting()
+            super().handle(event)
+
+    class Failing(MemorySink):
+        def handle(self, event: Event, /) -> None:
+            super().handle(event)
+            if isinstance(event, KeyWritten) and event.key == "inner":
+                raise OSError("disk full")
+
+    asking, failing = Asking(), Failing()
+    ctx: FrozenContext[Any] = FrozenContext(sinks=[asking, failing])
+    asking.view.deliver_waiting()  # none wait
+    ctx["outer"] = 1
+    for sink in (asking, failing):
+        assert ["inner", "outer"] == [event.key for event in sink.events if isinstance(event, KeyWritten)]

@@ -1,5 +1,6 @@
 """The write-ahead log of a running run stays, whatever else opens the run."""
 
+import importlib
 import shutil
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crystallize import FrozenContext, Journal, JournalError, SinkError, load_run
-from crystallize._journal import database_guard
+from crystallize._journal import database_guard, drainer
 from crystallize.runs import verify_run
 
 from .train_runs import abandon
@@ -49,6 +50,7 @@ def test_a_program_that_copies_its_own_run(tmp_path: Path) -> None:
 def test_a_log_that_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a system without such locks, a journal whose log was deleted fails loudly, and the spool keeps its facts."""
     monkeypatch.setattr(database_guard, "_HAS_LOCKS", False)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
     journal = Journal.start(tmp_path, "run")
     ctx = journal.context(FrozenContext)
     with ctx.step("fit") as fit:
@@ -84,3 +86,13 @@ def test_releases_once(tmp_path: Path) -> None:
     connection.close()
     assert not guard.log_is_there()
     guard.let_go()
+
+
+def test_system_without_fcntl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no fcntl, the guard takes no locks."""
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "fcntl", None)
+        importlib.reload(database_guard)
+        assert not database_guard._HAS_LOCKS
+    importlib.reload(database_guard)
+    assert database_guard._HAS_LOCKS

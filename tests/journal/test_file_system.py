@@ -14,6 +14,7 @@ from crystallize._journal import file_system, read_run
 from crystallize._journal.database import connect
 from crystallize._journal.file_system import (
     LONGEST_PATH,
+    above_stdio,
     boot_identity,
     create_file,
     file_system_of,
@@ -226,3 +227,17 @@ def test_runs_on_other_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert () == verify_run(path)
     assert [path.name] == [file.name for file in tmp_path.iterdir()]
     assert read_run.real(path) == path
+
+
+def test_files_are_opened_above_standard_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Low numbers that are free are taken while files are opened, and free again afterwards."""
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    monkeypatch.setattr(file_system, "_STANDARD_ERROR", free + 1)
+    with above_stdio():
+        opened = os.open(os.devnull, os.O_RDONLY)
+    assert opened > free + 1
+    os.close(opened)
+    again = os.open(os.devnull, os.O_RDONLY)
+    os.close(again)
+    assert free == again

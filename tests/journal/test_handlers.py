@@ -255,7 +255,10 @@ def test_destructor_in_the_thread_of_the_journal(tmp_path: Path, monkeypatch: py
     assert () == verify_run(journal.path)
 
 
-def test_after_the_interpreter_has_stopped_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_in_transaction", [True, False])
+def test_after_the_interpreter_has_stopped_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_transaction: bool
+) -> None:
     """Where the thread of the journal was stopped in a transaction, closing does its work."""
     monkeypatch.setattr(drainer, "DELAY", 1000)
     journal = Journal.start(tmp_path, "run")
@@ -264,7 +267,8 @@ def test_after_the_interpreter_has_stopped_threads(tmp_path: Path, monkeypatch: 
     writer = journal._writer
     with monkeypatch.context() as patch:
         patch.setattr(sys, "is_finalizing", lambda: True)
-        writer._files.connection.execute("BEGIN")
+        if is_in_transaction:
+            writer._files.connection.execute("BEGIN")
         journal.close()
     assert ("finished", {"a": 1}) == (load_run(journal.path).status, load_run(journal.path).values)
 

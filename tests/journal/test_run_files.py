@@ -11,6 +11,7 @@ from crystallize import (
     JournalError,
 )
 from crystallize._journal import spool
+from crystallize._journal.run_files import reopen_run
 from crystallize.runs import list_runs
 
 from .train_runs import died
@@ -65,3 +66,28 @@ def test_opening_that_fails_gives_the_lock_back(tmp_path: Path, monkeypatch: pyt
             Journal.resume(path)
     with Journal.resume(path) as journal:
         assert 0.1 == journal.context(FrozenContext)["lr"]
+
+
+def test_database_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that the disk refuses at its database leaves nothing at all."""
+
+    def refuse(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crystallize._journal.database.write_all", refuse)
+    with pytest.raises(JournalError, match=r"run-0001\.db: it cannot be made .*; make room, or take another folder"):
+        Journal.start(tmp_path, "run")
+    assert [] == [*tmp_path.iterdir()]
+
+
+def test_network_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the database has no write-ahead log there is nothing to guard: when a resume fails, or the run is left."""
+    monkeypatch.setattr("crystallize._journal.file_system.file_system_of", lambda path: "nfs4")
+    path = died(tmp_path, {"lr": 0.1})
+    with monkeypatch.context() as patch:
+        patch.setattr(spool.Spool, "begin", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Journal.resume(path)
+    files = reopen_run(path).opened
+    files.let_go()
+    files.connection.close()

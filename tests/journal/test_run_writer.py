@@ -1,6 +1,7 @@
 """The writer of a run: what it took is in the file once and in order, whatever interrupts it."""
 
 import contextlib
+import errno
 import gc
 import os
 import sqlite3
@@ -25,7 +26,7 @@ from crystallize import (
     SinkError,
     load_run,
 )
-from crystallize._journal import drainer, frame_writer, run_writer
+from crystallize._journal import drainer, frame_writer, run_writer, spool
 from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import verify_run
 
@@ -284,3 +285,80 @@ def test_end_of_a_step_without_its_beginning(tmp_path: Path) -> None:
 
     assert [("fit", None)] == [(attempt.step, attempt.record) for attempt in run.dead_attempts]
     assert () == verify_run(journal.path)
+
+
+def refusing(number: int) -> Callable[..., Any]:
+    """Return a function that a disk makes fail."""
+
+    def refuse(*given: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def test_full_disk_under_a_spool_that_is_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spool that cannot be written is an error that says what to do; what was taken before is there."""
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    ctx["a"] = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(frame_writer.FrameWriter, "append", refusing(errno.ENOSPC))
+        with pytest.raises(SinkError, match=r"its spool cannot be written .*No space.*; make room, then go on"):
+            ctx["b"] = 2
+    with pytest.raises(SinkError, match="takes nothing more"):
+        ctx["c"] = 3
+    with pytest.raises(JournalError):
+        journal.close()
+    assert {"a": 1} == load_run(journal.path).values
+
+
+def test_disk_that_cannot_make_a_step_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step whose end cannot be made durable is an error, and the journal takes nothing more."""
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    monkeypatch.setattr(spool, "sync_data", refusing(errno.EIO))
+    with pytest.raises(SinkError, match=r"its spool cannot be made durable .*; see to the disk"), ctx.step("fit"):
+        pass
+    with pytest.raises(SinkError, match="takes nothing more"):
+        ctx["a"] = 1
+    with pytest.raises(JournalError):
+        journal.close()
+
+
+@pytest.mark.parametrize("owner", ["frames", "sync"])
+def test_closed_under_a_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    """A handler may close the journal before a system call, which then fails: that is no error of the disk."""
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    step = ctx.step("fit")
+    step.__enter__()
+
+    def close(*given: object) -> None:
+        monkeypatch.undo()
+        journal.close()
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    if owner == "sync":
+        monkeypatch.setattr(spool, "sync_data", close)
+        step.__exit__(None, None, None)
+    else:
+        monkeypatch.setattr(frame_writer.FrameWriter, "append", close)
+        with pytest.raises(SinkError, match="the journal is closed"):
+            ctx["a"] = 1
+        with pytest.raises(SinkError, match="the journal is closed"):
+            step.__exit__(None, None, None)
+    assert "finished" == load_run(journal.path).status
+
+
+def test_failure_that_comes_before_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush whose drainer has failed meanwhile, and answers nobody, is refused."""
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext)["a"] = 1
+    monkeypatch.setattr(drainer.Drainer, "serve", lambda *given: True)
+    writer = journal._writer
+    threading.Timer(0.2, writer.fail, [OSError("the disk is gone")]).start()
+    with pytest.raises(JournalError, match="the disk is gone"):
+        journal.flush()
+    monkeypatch.undo()
+    with pytest.raises(JournalError):
+        journal.close()

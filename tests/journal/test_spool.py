@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from crystallize._journal.event_bytes import MERGE, POINTS, gathered, members, s
 from crystallize._journal.lock import is_locked
 from crystallize._journal.spool import Spool
 from crystallize._journal.spool_format import spooled
+from tests.interruption import Stopped, in_thread, interrupted
 
 RUN = bytes(range(16))
 
@@ -185,3 +188,61 @@ def test_sequences_left_out(tmp_path: Path) -> None:
     assert made_one.append(b"[9]")
     made_one.close()
     assert [b"[9]"] == [*spooled(path, RUN, 1, 8)]
+
+
+def test_truncated(tmp_path: Path) -> None:
+    """A spool that another program truncated, moved or deleted is noticed."""
+    path = tmp_path / "a.spool"
+    spooler = made(path)
+    assert spooler.loss() is None
+    os.truncate(path, 100)
+    assert "truncated" == spooler.loss()
+    os.truncate(path, 4096)
+    path.rename(tmp_path / "b.spool")
+    assert "moved or deleted" == spooler.loss()
+    spooler.close()
+    spooler.close()
+
+
+def test_locked_by_another_as_soon_as_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another process locks between its creation and our lock is left to that process."""
+    monkeypatch.setattr(spool, "lock", lambda descriptor: False)
+    assert Spool.claim(tmp_path / "a.spool", RUN) is None
+
+
+def test_format_of_another_version(tmp_path: Path) -> None:
+    """A spool of another format is an error that names both formats."""
+    path = tmp_path / "a.spool"
+    made(path).close()
+    content = bytearray(path.read_bytes())
+    content[8] += 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedRunError, match="its format is 3, and this version of crystallize reads 2"):
+        next(spooled(path, RUN, 1, 0))
+
+
+def append_at(path: Path, at: int) -> int:
+    """Interrupt appending at a bytecode, append more, and return how many bytecodes there were."""
+    spooler = made(path)
+    spooler.append(b"[1]")
+    with suppress(Stopped), interrupted(at, Stopped()) as counted:
+        spooler.append(b"[2]")
+    spooler.append(b"[3]")
+    pending, last = [*spooler.pending], spooler.frames.last
+    spooler.frames.mark_synced(last)
+    spooler.close(delete=False)
+    spooler.frames.mark_synced(last)  # does nothing any more
+    assert pending in ([b"[1]", b"[2]", b"[3]"], [b"[1]", b"[3]"])
+    assert (pending, last) == ([*spooled(path, RUN, 1, 0)], len(pending))
+    path.unlink()
+    return counted[0]
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_interrupted_at_any_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_mapped: bool) -> None:
+    """Whatever comes while a fact is appended, the fact is taken as a whole or not at all."""
+    if not is_mapped:
+        monkeypatch.setattr(frame_writer, "is_written_in_place", lambda path: False)
+    count = max(in_thread(partial(append_at, tmp_path / "count.spool", 0)) for _ in range(2))
+    for at in range(1, count + 1):
+        in_thread(partial(append_at, tmp_path / f"{at}.spool", at))

@@ -211,8 +211,11 @@ class Drainer:
                     files.connection.execute("PRAGMA busy_timeout=0")
                     files.connection.execute("PRAGMA journal_mode=DELETE")
         finally:
-            self.is_closed = True
-            files.close(delete=is_drained)
+            try:
+                files.close(delete=is_drained)
+            finally:
+                # Last: whoever waits for the end may look at the run as soon as this is set.
+                self.is_closed = True
 
 
 def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question | None]") -> None:

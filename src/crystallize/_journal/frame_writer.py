@@ -70,11 +70,15 @@ class FrameWriter:
         except BaseException:
             # Only a debugger can raise in there. The fact is taken then, too.
             self._content[begin:end] = frame
-            self._positions[0] = self.last = next_
-            self._at, self.newest = end, payload
-            self.pending += () if self.pending and self.pending[-1] is payload else (payload,)
+            self._take(payload, end, next_)
             raise
         return True
+
+    def _take(self, payload: bytes, end: int, last: int) -> None:
+        """Take a fact whose frame is written, if it is not taken yet."""
+        self._positions[0] = self.last = last
+        self._at, self.newest = end, payload
+        self.pending += () if self.pending and self.pending[-1] is payload else (payload,)
 
     @staticmethod
     def could_take(payload: bytes) -> bool:
@@ -129,9 +133,15 @@ class _SystemCallWriter(FrameWriter):
             self._content[begin:end] = frame
             if begin == self._at and last == self.last and generation == self._generation and end <= self._room:
                 break
-        self._at, self.last, self.newest = end, next_, payload
-        self.pending += (payload,)
-        self._positions[0] = self.last
+        try:
+            self._at, self.last, self.newest = end, next_, payload
+            self.pending += (payload,)
+            self._positions[0] = self.last
+        except BaseException:
+            # A debugger, as above; or the disk takes the frame and not the header, which may lag behind.
+            if not self.pending or self.pending[-1] is not payload:
+                self._take(payload, end, next_)
+            raise
         return True
 
 

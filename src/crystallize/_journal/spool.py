@@ -166,7 +166,6 @@ def _create_locked(path: Path) -> int | None:
             if lock(descriptor) and has_name(os.fstat(descriptor), path):
                 return descriptor
             os.close(descriptor)
-            return None
     return None
 
 
