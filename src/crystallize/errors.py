@@ -60,8 +60,6 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from typing_extensions import dataclass_transform
 
-from ._base.text import printable
-
 __all__ = [
     "AbsentKeyError",
     "BranchError",
@@ -809,7 +807,9 @@ class JournalError(CrystallizeError, RuntimeError):
     def __str__(self) -> str:
         text = f"{self.path}: {self.reason}{'; ' if self.advice else ''}{self.advice}"
         # Parts of it may come from a file that somebody else wrote.
-        return "\n".join(map(printable, text.split("\n")))
+        # A name in a file may have characters that move the cursor of a terminal, or change its colours.
+        shown = (char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
+        return "".join(shown)
 
 
 class RunNotFoundError(JournalError, LookupError):
