@@ -808,8 +808,11 @@ class JournalError(CrystallizeError, RuntimeError):
         text = f"{self.path}: {self.reason}{'; ' if self.advice else ''}{self.advice}"
         # Parts of it may come from a file that somebody else wrote.
         # A name in a file may have characters that move the cursor of a terminal, or change its colours.
-        shown = (char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
-        return "".join(shown)
+        return "".join(map(_shown, text))
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
 
 
 class RunNotFoundError(JournalError, LookupError):
