@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-POSIX: Final = hasattr(os, "pwrite")
+POSIX: Final[bool] = hasattr(os, "pwrite")
 """Whether a file can be read and written at any position, and renamed and deleted while it is open: not on Windows."""
 
 
