@@ -12,12 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, RunNotFoundError, fork, load_run, merge
+from crystallize import (
+    DamagedRunError,
+    FrozenContext,
+    Journal,
+    JournalError,
+    RunNotFoundError,
+    UncopyableValueError,
+    fork,
+    load_run,
+    merge,
+)
 from crystallize._core.codec import Stored
 from crystallize._journal import database, untrusted_file
 from crystallize._journal.database import insert, transaction, update
 from crystallize._journal.event_bytes import MERGED, joined
-from crystallize._journal.untrusted_file import RunConnection, bounded
+from crystallize._journal.untrusted_file import RunConnection, bounded, damage_in
 from crystallize.runs import verify_run
 
 from .forged_runs import add_foreign, circle
@@ -385,3 +395,17 @@ def test_more_problems_than_one_can_read(path: Path) -> None:
             insert(connection, "contents", f"{at}", b"")
 
     assert 1000 == len(verify_run(path))
+
+
+def test_an_error_of_ours_is_no_damage(path: Path) -> None:
+    """An error of ours is raised as it is where content that makes no sense is damage, though it is a LookupError."""
+    missing = RunNotFoundError(str(path), "there is no such run")
+    with pytest.raises(RunNotFoundError) as raised, damage_in(path):
+        raise missing
+    assert missing is raised.value
+
+    with pytest.raises(DamagedRunError, match="KeyError: 'k'"), damage_in(path):
+        raise KeyError("k")
+    # No context has taken such a value.
+    with pytest.raises(DamagedRunError, match="cannot be copied"), damage_in(path):
+        raise UncopyableValueError("'k'", "list", "nested too deeply")
