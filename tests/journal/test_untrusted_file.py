@@ -180,7 +180,7 @@ def test_no_file_beside_a_run(path: Path, ending: str, make: Callable[[Path], No
     for act in (load_run, Journal.resume):
         with pytest.raises(JournalError, match=f"'{beside.name}' beside it is not a regular file; move it away"):
             act(path)
-    assert f"'{beside.name}' beside it is not a regular file; move it away" in verify_run(path)
+    assert f"{path}: '{beside.name}' beside it is not a regular file; move it away" in verify_run(path)
 
 
 @pytest.mark.parametrize("make", [pipe, endless_device, Path.mkdir])

@@ -5,6 +5,7 @@ of somebody else's, whose code SQLite would run. A read that takes more steps th
 interrupted, as the pages of a file may refer to each other in circles.
 """
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from types import NoneType
 from typing import Any, Final
 from weakref import WeakSet
 
+from .._base.files import status_of
 from .._base.text import short
 from ..errors import CrystallizeError, DamagedRunError, JournalError, UncopyableValueError
 from .migrations import MIGRATIONS, ORDERS
@@ -69,6 +71,15 @@ def secure(connection: sqlite3.Connection) -> None:
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     for setting in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
         connection.execute(f"PRAGMA {setting}")
+
+
+def file_status(path: Path) -> os.stat_result | None:
+    """Return the status of a file or folder, or None if there is none; raise JournalError if nobody may know."""
+    try:
+        return status_of(path)
+    except OSError as error:
+        advice = "check the permissions of the folder in which it is"
+        raise JournalError(str(path), f"it cannot be read ({error})", advice) from error
 
 
 def check_files(path: Path) -> None:
