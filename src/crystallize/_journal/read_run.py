@@ -256,6 +256,8 @@ def _with_spool(path: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.
     # A reader writes nothing: the facts go into a copy, which SQLite keeps in a file if it is large.
     with closing(sqlite3.connect("", isolation_level=None, factory=RunConnection)) as copied:
         connection.backup(copied)
+        # As where a run is resumed: a fact that refers to another one that is not there is damage.
+        copied.execute("PRAGMA foreign_keys=ON")
         with transaction(path, copied):
             apply(copied, process, drained + 1, left)
             yield copied
