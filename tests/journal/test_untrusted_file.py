@@ -15,6 +15,7 @@ import pytest
 from crystallize import (
     DamagedRunError,
     FrozenContext,
+    InvalidKeyError,
     Journal,
     JournalError,
     RunNotFoundError,
@@ -299,9 +300,15 @@ def test_forged_notes_of_points(path: Path, note: str) -> None:
     assert "a point of metric 'loss' cannot be restored" in str(verify_run(path))
 
 
-@pytest.mark.parametrize("point", [b"[1,0.5,{},null]", b'["a",0.5,{},5]', b"[[],0.5,{},null]", b'["a",0.5,{},{}]'])
+@pytest.mark.parametrize(
+    "point",
+    [
+        *(b"[1,0.5,{},null]", b'["a",0.5,{},5]', b"[[],0.5,{},null]", b'["a",0.5,{},{}]'),
+        *(b'["",0.5,{},null]', b'["a\\u0000b",0.5,{},null]', b'["\\ud800",0.5,{},null]'),
+    ],
+)
 def test_forged_sources_of_points(path: Path, point: bytes) -> None:
-    """A point whose metric or step is no text is damage."""
+    """A point whose metric or step is no text, or whose metric has a name that no context takes, is damage."""
     change(path, "points", "count = 1", content=zlib.compress(b"[%s]" % point))
 
     with pytest.raises(DamagedRunError):
@@ -408,6 +415,8 @@ def test_an_error_of_ours_is_no_damage(path: Path) -> None:
 
     with pytest.raises(DamagedRunError, match="KeyError: 'k'"), damage_in(path):
         raise KeyError("k")
-    # No context has taken such a value.
-    with pytest.raises(DamagedRunError, match="cannot be copied"), damage_in(path):
-        raise UncopyableValueError("'k'", "list", "nested too deeply")
+    refused = (UncopyableValueError("'k'", "list", "nested too deeply"), InvalidKeyError("'a b'", "has no end"))
+    for error in refused:
+        # No context has taken such a value, or such a name.
+        with pytest.raises(DamagedRunError, match=type(error).__name__), damage_in(path):
+            raise error

@@ -21,7 +21,15 @@ from weakref import WeakSet
 
 from .._base.files import status_of
 from .._base.text import short
-from ..errors import CrystallizeError, DamagedRunError, JournalError, UncopyableValueError
+from ..errors import (
+    CrystallizeError,
+    DamagedRunError,
+    InvalidArtifactError,
+    InvalidKeyError,
+    InvalidStepError,
+    JournalError,
+    UncopyableValueError,
+)
 from .migrations import MIGRATIONS, ORDERS
 
 VERIFY: Final = "`crystallize verify` says what is wrong with it"
@@ -209,14 +217,17 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
+_REFUSED: Final = (InvalidArtifactError, InvalidKeyError, InvalidStepError, UncopyableValueError)
+"""The errors of ours that are damage: a context would not have taken such a name, or a value nested so deeply."""
+
+
 @contextmanager
 def damage_in(path: Path) -> Iterator[None]:
     """Raise DamagedRunError in place of an error that comes from content that makes no sense."""
     try:
         yield
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, StructError) as error:
-        # Of ours, a value that is nested too deeply is damage, as a context would not have taken it.
-        if isinstance(error, CrystallizeError) and not isinstance(error, UncopyableValueError):
+        if isinstance(error, CrystallizeError) and not isinstance(error, _REFUSED):
             raise
         reason = f"it cannot be read ({type(error).__name__}: {error})"
         raise DamagedRunError(str(path), reason, VERIFY) from error
