@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from crystallize import CrystallizeError, DamagedRunError, FrozenContext, Journal, load_run
 from crystallize._cli.live_run import Follower
 from crystallize._journal import frame_writer, read_run, run_files
+from crystallize._journal.event_bytes import KEY
 from crystallize._journal.spool_format import spooled
 from crystallize._journal.untrusted_file import check_files
+from crystallize.frames import runs_frame, to_reader
 from crystallize.runs import verify_run
 
 from ..journal.forged_runs import FOREIGN, add_foreign, circle, copied_file, forge, make_runs
@@ -65,6 +67,12 @@ def load(path: Path) -> None:
     run._repr_html_()
 
 
+def make_frames(path: Path) -> None:
+    """Read the points of a run in batches, and as a frame of runs."""
+    to_reader(path).read_all()
+    runs_frame([path])
+
+
 def follow(path: Path) -> None:
     """Look at a run as if it had a writer."""
     held = path.with_suffix(".spool")
@@ -93,7 +101,7 @@ def wrong(path: Path, beside: Path, folder: Path) -> list[str]:
     """Have every command read a file, and return what is wrong with that."""
     found: list[str] = []
     failed: list[str] = []
-    acts: list[tuple[str, Callable[[Path], None]]] = [("load_run", load)]
+    acts: list[tuple[str, Callable[[Path], None]]] = [("load_run", load), ("frames", make_frames)]
     last: list[tuple[str, Callable[[Path], None]]] = [("Follower", follow), ("resume", resume)]
     problems = verify_run(path)
     page, table = folder / "page.html", folder / "points.parquet"
@@ -257,3 +265,19 @@ def test_forged_facts_in_a_spool(whole: dict[str, Path], tmp_path_factory: pytes
                 act(copied_file(path, path.parent.parent / f"{path.parent.name}-{act.__name__}"))
             except CrystallizeError:
                 assert () != problems
+
+
+def test_a_spool_whose_facts_belong_to_no_step(whole: dict[str, Path], tmp_path: Path) -> None:
+    """A value in a spool whose step never began is damage to whoever loads, verifies or resumes the run."""
+    path = copied_file(whole["died"], tmp_path / "forged")
+
+    def forged_facts(*arguments: Any) -> Iterator[bytes]:
+        for fact in spooled(*arguments):
+            yield fact.replace(b'"fit"', b'"fix"') if fact.startswith(KEY) else fact
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read_run, "spooled", forged_facts)
+        assert "FOREIGN KEY constraint failed" in str(verify_run(path))
+        for act in (load, resume):
+            with pytest.raises(DamagedRunError, match="FOREIGN KEY constraint failed"):
+                act(path)

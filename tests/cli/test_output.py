@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from crystallize import FrozenContext, Journal
+from crystallize._base.table import Table
+from crystallize._cli.output import print_table
 
 from .command_runs import call, came_from, made
 
@@ -39,3 +41,34 @@ def test_data_is_no_markup(tmp_path: Path, text: str, terminal: dict[str, str]) 
     assert "[red]key[/red]" in plain[1]
     assert "[i]fit" in plain[1]
     assert {"\n"} == {character for output in plain for character in output if not character.isprintable()}
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_long_lines(is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a row is cut to one line; in a pipe it is printed whole."""
+    monkeypatch.setenv("FORCE_COLOR", "1" if is_terminal else "")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
+    text = "x" * 1000
+    print_table(Table("", ("", ""), [("a", text), ("b", None)]), cut=True)
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert ("a", "b") == (first[0], second)
+    assert ("…" if is_terminal else text) == first[-(1 if is_terminal else len(text)) :]
+    assert (80 if is_terminal else 1000 + len("a  ")) == len(first)
+
+
+def test_an_empty_table_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table whose cells are all empty prints neither its title nor its headings."""
+    print_table(Table("keys", ("key", "value"), []))
+    print_table(Table("keys", ("key", "value"), [("", None)]))
+
+    assert "" == capsys.readouterr().out
+
+
+def test_rows_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where rows are left out in the middle, their number is printed."""
+    print_table(Table("keys", ("key",), [("a",), ("d",)], left_out=1234))
+
+    assert ["", "keys", "key", "a", "… and 1,234 more", "d"] == capsys.readouterr().out.splitlines()

@@ -11,7 +11,7 @@ from crystallize import (
     RunNotFoundError,
     load_run,
 )
-from crystallize.runs import find_run
+from crystallize.runs import find_run, list_runs, verify_run
 from tests.permissions import modes_hold
 
 from .train_runs import died
@@ -54,9 +54,26 @@ def test_near_paths(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_read(tmp_path: Path) -> None:
-    """A run in a folder that cannot be read is an error that says so, and not a run that is missing."""
+    """A run in a folder that cannot be read is an error of ours that says so, and not a run that is missing."""
     folder = tmp_path / "closed"
     folder.mkdir(mode=0)
-    for act in (load_run, partial(find_run, tmp_path)):
-        with modes_hold(), pytest.raises((JournalError, PermissionError), match="Permission denied"):
-            act(str(folder / "run-0001.db"))
+    path = folder / "run-0001.db"
+    for act in (load_run, Journal.resume, partial(find_run, tmp_path)):
+        with modes_hold(), pytest.raises(JournalError, match=r"run-0001.*Permission denied"):
+            act(str(path))
+    with modes_hold():
+        (problem,) = verify_run(path)
+    assert problem.startswith(f"{path}: it cannot be read ([Errno 13] Permission denied")
+
+
+def test_runs_of_a_folder(tmp_path: Path) -> None:
+    """A folder has the runs whose names are those of runs; none if there is no folder; and may be unreadable."""
+    for name in ("a-0002.db", "a-0010.db", "a-0001.db", "a-01.db", "a-0001.spool", "b.db"):
+        (tmp_path / name).touch()
+    assert ["a-0001", "a-0002", "a-0010"] == [run.stem for run in list_runs(tmp_path)]
+    assert () == list_runs(tmp_path / "none") == list_runs(tmp_path / "b.db")
+
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    with modes_hold(), pytest.raises(JournalError, match="closed: the folder cannot be read"):
+        list_runs(folder)

@@ -130,12 +130,19 @@ def test_a_run_without_its_spool(
     path.with_suffix(".spool").unlink()
 
     run = load_run(path)
-    assert "the run did not end, and its spool is not beside it: what it had not drained is missing" == run.incomplete
+    reason = (
+        "the run did not end, and its file 'run-0001.spool' is missing, which may contain the last facts of the run"
+    )
+    assert reason == run.incomplete
     assert (0.1, 0) == (run.values["lr"], len(run.metrics))
     assert (run.incomplete,) == verify_run(path)
     Journal.resume(path).close()
-    text = f"{path}: {run.incomplete}. If there is one, put 'run-0001.spool' beside it, and read the run again"
-    assert [("WARNING", text)] * 2 == [(record.levelname, record.getMessage()) for record in caplog.records]
+    advices = (
+        "If you have that file, put it into the folder of the run, and load the run again",
+        "The run is resumed without them",
+    )
+    texts = [("WARNING", f"{path}: {reason}. {advice}") for advice in advices]
+    assert texts == [(record.levelname, record.getMessage()) for record in caplog.records]
     assert None is load_run(path).incomplete
     assert () == verify_run(path)
 
@@ -152,7 +159,9 @@ def test_a_run_without_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = copied(opened, tmp_path / "copy")
     die(opened)
     path.with_name("run-0001.db-wal").unlink()
-    advice = "'run-0001.db-wal', which a run has until it ends, is not beside it; if there is one, put it there; else"
+    advice = (
+        "'run-0001.db-wal', which a run has until it ends, is missing; if you have that file, put it into the folder"
+    )
 
     for act in (load_run, Journal.resume):
         with pytest.raises(DamagedRunError) as raised:

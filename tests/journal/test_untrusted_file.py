@@ -12,12 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, RunNotFoundError, fork, load_run, merge
+from crystallize import (
+    DamagedRunError,
+    FrozenContext,
+    InvalidKeyError,
+    Journal,
+    JournalError,
+    RunNotFoundError,
+    UncopyableValueError,
+    fork,
+    load_run,
+    merge,
+)
 from crystallize._core.codec import Stored
 from crystallize._journal import database, untrusted_file
 from crystallize._journal.database import insert, transaction, update
 from crystallize._journal.event_bytes import MERGED, joined
-from crystallize._journal.untrusted_file import RunConnection, bounded
+from crystallize._journal.untrusted_file import RunConnection, bounded, damage_in
 from crystallize.runs import verify_run
 
 from .forged_runs import add_foreign, circle
@@ -170,7 +181,7 @@ def test_no_file_beside_a_run(path: Path, ending: str, make: Callable[[Path], No
     for act in (load_run, Journal.resume):
         with pytest.raises(JournalError, match=f"'{beside.name}' beside it is not a regular file; move it away"):
             act(path)
-    assert f"'{beside.name}' beside it is not a regular file; move it away" in verify_run(path)
+    assert f"{path}: '{beside.name}' beside it is not a regular file; move it away" in verify_run(path)
 
 
 @pytest.mark.parametrize("make", [pipe, endless_device, Path.mkdir])
@@ -289,9 +300,15 @@ def test_forged_notes_of_points(path: Path, note: str) -> None:
     assert "a point of metric 'loss' cannot be restored" in str(verify_run(path))
 
 
-@pytest.mark.parametrize("point", [b"[1,0.5,{},null]", b'["a",0.5,{},5]', b"[[],0.5,{},null]", b'["a",0.5,{},{}]'])
+@pytest.mark.parametrize(
+    "point",
+    [
+        *(b"[1,0.5,{},null]", b'["a",0.5,{},5]', b"[[],0.5,{},null]", b'["a",0.5,{},{}]'),
+        *(b'["",0.5,{},null]', b'["a\\u0000b",0.5,{},null]', b'["\\ud800",0.5,{},null]'),
+    ],
+)
 def test_forged_sources_of_points(path: Path, point: bytes) -> None:
-    """A point whose metric or step is no text is damage."""
+    """A point whose metric or step is no text, or whose metric has a name that no context takes, is damage."""
     change(path, "points", "count = 1", content=zlib.compress(b"[%s]" % point))
 
     with pytest.raises(DamagedRunError):
@@ -381,7 +398,25 @@ def test_a_file_of_the_first_version(path: Path) -> None:
 def test_more_problems_than_one_can_read(path: Path) -> None:
     """Of a file that is wrong in each row only so many problems are named."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN")  # one transaction, as each takes the disk a while
         for at in range(1100):
             insert(connection, "contents", f"{at}", b"")
+        connection.execute("COMMIT")
 
     assert 1000 == len(verify_run(path))
+
+
+def test_an_error_of_ours_is_no_damage(path: Path) -> None:
+    """An error of ours is raised as it is where content that makes no sense is damage, though it is a LookupError."""
+    missing = RunNotFoundError(str(path), "there is no such run")
+    with pytest.raises(RunNotFoundError) as raised, damage_in(path):
+        raise missing
+    assert missing is raised.value
+
+    with pytest.raises(DamagedRunError, match="KeyError: 'k'"), damage_in(path):
+        raise KeyError("k")
+    refused = (UncopyableValueError("'k'", "list", "nested too deeply"), InvalidKeyError("'a b'", "has no end"))
+    for error in refused:
+        # No context has taken such a value, or such a name.
+        with pytest.raises(DamagedRunError, match=type(error).__name__), damage_in(path):
+            raise error

@@ -17,7 +17,6 @@ from zlib import crc32
 
 from pydantic_core import from_json, to_json
 
-from .._base.files import status_of
 from .._base.text import printable, short
 from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .environment import Findings, completed
@@ -42,7 +41,17 @@ from .event_bytes import (
 from .file_system import create_file, has_safe_log, sync_folder, write_all
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 from .packed_points import packed, packed_rows
-from .untrusted_file import VERIFY, RunConnection, bounded, check_files, check_tables, damage_in, row_shape, secure
+from .untrusted_file import (
+    VERIFY,
+    RunConnection,
+    bounded,
+    check_files,
+    check_tables,
+    damage_in,
+    file_status,
+    row_shape,
+    secure,
+)
 
 LARGEST: Final = 999_000_000
 """Maximum bytes of a value or an artifact: a row of SQLite takes at most a billion."""
@@ -57,7 +66,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     This raises RunNotFoundError if there is no file, DamagedRunError if it is not a run, and JournalError if it is of
     a later version or cannot be opened.
     """
-    status = status_of(path)
+    status = file_status(path)
     if status is None or not S_ISREG(status.st_mode) or path.suffix == ".spool":
         raise RunNotFoundError(str(path), "this is a folder" if path.is_dir() else "there is no such run", _meant(path))
     check_files(path)
@@ -183,7 +192,7 @@ _DAMAGED = tuple(f"SQLITE_{code}" for code in ("CORRUPT", "NOTADB", "CONSTRAINT"
 _ADVICE = {
     "FULL": "the disk is full: make room, then go on with Journal.resume",
     "READONLY": "the file or its folder cannot be written",
-    "CANTOPEN": "the file or its folder cannot be read, or it is gone",
+    "CANTOPEN": "check that it is still there, and the permissions of its folder, of it and of the files beside it",
     "IOERR": "the disk does not take it, or it is full: make room, then go on with Journal.resume",
     "TOOBIG": f"a row of SQLite takes a billion bytes; values and artifacts may have {LARGEST:,}",
     "BUSY": "another program holds it: close that one, then go on with Journal.resume",

@@ -3,16 +3,20 @@
 import os
 import re
 from pathlib import Path
+from stat import S_ISDIR
 
-from .._base.files import status_of
 from .._base.text import nearest
 from ..errors import JournalError, RunNotFoundError
+from .untrusted_file import file_status
 
 _FILE = re.compile(r"(.+)-(\d{4,})\.db")
 
 
 def list_runs(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the files of the runs in a folder, by name and number.
+    """Return the files of the runs in a folder, by name and number; none if there is no such folder.
+
+    Raises:
+        JournalError: The folder cannot be read.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:
@@ -21,8 +25,16 @@ def list_runs(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
         >>> [path.name for path in list_runs("runs")]
         ['digits-0001.db']
     """
-    found = [(path, _FILE.fullmatch(path.name)) for path in Path(folder).glob("*.db")]
-    keyed = [((match[1], int(match[2])), path) for path, match in found if match is not None]
+    folder = Path(folder)
+    status = file_status(folder)
+    if status is None or not S_ISDIR(status.st_mode):
+        return ()
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise JournalError(str(folder), f"the folder cannot be read ({error})", "check its permissions") from error
+    matches = filter(None, map(_FILE.fullmatch, names))
+    keyed = [((match[1], int(match[2])), folder / match[0]) for match in matches]
     return tuple(path for _, path in sorted(keyed))
 
 
@@ -45,7 +57,7 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
         ('digits-0001.db', 'digits-0001.db')
     """
     path = Path(name)
-    if path.suffix == ".db" and status_of(path) is not None:
+    if path.suffix == ".db" and file_status(path) is not None:
         # It may be a folder; the error of reading it says so.
         return path
     runs = list_runs(folder)
@@ -69,6 +81,6 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
 def writable(path: str | os.PathLike[str]) -> Path:
     """Return a path to write to; raise JournalError if it is the file of a run."""
     found = Path(path)
-    if found.suffix in (".db", ".spool") and status_of(found) is not None:
+    if found.suffix in (".db", ".spool") and file_status(found) is not None:
         raise JournalError(str(path), "this is the file of a run, and would be overwritten")
     return found

@@ -302,5 +302,5 @@ def load_run(
     """
     untyped: Any = FrozenContext
     data = read(Path(path))
-    warn_if_incomplete(data)
+    warn_if_incomplete(data, "If you have that file, put it into the folder of the run, and load the run again")
     return Run(data, untyped if shape is None else untyped[shape], metrics)

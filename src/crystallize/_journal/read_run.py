@@ -1,13 +1,14 @@
 """Read a run from its files."""
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from .._base.text import printable, short
 from .._core.artifacts import unfit_name
@@ -38,8 +39,6 @@ from .untrusted_file import RunConnection, check_files
 
 _log = logging.getLogger("crystallize")
 
-LACKS_SPOOL: Final = "the run did not end, and its spool is not beside it: what it had not drained is missing"
-
 
 @dataclass(frozen=True)
 class RunData:
@@ -69,7 +68,9 @@ class RunData:
     @property
     def incomplete(self) -> str | None:
         """Why the file may lack facts; None if it has all."""
-        return LACKS_SPOOL if self.lacks_spool else None
+        spool = self.path.with_suffix(".spool").name
+        text = f"the run did not end, and its file {spool!r} is missing, which may contain the last facts of the run"
+        return text if self.lacks_spool else None
 
     @property
     def declared(self) -> dict[str, Declared]:
@@ -168,11 +169,10 @@ def read(path: Path) -> RunData:
         return replace(data_of(path, connection, running=state.running), lacks_spool=state.lacks_spool)
 
 
-def warn_if_incomplete(data: RunData) -> None:
-    """Log a warning if a file may lack facts of its run."""
+def warn_if_incomplete(data: RunData, advice: str) -> None:
+    """Log a warning if a file may lack facts of its run; the advice ends it."""
     if data.incomplete:
-        text = "%s: %s. If there is one, put %r beside it, and read the run again"
-        _log.warning(text, printable(str(data.path)), data.incomplete, data.path.with_suffix(".spool").name)
+        _log.warning("%s: %s. %s", printable(str(data.path)), data.incomplete, advice)
 
 
 def lacks_spool(connection: sqlite3.Connection, *, was_there: bool) -> bool:
@@ -190,7 +190,7 @@ def real(path: Path) -> Path:
     Absolute, since the program may change its working directory while the path is in use.
     """
     try:
-        return path.resolve() if path.is_symlink() else path.absolute()
+        return path.resolve() if os.path.islink(path) else path.absolute()
     except FileNotFoundError as error:
         raise JournalError(str(path), "the working directory was deleted", "give an absolute path") from error
     except RuntimeError as error:  # links in a circle, until Python 3.12
@@ -256,6 +256,8 @@ def _with_spool(path: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.
     # A reader writes nothing: the facts go into a copy, which SQLite keeps in a file if it is large.
     with closing(sqlite3.connect("", isolation_level=None, factory=RunConnection)) as copied:
         connection.backup(copied)
+        # As where a run is resumed: a fact that refers to another one that is not there is damage.
+        copied.execute("PRAGMA foreign_keys=ON")
         with transaction(path, copied):
             apply(copied, process, drained + 1, left)
             yield copied
@@ -272,8 +274,9 @@ def spooled_facts(
         # SQLite has just made an empty log if there was none.
         if not has_log(connection) or (log.exists() and log.stat().st_size):
             raise
-        reason = f"{error.reason}; {log.name!r}, which a run has until it ends, is not beside it"
-        raise DamagedRunError(error.path, reason, f"if there is one, put it there; else {error.advice}") from error
+        reason = f"{error.reason}; {log.name!r}, which a run has until it ends, is missing"
+        advice = f"if you have that file, put it into the folder of the run; else, {error.advice}"
+        raise DamagedRunError(error.path, reason, advice) from error
 
 
 def data_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:

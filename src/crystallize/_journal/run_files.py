@@ -105,7 +105,7 @@ def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
     """Take over the files of a run whose process has ended, with the facts that its spool still has."""
     path = real(Path(path))
     row, clock = _process_row(), perf_counter()
-    had_spool = path.with_suffix(".spool").exists()
+    had_spool = os.path.exists(path.with_suffix(".spool"))
     with closing(connect(path)) as connection, transaction(path, connection):
         # First, as it raises if there is no run.
         identity, drained, process = state_of(path, connection)
@@ -120,7 +120,7 @@ def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
             insert(connection, "sessions", process + 1, *row)
             # A run that cannot be read is rolled back to what it was.
             data = data_of(path, connection, running=True)
-        warn_if_incomplete(replace(data, lacks_spool=is_incomplete))
+        warn_if_incomplete(replace(data, lacks_spool=is_incomplete), "The run is resumed without them")
         return _opened(path, spool, identity, process + 1, clock)
     except BaseException:
         # Its facts may not be in the database yet.

@@ -5,6 +5,7 @@ of somebody else's, whose code SQLite would run. A read that takes more steps th
 interrupted, as the pages of a file may refer to each other in circles.
 """
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,17 @@ from types import NoneType
 from typing import Any, Final
 from weakref import WeakSet
 
+from .._base.files import status_of
 from .._base.text import short
-from ..errors import CrystallizeError, DamagedRunError, JournalError, UncopyableValueError
+from ..errors import (
+    CrystallizeError,
+    DamagedRunError,
+    InvalidArtifactError,
+    InvalidKeyError,
+    InvalidStepError,
+    JournalError,
+    UncopyableValueError,
+)
 from .migrations import MIGRATIONS, ORDERS
 
 VERIFY: Final = "`crystallize verify` says what is wrong with it"
@@ -69,6 +79,15 @@ def secure(connection: sqlite3.Connection) -> None:
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     for setting in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
         connection.execute(f"PRAGMA {setting}")
+
+
+def file_status(path: Path) -> os.stat_result | None:
+    """Return the status of a file or folder, or None if there is none; raise JournalError if nobody may know."""
+    try:
+        return status_of(path)
+    except OSError as error:
+        advice = "check the permissions of the folder in which it is"
+        raise JournalError(str(path), f"it cannot be read ({error})", advice) from error
 
 
 def check_files(path: Path) -> None:
@@ -198,14 +217,17 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
+_REFUSED: Final = (InvalidArtifactError, InvalidKeyError, InvalidStepError, UncopyableValueError)
+"""The errors of ours that are damage: a context would not have taken such a name, or a value nested so deeply."""
+
+
 @contextmanager
 def damage_in(path: Path) -> Iterator[None]:
     """Raise DamagedRunError in place of an error that comes from content that makes no sense."""
     try:
         yield
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, StructError) as error:
-        # Of ours, a value that is nested too deeply is damage, as a context would not have taken it.
-        if isinstance(error, CrystallizeError) and not isinstance(error, UncopyableValueError):
+        if isinstance(error, CrystallizeError) and not isinstance(error, _REFUSED):
             raise
         reason = f"it cannot be read ({type(error).__name__}: {error})"
         raise DamagedRunError(str(path), reason, VERIFY) from error

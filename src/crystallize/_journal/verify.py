@@ -15,7 +15,7 @@ from typing import Any, Final
 from .._base.text import printable, short
 from .._core.codec import Stored, decode_untyped
 from .._core.context import FrozenContext
-from ..errors import JournalError, RunNotFoundError
+from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .database import check_of, connect, has_table, missing_in, salt_of, transaction
 from .loaded_run import Run
 from .migrations import ORDERS
@@ -58,8 +58,12 @@ def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _sentence(path: Path, error: JournalError) -> str:
-    """Return an error without the path of the file, and without the advice to verify it."""
-    if error.path != str(path):
+    """Return the error that ends the reading of a file.
+
+    Damage is told without the path, and without the advice to verify the file. If the file could not even be opened,
+    the sentence names it.
+    """
+    if error.path != str(path) or not isinstance(error, DamagedRunError):
         return str(error)
     advice = "" if error.advice.startswith("`crystallize verify`") else error.advice
     return printable("; ".join(filter(None, (error.reason, advice))))
