@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from _thread import start_new_thread
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -97,7 +98,14 @@ def send_again(ignored: "sys.UnraisableHookArgs") -> None:
     if isinstance(ignored.exc_value, (SystemExit, KeyboardInterrupt)) and traceback is not None:
         callback = Path(traceback.tb_frame.f_code.co_filename)
         if PACKAGE not in callback.parents:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # By a thread, and later: this function, too, is called where exceptions are ignored.
+            start_new_thread(kill_later, ())
+
+
+def kill_later() -> None:
+    """Send this process the signal when it is in the middle of something else."""
+    sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 PACKAGE: Final = Path(crystallize.__file__).parent
