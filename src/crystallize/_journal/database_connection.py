@@ -22,7 +22,7 @@ _TRIES: Final = 10
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Open a database for reading alone."""
-    log = _log_of(path)
+    log = _beside(path, "-wal")
     if log.exists() and is_network(path):
         return _open_copy(path)
     connection = _open(path, "mode=ro")
@@ -60,13 +60,16 @@ def set_up_journal(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout={5_000 if is_logged else 60_000}")
     # With a rollback journal a commit is the deletion of that journal, whose folder FULL does not sync.
     connection.execute(f"PRAGMA synchronous={'FULL' if is_logged else 'EXTRA'}")
+    if not is_logged:
+        # It may have come with a log from another machine. SQLite deletes the log alone.
+        _beside(path, "-shm").unlink(missing_ok=True)
     # The locks are given back at the next read.
     connection.execute("PRAGMA locking_mode=NORMAL")
     connection.execute("PRAGMA user_version").fetchone()
 
 
-def _log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.name}{ending}")
 
 
 def _open(path: Path, mode: str) -> RunConnection:
@@ -100,7 +103,7 @@ def _open_copy(path: Path) -> sqlite3.Connection:
 
 def _copy(path: Path, copied: Path) -> None:
     """Copy a database and its log, as they were at one moment."""
-    pairs = [(path, copied), (_log_of(path), _log_of(copied))]
+    pairs = [(path, copied), (_beside(path, "-wal"), _beside(copied, "-wal"))]
     try:
         for _ in range(_TRIES):
             before = [_state_of(file) for file, _ in pairs]
