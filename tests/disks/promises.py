@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import count, islice
 from pathlib import Path
 from random import Random
+from time import monotonic, sleep
 from typing import Any, Final, Literal, NamedTuple
 
 from typing_extensions import TypedDict
@@ -227,6 +228,18 @@ def works_in(run: Run[Any]) -> dict[int, Work]:
     return works
 
 
+def load_dead(path: Path) -> Run[Any]:
+    """Load a run whose writers have ended.
+
+    A program that a writer was about to start when it was killed, such as git, may have its lock for a moment longer.
+    """
+    end = monotonic() + 10
+    while (run := load_run(path, metrics=Losses)).status == "running":
+        assert monotonic() < end, f"something has the lock of {path}"
+        sleep(0.01)
+    return run
+
+
 def acts_in(work: Work, seed: int, process: int, profile: Profile) -> int:
     """Return how many acts of its program left this work, and check that they left exactly that.
 
@@ -289,9 +302,9 @@ class Promises:
     def check(self, path: Path) -> dict[int, int]:
         """Check that a run keeps its promises; return how many acts of each process it has."""
         assert path.exists(), f"the run is gone; beside it are {sorted(file.name for file in path.parent.iterdir())}"
+        run = load_dead(path)
         problems = verify_run(path)
         assert problems == (), f"verify_run: {problems[:3]}"
-        run = load_run(path, metrics=Losses)
         works = works_in(run)
         last = max(works)
         assert last >= max(self.least, default=0), f"process {max(self.least)} is gone; the last one is {last}"

@@ -38,18 +38,19 @@ def test_a_run_that_is_killed(tmp_path: Path, seed: int, maps: bool) -> None:
     in_own_mounts(check_killed, tmp_path, seed, maps)
 
 
-def check_moved(scratch: Path) -> None:
+def check_moved(scratch: Path, maps: bool) -> None:
     """Kill a run on an ordinary disk, and go on with it in the folder of a network file system."""
     behind = scratch / "behind"
     behind.mkdir()
     promises = write_and_kill(behind, scratch / "said", 3)
-    with served(Mirror(behind, maps=True), scratch / "net") as root:
+    with served(Mirror(behind, maps=maps), scratch / "net") as root:
         promises.check_resuming(root / "runs" / "run-0001.db")
 
 
-def test_a_run_that_is_moved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("maps", [False, True], ids=["unmapped", "mapped"])
+def test_a_run_that_is_moved(tmp_path: Path, maps: bool) -> None:
     """A run that was killed on an ordinary disk can be loaded and goes on in a folder of another machine."""
-    in_own_mounts(check_moved, tmp_path)
+    in_own_mounts(check_moved, tmp_path, maps)
 
 
 def check_without_links(scratch: Path) -> None:

@@ -14,7 +14,7 @@ from random import Random
 from time import monotonic, sleep
 from typing import Any, Final
 
-from crystallize import CrystallizeError, FrozenContext, Journal, JournalError, load_run
+from crystallize import CrystallizeError, FrozenContext, Journal, JournalError
 
 from .promises import (
     DURABLE,
@@ -26,6 +26,7 @@ from .promises import (
     Tags,
     acts_in,
     line,
+    load_dead,
     promises_in,
     works_in,
 )
@@ -62,7 +63,7 @@ class Writer:
 
     def _resume(self, path: Path) -> Opened:
         """Resume a run; first say how many acts of its last process are there."""
-        works = works_in(load_run(path, metrics=Losses))
+        works = works_in(load_dead(path))
         last = max(works)
         self.tell(path, last, found=acts_in(works[last], self.seed, last, self._profile))
         journal = Journal.resume(path)

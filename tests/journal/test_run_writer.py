@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +28,7 @@ from crystallize import (
     load_run,
 )
 from crystallize._journal import drainer, frame_writer, run_writer, spool
+from crystallize._journal.run_files import OpenFiles
 from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import verify_run
 
@@ -156,6 +158,47 @@ def test_drainer_that_fails_says_so(
 
     assert "run-0001: the journal has failed and takes nothing more" in caplog.text
     assert "moved or deleted" in caplog.text
+    with pytest.raises(JournalError, match="moved or deleted"):
+        journal.close()
+
+
+@pytest.mark.parametrize("error", [None, OSError("it cannot be closed")])
+def test_close_waits_for_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None) -> None:
+    """When `close` returns, the files are closed, however long that takes; an error in that comes out."""
+    close = OpenFiles.close
+
+    def close_late(files: OpenFiles, *, delete: bool = False) -> None:
+        sleep(0.05)
+        close(files, delete=delete)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(drainer, "_PATIENCE", 0.001)
+    monkeypatch.setattr(OpenFiles, "close", close_late)
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext, {"a": 1})
+    with nullcontext() if error is None else pytest.raises(OSError, match="it cannot be closed"):
+        journal.close()
+
+    assert [journal.path] == [*tmp_path.iterdir()]
+    assert "finished" == load_run(journal.path).status
+
+
+def test_failure_of_a_close_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an exception interrupts `close`, closing again raises the error of the journal."""
+
+    class Interrupted(SimpleQueue[Any]):
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            raise KeyboardInterrupt
+
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext, {"a": 1})
+    journal.path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(drainer, "SimpleQueue", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.close()
+
     with pytest.raises(JournalError, match="moved or deleted"):
         journal.close()
 

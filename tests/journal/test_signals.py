@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from _thread import start_new_thread
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Final
 
 import pytest
 
+import crystallize
 from crystallize import CrystallizeError, Journal
 from crystallize._journal import run_files
 
@@ -85,6 +87,30 @@ def write_on(writer: Writer, path: Path, make_handler: Callable[[Journal], Handl
             writer.tell(journal.path, process, least=program.done)
 
 
+def send_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Send the signal again whose handler's exception was ignored by Python.
+
+    It ignores those that come in a destructor or in the callback of a weak reference, as `threading` and `zipfile` have
+    them. There must be none in our own code.
+    """
+    sys.__unraisablehook__(ignored)
+    traceback = ignored.exc_traceback
+    if isinstance(ignored.exc_value, (SystemExit, KeyboardInterrupt)) and traceback is not None:
+        callback = Path(traceback.tb_frame.f_code.co_filename)
+        if PACKAGE not in callback.parents:
+            # By a thread, and later: this function, too, is called where exceptions are ignored.
+            start_new_thread(kill_later, ())
+
+
+def kill_later() -> None:
+    """Send this process the signal when it is in the middle of something else."""
+    sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+PACKAGE: Final = Path(crystallize.__file__).parent
+
+
 def in_a_child(work: Callable[[], None]) -> int:
     """Do something in a forked process, which ends with it; return its number."""
     child = os.fork()
@@ -92,7 +118,7 @@ def in_a_child(work: Callable[[], None]) -> int:
         try:
             logging.disable(logging.CRITICAL)
             faulthandler.register(signal.SIGUSR1, 2)
-            sys.unraisablehook = sys.__unraisablehook__  # pytest's keeps them for itself
+            sys.unraisablehook = send_again
             work()
         finally:
             os._exit(1)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, KeysView, MutableMapping
 from functools import cached_property
 from inspect import getattr_static
 from typing import Any, NoReturn, Protocol, TypeAlias, get_origin
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from pydantic import BaseModel
 
@@ -172,15 +172,18 @@ def _on_view(view: AttributeFields, shape: type, name: str, own: Any) -> Any:
 
 
 _Reader: TypeAlias = Callable[[AttributeFields], Any]
-_noting: WeakKeyDictionary[Schema, type[AttributeFields]] = WeakKeyDictionary()
+_noting: dict[ref[Schema], type[AttributeFields]] = {}
+"""Not a `WeakKeyDictionary`, for the reason that `weak_objects` gives."""
 
 
 def _noting_fields(schema: Schema, reader: Callable[[str], _Reader]) -> type[AttributeFields]:
     """Return the class of the views that note each read; it has a property for each key, which is fastest."""
-    if schema not in _noting:
+    found = _noting.get(ref(schema))
+    if found is None:
         readers = {name: property(reader(name)) for name in schema.keys}
-        _noting[schema] = type("AttributeFields", (AttributeFields,), {"__slots__": (), **readers})
-    return _noting[schema]
+        found = type("AttributeFields", (AttributeFields,), {"__slots__": (), **readers})
+        _noting[ref(schema, _noting.pop)] = found
+    return found
 
 
 def fields_of(owner: _Owner, schema: Schema, shared: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from pydantic_core import from_json, to_json
 
 from .._base.text import printable, short
 from ..errors import DamagedRunError, JournalError, RunNotFoundError
+from .database_connection import open_for_reading, open_for_writing, set_up_journal
 from .environment import Findings, completed
 from .event_bytes import (
     ARTIFACT,
@@ -38,20 +39,10 @@ from .event_bytes import (
     points_in,
     span,
 )
-from .file_system import create_file, has_safe_log, sync_folder, write_all
+from .file_system import create_file, sync_folder, write_all
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 from .packed_points import packed, packed_rows
-from .untrusted_file import (
-    VERIFY,
-    RunConnection,
-    bounded,
-    check_files,
-    check_tables,
-    damage_in,
-    file_status,
-    row_shape,
-    secure,
-)
+from .untrusted_file import VERIFY, bounded, check_files, check_tables, damage_in, file_status, row_shape
 
 LARGEST: Final = 999_000_000
 """Maximum bytes of a value or an artifact: a row of SQLite takes at most a billion."""
@@ -71,7 +62,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         raise RunNotFoundError(str(path), "this is a folder" if path.is_dir() else "there is no such run", _meant(path))
     check_files(path)
     with translate_sqlite_errors(path), damage_in(path):
-        connection = _connection(path, "mode=rw") if write else _for_reading(path)
+        connection = open_for_writing(path) if write else open_for_reading(path)
         try:
             application = _pragma(connection, "application_id")
             version = _pragma(connection, "user_version")
@@ -83,12 +74,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
                 raise JournalError(str(path), f"it was written by a later version of crystallize (format {version})")
             check_tables(path, connection, version)
             if write:
-                # Without a write-ahead log, readers hold the writer up.
-                is_logged = has_safe_log(path)
-                connection.execute(f"PRAGMA journal_mode={'WAL' if is_logged else 'DELETE'}")
-                connection.execute(f"PRAGMA busy_timeout={5_000 if is_logged else 60_000}")
-                # With a rollback journal a commit is the deletion of that journal, whose folder FULL does not sync.
-                connection.execute(f"PRAGMA synchronous={'FULL' if is_logged else 'EXTRA'}")
+                set_up_journal(path, connection)
                 _migrate(connection, version)
         except BaseException:
             connection.close()
@@ -104,35 +90,6 @@ def _meant(path: Path) -> str:
     if beside.is_file():
         return f"did you mean {beside.name!r}?"
     return "" if path.suffix else f"a run is given by its file; find_run(folder, {path.name!r}) finds that by its name"
-
-
-def _for_reading(path: Path) -> sqlite3.Connection:
-    """Open a database for reading alone."""
-    connection = _connection(path, "mode=ro")
-    try:
-        _pragma(connection, "application_id")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        code = getattr(error, "sqlite_errorname", "")
-        if code in ("SQLITE_READONLY_DIRECTORY", "SQLITE_CANTOPEN") and not path.with_name(f"{path.name}-wal").exists():
-            # Where nobody can write there is no write-ahead log, and the file is complete without one.
-            return _connection(path, "mode=ro&immutable=1")
-        if code.startswith("SQLITE_READONLY"):
-            # Its process died within a transaction, which SQLite has to roll back before it can be read.
-            return _connection(path, "mode=rw")
-        raise
-    return connection
-
-
-def _connection(path: Path, mode: str) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?{mode}"
-    connection = sqlite3.connect(
-        address, uri=True, timeout=5, isolation_level=None, check_same_thread=False, factory=RunConnection
-    )
-    secure(connection)
-    for setting in ("busy_timeout=5000", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {setting}")
-    return connection
 
 
 def create(path: Path, identity: bytes, name: str, number: int, *session: Any) -> None:
@@ -185,11 +142,12 @@ def translate_sqlite_errors(path: Path) -> Iterator[None]:
         if code.startswith("SQLITE_INTERRUPT"):
             reason = "a search in it takes more steps than a file of its size can need"
             raise DamagedRunError(str(path), reason, VERIFY) from error
-        raise JournalError(str(path), f"it cannot be used ({text})", _ADVICE.get(code.split("_")[1], "")) from error
+        raise JournalError(str(path), f"it cannot be used ({text})", _advice(code)) from error
 
 
 _DAMAGED = tuple(f"SQLITE_{code}" for code in ("CORRUPT", "NOTADB", "CONSTRAINT", "MISMATCH", "ERROR", "TOOBIG"))
-_ADVICE = {
+_ADVICE: Final = {
+    "IOERR_SHM": "its folder has no memory that SQLite can share: move the files of the run to a local disk",
     "FULL": "the disk is full: make room, then go on with Journal.resume",
     "READONLY": "the file or its folder cannot be written",
     "CANTOPEN": "check that it is still there, and the permissions of its folder, of it and of the files beside it",
@@ -197,6 +155,11 @@ _ADVICE = {
     "TOOBIG": f"a row of SQLite takes a billion bytes; values and artifacts may have {LARGEST:,}",
     "BUSY": "another program holds it: close that one, then go on with Journal.resume",
 }
+"""By the beginning of the name of an error, after "SQLITE_"."""
+
+
+def _advice(code: str) -> str:
+    return next((advice for kind, advice in _ADVICE.items() if code.startswith(f"SQLITE_{kind}")), "")
 
 
 @contextmanager

@@ -79,6 +79,7 @@ class Drainer:
         self._has_end = False
         self.failure: Exception | None = None
         self.is_closed = False
+        self._has_served = False  # whether its thread has given all its answers
         # Its methods may be interrupted by a handler that calls them again, unlike those of threading.Event.
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
         self._thread = threading.Thread(target=_serve, args=(weakref.ref(self), self._questions), daemon=True)
@@ -115,16 +116,21 @@ class Drainer:
         self._questions.put(_Question(is_last, answer))
         error: BaseException | None = None
         is_answered = False
-        while not is_answered and not self._is_deaf(is_last):
+        while not is_answered:
+            # Before the look at the queue: whoever does not answer any more has given all answers before.
+            is_deaf = self._is_deaf(is_last)
             with suppress(Empty):
-                error = answer.get(timeout=_PATIENCE)
+                error = answer.get(timeout=0 if is_deaf else _PATIENCE)
                 is_answered = True
+            is_answered |= is_deaf
+        # The answer may have gone to a caller that an exception has interrupted meanwhile.
+        error = self.failure if error is None and is_last else error
         if error is not None:
             raise error
 
     def _is_deaf(self, is_last: bool) -> bool:
         """Return whether a question gets no answer any more: the thread may be about to log its failure."""
-        return self.is_closed or (not is_last and self.failure is not None)
+        return self._has_served or (not is_last and self.failure is not None)
 
     def serve(self, question: _Question | None) -> bool:
         """Do what a question asks for, or drain if nobody asks; return whether to go on. Its thread calls this.
@@ -132,6 +138,7 @@ class Drainer:
         If nobody waits for the answer, a failure is logged.
         """
         if self.is_closed:
+            self._has_served = True
             return False
         is_last = question is not None and question.is_last
         failed_before = self.failure is not None
@@ -145,6 +152,7 @@ class Drainer:
         elif error is not None and not failed_before:
             # The next event meets the error as well, but there may be none.
             _log.error("%s: the journal has failed and takes nothing more: %s", self._files.path.stem, error)
+        self._has_served = is_last
         return not is_last
 
     def work(self, *, is_last: bool) -> None:

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from .._base.forked_process import call_in_forked_processes
+from .._base.weak_objects import WeakObjects
 from ..errors import JournalError
 from . import drainer
 from .environment import EnvironmentProbe
@@ -194,18 +195,18 @@ def _abandon(files: OpenFiles) -> None:
     files.close()
 
 
-_open_here: "weakref.WeakSet[RunWriter]" = weakref.WeakSet()
+_open_here: WeakObjects[RunWriter] = WeakObjects()
 
 
 def _at_exit() -> None:
     """Warn of the runs that nobody has closed."""
-    for writer in list(_open_here):
+    for writer in _open_here:
         _log.warning("%s: its journal was not closed, so the run is as if it had died; use with, or close", writer.name)
 
 
 def _after_fork() -> None:
     """Leave all runs to the parent process, which has the lock on them."""
-    for writer in list(_open_here):
+    for writer in _open_here:
         writer.leave()
     _open_here.clear()
 

@@ -15,12 +15,13 @@ from itertools import chain, repeat
 from operator import itemgetter
 from pathlib import Path
 from struct import error as StructError
+from tempfile import TemporaryDirectory
 from types import NoneType
 from typing import Any, Final
-from weakref import WeakSet
 
 from .._base.files import status_of
 from .._base.text import short
+from .._base.weak_objects import WeakObjects
 from ..errors import (
     CrystallizeError,
     DamagedRunError,
@@ -54,10 +55,14 @@ class RunConnection(sqlite3.Connection):
 
     An exception that somebody keeps, as a notebook does, keeps the cursors of its traceback. SQLite would keep the
     database open and locked for as long.
+
+    Attributes:
+        folder: The folder of a copy that the connection reads, which is deleted when it is closed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+        self._cursors: WeakObjects[sqlite3.Cursor] = WeakObjects()
+        self.folder: TemporaryDirectory[str] | None = None
         super().__init__(*args, **kwargs)
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
@@ -68,9 +73,11 @@ class RunConnection(sqlite3.Connection):
 
     def close(self) -> None:
         """Close all cursors and the connection."""
-        for cursor in [*self._cursors]:
+        for cursor in self._cursors:
             cursor.close()
         super().close()
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 def secure(connection: sqlite3.Connection) -> None:
