@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,6 +27,7 @@ from crystallize import (
     load_run,
 )
 from crystallize._journal import drainer, frame_writer, run_writer
+from crystallize._journal.run_files import OpenFiles
 from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import verify_run
 
@@ -236,6 +238,60 @@ def test_interrupted_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner:
     assert {"a": 1} == dict(run.values)
     assert ("finished" if owner is drainer else "died") == run.status
     assert () == verify_run(journal.path)
+
+
+def closing_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the files of a journal take longer to close than a caller waits between two looks at the drainer."""
+    close = OpenFiles.close
+
+    def close_slowly(files: OpenFiles, *, delete: bool = False) -> None:
+        sleep(0.05)
+        close(files, delete=delete)
+
+    monkeypatch.setattr(drainer, "_PATIENCE", 0.001)
+    monkeypatch.setattr(OpenFiles, "close", close_slowly)
+
+
+def test_files_that_close_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When `close` returns, the files are closed and the run is finished, also where closing them takes long."""
+    closing_slowly(monkeypatch)
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext)
+    left = [path.name for path in tmp_path.iterdir()]
+
+    assert ["run-0001.db"] == left
+    assert "finished" == load_run(journal.path).status
+
+
+def test_failure_while_files_close_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` raises the error of the last facts, also where closing the files takes long."""
+    closing_slowly(monkeypatch)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    journal.flush()
+    ctx["a"] = 1
+    journal.path.unlink()
+    with pytest.raises(JournalError, match="moved or deleted"):
+        journal.close()
+
+    assert journal._writer._drainer.is_closed
+
+
+def test_journal_that_two_threads_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call of `close` returns after the files are closed, also where another thread closes the journal."""
+    closing_slowly(monkeypatch)
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext)
+
+    def close() -> str:
+        journal.close()
+        return load_run(journal.path).status
+
+    with ThreadPoolExecutor(4) as executor:
+        statuses = [ended.result() for ended in [executor.submit(close) for _ in range(4)]]
+
+    assert ["finished"] * 4 == statuses
 
 
 def test_threads_that_record_while_it_ends(tmp_path: Path) -> None:

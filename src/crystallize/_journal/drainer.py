@@ -68,6 +68,7 @@ class Drainer:
     Attributes:
         failure: The first error; then nothing is drained any more.
         is_closed: Whether the files are closed.
+        has_ended: Whether its thread answers no more questions. It has put all its answers into their queues.
     """
 
     def __init__(self, files: OpenFiles, progress: Progress, on_failure: Callable[[Exception], object]) -> None:
@@ -79,6 +80,7 @@ class Drainer:
         self._has_end = False
         self.failure: Exception | None = None
         self.is_closed = False
+        self.has_ended = False
         # Its methods may be interrupted by a handler that calls them again, unlike those of threading.Event.
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
         self._thread = threading.Thread(target=_serve, args=(weakref.ref(self), self._questions), daemon=True)
@@ -114,17 +116,19 @@ class Drainer:
         answer: SimpleQueue[BaseException | None] = SimpleQueue()
         self._questions.put(_Question(is_last, answer))
         error: BaseException | None = None
-        is_answered = False
-        while not is_answered and not self._is_deaf(is_last):
+        is_answered = is_deaf = False
+        while not is_answered and not is_deaf:
+            # Before the look at the answer: the thread may put it there and end after an earlier look.
+            is_deaf = self._is_deaf(is_last)
             with suppress(Empty):
-                error = answer.get(timeout=_PATIENCE)
+                error = answer.get(timeout=0 if is_deaf else _PATIENCE)
                 is_answered = True
         if error is not None:
             raise error
 
     def _is_deaf(self, is_last: bool) -> bool:
         """Return whether a question gets no answer any more: the thread may be about to log its failure."""
-        return self.is_closed or (not is_last and self.failure is not None)
+        return self.has_ended or (not is_last and self.failure is not None)
 
     def serve(self, question: _Question | None) -> bool:
         """Do what a question asks for, or drain if nobody asks; return whether to go on. Its thread calls this.
@@ -211,8 +215,11 @@ class Drainer:
                     files.connection.execute("PRAGMA busy_timeout=0")
                     files.connection.execute("PRAGMA journal_mode=DELETE")
         finally:
-            self.is_closed = True
-            files.close(delete=is_drained)
+            try:
+                files.close(delete=is_drained)
+            finally:
+                # Not before: then the lock is free, and nobody takes the run for one that is still written.
+                self.is_closed = True
 
 
 def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question | None]") -> None:
@@ -225,4 +232,6 @@ def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question 
             question = None
         drainer = reference()
         goes_on = drainer is not None and drainer.serve(question)
+        if drainer is not None and not goes_on:
+            drainer.has_ended = True
         del drainer
