@@ -2,13 +2,14 @@
 
 import contextlib
 import gc
+import logging
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,6 +160,81 @@ def test_drainer_that_fails_says_so(
     assert "moved or deleted" in caplog.text
     with pytest.raises(JournalError, match="moved or deleted"):
         journal.close()
+
+
+class Handler(logging.Handler):
+    """A handler that cannot log."""
+
+    asked = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.asked = True
+        raise OSError("closed")
+
+
+@pytest.fixture
+def handler() -> Iterator[Handler]:
+    """A handler of the package's log."""
+    handler, log = Handler(), logging.getLogger("crystallize")
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
+
+
+def failed(folder: Path) -> Journal:
+    """Return a journal that fails as soon as it is looked after."""
+    journal = Journal.start(folder, "run")
+    ctx = journal.context(FrozenContext)
+    journal.flush()
+    journal.path.unlink()
+    ctx["a"] = 1
+    until(lambda: journal._writer._drainer.failure is not None)
+    return journal
+
+
+@pytest.mark.parametrize("method", [Journal.flush, Journal.close])
+def test_failure_while_the_log_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: Handler, method: Callable[[Journal], None]
+) -> None:
+    """A signal handler that interrupts a logging handler can flush and close a journal that is about to log."""
+    monkeypatch.setattr(drainer, "DELAY", 0.01)
+    monkeypatch.setattr(handler, "emit", lambda record: setattr(handler, "asked", True))
+    assert handler.lock is not None
+    with handler.lock:
+        journal = failed(tmp_path)
+        with pytest.raises(JournalError, match="moved or deleted"):
+            method(journal)
+        assert not handler.asked
+    until(lambda: handler.asked)
+    with contextlib.suppress(JournalError):
+        journal.close()
+
+
+def test_failure_that_cannot_be_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: Handler) -> None:
+    """A journal whose failure a logging handler refuses can be closed, and raises the failure."""
+    raised: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda details: raised.append(details.exc_value))
+    monkeypatch.setattr(drainer, "DELAY", 0.01)
+    journal = failed(tmp_path)
+    until(lambda: bool(raised))
+    with pytest.raises(JournalError, match="moved or deleted"):
+        journal.close()
+
+    assert ["closed"] == [*map(str, raised)]
+
+
+def test_failure_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where Python starts no more threads, as at its end, a failure is logged all the same."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    drainer._log_failure("run-0001", OSError("disk full"))
+
+    assert ["run-0001: the journal has failed and takes nothing more: disk full"] == caplog.messages
 
 
 def test_forked_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,19 +116,15 @@ class Drainer:
         answer: SimpleQueue[BaseException | None] = SimpleQueue()
         self._questions.put(_Question(is_last, answer))
         error: BaseException | None = None
-        is_answered = is_deaf = False
-        while not is_answered and not is_deaf:
+        is_answered = has_ended = False
+        while not is_answered and not has_ended:
             # Before the look at the answer: the thread may put it there and end after an earlier look.
-            is_deaf = self._is_deaf(is_last)
+            has_ended = self.has_ended
             with suppress(Empty):
-                error = answer.get(timeout=0 if is_deaf else _PATIENCE)
+                error = answer.get(timeout=0 if has_ended else _PATIENCE)
                 is_answered = True
         if error is not None:
             raise error
-
-    def _is_deaf(self, is_last: bool) -> bool:
-        """Return whether a question gets no answer any more: the thread may be about to log its failure."""
-        return self.has_ended or (not is_last and self.failure is not None)
 
     def serve(self, question: _Question | None) -> bool:
         """Do what a question asks for, or drain if nobody asks; return whether to go on. Its thread calls this.
@@ -148,7 +144,7 @@ class Drainer:
             question.answer.put(error)
         elif error is not None and not failed_before:
             # The next event meets the error as well, but there may be none.
-            _log.error("%s: the journal has failed and takes nothing more: %s", self._files.path.stem, error)
+            _log_failure(self._files.path.stem, error)
         return not is_last
 
     def work(self, *, is_last: bool) -> None:
@@ -220,6 +216,18 @@ class Drainer:
             finally:
                 # Not before: then the lock is free, and nobody takes the run for one that is still written.
                 self.is_closed = True
+
+
+def _log_failure(name: str, error: BaseException) -> None:
+    """Log a failure in a thread of its own, as the drainer has questions to answer.
+
+    Whoever asks may hold the lock of a logging handler, for which this thread waits; and a handler may raise.
+    """
+    arguments = ("%s: the journal has failed and takes nothing more: %s", name, error)
+    try:
+        threading.Thread(target=_log.error, args=arguments, daemon=True).start()
+    except RuntimeError:  # the process is ending, or has as many threads as it may have
+        _log.error(*arguments)
 
 
 def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question | None]") -> None:
