@@ -1,10 +1,13 @@
 """The tests without what Python lacks on Windows; see `tests.windows_like`."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from .windows_like import MODULES
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("base", "branches", "cli", "core", "journal", "page", "sinks", "stubs", "tables")
@@ -20,6 +23,22 @@ NEED_POSIX = (
     "journal/test_spool.py",  # locks a file by `fcntl`
 )
 """The tests that themselves use what is taken away."""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules that a file imports as it is imported itself, without their parents."""
+    statements = ast.parse(path.read_text()).body
+    plain = {name.name for statement in statements if isinstance(statement, ast.Import) for name in statement.names}
+    return plain | {str(statement.module) for statement in statements if isinstance(statement, ast.ImportFrom)}
+
+
+def test_only_tests_that_need_posix_import_it() -> None:
+    """All other files of tests can be imported on Windows. If this fails, import the module where it is needed."""
+    files = [path for folder in FOLDERS for path in (ROOT / "tests" / folder).rglob("test_*.py")]
+    names = {str(path.relative_to(ROOT / "tests")): path for path in files}
+
+    assert {*NEED_POSIX} < {*names}
+    assert [] == [name for name, path in names.items() if name not in NEED_POSIX and imports_of(path) & {*MODULES}]
 
 
 def run_without_posix(*arguments: str) -> None:

@@ -1,10 +1,8 @@
 """Forged and damaged files of runs: every command reads one within bounds, or says why not, and `verify` knows."""
 
-import fcntl
 import multiprocessing
 import multiprocessing.connection
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +19,7 @@ from crystallize import CrystallizeError, DamagedRunError, FrozenContext, Journa
 from crystallize._cli.live_run import Follower
 from crystallize._journal import frame_writer, read_run, run_files
 from crystallize._journal.event_bytes import KEY
+from crystallize._journal.lock import lock
 from crystallize._journal.spool_format import spooled
 from crystallize._journal.untrusted_file import check_files
 from crystallize.frames import runs_frame, to_reader
@@ -79,9 +78,9 @@ def follow(path: Path) -> None:
     check_files(path)
     if not held.exists():
         held.touch()
-    descriptor = os.open(held, os.O_RDONLY)
+    descriptor = os.open(held, os.O_RDWR)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert lock(descriptor)
         Follower(path).look()
     finally:
         os.close(descriptor)
@@ -155,6 +154,8 @@ def _read_many(
     pipe: multiprocessing.connection.Connection, whole: dict[str, Path], folder: Path, seeds: range, by_bytes: bool
 ) -> None:
     """Read forged files, and send what is wrong, the longest time of one file, and the memory they took."""
+    import resource  # Windows has none
+
     found: list[str] = []
     vars(frame_writer)["CAPACITY"] = SMALL
     wrong(copied_file(whole["finished"], folder / "warm"), whole["died"], folder)

@@ -3,13 +3,15 @@
 import contextlib
 import errno
 import gc
+import logging
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +205,81 @@ def test_failure_of_a_close_that_is_interrupted(tmp_path: Path, monkeypatch: pyt
         journal.close()
 
 
+class Handler(logging.Handler):
+    """A handler that cannot log."""
+
+    asked = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.asked = True
+        raise OSError("closed")
+
+
+@pytest.fixture
+def handler() -> Iterator[Handler]:
+    """A handler of the package's log."""
+    handler, log = Handler(), logging.getLogger("crystallize")
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
+
+
+def failed(folder: Path) -> Journal:
+    """Return a journal that fails as soon as it is looked after."""
+    journal = Journal.start(folder, "run")
+    ctx = journal.context(FrozenContext)
+    journal.flush()
+    journal.path.unlink()
+    ctx["a"] = 1
+    until(lambda: journal._writer._drainer.failure is not None)
+    return journal
+
+
+@pytest.mark.parametrize("method", [Journal.flush, Journal.close])
+def test_failure_while_the_log_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: Handler, method: Callable[[Journal], None]
+) -> None:
+    """A signal handler that interrupts a logging handler can flush and close a journal that is about to log."""
+    monkeypatch.setattr(drainer, "DELAY", 0.01)
+    monkeypatch.setattr(handler, "emit", lambda record: setattr(handler, "asked", True))
+    assert handler.lock is not None
+    with handler.lock:
+        journal = failed(tmp_path)
+        with pytest.raises(JournalError, match="moved or deleted"):
+            method(journal)
+        assert not handler.asked
+    until(lambda: handler.asked)
+    with contextlib.suppress(JournalError):
+        journal.close()
+
+
+def test_failure_that_cannot_be_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: Handler) -> None:
+    """A journal whose failure a logging handler refuses can be closed, and raises the failure."""
+    raised: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda details: raised.append(details.exc_value))
+    monkeypatch.setattr(drainer, "DELAY", 0.01)
+    journal = failed(tmp_path)
+    until(lambda: bool(raised))
+    with pytest.raises(JournalError, match="moved or deleted"):
+        journal.close()
+
+    assert ["closed"] == [*map(str, raised)]
+
+
+def test_failure_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where Python starts no more threads, as at its end, a failure is logged all the same."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    drainer._log_failure("run-0001", OSError("disk full"))
+
+    assert ["run-0001: the journal has failed and takes nothing more: disk full"] == caplog.messages
+
+
 def test_forked_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a forked process does first is to let go of its parent's journal."""
     journal = Journal.start(tmp_path, "run")
@@ -280,6 +357,60 @@ def test_interrupted_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner:
     assert {"a": 1} == dict(run.values)
     assert ("finished" if owner is drainer else "died") == run.status
     assert () == verify_run(journal.path)
+
+
+def closing_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the files of a journal take longer to close than a caller waits between two looks at the drainer."""
+    close = OpenFiles.close
+
+    def close_slowly(files: OpenFiles, *, delete: bool = False) -> None:
+        sleep(0.05)
+        close(files, delete=delete)
+
+    monkeypatch.setattr(drainer, "_PATIENCE", 0.001)
+    monkeypatch.setattr(OpenFiles, "close", close_slowly)
+
+
+def test_files_that_close_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When `close` returns, the files are closed and the run is finished, also where closing them takes long."""
+    closing_slowly(monkeypatch)
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext)
+    left = [path.name for path in tmp_path.iterdir()]
+
+    assert ["run-0001.db"] == left
+    assert "finished" == load_run(journal.path).status
+
+
+def test_failure_while_files_close_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`close` raises the error of the last facts, also where closing the files takes long."""
+    closing_slowly(monkeypatch)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    journal.flush()
+    ctx["a"] = 1
+    journal.path.unlink()
+    with pytest.raises(JournalError, match="moved or deleted"):
+        journal.close()
+
+    assert journal._writer._drainer.is_closed
+
+
+def test_journal_that_two_threads_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call of `close` returns after the files are closed, also where another thread closes the journal."""
+    closing_slowly(monkeypatch)
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext)
+
+    def close() -> str:
+        journal.close()
+        return load_run(journal.path).status
+
+    with ThreadPoolExecutor(4) as executor:
+        statuses = [ended.result() for ended in [executor.submit(close) for _ in range(4)]]
+
+    assert ["finished"] * 4 == statuses
 
 
 def test_threads_that_record_while_it_ends(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class Drainer:
     Attributes:
         failure: The first error; then nothing is drained any more.
         is_closed: Whether the files are closed.
+        has_ended: Whether its thread answers no more questions. It has put all its answers into their queues.
     """
 
     def __init__(self, files: OpenFiles, progress: Progress, on_failure: Callable[[Exception], object]) -> None:
@@ -79,7 +80,7 @@ class Drainer:
         self._has_end = False
         self.failure: Exception | None = None
         self.is_closed = False
-        self._has_served = False  # whether its thread has given all its answers
+        self.has_ended = False
         # Its methods may be interrupted by a handler that calls them again, unlike those of threading.Event.
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
         self._thread = threading.Thread(target=_serve, args=(weakref.ref(self), self._questions), daemon=True)
@@ -115,22 +116,17 @@ class Drainer:
         answer: SimpleQueue[BaseException | None] = SimpleQueue()
         self._questions.put(_Question(is_last, answer))
         error: BaseException | None = None
-        is_answered = False
-        while not is_answered:
-            # Before the look at the queue: whoever does not answer any more has given all answers before.
-            is_deaf = self._is_deaf(is_last)
+        is_answered = has_ended = False
+        while not is_answered and not has_ended:
+            # Before the look at the answer: the thread may put it there and end after an earlier look.
+            has_ended = self.has_ended
             with suppress(Empty):
-                error = answer.get(timeout=0 if is_deaf else _PATIENCE)
+                error = answer.get(timeout=0 if has_ended else _PATIENCE)
                 is_answered = True
-            is_answered |= is_deaf
         # The answer may have gone to a caller that an exception has interrupted meanwhile.
         error = self.failure if error is None and is_last else error
         if error is not None:
             raise error
-
-    def _is_deaf(self, is_last: bool) -> bool:
-        """Return whether a question gets no answer any more: the thread may be about to log its failure."""
-        return self._has_served or (not is_last and self.failure is not None)
 
     def serve(self, question: _Question | None) -> bool:
         """Do what a question asks for, or drain if nobody asks; return whether to go on. Its thread calls this.
@@ -138,7 +134,6 @@ class Drainer:
         If nobody waits for the answer, a failure is logged.
         """
         if self.is_closed:
-            self._has_served = True
             return False
         is_last = question is not None and question.is_last
         failed_before = self.failure is not None
@@ -151,8 +146,7 @@ class Drainer:
             question.answer.put(error)
         elif error is not None and not failed_before:
             # The next event meets the error as well, but there may be none.
-            _log.error("%s: the journal has failed and takes nothing more: %s", self._files.path.stem, error)
-        self._has_served = is_last
+            _log_failure(self._files.path.stem, error)
         return not is_last
 
     def work(self, *, is_last: bool) -> None:
@@ -222,8 +216,20 @@ class Drainer:
             try:
                 files.close(delete=is_drained)
             finally:
-                # Last: whoever waits for the end may look at the run as soon as this is set.
+                # Not before: then the lock is free, and nobody takes the run for one that is still written.
                 self.is_closed = True
+
+
+def _log_failure(name: str, error: BaseException) -> None:
+    """Log a failure in a thread of its own, as the drainer has questions to answer.
+
+    Whoever asks may hold the lock of a logging handler, for which this thread waits; and a handler may raise.
+    """
+    arguments = ("%s: the journal has failed and takes nothing more: %s", name, error)
+    try:
+        threading.Thread(target=_log.error, args=arguments, daemon=True).start()
+    except RuntimeError:  # the process is ending, or has as many threads as it may have
+        _log.error(*arguments)
 
 
 def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question | None]") -> None:
@@ -236,4 +242,6 @@ def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question 
             question = None
         drainer = reference()
         goes_on = drainer is not None and drainer.serve(question)
+        if drainer is not None and not goes_on:
+            drainer.has_ended = True
         del drainer
