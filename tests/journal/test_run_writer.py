@@ -522,17 +522,3 @@ def test_closed_under_a_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(SinkError, match="the journal is closed"):
             step.__exit__(None, None, None)
     assert "finished" == load_run(journal.path).status
-
-
-def test_failure_that_comes_before_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flush whose drainer has failed meanwhile, and answers nobody, is refused."""
-    journal = Journal.start(tmp_path, "run")
-    journal.context(FrozenContext)["a"] = 1
-    monkeypatch.setattr(drainer.Drainer, "serve", lambda *given: True)
-    writer = journal._writer
-    threading.Timer(0.2, writer.fail, [OSError("the disk is gone")]).start()
-    with pytest.raises(JournalError, match="the disk is gone"):
-        journal.flush()
-    monkeypatch.undo()
-    with pytest.raises(JournalError):
-        journal.close()
