@@ -1,6 +1,7 @@
 """The write-ahead log of a running run stays, whatever else opens the run."""
 
 import importlib
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -71,6 +72,45 @@ def test_a_log_that_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert ({"a": 1}, (1,)) == (run.values, run.metrics["loss"])
 
 
+@pytest.mark.parametrize("suffix", [".db", ".db-wal"])
+def test_file_that_is_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """A journal whose database or log another program truncates fails loudly, and keeps its spool."""
+    monkeypatch.setattr(drainer, "DELAY", 1000)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    with ctx.step("fit") as fit:
+        fit["a"] = 1
+    journal.flush()
+    ctx.record("loss", 1)
+    journal.flush()
+    os.truncate(journal.path.with_suffix(suffix), 10)
+    ctx.record("loss", 2)
+    with pytest.raises(JournalError, match="the file was truncated while the run was writing it"):
+        journal.flush()
+    with pytest.raises(JournalError):
+        journal.close()
+    assert journal.path.with_suffix(".spool").exists()
+
+
+def test_database_that_is_damaged_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the database cannot be closed as a whole, the spool is kept, and the error is one of ours."""
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext)["a"] = 1
+    real = drainer.Drainer.work
+
+    def work(found: drainer.Drainer, *, is_last: bool) -> None:
+        if is_last:
+            real(found, is_last=False)
+            for path in (journal.path, journal.path.with_suffix(".db-wal")):
+                os.truncate(path, 0)
+        real(found, is_last=is_last)
+
+    monkeypatch.setattr(drainer.Drainer, "work", work)
+    with pytest.raises(JournalError, match=r"run-0001\.db"):
+        journal.close()
+    assert journal.path.with_suffix(".spool").exists()
+
+
 def test_releases_once(tmp_path: Path) -> None:
     """The locks are given back at the end, so that others may delete the log."""
     path = tmp_path / "a.db"
@@ -84,7 +124,7 @@ def test_releases_once(tmp_path: Path) -> None:
     guard.release()
     connection.execute("PRAGMA journal_mode=DELETE")
     connection.close()
-    assert not guard.log_is_there()
+    assert "moved or deleted" == guard.loss()
     guard.let_go()
 
 

@@ -25,6 +25,28 @@ def test_name_that_no_file_can_have(tmp_path: Path, name: Any) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_longest_name(tmp_path: Path) -> None:
+    """A name is refused if one of the files that SQLite makes beside the run would have too long a name."""
+    with Journal.start(tmp_path, "n" * 239) as journal:
+        journal.context(FrozenContext)
+    with pytest.raises(JournalError, match="cannot name a run so"):
+        Journal.start(tmp_path, "n" * 240)
+    with pytest.raises(JournalError, match="SQLite takes at most"):
+        Journal.start("x" * 5000, "run")
+
+
+def test_system_without_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system opens no more files, a start is an error of ours that leaves nothing."""
+
+    def refuse(path: Path) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("crystallize._journal.run_files.DatabaseGuard", refuse)
+    with pytest.raises(JournalError, match=r"it cannot be locked .*Too many open files"):
+        Journal.start(tmp_path, "run")
+    assert [] == [*tmp_path.iterdir()]
+
+
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """Where a file stands in place of the folder, the error names it."""
     (tmp_path / "runs").touch()

@@ -190,6 +190,23 @@ def test_sequences_left_out(tmp_path: Path) -> None:
     assert [b"[9]"] == [*spooled(path, RUN, 1, 8)]
 
 
+def test_spool_that_cannot_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that was made read-only meanwhile keeps the spool, and the log says that it may be deleted."""
+    path = tmp_path / "a.spool"
+    spooler = made(path)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        spooler.close(delete=True)
+    assert "a: its spool is not needed any more, and cannot be deleted" in caplog.text
+    assert not is_locked(path)
+
+
 def test_truncated(tmp_path: Path) -> None:
     """A spool that another program truncated, moved or deleted is noticed."""
     path = tmp_path / "a.spool"

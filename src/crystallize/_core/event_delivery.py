@@ -103,6 +103,8 @@ class EventDelivery:
 
     def deliver(self, found: list[Failure]) -> None:
         """Deliver the first event that waits, from the sink at which its delivery was interrupted."""
+        if not self.pending:
+            return  # a signal handler has delivered it since the caller looked; no handler runs between these lines
         item = self.pending[0]
         if item is self._item:
             self._deliver_rest(item, found)

@@ -40,12 +40,17 @@ class DatabaseGuard:
                 self._descriptors.append(descriptor)
                 fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _lock(fcntl.F_RDLCK, start, length))
 
-    def log_is_there(self) -> bool:
-        """Return whether the write-ahead log still is at its path."""
+    def loss(self) -> str | None:
+        """Return what happened to the write-ahead log, if it is not as it should be; else None."""
         try:
-            return os.path.samestat(self._status, self.log.stat())
+            status = self.log.stat()
         except FileNotFoundError:
-            return False
+            return "moved or deleted"
+        if not os.path.samestat(self._status, status):
+            return "moved or deleted"
+        # SQLite writes it from the beginning again, and never makes it shorter while it is open.
+        before, self._status = self._status, status
+        return "truncated" if status.st_size < before.st_size else None
 
     def release(self) -> None:
         """Give the locks back. Releasing again does nothing."""

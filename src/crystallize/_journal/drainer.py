@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from ..errors import JournalError
-from .database import apply, complete_origin, transaction
+from .database import apply, complete_origin, transaction, translate_sqlite_errors
 from .environment import EnvironmentProbe, Findings
 from .event_bytes import JOIN, span
 from .lock import has_name
@@ -184,13 +184,20 @@ class Drainer:
     def _check_files(self) -> None:
         """Raise JournalError if a file is gone: writing to a file without a name succeeds, and nobody can read it."""
         path, spool, guard = self._files.path, self._files.spool, self._files.guard
-        losses = {spool.path: spool.loss(), path: None if has_name(self._status, path) else "moved or deleted"}
+        losses = {spool.path: spool.loss(), path: self._database_loss()}
         if guard is not None:
-            losses[guard.log] = None if guard.log_is_there() else "moved or deleted"
+            losses[guard.log] = guard.loss()
         for file, loss in losses.items():
             if loss is not None:
                 reason = f"the file was {loss} while the run was writing it"
                 raise JournalError(str(file), reason, "put it back, then go on with Journal.resume")
+
+    def _database_loss(self) -> str | None:
+        path = self._files.path
+        if not has_name(self._status, path):
+            return "moved or deleted"
+        before, self._status = self._status, path.stat()
+        return "truncated" if self._status.st_size < before.st_size else None
 
     def fail(self, error: BaseException) -> None:
         """Drain nothing more, because of an error."""
@@ -202,19 +209,21 @@ class Drainer:
 
     def _close(self) -> None:
         files = self._files
-        is_drained = self._has_end and self.failure is None
+        is_whole = False
         try:
-            if is_drained and files.guard is not None:
-                files.guard.release()
-            if is_drained:
+            if self._has_end and self.failure is None:
+                self._check_files()
+                if files.guard is not None:
+                    files.guard.release()
                 # One file, for whoever copies it or reads it where nobody can write. Beside a reader it keeps its
                 # write-ahead log, which does as well.
-                with suppress(sqlite3.OperationalError):
+                with translate_sqlite_errors(files.path), suppress(sqlite3.OperationalError):
                     files.connection.execute("PRAGMA busy_timeout=0")
                     files.connection.execute("PRAGMA journal_mode=DELETE")
+                is_whole = True
         finally:
             try:
-                files.close(delete=is_drained)
+                files.close(delete=is_whole)
             finally:
                 # Not before: then the lock is free, and nobody takes the run for one that is still written.
                 self.is_closed = True

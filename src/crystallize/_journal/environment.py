@@ -164,6 +164,8 @@ class EnvironmentProbe:
         dirty: bool | None = None
         packages: dict[str, str] = {}
         packages = _read("packages", unread, lambda: _packages(unread), packages)
+        pending = {**unread, "commit": _PENDING, "dirty": _PENDING}
+        self.found = {"commit": None, "dirty": None, "packages": packages, "unread": pending}
         if folder is not None:
             commit = _read("commit", unread, lambda: _commit(folder), commit)
         if folder is not None and commit is not None:

@@ -30,9 +30,11 @@ def delete_and_close(descriptor: int, path: Path) -> None:
 
     On Windows the file is closed first. If another process opens it at once, it stays.
     """
-    if POSIX:
-        path.unlink()
-    os.close(descriptor)
+    try:
+        if POSIX:
+            path.unlink()
+    finally:
+        os.close(descriptor)
     if not POSIX:
         with suppress(PermissionError):
             path.unlink()

@@ -22,7 +22,7 @@ from .file_system import above_stdio, check_path, make_folder
 from .read_run import RunData, data_of, lacks_spool, real, spooled_facts, warn_if_incomplete
 from .spool import Spool
 
-_LONGEST_ENDING: Final = "-0001.spool.new"
+_LONGEST_ENDING: Final = "-0001.db-journal"
 """The longest ending of a file of a run."""
 
 
@@ -135,7 +135,7 @@ def _opened(path: Path, spool: Spool, identity: bytes, process: int, clock: floa
         with transaction(path, connection):
             data = data_of(path, connection, running=True)
         if has_log(connection):
-            guard = DatabaseGuard(path)
+            guard = _guard_of(path)
         spool.begin(identity, process, data.drained)
         return RunFiles(OpenFiles(path, connection, spool, guard), data, clock)
     except BaseException:
@@ -143,6 +143,13 @@ def _opened(path: Path, spool: Spool, identity: bytes, process: int, clock: floa
             guard.release()
         connection.close()
         raise
+
+
+def _guard_of(path: Path) -> DatabaseGuard:
+    try:
+        return DatabaseGuard(path)
+    except OSError as error:
+        raise JournalError(str(path), f"it cannot be locked ({error})", "see to what the system says") from error
 
 
 def _process_row() -> tuple[str | None, ...]:

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from .._base.forked_process import call_in_forked_processes
+from .._base.signal_handlers import is_raised_by_handler, reraise_from_handler
 from .._base.weak_objects import WeakObjects
 from ..errors import JournalError
 from . import drainer
@@ -84,6 +85,7 @@ class RunWriter:
                 self.flush()
                 frames.rewind()
         except OSError as error:
+            reraise_from_handler(error)
             if self.closed is not None:
                 raise self.refusal() from error
             reason = f"its spool cannot be written ({error})"
@@ -94,6 +96,7 @@ class RunWriter:
         try:
             self.spool.sync()
         except OSError as error:
+            reraise_from_handler(error)
             if self.closed is not None and self._drainer.failure is None:
                 return  # a signal's handler has closed the journal meanwhile, which has drained all facts
             reason = f"its spool cannot be made durable ({error})"
@@ -144,26 +147,30 @@ class RunWriter:
             # A destructor that the garbage collector runs in that thread, which cannot wait for itself.
             threading.Thread(target=self.close, args=(outcome, error, effects)).start()
             return
-        self.probe.wait(PATIENCE)
         ended = self._started + timedelta(seconds=perf_counter() - self._clock)
         fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
         try:
-            # Acts of other threads come before the end, and are drained, or after it, and are refused.
-            with effects:
-                self.refuse()
-                if self._drainer.failure is None and not self._has_end():
-                    self._end = fact
-                    self.append(fact)
-            self._release()
+            self.probe.wait(PATIENCE)
+            self._finish(fact, effects)
         except BaseException as raised:
             if self.closed is not None and self._drainer.failure is None and isinstance(raised, JournalError):
                 return  # a signal's handler has closed it meanwhile
-            if isinstance(raised, Exception):
+            if isinstance(raised, Exception) and not is_raised_by_handler(raised):
                 self.fail(raised)
             if self.closed is None:
+                # An interrupted end is ended all the same.
                 with suppress(JournalError):  # it is the one that is raised here
-                    self._release()
+                    self._finish(fact, effects)
             raise
+
+    def _finish(self, fact: bytes, effects: AbstractContextManager[Any]) -> None:
+        # Acts of other threads come before the end, and are drained, or after it, and are refused.
+        with effects:
+            self.refuse()
+            if self._drainer.failure is None and not self._has_end():
+                self._end = fact
+                self.append(fact)
+        self._release()
 
     def _has_end(self) -> bool:
         return self._end is not None and self.spool.frames.newest is self._end
@@ -201,7 +208,8 @@ _open_here: WeakObjects[RunWriter] = WeakObjects()
 def _at_exit() -> None:
     """Warn of the runs that nobody has closed."""
     for writer in _open_here:
-        _log.warning("%s: its journal was not closed, so the run is as if it had died; use with, or close", writer.name)
+        text = "%s: its journal is open at the end of the program; unless that closes it now, the run counts as died"
+        _log.warning(text, writer.name)
 
 
 def _after_fork() -> None:

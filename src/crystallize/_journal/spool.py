@@ -6,6 +6,7 @@ whatever becomes of the process. Some file systems may need new room for that, a
 none. There the bytes are written by system calls instead.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ from .file_system import (
 )
 from .lock import has_name, lock
 from .spool_format import MAGIC, START, SpoolHeader, check_header, new_header
+
+_log = logging.getLogger("crystallize")
 
 
 class Spool:
@@ -140,10 +143,14 @@ class Spool:
             return
         self._is_closed = True
         self.frames.close()
-        if delete and has_name(os.fstat(self._descriptor), self.path):
-            delete_and_close(self._descriptor, self.path)
-        else:
+        if not (delete and has_name(os.fstat(self._descriptor), self.path)):
             os.close(self._descriptor)
+            return
+        try:
+            delete_and_close(self._descriptor, self.path)
+        except OSError as error:  # the folder was made read-only meanwhile, for example
+            text = "%s: its spool is not needed any more, and cannot be deleted (%s); delete it"
+            _log.warning(text, self.path.stem, error)
 
 
 def _create_locked(path: Path) -> int | None:
