@@ -221,6 +221,9 @@ class Drainer:
                     files.connection.execute("PRAGMA busy_timeout=0")
                     files.connection.execute("PRAGMA journal_mode=DELETE")
                 is_whole = True
+        except Exception as error:
+            self.fail(error)
+            raise
         finally:
             try:
                 files.close(delete=is_whole)
