@@ -185,7 +185,12 @@ def test_truncated_spool(
         os.truncate(journal.path.with_suffix(".spool"), size)
     until(lambda: "has failed" in caplog.text)
 
-    for act in (lambda: step.record("loss", 1), lambda: step.artifacts.add("c", b"c"), steps.close):
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: step.record("loss", 1),
+        lambda: step.artifacts.add("c", b"c"),
+        steps.close,
+    )
+    for act in acts:
         with pytest.raises(SinkError, match="was truncated"):
             act()
     for end in (journal.flush, journal.close):
