@@ -22,9 +22,9 @@ from .writer import Writer, in_a_fork
 
 SIZE: Final = 192 << 20
 _RUNS: Final = 8
+"""Maximum number of runs, whose spools have room on the disk."""
 _LEAST_RUNS: Final = 4
 """Runs that are written even if the time is over, as on a machine that is busy."""
-"""Maximum number of runs, whose spools have room on the disk."""
 Kept = Literal["all", "none", "sectors", "pages", "prefix"]
 """Which of the writes since the last flush the disk has: all, none, each sector of 512 bytes or each page of 4096 bytes
 by chance, or those up to some moment."""
