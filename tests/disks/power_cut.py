@@ -23,6 +23,8 @@ from .writer import Writer, in_a_fork
 SIZE: Final = 192 << 20
 _RUNS: Final = 8
 """Maximum number of runs, whose spools have room on the disk."""
+_LEAST_RUNS: Final = 4
+"""Runs that are written even if the time is over, as on a machine that is busy."""
 Kept = Literal["all", "none", "sectors", "pages", "prefix"]
 """Which of the writes since the last flush the disk has: all, none, each sector of 512 bytes or each page of 4096 bytes
 by chance, or those up to some moment."""
@@ -59,7 +61,7 @@ def record(scratch: Path, seed: int, seconds: float, way: Way) -> Path:
 def _write_runs(root: Path, seed: int, until: float, said: int, way: Way) -> None:
     for number in range(_RUNS):
         random = Random(f"{seed}/{number}")
-        if monotonic() > until:
+        if monotonic() > until and number >= _LEAST_RUNS:
             return
         # Some folders are new, with parents that are new as well.
         folder = root / random.choice(("runs", f"new-{number}", f"deep-{number}/new/runs"))

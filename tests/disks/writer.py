@@ -78,7 +78,7 @@ class Writer:
         journal, ctx, process = opened
         program = Program(self.seed, process, self._profile)
         most = random.choice((5, 60, 600, 3000))
-        while program.done < most and monotonic() < until:
+        while program.done < most and (monotonic() < until or program.done < _LEAST):
             if program.do(journal, ctx).kind in DURABLE:
                 self.tell(journal.path, process, least=program.done)
                 if random.random() < 0.1:
@@ -194,3 +194,5 @@ def in_a_fork(work: Callable[[], object], beside: Callable[[], object]) -> bool:
 
 
 _DONE: Final = 3
+_LEAST: Final = 40
+"""Acts that a process does even if its time is over."""

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -162,6 +162,40 @@ def test_drainer_that_fails_says_so(
     assert "moved or deleted" in caplog.text
     with pytest.raises(JournalError, match="moved or deleted"):
         journal.close()
+
+
+@pytest.mark.parametrize("is_idle", [False, True])
+@pytest.mark.parametrize("size", [0, 4096])
+def test_truncated_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, size: int, is_idle: bool
+) -> None:
+    """A journal whose spool was truncated says so, also if nothing is recorded, and never stores into it again."""
+    monkeypatch.setattr("crystallize._journal.drainer.DELAY", 0.01)
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    steps = ExitStack()
+    step = steps.enter_context(ctx.step("fit"))
+    step["a"] = 1
+    journal.flush()
+    # If the database is locked, the fact cannot be drained before the spool is truncated.
+    with closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
+        if not is_idle:
+            other.execute("BEGIN IMMEDIATE")
+            step["b"] = 2
+        os.truncate(journal.path.with_suffix(".spool"), size)
+    until(lambda: "has failed" in caplog.text)
+
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: step.record("loss", 1),
+        lambda: step.artifacts.add("c", b"c"),
+        steps.close,
+    )
+    for act in acts:
+        with pytest.raises(SinkError, match="was truncated"):
+            act()
+    for end in (journal.flush, journal.close):
+        with pytest.raises(JournalError, match="was truncated"):
+            end()
 
 
 @pytest.mark.parametrize("error", [None, OSError("it cannot be closed")])

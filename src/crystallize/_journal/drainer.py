@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
@@ -153,6 +154,9 @@ class Drainer:
         """Drain the facts that are pending now, and close the files if that is the last that is to be done."""
         try:
             left = len(self._files.spool.pending)
+            if left == 0 and self.failure is None and not self.is_closed and self._files.spool.is_truncated():
+                # Nothing is to be drained, which would notice it.
+                self.fail(_loss_of(self._files.spool.path, "truncated"))
             while (left > 0 or self._progress.lacks_origin()) and self.failure is None:
                 left -= self._drain()
             if self.failure is not None:
@@ -189,8 +193,7 @@ class Drainer:
             losses[guard.log] = guard.loss()
         for file, loss in losses.items():
             if loss is not None:
-                reason = f"the file was {loss} while the run was writing it"
-                raise JournalError(str(file), reason, "put it back, then go on with Journal.resume")
+                raise _loss_of(file, loss)
 
     def _database_loss(self) -> str | None:
         path = self._files.path
@@ -242,6 +245,12 @@ def _log_failure(name: str, error: BaseException) -> None:
         threading.Thread(target=_log.error, args=arguments, daemon=True).start()
     except RuntimeError:  # the process is ending, or has as many threads as it may have
         _log.error(*arguments)
+
+
+def _loss_of(file: Path, loss: str) -> JournalError:
+    """Return the error for a file that is not as it should be."""
+    reason = f"the file was {loss} while the run was writing it"
+    return JournalError(str(file), reason, "put it back, then go on with Journal.resume")
 
 
 def _serve(reference: "weakref.ref[Drainer]", questions: "SimpleQueue[_Question | None]") -> None:

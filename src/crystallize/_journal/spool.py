@@ -135,7 +135,11 @@ class Spool:
         status = os.fstat(self._descriptor)
         if not has_name(status, self.path):
             return "moved or deleted"
-        return "truncated" if status.st_size < frame_writer.CAPACITY else None
+        return "truncated" if self.is_truncated() else None
+
+    def is_truncated(self) -> bool:
+        """Return whether another program has truncated the file: to store into its mapping would kill the process."""
+        return os.fstat(self._descriptor).st_size < frame_writer.CAPACITY
 
     def close(self, *, delete: bool = False) -> None:
         """Give the file and the lock back. Closing again does nothing."""
