@@ -6,12 +6,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 from .._base.forked_process import call_in_forked_processes
+from .._base.moments import after
 from .._base.signal_handlers import is_raised_by_handler, reraise_from_handler
 from .._base.weak_objects import WeakObjects
 from ..errors import JournalError
@@ -147,7 +147,7 @@ class RunWriter:
             # A destructor that the garbage collector runs in that thread, which cannot wait for itself.
             threading.Thread(target=self.close, args=(outcome, error, effects)).start()
             return
-        ended = self._started + timedelta(seconds=perf_counter() - self._clock)
+        ended = after(self._started, perf_counter() - self._clock)
         fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
         try:
             self.probe.wait(PATIENCE)
