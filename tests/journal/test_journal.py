@@ -507,7 +507,7 @@ def test_verify_misses_the_spool(tmp_path: Path) -> None:
     assert () == verify_run(path)
     path.with_suffix(".spool").unlink()
 
-    assert "its file 'run-0001.spool' is missing" in str(verify_run(path))
+    assert "'run-0001.spool', which may contain" in str(verify_run(path))
 
 
 def test_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,9 +130,7 @@ def test_a_run_without_its_spool(
     path.with_suffix(".spool").unlink()
 
     run = load_run(path)
-    reason = (
-        "the run did not end, and its file 'run-0001.spool' is missing, which may contain the last facts of the run"
-    )
+    reason = "the run was not closed, and 'run-0001.spool', which may contain its last values and points, is missing"
     assert reason == run.incomplete
     assert (0.1, 0) == (run.values["lr"], len(run.metrics))
     assert (run.incomplete,) == verify_run(path)

@@ -68,9 +68,10 @@ class RunData:
     @property
     def incomplete(self) -> str | None:
         """Why the file may lack facts; None if it has all."""
+        if not self.lacks_spool:
+            return None
         spool = self.path.with_suffix(".spool").name
-        text = f"the run did not end, and its file {spool!r} is missing, which may contain the last facts of the run"
-        return text if self.lacks_spool else None
+        return f"the run was not closed, and {spool!r}, which may contain its last values and points, is missing"
 
     @property
     def declared(self) -> dict[str, Declared]:
