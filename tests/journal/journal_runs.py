@@ -333,6 +333,8 @@ class Expected:
 
 def die(dying: Journal) -> None:
     """Do to a journal what the death of its process does: nothing more is drained, and the files stay as they are."""
+    # git is started in a process that has a copy of the descriptor of the lock until git runs.
+    dying._writer.probe.wait(60)
     # First, so that the drainer takes nothing in when it wakes to end.
     dying._writer.closed = "its process died"
     dying._writer.refuse()

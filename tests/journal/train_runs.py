@@ -42,6 +42,8 @@ def died(folder: Path, initial: dict[str, Any], kind: Any = FrozenContext, **opt
 def abandon(journal: Journal) -> None:
     """Let go of the files of a journal as if its process had died."""
     writer = journal._writer
+    # git is started in a process that has a copy of the descriptor of the lock until git runs.
+    writer.probe.wait(60)
     writer.closed = "its process died"
     writer._drainer.is_closed = True
     writer.wake()
