@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._base.masking import without
+from .._base.moments import after
 from .._base.text import legible, short
 from ..errors import FinishedStepError, InvalidStepError, KeyLookupError, StepClosedError
 from .key import plain_key
@@ -179,7 +180,7 @@ def close_step(
         points=MappingProxyType(state.metric_store.counts(opening.number, token.marks.copy())),
         artifacts=state.artifact_store.added_by(token.step),
         started=opening.started,
-        ended=opening.started + timedelta(seconds=perf_counter() - opening.clock),
+        ended=after(opening.started, perf_counter() - opening.clock),
         error=error,
     )
 

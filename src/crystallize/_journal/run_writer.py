@@ -6,12 +6,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 from .._base.forked_process import call_in_forked_processes
+from .._base.moments import after
 from .._base.weak_objects import WeakObjects
 from ..errors import JournalError
 from . import drainer
@@ -145,7 +145,7 @@ class RunWriter:
             threading.Thread(target=self.close, args=(outcome, error, effects)).start()
             return
         self.probe.wait(PATIENCE)
-        ended = self._started + timedelta(seconds=perf_counter() - self._clock)
+        ended = after(self._started, perf_counter() - self._clock)
         fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
         try:
             # Acts of other threads come before the end, and are drained, or after it, and are refused.
