@@ -201,6 +201,15 @@ def training():
 running = training()
 next(running)
 """,
+    "a step of a generator": """
+from crystallize import FrozenContext, Journal
+def training():
+    with Journal.start(folder, "run") as journal, journal.context(FrozenContext).step("fit") as fit:
+        while True:
+            yield fit.record("loss", 1)
+running = training()
+next(running)
+""",
 }
 
 

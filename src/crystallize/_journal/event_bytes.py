@@ -162,10 +162,13 @@ class Encoder:
         if isinstance(event, ArtifactAdded):
             return joined(ARTIFACT, [event.name, event.step, sha256(event.data).hexdigest()], event.data)
         if isinstance(event, StepStarted):
-            return joined(START, [event.step, event.started])
+            return joined(START, [event.step, event.started.isoformat()])
         if isinstance(event, StepFinished):
             kind = FAILED if event.is_of_failed_branch else FINISH
-            return joined(kind, {name: fact for name, fact in event._asdict().items() if name != "branch"})
+            facts = {name: fact for name, fact in event._asdict().items() if name != "branch"}
+            # Not left to `to_json`, which cannot write times as the process ends.
+            facts |= {"started": event.started.isoformat(), "ended": event.ended.isoformat()}
+            return joined(kind, facts)
         if isinstance(event, BranchForked):
             return joined(FORK, [event.branch])
         if isinstance(event, BranchMerged):
