@@ -126,8 +126,9 @@ def is_network(path: Path) -> bool:
     return kind in _NETWORK or kind.startswith("fuse")
 
 
-_COPYING: Final = frozenset({"bcachefs", "btrfs", "f2fs", "nilfs2", "zfs"})
-"""File systems that never write a block in place, so that each store into a mapped file may need new room."""
+_COPYING: Final = frozenset({"bcachefs", "btrfs", "f2fs", "nilfs2", "xfs", "zfs"})
+"""File systems on which a store into a mapped file may need new room. Most never write a block in place; XFS does not
+if the file was copied by sharing its blocks, as `cp` does by default."""
 
 
 def has_safe_log(path: Path) -> bool:
