@@ -29,8 +29,9 @@ from crystallize import (
     StepStarted,
     register,
 )
+from crystallize._core import fast_recorders
 from crystallize._core.context import state_of
-from crystallize._core.event_delivery import Batch
+from crystallize._core.event_delivery import Batch, EventDelivery
 from crystallize._core.event_dispatch import EventDispatcher
 from crystallize.sinks.memory import MemorySink
 
@@ -621,3 +622,33 @@ def test_events_that_wait_are_delivered_on_request() -> None:
     ctx["outer"] = 1
     for sink in (asking, failing):
         assert ["inner", "outer"] == [event.key for event in sink.events if isinstance(event, KeyWritten)]
+
+
+def test_nothing_to_deliver_any_more() -> None:
+    """An event that a signal handler has delivered meanwhile is not delivered again."""
+    delivery = EventDelivery([sink := MemorySink()])
+    found: list[Any] = []
+    delivery.deliver(found)
+    assert ([], []) == (found, sink.events)
+
+
+def test_a_handler_that_records_before_the_point_is_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point that a handler records while the event of another one is made comes first, for all sinks."""
+
+    class Losses(MetricSchema):
+        loss = Metric(float)
+
+    ctx: FrozenContext[Any] = FrozenContext(metrics=Losses, sinks=[sink := MemorySink()])
+    ctx.record(Losses.loss, 0.0)
+    real = fast_recorders._new_tuple
+
+    def make(*given: Any) -> Any:
+        monkeypatch.setattr(fast_recorders, "_new_tuple", real)
+        ctx.record(Losses.loss, 1.0)  # as a handler does
+        return real(*given)
+
+    monkeypatch.setattr(fast_recorders, "_new_tuple", make)
+    ctx.record(Losses.loss, 2.0)
+    assert (0.0, 1.0, 2.0) == ctx.metrics["loss"]
+    assert [0.0, 1.0, 2.0] == [event.value for event in sink.events if isinstance(event, MetricRecorded)]
+    assert [0, 1, 2] == [event.position for event in sink.events if isinstance(event, MetricRecorded)]

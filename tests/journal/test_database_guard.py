@@ -136,3 +136,19 @@ def test_system_without_fcntl(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not database_guard._HAS_LOCKS
     importlib.reload(database_guard)
     assert database_guard._HAS_LOCKS
+
+
+def test_log_that_is_replaced(tmp_path: Path) -> None:
+    """A log that another program has put in the place of the right one is noticed."""
+    path = tmp_path / "a.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE run (a)")
+    guard = database_guard.DatabaseGuard(path)
+    assert guard.loss() is None
+    copy = tmp_path / "copy"
+    shutil.copy(guard.log, copy)
+    copy.rename(guard.log)
+    assert "moved or deleted" == guard.loss()
+    guard.release()
+    connection.close()

@@ -17,9 +17,10 @@ from crystallize import (
     load_run,
 )
 from crystallize._core.schema import Schema
+from crystallize._journal import drainer, frame_writer
 from crystallize._journal.event_bytes import Encoder
 from crystallize._journal.fast_handler import fast_handler
-from crystallize.events import MetricRecorded
+from crystallize.events import BranchForked, MetricRecorded
 
 from .train_runs import Tags, TrainMetrics
 
@@ -103,3 +104,64 @@ def test_fast_and_slow_write_the_same(events: list[Any]) -> None:
     for event in events:
         fast(event)
     assert slow == facts
+
+
+def test_interrupted_after_the_fact_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between a fact and its place in the spool: the point is in the file once."""
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+    ctx.record("loss", 0.5, {"epoch": 1})
+    real = frame_writer._pack
+    interruptions = iter([KeyboardInterrupt()])
+
+    def pack(*given: Any) -> bytes:
+        for interruption in interruptions:
+            raise interruption
+        return real(*given)
+
+    monkeypatch.setattr(frame_writer, "_pack", pack)
+    with pytest.raises(KeyboardInterrupt):
+        ctx.record("loss", 0.25, {"epoch": 2})
+    journal.close()
+    assert (0.5, 0.25) == ctx.metrics["loss"] == load_run(journal.path).metrics["loss"]
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_batch_that_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_begun: bool) -> None:
+    """After an interruption, the work of a branch is taken as far as it was not: with the fork, or without."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext)
+        intake = journal._events
+        assert intake is not None
+        appended: list[object] = []
+        monkeypatch.setattr(intake, "_append", lambda item, encode: appended.append(item))
+        forked = BranchForked("fold")
+        work: Any = SimpleNamespace(forked=forked)
+        intake.taken[0] = forked if is_begun else None
+        intake.settle_batch(work)
+        assert appended == ([work] if is_begun else [forked, work])
+        intake.taken[0] = work
+        intake.settle_batch(work)
+        assert appended == ([work] if is_begun else [forked, work])
+        monkeypatch.undo()
+
+
+def test_interrupted_after_the_fact_is_in_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after a point is in the spool: it is in the file once."""
+    monkeypatch.setattr(drainer, "BATCH", 1)
+    monkeypatch.setattr(drainer, "DELAY", 1000)
+    journal = Journal.start(tmp_path, "run")
+    interruptions = iter([KeyboardInterrupt()])
+
+    def wake() -> None:
+        for interruption in interruptions:
+            raise interruption
+
+    monkeypatch.setattr(journal._writer, "wake", wake)
+    ctx = journal.context(FrozenContext, metrics=TrainMetrics)
+    journal.flush()
+    with pytest.raises(KeyboardInterrupt):
+        ctx.record("loss", 0.5, {"epoch": 1})
+    ctx.record("loss", 0.25, {"epoch": 2})
+    journal.close()
+    assert (0.5, 0.25) == ctx.metrics["loss"] == load_run(journal.path).metrics["loss"]

@@ -556,3 +556,19 @@ def test_closed_under_a_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(SinkError, match="the journal is closed"):
             step.__exit__(None, None, None)
     assert "finished" == load_run(journal.path).status
+
+
+def test_flush_that_another_thread_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush that waits while another thread closes the journal is refused as one after it."""
+    journal = Journal.start(tmp_path, "run")
+    journal.context(FrozenContext)["a"] = 1
+    real = drainer.Drainer.drain
+
+    def drain(found: drainer.Drainer) -> None:
+        real(found)
+        journal.close()
+
+    monkeypatch.setattr(drainer.Drainer, "drain", drain)
+    with pytest.raises(JournalError, match="the journal is closed"):
+        journal.flush()
+    assert "finished" == load_run(journal.path).status

@@ -2,16 +2,18 @@
 
 import fcntl
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crystallize import DamagedRunError, JournalError, RunInUseError
-from crystallize._journal import frame_writer, spool
+from crystallize._journal import frame_writer, spool, spool_format
 from crystallize._journal.event_bytes import MERGE, POINTS, gathered, members, span
 from crystallize._journal.lock import is_locked
 from crystallize._journal.spool import Spool
@@ -263,3 +265,64 @@ def test_interrupted_at_any_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyP
     count = max(in_thread(partial(append_at, tmp_path / "count.spool", 0)) for _ in range(2))
     for at in range(1, count + 1):
         in_thread(partial(append_at, tmp_path / f"{at}.spool", at))
+
+
+class Stubborn(list[bytes]):
+    """A list that is interrupted once before anything is added to it."""
+
+    was_interrupted = False
+
+    def __iadd__(self, items: Iterable[bytes]) -> Self:  # type: ignore[override, misc]  # of bytes alone
+        if not self.was_interrupted:
+            self.was_interrupted = True
+            raise KeyboardInterrupt
+        return super().__iadd__(items)
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_interrupted_between_the_frame_and_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_mapped: bool
+) -> None:
+    """A fact whose frame is written is taken, also if an exception comes before it is in the list of pending facts."""
+    monkeypatch.setattr(frame_writer, "is_written_in_place", lambda path: is_mapped)
+    path = tmp_path / "a.spool"
+    spooler = made(path)
+    spooler.frames.pending = Stubborn()
+    with pytest.raises(KeyboardInterrupt):
+        spooler.append(b"[1]")
+    assert spooler.append(b"[2]")
+    assert [b"[1]", b"[2]"] == spooler.frames.pending
+    spooler.close()
+    assert [b"[1]", b"[2]"] == [*spooled(path, RUN, 1, 0)]
+
+
+def test_header_that_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact whose frame is written is taken, also if the position in the header cannot be written."""
+    monkeypatch.setattr(frame_writer, "is_written_in_place", lambda path: False)
+    path = tmp_path / "a.spool"
+    spooler = made(path)
+    real = frame_writer._WrittenFile.__setitem__
+
+    def refuse(file: Any, index: slice | int, data: Any) -> None:
+        if isinstance(index, int):
+            raise OSError(28, "No space left on device")
+        real(file, index, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frame_writer._WrittenFile, "__setitem__", refuse)
+        with pytest.raises(OSError, match="No space"):
+            spooler.append(b"[1]")
+    assert [b"[1]"] == spooler.pending
+    spooler.close()
+    assert [b"[1]"] == [*spooled(path, RUN, 1, 0)]
+
+
+def test_spool_that_is_full_of_frames(tmp_path: Path) -> None:
+    """A spool whose last frame ends at its end is read to its end."""
+    path = tmp_path / "a.spool"
+    spooler = made(path)
+    room = 4096 - spool_format.START - 2 * spool_format.FRAME.size
+    assert spooler.append(b"x" * 1000)
+    assert spooler.append(b"y" * (room - 1000))
+    spooler.close()
+    assert [1000, room - 1000] == [*map(len, spooled(path, RUN, 1, 0))]

@@ -162,7 +162,7 @@ def _create_locked(path: Path) -> int | None:
 
     A file that a process left that died while making it is deleted.
     """
-    for _ in range(2):
+    while True:
         try:
             descriptor = create_file(path)
         except FileExistsError:
@@ -177,7 +177,6 @@ def _create_locked(path: Path) -> int | None:
             if lock(descriptor) and has_name(os.fstat(descriptor), path):
                 return descriptor
             os.close(descriptor)
-    return None
 
 
 def _rename_locked(descriptor: int, path: Path, new: Path) -> int | None:
