@@ -60,8 +60,11 @@ def test_a_hole(field: int) -> None:
     kind = work[field]
     if isinstance(kind, list):
         del kind[len(kind) // 2]
+    elif isinstance(kind, dict):
+        kind.pop(next(iter(kind)))
     else:
-        kind.pop(next(iter(kind))) if isinstance(kind, dict) else kind.remove(next(iter(kind)))
+        # A set has no order: one of the first acts, as the last one may be missing.
+        kind.remove(min(work_of(SEED, 1, 100, SMALL)[field]))
 
     with pytest.raises(AssertionError, match="differ"):
         acts_in(work, SEED, 1, SMALL)
