@@ -40,7 +40,7 @@ def renewed_in_children(found: _T) -> _T:
     return found
 
 
-class ReentrantLock(RLock):  # type: ignore[misc]  # not final: Python's own test suite derives from it
+class ReentrantLock(RLock):  # type: ignore[misc]  # ty: ignore[subclass-of-final-class]  # not final: Python's own test suite derives from it
     """A lock that one thread can acquire several times."""
 
     __slots__ = ()
@@ -91,7 +91,7 @@ class EnteredLock(ReentrantLock):  # type: ignore[misc]  # as above
 
     __slots__ = ()
 
-    def __enter__(self) -> bool:  # type: ignore[override]  # a `with` statement passes no arguments
+    def __enter__(self) -> bool:  # type: ignore[override]  # ty: ignore[incompatible-method-override]  # a `with` statement passes no arguments
         """Acquire the lock."""
         before = _depth(self)
         try:

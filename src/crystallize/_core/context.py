@@ -172,6 +172,10 @@ class ContextHandle(TableDisplay):
         return list(dict.fromkeys([*self._state.schema.keys, *self._state.values]))
 
 
+def _refuse(value: object) -> NoReturn:
+    raise TypeError
+
+
 class FrozenContext(ContextHandle, Generic[T_co]):
     """The typed, validated, write-once context that the steps of a pipeline share.
 
@@ -289,7 +293,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         if key.__class__ is str:
             validate: Any = self._validators.get(key, other := self._validate_other)
             if validate is other and not (0 < len(key) < 256 and key.isprintable()):
-                validate = None  # as `plain_key` raises
+                validate = _refuse  # as `plain_key` raises
             try:
                 valid = validate(value)
             except Exception as error:

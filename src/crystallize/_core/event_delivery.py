@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short
@@ -111,14 +111,15 @@ class EventDelivery:
         else:
             self._begun, self._settled, self._call = 0, 0, (0, None)
             self._item = item
-            if isinstance(item, tuple):
+            event: Any = item
+            if isinstance(event, tuple):
                 for sink in self.sinks:
                     self._begun += 1
                     try:
-                        sink.handle(item)
+                        sink.handle(event)
                     except Exception as error:  # a sink may raise anything; the others still receive the event
                         reraise_from_handler(error)
-                        found.append((sink, item, error))
+                        found.append((sink, event, error))
             else:
                 self._deliver_rest(item, found)
         self.pending.popleft()
@@ -142,14 +143,15 @@ class EventDelivery:
 
     def _calls(self, item: Event | Batch) -> Iterator[_Call]:
         """Return the calls that deliver an item: the same for each call of this method."""
-        if isinstance(item, tuple):
-            yield from (_Call(sink, item, "handle", item) for sink in self.sinks)
+        whole: Any = item
+        if isinstance(whole, tuple):
+            yield from (_Call(sink, whole, "handle", whole) for sink in self.sinks)
             return
         hooked = [(sink, _has_hook(sink)) for sink in self.sinks]
         single = [sink for sink, has_hook in hooked if not has_hook]
-        for event in item.events() if single else ():
+        for event in whole.events() if single else ():
             yield from (_Call(sink, event, "handle", event) for sink in single)
-        yield from (_Call(sink, item.last, "handle_batch", item) for sink, has_hook in hooked if has_hook)
+        yield from (_Call(sink, whole.last, "handle_batch", whole) for sink, has_hook in hooked if has_hook)
 
 
 def _settle(call: _Call, found: list[Failure]) -> None:

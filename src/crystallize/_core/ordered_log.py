@@ -12,6 +12,9 @@ from itertools import islice
 from operator import call, itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
+_call: Any = call
+"""Its type is not known to every checker."""
+
 _I = TypeVar("_I")
 _S = TypeVar("_S")
 
@@ -82,7 +85,7 @@ class OrderedLog(Generic[_I]):
         if found is not None:
             # Both or neither: there is no bytecode between the two calls, at which an exception could come.
             add = partial(self._sections.__setitem__, new_rank, found._replace(mark=mark))
-            deque(map(call, (partial(self._sections.__delitem__, rank), add)), 0)
+            deque(map(_call, (partial(self._sections.__delitem__, rank), add)), 0)
 
     def section(self, rank: int) -> Any:
         """Return the items of a section; None if there is no section of this rank."""

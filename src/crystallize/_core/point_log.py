@@ -18,6 +18,9 @@ from .freezing import freeze
 from .ordered_log import OrderedLog, Section
 from .packed_columns import Block, PointLayout, StoredPoint, unrestorable_parts
 
+_call: Any = call
+"""Its type is not known to every checker."""
+
 BLOCK: Final = 4096
 """The number of points in a sealed block."""
 
@@ -143,7 +146,7 @@ class PointLog:
         # All or nothing: there is no bytecode between the calls, at which an exception could come.
         count_them = partial(self._counts.update, counts)
         all_of_it = (partial(self.blocks.append, block), count_them, partial(self.tail.__delitem__, slice(FULL)))
-        changes = map(call, all_of_it)
+        changes = map(_call, all_of_it)
         # A signal handler may have sealed them since. No handler runs between the next lines.
         if not self.blocks[count:]:
             deque(changes, 0)

@@ -20,6 +20,9 @@ from .schema import Schema
 from .secrets import secrets_in
 from .stored_value import RawValue, StoredValue
 
+_call: Any = call
+"""Its type is not known to every checker."""
+
 
 class StepRecord(NamedTuple):
     """The record of one step, without the work of its inner steps.
@@ -199,7 +202,7 @@ class StepLog(OrderedLog[StepRecord]):
         """Add the record of a step that has ended."""
         names = (record.name,) if record.error is None else ()
         # Both or neither: there is no bytecode between the two calls, at which an exception could come.
-        deque(map(call, (partial(self.own.append, record), partial(self.finished.update, names))), 0)
+        deque(map(_call, (partial(self.own.append, record), partial(self.finished.update, names))), 0)
 
     def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""

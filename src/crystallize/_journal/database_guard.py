@@ -8,15 +8,14 @@ are of the same bytes. They belong to an open file description, so that only the
 
 import os
 import struct
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows, whose locks are of a handle
-    _HAS_LOCKS = False
-else:
-    _HAS_LOCKS = hasattr(fcntl, "F_OFD_SETLK")  # Linux
+_fcntl: Any = import_module("fcntl") if find_spec("fcntl") is not None else None
+"""Windows has none: its locks are of a handle."""
+_HAS_LOCKS = hasattr(_fcntl, "F_OFD_SETLK")  # on Linux
 
 _SHARED_BYTES: Final = 0x40000002, 510
 """The bytes of a database that every user of it has a shared lock on. An exclusive lock on them is needed to delete the
@@ -38,7 +37,7 @@ class DatabaseGuard:
             for file, (start, length) in ((path, _SHARED_BYTES), (path.with_name(f"{path.name}-shm"), _DEAD_MAN)):
                 descriptor = os.open(file, os.O_RDONLY)
                 self._descriptors.append(descriptor)
-                fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _lock(fcntl.F_RDLCK, start, length))
+                _fcntl.fcntl(descriptor, _fcntl.F_OFD_SETLK, _lock(_fcntl.F_RDLCK, start, length))
 
     def loss(self) -> str | None:
         """Return what happened to the write-ahead log, if it is not as it should be; else None."""
@@ -57,7 +56,7 @@ class DatabaseGuard:
         while self._descriptors:
             descriptor = self._descriptors.pop()
             # A forked process may have a copy of the descriptor, which would keep the locks.
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _lock(fcntl.F_UNLCK, 0, 0))
+            _fcntl.fcntl(descriptor, _fcntl.F_OFD_SETLK, _lock(_fcntl.F_UNLCK, 0, 0))
             os.close(descriptor)
 
     def let_go(self) -> None:

@@ -77,7 +77,7 @@ _PATIENCE: Final = 5
 
 def current_environment() -> Origin:
     """Return the environment of this process, as far as it can be read at once."""
-    unread = dict.fromkeys(_SLOW, _PENDING)
+    unread: dict[str, str] = dict.fromkeys(_SLOW, _PENDING)
     return {
         "arguments": [],
         "folder": _read("folder", unread, lambda: legible(os.getcwd()), ""),
@@ -148,7 +148,7 @@ class EnvironmentProbe:
             thread.start()
             self._thread = thread
         except RuntimeError as error:  # no more threads, or the interpreter ends
-            unread = dict.fromkeys(_SLOW, _reason(error))
+            unread: dict[str, str] = dict.fromkeys(_SLOW, _reason(error))
             self.found = {"commit": None, "dirty": None, "packages": {}, "unread": unread}
 
     def wait(self, timeout: float) -> Findings | None:

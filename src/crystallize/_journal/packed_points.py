@@ -80,11 +80,12 @@ def _check(row: PackedRow, text: bytes, points: Any) -> None:
         raise TypeError("it is not a list of points")
     if len(points) != row.size:
         raise ValueError(f"it has {len(points)} points in place of {row.size}")
-    sizes = set(map(len, points))
+    found: list[Any] = points
+    sizes = set(map(len, found))
     if not sizes <= {4, 5}:
         raise ValueError("a point has four or five parts")
     # Whole columns at once, without a step of Python for each point.
-    if set(map(type, map(_TAGS, points))) != {dict}:
+    if set(map(type, map(_TAGS, found))) != {dict}:
         raise TypeError("the tags of a point are not an object")
     if sizes == {4} and (text.count(b"["), text.count(b"{")) == (len(points) + 1, len(points)):
         # Besides the points and their tags there is no list and no object.

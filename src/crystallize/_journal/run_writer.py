@@ -58,7 +58,7 @@ class RunWriter:
         self.wake: Callable[[], None] = self._drainer.wake
         self._finalizer = weakref.finalize(self, _abandon, opened)
         # At exit the files are given back by the end of the process; other handlers may still close the journal then.
-        self._finalizer.atexit = False
+        self._finalizer.atexit = False  # pyrefly: ignore[missing-attribute]  # a property
         _open_here.add(self)
 
     @property
