@@ -112,7 +112,8 @@ class EventDelivery:
             self._begun, self._settled, self._call = 0, 0, (0, None)
             self._item = item
             event: Any = item
-            if isinstance(event, tuple):
+            is_event = isinstance(item, tuple)
+            if is_event:
                 for sink in self.sinks:
                     self._begun += 1
                     try:
@@ -144,7 +145,8 @@ class EventDelivery:
     def _calls(self, item: Event | Batch) -> Iterator[_Call]:
         """Return the calls that deliver an item: the same for each call of this method."""
         whole: Any = item
-        if isinstance(whole, tuple):
+        is_event = isinstance(item, tuple)
+        if is_event:
             yield from (_Call(sink, whole, "handle", whole) for sink in self.sinks)
             return
         hooked = [(sink, _has_hook(sink)) for sink in self.sinks]
