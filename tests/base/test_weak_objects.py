@@ -67,6 +67,8 @@ def python_calls(work: Callable[[], None]) -> list[str]:
 @pytest.mark.parametrize("is_in_a_cycle", [False, True])
 def test_no_python_code_runs_when_an_object_dies(is_in_a_cycle: bool) -> None:
     """No signal handler can run when an object dies, where Python would ignore its exception."""
+    gc.collect()
+    gc.freeze()  # so that nothing of other tests dies meanwhile
     objects: WeakObjects[Thing] = WeakObjects()
     things = [Thing()]
     objects.add(things[0])
@@ -81,6 +83,7 @@ def test_no_python_code_runs_when_an_object_dies(is_in_a_cycle: bool) -> None:
     try:
         called = python_calls(kill)
     finally:
+        gc.unfreeze()
         gc.callbacks[:] = callbacks
     assert [] == called
     assert [] == [*objects]

@@ -22,7 +22,7 @@ _SILENCED = """\
 # pyright: reportInvalidTypeVarUse=false
 # pyrefly: ignore-errors
 # ty: ignore[unused-ignore-comment, incompatible-mutable-override, incompatible-method-override, import-not-found]
-# ty: ignore[unused-ignore-comment, deprecated]
+# ty: ignore[unused-ignore-comment, deprecated, subclass-of-final-class]
 """
 """Keeps checkers quiet about the stubs when they check a whole project, with the strict rules of its own code."""
 _ELSEWHERE = "move it, or name another folder"
