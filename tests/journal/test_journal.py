@@ -361,7 +361,7 @@ def test_reader_meets_a_run_as_it_is_resumed(tmp_path: Path, monkeypatch: pytest
     path = died(tmp_path, {"lr": 0.1})
     path.with_suffix(".spool").write_bytes(bytes(100))
     answers = iter([False, True, True])
-    monkeypatch.setattr("crystallize._journal.read_run.is_locked", lambda spooled: next(answers))
+    monkeypatch.setattr("crystallize._journal.read_run.has_writer", lambda spooled: next(answers))
 
     assert 0.1 == load_run(path).values["lr"]
 
@@ -584,7 +584,7 @@ def test_reader_overtaken_by_a_resume(tmp_path: Path, monkeypatch: pytest.Monkey
     """A reader that finds its run resumed in the meantime reads again."""
     path = died(tmp_path, {"lr": 0.1})
     answers = iter([False, True, True])
-    monkeypatch.setattr("crystallize._journal.read_run.is_locked", lambda spooled: next(answers))
+    monkeypatch.setattr("crystallize._journal.read_run.has_writer", lambda spooled: next(answers))
 
     assert 0.1 == load_run(path).values["lr"]
     assert [] == list(answers)

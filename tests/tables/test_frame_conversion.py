@@ -249,7 +249,7 @@ def test_stream_of_a_run_that_is_resumed(tmp_path: Path, monkeypatch: pytest.Mon
     with Journal.start(tmp_path, "run") as journal:
         journal.context(FrozenContext).record("seen", 1)
     answers = iter([False, True, True])
-    monkeypatch.setattr("crystallize._journal.read_run.is_locked", lambda _: next(answers))
+    monkeypatch.setattr("crystallize._journal.read_run.has_writer", lambda _: next(answers))
 
     assert [1] == to_reader(journal.path).read_all()["value"].to_pylist()
 

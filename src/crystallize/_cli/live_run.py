@@ -18,10 +18,10 @@ from .._core.metric_store import MetricStore
 from .._core.point_log import fetch
 from .._journal.database import connect, transaction
 from .._journal.loaded_run import Run, load_run
-from .._journal.lock import is_locked
 from .._journal.point_stream import PointStream
 from .._journal.read_run import RunData, data_of, real
 from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, done_so_far
+from .._journal.spool_format import has_writer
 from .._journal.untrusted_file import check_files, damage_in
 from .._tables.export import ValueRow, value_row
 from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
@@ -101,7 +101,7 @@ class Follower:
     def look(self) -> Look:
         """Return the run as it is now; this raises the errors of `load_run`."""
         check_files(self._path)
-        if is_locked(self._path.with_suffix(".spool")):
+        if has_writer(self._path.with_suffix(".spool")):
             with closing(connect(self._path)) as connection, transaction(self._path, connection):
                 new = data_of(self._path, connection, running=True, since=self._seen or 0)
             with damage_in(self._path):

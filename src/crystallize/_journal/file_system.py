@@ -100,6 +100,15 @@ def boot_identity() -> bytes:
         return bytes(16)
 
 
+@cache
+def process_namespace() -> int:
+    """Return the number of the namespace that process numbers belong to; 0 if the system has no such number."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
 _IN_PLACE: Final = frozenset({"ext2", "ext3", "ext4", "tmpfs", "overlay"})
 """File systems that write allocated bytes in place. All others may need new room to change a byte, as copy-on-write
 file systems do, or a server. If they find none, a program that stores into a mapped file is killed by SIGBUS."""

@@ -14,7 +14,6 @@ from .._base.text import printable, short
 from .._core.artifacts import unfit_name
 from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .database import apply, connect, has_log, missing_in, rows, state_of, transaction
-from .lock import is_locked
 from .rows import (
     MISSING,
     Attempt,
@@ -34,7 +33,7 @@ from .rows import (
     merged_branch_of,
     session_of,
 )
-from .spool_format import spooled
+from .spool_format import has_writer, spooled
 from .untrusted_file import RunConnection, check_files
 
 _log = logging.getLogger("crystallize")
@@ -227,7 +226,7 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, _FileState]]:
     # Before anything is opened, as a pipe would wait for its writer.
     check_files(path)
     while True:
-        running, was_there = is_locked(spool), spool.exists()
+        running, was_there = has_writer(spool), spool.exists()
         is_given = False
         try:
             # No ExitStack: what it raises is in a cycle, and would keep the files open.
@@ -236,13 +235,13 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, _FileState]]:
                 transaction(path, connection),
                 nullcontext(connection) if running else _with_spool(path, connection) as whole,
             ):
-                if running or (not is_locked(spool) and spool.exists() == was_there):
+                if running or (not has_writer(spool) and spool.exists() == was_there):
                     is_given = True
                     yield whole, _FileState(running, not running and lacks_spool(whole, was_there=was_there))
                     return
         except DamagedRunError:
             # The run may have been resumed just now, which empties the spool.
-            if is_given or running or not is_locked(spool):
+            if is_given or running or not has_writer(spool):
                 raise
 
 

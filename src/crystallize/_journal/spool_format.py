@@ -4,18 +4,23 @@ The header has two positions. Facts up to `acknowledged` survive the death of th
 survive a crash of the machine. After a crash, any part of the file that was not synced may have its old bytes.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
+from time import sleep
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from ..errors import DamagedRunError, JournalError
-from .file_system import boot_identity
+from .file_calls import POSIX
+from .file_system import boot_identity, process_namespace
+from .lock import is_locked
 
 MAGIC: Final = b"CRYSPOOL"
 _VERSION: Final = 2
-_HEADER: Final = Struct("=8sII16sQQ16s")
+_HEADER: Final = Struct("=8sII16sQQ16sQI")
 POSITIONS: Final = 32
 """Where the two positions are in the header. It fits into one sector, so that it is written out as a whole."""
 START: Final = _HEADER.size
@@ -35,11 +40,19 @@ class SpoolHeader(NamedTuple):
     synced: int
     boot: bytes
     """The identity of the time since the machine started: if it differs, the machine has crashed or restarted."""
+    namespace: int
+    """The namespace of the writer's process number, in which a container has its own numbers."""
+    writer: int
+    """The number of the process that writes, which the system gave it."""
 
     @classmethod
     def read(cls, content: bytes) -> "SpoolHeader":
         """Return the header of the content of a spool; all zeros if the content is too short."""
         return cls(*_HEADER.unpack_from(content if len(content) >= _HEADER.size else bytes(_HEADER.size)))
+
+    def pack(self) -> bytes:
+        """Return its bytes."""
+        return _HEADER.pack(*self)
 
     @property
     def certain(self) -> int:
@@ -47,11 +60,23 @@ class SpoolHeader(NamedTuple):
         is_same_boot = self.boot == boot_identity() and any(self.boot)
         return self.acknowledged if is_same_boot else self.synced
 
+    def is_orphan(self) -> bool:
+        """Return whether the writer is known to be dead. Whether a process of another namespace lives is unknown."""
+        is_comparable = self.boot == boot_identity() and self.namespace == process_namespace() != 0
+        if not (POSIX and is_comparable):
+            return False
+        try:
+            with suppress(PermissionError):  # it lives, and belongs to another user
+                os.kill(self.writer, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
 
 def new_header(run: bytes, process: int, last: int) -> bytes:
     """Return the beginning of a spool, with an empty frame, at which a reader stops."""
-    header = SpoolHeader(MAGIC, _VERSION, process, run, last, last, boot_identity())
-    return _HEADER.pack(*header) + FRAME.pack(0, 0, 0, 0, 0)
+    header = SpoolHeader(MAGIC, _VERSION, process, run, last, last, boot_identity(), process_namespace(), os.getpid())
+    return header.pack() + FRAME.pack(0, 0, 0, 0, 0)
 
 
 def check_header(path: Path, header: SpoolHeader, run: bytes, process: int) -> None:
@@ -62,6 +87,26 @@ def check_header(path: Path, header: SpoolHeader, run: bytes, process: int) -> N
     # The facts of an earlier process were drained when the last one began.
     if (header.magic, header.run) != (MAGIC, run) or header.process > process:
         raise DamagedRunError(str(path), "its header is not that of this run's spool", _ADVICE)
+
+
+def has_writer(path: Path) -> bool:
+    """Return whether a spool has a living writer.
+
+    A process that the writer starts holds the lock, too, until its program begins. If the writer is killed just then,
+    the lock stays for an instant, which this waits for.
+    """
+    for _ in range(_TRIES):
+        if not is_locked(path):
+            return False
+        try:
+            with path.open("rb") as file:
+                header = SpoolHeader.read(file.read(START))
+        except FileNotFoundError:
+            return False
+        if not header.is_orphan():
+            return True
+        sleep(_PAUSE)
+    return True
 
 
 def spooled(path: Path, run: bytes, process: int, drained: int) -> Iterator[bytes]:
@@ -89,6 +134,9 @@ def spooled(path: Path, run: bytes, process: int, drained: int) -> Iterator[byte
         raise DamagedRunError(str(path), reason, _ADVICE)
 
 
+_TRIES: Final = 50
+_PAUSE: Final = 0.01
+"""Seconds between two looks."""
 _ADVICE = "to go on with what the database holds, move the spool away"
 
 
