@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from crystallize import FrozenContext, Journal, JournalError, load_run
-from crystallize._journal import database_connection, file_system
+from crystallize._base import file_system
+from crystallize._journal import database_connection
 from crystallize._journal.database import connect
 from crystallize._journal.untrusted_file import RunConnection
 from crystallize.runs import verify_run

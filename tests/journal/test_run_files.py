@@ -104,7 +104,7 @@ def test_database_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_network_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the database has no write-ahead log there is nothing to guard: when a resume fails, or the run is left."""
-    monkeypatch.setattr("crystallize._journal.file_system.file_system_of", lambda path: "nfs4")
+    monkeypatch.setattr("crystallize._base.file_system.file_system_of", lambda path: "nfs4")
     path = died(tmp_path, {"lr": 0.1})
     with monkeypatch.context() as patch:
         patch.setattr(spool.Spool, "begin", lambda *given: 1 / 0)

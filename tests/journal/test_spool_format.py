@@ -10,7 +10,8 @@ from signal import SIGKILL
 import pytest
 
 from crystallize import FrozenContext, Journal, load_run
-from crystallize._journal import file_system, spool_format
+from crystallize._base import file_system
+from crystallize._journal import spool_format
 from crystallize._journal.spool import Spool
 from crystallize._journal.spool_format import START, SpoolHeader, has_writer
 

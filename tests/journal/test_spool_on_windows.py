@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 import pytest
 
 from crystallize import JournalError
-from crystallize._journal import file_calls, file_system, frame_writer, spool
+from crystallize._base import file_calls, file_system
+from crystallize._journal import frame_writer, spool
 from crystallize._journal.lock import is_locked
 from crystallize._journal.spool import Spool
 from crystallize._journal.spool_format import spooled

@@ -17,6 +17,7 @@ from zlib import crc32
 
 from pydantic_core import from_json, to_json
 
+from .._base.file_system import create_file, sync_folder, write_all
 from .._base.text import printable, short
 from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .database_connection import open_for_reading, open_for_writing, set_up_journal
@@ -39,7 +40,6 @@ from .event_bytes import (
     points_in,
     span,
 )
-from .file_system import create_file, sync_folder, write_all
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 from .packed_points import packed, packed_rows
 from .untrusted_file import VERIFY, bounded, check_files, check_tables, damage_in, file_status, row_shape

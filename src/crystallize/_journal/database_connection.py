@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, TypeAlias
 
+from .._base.file_system import has_safe_log, is_network
 from ..errors import JournalError
-from .file_system import has_safe_log, is_network
 from .untrusted_file import RunConnection, secure
 
 _TRIES: Final = 10

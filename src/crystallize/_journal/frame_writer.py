@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from .._base.file_calls import POSIX
+from .._base.file_system import is_written_in_place
 from ..errors import JournalError
-from .file_calls import POSIX
-from .file_system import is_written_in_place
 from .spool_format import FRAME, LOW_32_BITS, POSITIONS, START
 
 _pack, _HEAD = FRAME.pack, FRAME.size

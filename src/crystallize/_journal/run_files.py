@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
+from .._base.file_system import above_stdio, check_path, make_folder
 from .._base.text import short
 from .._core.artifacts import unfit_name
 from ..errors import JournalError
 from .database import apply, connect, create, has_log, insert, state_of, transaction
 from .database_guard import DatabaseGuard
 from .environment import current_environment
-from .file_system import above_stdio, check_path, make_folder
 from .read_run import RunData, data_of, lacks_spool, real, spooled_facts, warn_if_incomplete
 from .spool import Spool
 

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
-from ..errors import JournalError, RunInUseError
-from . import frame_writer
-from .file_calls import POSIX, delete_and_close, read_at
-from .file_system import (
+from .._base.file_calls import POSIX, delete_and_close, read_at
+from .._base.file_system import (
     create_file,
     open_file,
     sync_data,
     sync_folder,
     write_all,
 )
+from ..errors import JournalError, RunInUseError
+from . import frame_writer
 from .lock import has_name, lock
 from .spool_format import MAGIC, START, SpoolHeader, check_header, new_header
 

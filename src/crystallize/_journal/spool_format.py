@@ -13,9 +13,9 @@ from time import sleep
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from .._base.file_calls import POSIX
+from .._base.file_system import boot_identity, process_namespace
 from ..errors import DamagedRunError, JournalError
-from .file_calls import POSIX
-from .file_system import boot_identity, process_namespace
 from .lock import is_locked
 
 MAGIC: Final = b"CRYSPOOL"

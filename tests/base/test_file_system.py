@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from crystallize import FrozenContext, Journal, JournalError, load_run
-from crystallize._journal import file_system, read_run
-from crystallize._journal.database import connect
-from crystallize._journal.file_system import (
+from crystallize._base import file_system
+from crystallize._base.file_system import (
     LONGEST_PATH,
     above_stdio,
     boot_identity,
@@ -25,9 +24,10 @@ from crystallize._journal.file_system import (
     sync_folder,
     write_all,
 )
+from crystallize._journal import read_run
+from crystallize._journal.database import connect
 from crystallize.runs import verify_run
-
-from .train_runs import died
+from tests.journal.train_runs import died
 
 PRECIOUS = b"the content of a file that somebody else owns\n"
 

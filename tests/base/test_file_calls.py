@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from crystallize._journal import file_calls
-from crystallize._journal.file_calls import delete_and_close, read_at, write_at
+from crystallize._base import file_calls
+from crystallize._base.file_calls import delete_and_close, read_at, write_at
 
 
 @pytest.fixture(params=["POSIX", "Windows"] if file_calls.POSIX else ["Windows"])
