@@ -6,10 +6,9 @@ A type can be registered by its name, so that its library need not be imported.
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from .._base.locks import make_lock
-from .._base.text import type_name
+from .._base.type_registry import TypeRegistry
 
 Thaw: TypeAlias = Callable[[], Any]
 """Makes a copy of a kept value."""
@@ -38,43 +37,6 @@ class NotCopyable(Exception):
         super().__init__(type, reason)
         self.type = type
         self.reason = reason
-
-
-_lock = make_lock()
-_kinds: dict[type, CopyKind] = {}
-_kinds_by_name: dict[str, CopyKind] = {}
-
-
-def add_kind(kind: type | str, how: CopyKind) -> None:
-    """Register how values of a type are copied. The latest registration of a name is tried first."""
-    _lock.run(partial(_add_kind, kind, how))
-
-
-def _add_kind(kind: type | str, how: CopyKind) -> None:
-    if isinstance(kind, type):
-        _kinds[kind] = how
-    else:
-        # Popped first, so that it also comes before the built-in registrations.
-        _kinds_by_name.pop(kind, None)
-        _kinds_by_name[kind] = how
-
-
-def kind_of(cls: type) -> CopyKind | None:
-    """Return how values of a type are copied, by its nearest registered base; None if no base is registered."""
-    found = (_kinds.get(base) or _kind_by_name(base) for base in cls.__mro__)
-    return next((kind for kind in found if kind is not None), None)
-
-
-def _kind_by_name(cls: type) -> CopyKind | None:
-    """Return the kind registered under the full name of a type, or under a name that it can be imported by."""
-    package = str(cls.__module__).partition(".")[0]
-    names: list[str] = _lock.run(partial(list, _kinds_by_name))
-    for name in reversed(names):
-        module, _, attribute = name.rpartition(".")
-        imported = name.partition(".")[0] == package and getattr(sys.modules.get(module), attribute, None) is cls
-        if imported or name == type_name(cls):
-            return _kinds_by_name[name]
-    return None
 
 
 def freeze_by_kind(kind: CopyKind, value: Any) -> Frozen:
@@ -135,11 +97,16 @@ def _clone(kept: Any) -> Any:
     return kept.clone()
 
 
-_kinds_by_name |= {
-    "numpy.generic": CopyKind(_immutable, None, deep_copies=True),
-    "numpy.void": CopyKind(_not_implemented, None, deep_copies=True),  # the only mutable scalar
-    "numpy.ndarray": CopyKind(_freeze_array, None, deep_copies=True),
-    **{f"pyarrow.{name}": CopyKind(_over_bytes, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")},
-    **{f"polars.{name}": CopyKind(_over_bytes, _clone) for name in ("DataFrame", "LazyFrame", "Series")},
-    **{f"pandas.{name}": CopyKind(_over_bytes, _thaw_pandas) for name in ("DataFrame", "Series")},
-}
+KINDS: Final[TypeRegistry[CopyKind]] = TypeRegistry(
+    {
+        "numpy.generic": CopyKind(_immutable, None, deep_copies=True),
+        "numpy.void": CopyKind(_not_implemented, None, deep_copies=True),  # the only mutable scalar
+        "numpy.ndarray": CopyKind(_freeze_array, None, deep_copies=True),
+        **{
+            f"pyarrow.{name}": CopyKind(_over_bytes, None) for name in ("Table", "RecordBatch", "ChunkedArray", "Array")
+        },
+        **{f"polars.{name}": CopyKind(_over_bytes, _clone) for name in ("DataFrame", "LazyFrame", "Series")},
+        **{f"pandas.{name}": CopyKind(_over_bytes, _thaw_pandas) for name in ("DataFrame", "Series")},
+    }
+)
+"""How values of registered types are copied."""

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeAlias
 
 from pydantic import BaseModel
 
-from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind, kind_of
+from .copy_by_type import KINDS, CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
 from .immutable_types import ATOMIC
 from .secrets import is_secret
 
@@ -211,7 +211,7 @@ def forget_copiers() -> None:
 
 
 def _find_copier(cls: type) -> PartCopier:
-    if (kind := kind_of(cls)) is not None:
+    if (kind := KINDS.find(cls)) is not None:
         return partial(_by_kind, kind)
     if cls in CONTAINERS:
         return CONTAINERS[cls]

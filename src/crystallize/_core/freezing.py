@@ -9,10 +9,12 @@ from typing import Any
 
 from .._base.text import short, type_name
 from ..errors import SchemaError, UncopyableValueError
-from .copy_by_type import CopyKind, Frozen, NoPlan, NotCopyable, add_kind
+from .copy_by_type import KINDS, CopyKind, Frozen, NoPlan, NotCopyable
 from .copy_plans import CopyPlanner, forget_copiers
 from .deepcopy_fallback import deep_copied
 from .immutable_types import ATOMIC
+from .live_types import LIVE
+from .registered_codecs import CODECS, RegisteredCodec
 
 
 class KeyMarker:
@@ -63,30 +65,70 @@ def freeze(value: Any, subject: str) -> Frozen:
     return deep_copied(value, subject)
 
 
-def register(kind: type | str, *, freeze: Callable[[Any], Any], thaw: Callable[[Any], Any] | None = None) -> None:
-    """Set how values of a type are copied, in place of a deep copy.
+def register(
+    kind: type | str,
+    *,
+    freeze: Callable[[Any], Any] | None = None,
+    thaw: Callable[[Any], Any] | None = None,
+    dump: Callable[[Any], bytes] | None = None,
+    load: Callable[[bytes], Any] | None = None,
+    equal: Callable[[Any, Any], bool] | None = None,
+    live: bool = False,
+) -> None:
+    """Set how values of a type are copied and stored, or that they are not copied.
 
-    A type can be given by its name, so that its library need not be imported.
+    A type can be given by its name, so that its library need not be imported. A later call for the same type adds to an
+    earlier one.
 
     Args:
         kind: The type, or its full name as in an import: "torch.Tensor". Subclasses are included.
-        freeze: A function of the written value. It returns the object to store, which shares no memory with the value.
-        thaw: A function of the stored object. It returns the copy for a reader. If it is None, readers get the stored
+        freeze: A function of the written value. It returns the object to keep, which shares no memory with the value.
+            If it is None, values are deep-copied.
+        thaw: A function of the kept object. It returns the copy for a reader. If it is None, readers get the kept
             object itself, which must then be immutable.
+        dump: A function of a value. It returns bytes for a file.
+        load: A function of such bytes. It returns an equal value of the same type.
+        equal: A function of the value and of what `load` makes of its bytes. It returns whether these are the same,
+            which is checked whenever a value is stored. If it is None, `==` says it.
+        live: Whether values change while they are used, as a model in training does. They are then refused, except for
+            a key that is `Shared`.
 
     Raises:
-        SchemaError: `kind` is neither a type nor a full name, or is a type of immutable values.
+        SchemaError: `kind` is neither a type nor a full name, or is a type of immutable values; or the functions do not
+            go together.
 
     Example:
         >>> register("torch.Tensor", freeze=lambda t: t.detach().clone(), thaw=lambda t: t.clone())
     """
     if not isinstance(kind, type) and not (isinstance(kind, str) and "." in kind):
         raise SchemaError("register", f'it takes a type or its full name, as in "torch.Tensor", not {short(kind)}')
-    if not callable(freeze) or not (thaw is None or callable(thaw)):
-        raise SchemaError(
-            "register", "freeze is a function of the value, and thaw one of what freeze returned, or None"
-        )
+    if reason := _unfit_functions(freeze, thaw, dump, load, equal, live):
+        raise SchemaError("register", reason)
     if kind in ATOMIC:
         raise SchemaError("register", f"a {short(kind)} cannot change and is never copied")
-    add_kind(kind, CopyKind(freeze, thaw))
+    if freeze is not None:
+        KINDS.add(kind, CopyKind(freeze, thaw))
+    if dump is not None and load is not None:
+        CODECS.add(kind, RegisteredCodec(dump, load, equal))
+    if live:
+        LIVE.add(kind, True)
     forget_copiers()
+
+
+def _unfit_functions(freeze: Any, thaw: Any, dump: Any, load: Any, equal: Any, live: bool) -> str | None:
+    """Return why the arguments of `register` do not go together; None if they do."""
+    given = {"freeze": freeze, "thaw": thaw, "dump": dump, "load": load, "equal": equal}
+    wrong = next((name for name, function in given.items() if function is not None and not callable(function)), None)
+    if wrong is not None:
+        return f"{wrong} should be a function or None, got {short(given[wrong])}"
+    if thaw is not None and freeze is None:
+        return "thaw is a function of what freeze returned, so give freeze, too"
+    if (dump is None) != (load is None):
+        return "dump and load are inverse to one another, so give both or neither"
+    if equal is not None and dump is None:
+        return "equal compares a value with what load made of it, so give dump and load, too"
+    if live and freeze is not None:
+        return "a live value is never copied, so give either live=True or freeze"
+    if not live and freeze is None and dump is None:
+        return "give freeze, or dump and load, or live=True"
+    return None
