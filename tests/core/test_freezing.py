@@ -1405,5 +1405,5 @@ def test_deep_in_the_stack() -> None:
 def test_registering_without_functions() -> None:
     """What freezes and thaws must be functions."""
     for functions in ({"freeze": None}, {"freeze": id, "thaw": 5}):
-        with pytest.raises(SchemaError, match="should be a function or None|so give freeze, too|give freeze, or dump"):
+        with pytest.raises(SchemaError, match=r"should be a function or None|so give freeze, too|give freeze, or dump"):
             register("some.Type", **functions)
