@@ -3,6 +3,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -1541,3 +1542,36 @@ def test_model_tags_that_nobody_validated() -> None:
     epochs.append(2)
 
     assert ({"epoch": [1]},) * 2 == metrics.get_tags("loss")
+
+
+class Tensor:
+    """Stands for one of PyTorch with its graph: its conversion to a number warns."""
+
+    requires_grad = True
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def __float__(self) -> float:
+        if self.requires_grad:
+            warnings.warn("Converting a tensor with requires_grad=True to a scalar may lead", UserWarning, stacklevel=2)
+        return self.number
+
+    def detach(self) -> "Tensor":
+        detached = Tensor(self.number)
+        detached.requires_grad = False
+        return detached
+
+
+@pytest.mark.parametrize("action", ["default", "error"])
+def test_a_loss_with_its_graph(action: Literal["default", "error"]) -> None:
+    """A tensor with its graph is recorded as its number, and nothing warns."""
+    ctx = FrozenContext(metrics=TrainMetrics)
+    with warnings.catch_warnings(record=True) as told:
+        if action == "error":
+            warnings.simplefilter(action)
+        value: Any = Tensor(0.5)
+        ctx.metrics.series(TrainMetrics.seconds).add(value)
+        ctx.record("seconds", value)
+    assert not told
+    assert ctx.metrics["seconds"] == (0.5, 0.5)

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+import re
 import subprocess
 import sys
 import typing
@@ -48,6 +49,7 @@ from crystallize import (
     AbsentKeyError,
     ContextMutationError,
     CrystallizeError,
+    ForeignMetricError,
     FrozenContext,
     IncompleteContextError,
     InvalidInitialError,
@@ -1732,3 +1734,159 @@ def test_alias_misspelt_and_alias_in_the_wrong_place() -> None:
         FrozenContext[Rates]({"learning_rat": 1})
     with pytest.raises(UnknownKeyError, match="'learning_rate' is not declared in Rates; did you mean 'lr'"):
         FrozenContext[Rates]({"learning_rate": 1})["learning_rate"]
+
+
+# Aliases
+
+
+Alias = TypeAliasType("Alias", Model)
+Renamed = typing.NewType("Renamed", Model)
+Pair = TypeAliasType("Pair", dict[str, V], type_params=(V,))
+
+
+def small(model: Model) -> Model:
+    if model.lr > 1:
+        raise ValueError("too large")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [
+        (Alias, "Alias"),
+        (Renamed, "Renamed"),
+        (Annotated[Model, "for training"], "Model"),
+        (TypeAliasType("Twice", Annotated[Alias, "again"]), "Twice"),
+        (TypeAliasType("OfDict", dict[str, float]), "OfDict"),
+        (Pair[float], "Pair[float]"),
+    ],
+)
+def test_an_alias_of_a_shape(shape: Any, name: str) -> None:
+    """A context over an alias is one over what the alias stands for, under the alias's name."""
+    ctx = C[shape]({"lr": 0.5})
+    with pytest.raises(InvalidInitialError, match=rf"FrozenContext\[{re.escape(name)}\].*valid number"):
+        C[shape]({"lr": "fast"})
+    assert pickle.loads(pickle.dumps(ctx)).snapshot() == ctx.snapshot()
+    assert copy.deepcopy(ctx)["lr"] == 0.5
+
+
+def test_validators_beside_a_shape() -> None:
+    """A validator in the metadata of a shape checks a snapshot, as one within the shape does."""
+    with pytest.raises(InvalidSnapshotError, match="too large"):
+        C[Annotated[Model, AfterValidator(small)]]({"lr": 2}).snapshot()
+
+
+# Generic shapes
+
+
+class Crate(BaseModel, Generic[V]):
+    value: V
+
+
+class DictCrate(TypedDict, Generic[V]):
+    value: V
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Crate[float],
+        lambda: DictCrate[float],
+        lambda: Crate[list[bool]],
+        lambda: dict[str, int | None],
+        lambda: Crate[Crate[bytes] | None],
+        lambda: Crate[dict[str, Crate[date]]],
+    ],
+)
+def test_pickles_over_a_generic_shape(make: Callable[[], Any]) -> None:
+    """A context over a generic shape can be pickled, also if Pydantic's class for it has no name in its module."""
+    ctx = C[make()]()
+    copied = pickle.loads(pickle.dumps(ctx))
+    for each in (ctx, copied):
+        with pytest.raises(InvalidValueError, match="cannot write 'value'"):
+            each["value"] = object()
+    assert repr(copied) == repr(ctx)
+
+
+# Values that can be read only once
+
+
+class Rows(BaseModel):
+    rows: typing.Iterable[int]
+
+
+class Nested(BaseModel):
+    inner: Rows | None = None
+
+
+class SharedRows(BaseModel):
+    rows: Annotated[typing.Iterable[int], Shared]
+
+
+def test_iterables() -> None:
+    """A type whose values can be read only once is refused when the context is made, as it was written."""
+    for shape, text in (
+        (Rows, r"Rows: 'rows': the items of Iterable\[int\] can be read only once.*write list"),
+        (Nested, "'inner': the items of .*Rows"),
+        (dict[str, typing.Generator[int, None, None]], r"the items of Generator\[int, "),
+    ):
+        with pytest.raises(SchemaError, match=text):
+            C[shape]()
+
+    class Metrics(MetricSchema):
+        loss = Metric(typing.Iterable[int])
+
+    with pytest.raises(SchemaError, match=r"items of Iterable\[int\]"):
+        FrozenContext(metrics=Metrics)
+    assert len(C[SharedRows]({"rows": [1, 2]})) == 1
+
+
+# Classes that were defined again, as by importlib.reload, or by a notebook's cell that is run again
+
+
+def defined() -> Any:
+    """Define a model, a dataclass, another class, and a shape and metrics of them."""
+
+    class Net(BaseModel):
+        depth: int
+
+    @dataclass
+    class Size:
+        width: int
+
+    class Other:
+        pass
+
+    class Tags(BaseModel):
+        epoch: int
+
+    class Again(BaseModel, arbitrary_types_allowed=True):
+        net: Net
+        size: Size
+        other: Other
+
+    class AgainMetrics(MetricSchema):
+        loss = Metric(float, tags=Tags)
+
+    return Again(net=Net(depth=1), size=Size(2), other=Other()), AgainMetrics, Tags
+
+
+def test_defined_again() -> None:
+    """An object of an earlier definition of a class is told from one of any other class."""
+    (old, old_metrics, old_tags), (new, metrics, _) = defined(), defined()
+    with pytest.raises(InvalidInitialError, match="3 problems") as caught:
+        C[type(new)]({"net": old.net, "size": old.size, "other": old.other})
+    assert str(caught.value).count("was defined again after this object was made (make the object again)") == 3
+    with pytest.raises(InvalidInitialError, match="instance of Again, which was defined again"):
+        C[type(new)](old)
+
+    ctx = FrozenContext(metrics=metrics)
+    with pytest.raises(ForeignMetricError, match=r"AgainMetrics was defined again .* or record by the name 'loss'"):
+        ctx.record(old_metrics.loss, 0.5, {"epoch": 1})
+    with pytest.raises(InvalidTagError, match="which was defined again"):
+        ctx.record(metrics.loss, 0.5, old_tags(epoch=1))
+    ctx.record("loss", 0.5, {"epoch": 1})
+
+    with pytest.raises(InvalidInitialError) as caught:
+        C[type(new)]({"net": 3, "size": 4, "other": 5})
+    assert "again" not in str(caught.value)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -43,7 +45,7 @@ from crystallize import (
 from crystallize._base.masking import without
 from crystallize._base.text import MASK
 from crystallize._core.context import state_of
-from crystallize._core.secrets import secrets_in
+from crystallize._core.secrets import masked, secrets_in
 from crystallize.sinks.memory import MemorySink
 
 CLEAR = "hunter2-Zq81"
@@ -634,3 +636,10 @@ def test_a_secret_that_is_just_being_written_is_not_forgotten() -> None:
     ctx["first"] = "one"
     assert "ValueError: **********" == error_of(ctx, "one")
     assert [] == state_of(ctx).unsearched
+
+
+@given(st.integers() | st.floats(allow_nan=False))
+def test_every_digit_of_a_number(number: float) -> None:
+    """A secret number is masked as a whole: neither its first nor its last digit is left."""
+    assert masked(f"<{number!r}>", Secret(number)) == f"<{MASK}>"
+    assert masked(f"it is {number}, twice: {number}", [Secret(number)]) == f"it is {MASK}, twice: {MASK}"

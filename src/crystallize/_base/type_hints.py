@@ -34,6 +34,22 @@ def key_types(shape: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: filled.get(hint, Any) if isinstance(hint, TypeVar) else hint for name, hint in found.items()}
 
 
+def unaliased(shape: Any) -> Any:
+    """Return what the name of a type stands for: the value of an alias, or the type under a `NewType`."""
+    origin = get_origin(shape)
+    if isinstance(shape, TypeAliasType):
+        return unaliased(shape.__value__)
+    if isinstance(origin, TypeAliasType):
+        return unaliased(origin.__value__[get_args(shape)])
+    return unaliased(shape.__supertype__) if isinstance(shape, NewType) else shape
+
+
+def plain_type(shape: Any) -> Any:
+    """Return a type without aliases and metadata."""
+    shape = unaliased(shape)
+    return plain_type(get_args(shape)[0]) if get_origin(shape) is Annotated else shape
+
+
 def classes_of(annotation: Any) -> frozenset[type] | None:
     """Return the classes that the values of a type can have; None if they are unknown."""
     found: set[type] = set()
@@ -67,8 +83,6 @@ def _parts(annotation: Any) -> list[Any]:
         return [Any] if any(isinstance(item, _VALIDATORS) for item in metadata) else _parts(inner)
     if get_origin(annotation) in (Union, UnionType):
         return [part for member in get_args(annotation) for part in _parts(member)]
-    if isinstance(annotation, NewType):
-        return _parts(annotation.__supertype__)
-    if isinstance(annotation, TypeAliasType):
-        return _parts(annotation.__value__)
+    if (known := unaliased(annotation)) is not annotation:
+        return _parts(known)
     return [type(None)] if annotation is None else [annotation]

@@ -89,21 +89,20 @@ class ForkBase:
         return {key: (value.read(), value.step, value.is_input) for key, value in stored.items()}
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
-        yield "the schema", self.schema.shape
+        yield "the schema", self.schema
         yield "the metrics", self.metrics
         yield "the logger", self.logger
         for key, (value, _, _) in self._read().items():
             yield f"key {key!r}", value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        shape = () if self.schema is Schema.untyped() else (self.schema.shape,)
-        return _unpacked_base, (shape, self._read(), self.metrics, self.undeclared, self.logger)
+        return _unpacked_base, (self.schema, self._read(), self.metrics, self.undeclared, self.logger)
 
 
 def _unpacked_base(
-    shape: tuple[Any, ...], values: dict[str, Any], metrics: Any, undeclared: dict[str, Any], logger: Any
+    schema: Schema, values: dict[str, Any], metrics: Any, undeclared: dict[str, Any], logger: Any
 ) -> ForkBase:
-    state = State(Schema.of(*shape) if shape else Schema.untyped())
+    state = State(schema)
     state.write_all(values)
     return ForkBase(state.schema, state.values, metrics, undeclared, logger, fingerprint_of(state.schema, metrics))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, KeysView, MutableMapping
 from functools import cached_property
 from inspect import getattr_static
-from typing import Any, NoReturn, Protocol, TypeAlias, get_origin
+from typing import Any, NoReturn, Protocol, TypeAlias
 from weakref import ref
 
 from pydantic import BaseModel
@@ -125,7 +125,7 @@ class AttributeFields(_View):
     def __getattr__(self, name: str) -> Any:
         if name in self.crystallize_schema.keys:
             return self.crystallize_owner[name]
-        shape = get_origin(self.crystallize_schema.shape) or self.crystallize_schema.shape
+        shape = self.crystallize_schema.cls
         own = getattr_static(shape, name, _NOTHING)
         if own is _NOTHING:
             # Tools look up dunder names on every object. As a key, the name would be noted as absent.
@@ -148,7 +148,7 @@ class AttributeFields(_View):
         _refuse_to_delete(name)
 
     def __dir__(self) -> list[str]:
-        shape = get_origin(self.crystallize_schema.shape) or self.crystallize_schema.shape
+        shape = self.crystallize_schema.cls
         machinery = {*dir(BaseModel), *dir(object)}
         own = {name for name in dir(shape) if not name.startswith("_") and name not in machinery}
         return sorted({*self.crystallize_schema.keys, *self.crystallize_owner, *own})

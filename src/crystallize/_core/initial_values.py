@@ -1,9 +1,9 @@
 """Write the initial values of a context, and the defaults of its schema."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple
 
-from .._base.text import nearest, short
+from .._base.text import nearest, short, type_name
 from ..errors import (
     AbsentKeyError,
     CrystallizeError,
@@ -18,6 +18,7 @@ from .key import plain_key, shape_name
 from .schema import Schema
 from .state import State
 from .steps import StepToken
+from .validation_problems import DEFINED_AGAIN
 
 _NOBODY = StepToken()
 _NOTHING = object()
@@ -83,13 +84,15 @@ def emit_inputs(state: State, known: Iterable[str] = ()) -> None:
 
 def _given(schema: Schema, initial: Any, label: str) -> tuple[dict[str, Any], list[Problem], bool]:
     """Return initial values by key, their problems, and whether they are already valid."""
-    shape = get_origin(schema.shape) or schema.shape
+    shape = schema.cls
     if not schema.by_items and isinstance(initial, shape):
         return _of_instance(schema, initial), [], True
     if isinstance(initial, Mapping) or hasattr(initial, "keys"):
         return *_by_key(schema, initial), False
     wanted = "a mapping" if schema.by_items else f"a mapping or an instance of {schema.name}"
     shown = None if any(key.secret for key in schema.keys.values()) else short(initial)
+    if type_name(type(initial)) == type_name(shape):
+        wanted += DEFINED_AGAIN
     if isinstance(initial, type):
         wanted += f"; a schema goes in brackets, FrozenContext[{shape_name(initial)}](...)"
     problem = Problem((), f"the initial values should be {wanted}", type(initial).__name__, shown)
@@ -127,7 +130,7 @@ def _of_instance(schema: Schema, initial: Any) -> dict[str, Any]:
             unset = value is default if written is None else name not in written
             if not (key.output and unset):
                 given[name] = value
-    own = _fields_of(type(initial)) - _fields_of(get_origin(schema.shape) or schema.shape)
+    own = _fields_of(type(initial)) - _fields_of(schema.cls)
     beyond = {name: getattr(initial, name) for name in own}
     return {**given, **beyond, **(getattr(initial, "__pydantic_extra__", None) or {})}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -51,8 +51,11 @@ def shape_name(shape: Any) -> str:
     """Return a type as it is written in code, without its modules."""
     if isinstance(shape, UnionType):
         return str(shape)
+    if get_origin(shape) is Annotated:
+        return shape_name(get_args(shape)[0])
     if get_origin(shape) is None:
-        return str(getattr(shape, "__qualname__", repr(shape))).rpartition("<locals>.")[2]
+        name = getattr(shape, "__qualname__", None) or getattr(shape, "__name__", None)
+        return str(name or repr(shape)).rpartition("<locals>.")[2]
     return f"{shape_name(get_origin(shape))}[{', '.join(map(shape_name, get_args(shape)))}]"
 
 

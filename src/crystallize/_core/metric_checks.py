@@ -1,5 +1,6 @@
 """Validate the values and the tags of a metric."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias, get_origin
@@ -7,14 +8,18 @@ from typing import Any, TypeAlias, get_origin
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
-from .._base.text import nearest, short
+from .._base.text import nearest, short, type_name
 from ..errors import InvalidMetricError, InvalidTagError, MissingTagError, Problem, SchemaError
 from .digest import digest
 from .immutable_types import PLAIN
 from .key import Key, shape_name
 from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
-from .validation_problems import MISSING, problems_of, raised_in
+from .validation_problems import DEFINED_AGAIN, MISSING, problems_of, raised_in
+
+# A loss is often recorded with its graph. The fast recorders leave its conversion to Pydantic, whose warning would name
+# this package as the place. Where warnings are errors, the slow way detaches it.
+warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning, r"crystallize\.")
 
 PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
 """The types that all points of a metric share: the type of the values, and the types of the tags by name."""
@@ -104,7 +109,7 @@ class MetricChecks:
     def check(self, metric: str, value: Any) -> Any:
         """Return a validated value, or raise InvalidMetricError."""
         try:
-            return self.validate(value)
+            return self.validate(value.detach() if getattr(value, "requires_grad", None) is True else value)
         except ValidationError as error:
             problems = problems_of(error, ())
             failure = InvalidMetricError(metric, tuple(problems))
@@ -142,6 +147,7 @@ class MetricChecks:
         """Return the tags in an instance of their model."""
         if not isinstance(tags, self.tag_model):
             should = f"should be an instance of {shape_name(self.tag_model)} or a mapping"
+            should += DEFINED_AGAIN if type_name(type(tags)) == type_name(self.tag_model) else ""
             raise InvalidTagError(metric, (Problem((), should, type(tags).__name__, short(tags)),))
         found = {**tags.__dict__, **(tags.__pydantic_extra__ or {})}
         unknown = [name for name in found if name in type(tags).__pydantic_fields__ and name not in self.tag_keys]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from .._base.text import nearest, short
+from .._base.text import nearest, short, type_name
 from ..errors import (
     ForeignMetricError,
     SchemaError,
@@ -93,6 +93,11 @@ class MetricStore:
         if log is not None and log.metric is not None and log.metric.is_same(metric):
             return
         name, owner = metric.name, metric.owner
+        if self.schema is not None and owner == type_name(self.schema):
+            # A module was reloaded, or a cell of a notebook was run again.
+            again = f"{owner} was defined again after the context was made"
+            reason = f"metric {name!r}: {again}; make the context again, or record by the name {name!r}"
+            raise ForeignMetricError(name, owner, self._schema_name, reason)
         if self.schema is not None:
             reason = f"metric {name!r} is declared in {owner}, and this context records {self.schema.__qualname__}"
             raise ForeignMetricError(name, owner, self._schema_name, reason)

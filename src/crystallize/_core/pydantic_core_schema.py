@@ -1,6 +1,6 @@
 """Read the core schemas that Pydantic makes of types. No other file depends on their structure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import partial
 from itertools import chain
@@ -10,6 +10,8 @@ from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, 
 from pydantic_core import SchemaSerializer, SchemaValidator
 from typing_extensions import is_typeddict
 
+from .._base.caller_namespace import caller_namespace
+from .._base.type_hints import key_types, plain_type, unaliased
 from ..errors import SchemaError
 from .digest import digest, stable_form
 from .freezing import Shared
@@ -70,6 +72,8 @@ class CoreType:
     def __init__(self, kind: Any, label: str) -> None:
         self._node = _core_schema_of(kind, label)
         self._definitions = {part["ref"]: part for part in self._node.get("definitions", ())}
+        if _is_read_once(self._node, self._definitions):
+            raise SchemaError(label, _READ_ONCE.format(shape_name(kind)))
         self.is_number: bool = self._node["type"] in _NUMBERS
         self.exact_type: type | None = _EXACT_TYPES.get(self._node["type"])
         self.is_tags: bool = self._node["type"] in ("typed-dict", "model")
@@ -114,15 +118,17 @@ class CoreShape:
     @classmethod
     def of(cls, shape: Any) -> "CoreShape":
         """Return the parts of a shape's core schema; raise SchemaError if the shape has no keys."""
-        kind = _shape_kind(shape)
+        shape, known = unaliased(shape), plain_type(shape)
+        kind = _shape_kind(known)
         plain: Any = dict
-        own = get_args(shape)
-        is_mapping = Mapping in (shape, get_origin(shape))
+        own = get_args(known)
+        is_mapping = Mapping in (known, get_origin(known))
         node = _core_schema_of((plain[own] if own else plain) if is_mapping else shape, shape_name(shape))
         core = cls(kind, [])
         while (inner := core._enter(node)) is not None:
             node = inner
-        core._take_fields(node, shape)
+        core._take_fields(node, known)
+        core._check_fields(known)
         return core
 
     def _enter(self, node: CoreNode) -> CoreNode | None:
@@ -162,6 +168,16 @@ class CoreShape:
         if _allows_more(node) or self.others is not None:
             self.others = node.get("extras_schema", {"type": "any"})
 
+    def _check_fields(self, shape: Any) -> None:
+        """Raise SchemaError if a field allows values that can be read only once, which no two readers could get."""
+        definitions = {part["ref"]: part for part in self.definitions}
+        nodes = {name: field["schema"] for name, field in self.fields.items()}
+        nodes |= {"": self.others} if self.others is not None else {}
+        for name, node in nodes.items():
+            if _is_read_once(node, definitions) and Shared.__name__ not in _marks(_top(node, definitions)):
+                written = shape_name(key_types(shape, [name])[name])
+                raise SchemaError(shape_name(shape), f"{name or 'a value'!r}: {_READ_ONCE.format(written)}")
+
     def exact_types(self) -> dict[str, type | None]:
         """Return, by field, the type of all values that it accepts, if it is the same for all."""
         return {name: _exact_type(field["schema"]) for name, field in self.fields.items()}
@@ -188,8 +204,8 @@ class CoreShape:
         own = self.defined(node)
         definitions = {part["ref"]: part for part in self.definitions}
         parts, top = list(_nodes_in(node, definitions)), list(_top(node, definitions))
-        marks = {mark for part in top for mark in part.get("metadata", {}).get("crystallize", ())}
-        if any(Shared.__name__ in part.get("metadata", {}).get("crystallize", ()) for part in parts if part not in top):
+        marks = _marks(top)
+        if Shared.__name__ in _marks(part for part in parts if part not in top):
             raise SchemaError(name, "Shared marks a whole key; within its value it would have no effect")
         default = next((part for part in top if part["type"] == "default"), None)
         validates_default = (default or {}).get("validate_default")
@@ -263,10 +279,14 @@ def _core_schema_of(shape: Any, name: str) -> CoreNode:
     try:
         adapter = TypeAdapter[Any](shape)
         if not isinstance(adapter.core_schema, dict):
-            # `defer_build` has postponed it.
-            adapter.rebuild(force=True)
+            # `defer_build` has postponed it, or it refers to a class within a function.
+            adapter.rebuild(force=True, _types_namespace=caller_namespace())
     except PydanticUndefinedAnnotation as error:
-        raise SchemaError(name, f"it refers to {error.name!r}, which is not defined") from error
+        reason = (
+            f"it refers to {error.name!r}, which is not defined in its module nor where the context is made; define"
+            f" {error.name} there, or write the type without quotes and without `from __future__ import annotations`"
+        )
+        raise SchemaError(name, reason) from error
     except PydanticUserError as error:
         raise SchemaError(name, _reason(error)) from error
     node: Any = adapter.core_schema
@@ -292,6 +312,19 @@ def _top(node: CoreNode, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]
 
 
 _HOLDERS = ("model", "dataclass")
+
+
+def _marks(nodes: Iterable[CoreNode]) -> set[str]:
+    """Return the names of the markers, such as `Shared`, on some nodes."""
+    return {mark for node in nodes for mark in node.get("metadata", {}).get("crystallize", ())}
+
+
+_READ_ONCE = "the items of {} can be read only once, and every reader needs them; write list[...] or Sequence[...]"
+
+
+def _is_read_once(node: CoreNode, definitions: dict[str, CoreNode]) -> bool:
+    """Whether a value of a node contains an iterator, which validates its items while it is read."""
+    return any(part.get("type") == "generator" for part in _nodes_in(node, definitions))
 
 
 def _nodes_in(node: Any, definitions: dict[str, CoreNode]) -> Iterator[CoreNode]:

@@ -6,12 +6,15 @@ definitions and the config of the whole shape.
 
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from functools import cache, cached_property, lru_cache
-from typing import Any, get_origin
+from functools import cache, cached_property, lru_cache, reduce
+from operator import or_
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from .._base.text import nearest
+from .._base.type_hints import plain_type, unaliased
 from ..errors import IncompleteContextError, InvalidSnapshotError, UnknownKeyError
 from .key import Key, plain_key, shape_name
 from .pydantic_core_schema import CoreShape, make_model
@@ -23,7 +26,8 @@ class Schema:
     """The declared keys of a context.
 
     Attributes:
-        shape: The type that the schema was made from.
+        shape: The type that the schema was made from; what an alias stands for.
+        plain: The same without aliases and metadata: a class, or a generic one with its arguments.
         name: The shape as it is written in code.
         keys: The declared keys, in the order of declaration.
         validators: The validator of each declared key; None if it depends on other keys.
@@ -34,11 +38,12 @@ class Schema:
     """
 
     def __init__(self, shape: Any) -> None:
-        self.shape = shape
+        self.shape: Any = unaliased(shape)
+        self.plain: Any = plain_type(shape)
         self.name: str = shape_name(shape)
         self._core = CoreShape.of(shape)
         self.by_items: bool = self._core.kind in ("typed-dict", "dict")
-        self.frozen: bool = _is_frozen(get_origin(shape) or shape)
+        self.frozen: bool = _is_frozen(self.cls)
         self.keys: dict[str, Key] = {name: self._core.key(name, field) for name, field in self._core.fields.items()}
         self.others: Key | None = (
             None if self._core.others is None else self._core.key("", {"schema": self._core.others})
@@ -55,6 +60,14 @@ class Schema:
         """Return the schema of a shape. The schema of a class is cached."""
         # Only of a class: equal generic types may differ, such as dict[str, int | str] and dict[str, str | int].
         return _schema_of_class(shape) if isinstance(shape, type) else cls(shape)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Schema.untyped, ()) if self is Schema.untyped() else (_schema_of_parts, (_parts_of(self.shape),))
+
+    @property
+    def cls(self) -> Any:
+        """The class of the shape, without its arguments."""
+        return get_origin(self.plain) or self.plain
 
     @staticmethod
     @cache
@@ -103,7 +116,7 @@ class Schema:
     def _instance(self, parts: tuple[dict[str, Any], set[str]]) -> Any:
         """Return an instance of a model or dataclass without running its field validators."""
         values, written = parts
-        cls = get_origin(self.shape) or self.shape
+        cls = self.cls
         if not issubclass(cls, BaseModel):
             instance: Any = object.__new__(cls)
             for name, value in values.items():
@@ -117,6 +130,32 @@ class Schema:
 @lru_cache(maxsize=256)
 def _schema_of_class(cls: type) -> Schema:
     return Schema(cls)
+
+
+class _GenericType(NamedTuple):
+    """A generic type with its arguments, for pickle: Pydantic's own class for `Box[int]` has no name to find it by."""
+
+    origin: Any
+    arguments: tuple[Any, ...]
+
+
+def _parts_of(shape: Any) -> Any:
+    """Return a type as the types that pickle finds by their names."""
+    own = getattr(shape, "__pydantic_generic_metadata__", None) if isinstance(shape, type) else None
+    origin, arguments = (own["origin"], own["args"]) if own else (get_origin(shape), get_args(shape))
+    is_generic = isinstance(origin, type) or origin is Union
+    return _GenericType(origin, tuple(map(_parts_of, arguments))) if is_generic else shape
+
+
+def _type_of_parts(parts: Any) -> Any:
+    if not isinstance(parts, _GenericType):
+        return parts
+    arguments = tuple(map(_type_of_parts, parts.arguments))
+    return reduce(or_, arguments) if parts.origin is UnionType else parts.origin[arguments]
+
+
+def _schema_of_parts(parts: Any) -> Schema:
+    return Schema.of(_type_of_parts(parts))
 
 
 def _is_frozen(cls: Any) -> bool:

@@ -33,7 +33,7 @@ def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
     if not checking:
         return
     keys = dict.fromkeys([*state.schema.keys, *state.values])
-    types = key_types(state.schema.shape, keys)
+    types = key_types(state.schema.plain, keys)
     schema = {key: DeclaredKey(kind, key in state.values and state.stored(key).is_input) for key, kind in types.items()}
     metrics = state.metric_store.schema
     refused: list[tuple[str, str]] = []

@@ -45,8 +45,7 @@ class LogMarks(NamedTuple):
 class StateContents(NamedTuple):
     """The contents of a state in a form that can be pickled."""
 
-    shape: tuple[Any, ...]
-    """The shape of the schema; empty for an untyped context."""
+    schema: Schema
     values: dict[str, tuple[Any, str | None, bool]]
     """The reader's copy of each value, the step that wrote it, and whether it is an input."""
     key_sections: dict[int, Section]
@@ -115,8 +114,7 @@ class State:
         values, sections, metrics, artifacts, steps, step_sections, extensions = self.dispatcher.lock.run(self._copies)
         stored = {key: StoredValue._make(raw) for key, raw in values.items()}
         read = {key: (value.read(), value.step, value.is_input) for key, value in stored.items()}
-        shape = () if self.schema is Schema.untyped() else (self.schema.shape,)
-        return StateContents(shape, read, sections, metrics, artifacts, steps, step_sections, extensions)
+        return StateContents(self.schema, read, sections, metrics, artifacts, steps, step_sections, extensions)
 
     def _copies(self) -> tuple[Any, ...]:
         return (
@@ -128,7 +126,7 @@ class State:
     @classmethod
     def restored(cls, contents: StateContents) -> "State":
         """Return a state with these contents, without sinks. The values are not validated again."""
-        state = cls(Schema.of(*contents.shape) if contents.shape else Schema.untyped())
+        state = cls(contents.schema)
         for store in (contents.metrics, contents.artifacts):
             store.dispatcher = state.dispatcher
         steps = StepLog(contents.steps, contents.step_sections)

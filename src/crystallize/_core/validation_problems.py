@@ -12,6 +12,9 @@ from ..errors import Problem
 
 MISSING = "is missing"
 
+DEFINED_AGAIN = ", which was defined again after this object was made (make the object again)"
+"""What an error says of an object whose class has a newer namesake, since a module was reloaded or a cell run again."""
+
 
 def raised_in(error: ValidationError) -> BaseException | None:
     """Return the exception of a user's own validator, for its traceback; None if there is none."""
@@ -51,5 +54,8 @@ def problems_of(
             yield Problem((*at, *shown), message if shown == within else f"something within it {message}", kind, None)
             continue
         message = MISSING if missing else detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        asked = detail.get("ctx", {}).get("class_name") or detail.get("ctx", {}).get("class")
+        if asked in (type(value).__name__, type(value).__qualname__):
+            message += DEFINED_AGAIN
         text = None if missing or detail["type"] == "extra_forbidden" else short(value)
         yield Problem((*at, *within), message, kind, text)
