@@ -89,7 +89,7 @@ class ForkBase:
         return {key: (value.read(), value.step, value.is_input) for key, value in stored.items()}
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
-        yield "the schema", self.schema
+        yield "the schema", self.schema.parts
         yield "the metrics", self.metrics
         yield "the logger", self.logger
         for key, (value, _, _) in self._read().items():

@@ -62,7 +62,12 @@ class Schema:
         return _schema_of_class(shape) if isinstance(shape, type) else cls(shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Schema.untyped, ()) if self is Schema.untyped() else (_schema_of_parts, (_parts_of(self.shape),))
+        return (Schema.untyped, ()) if self is Schema.untyped() else (_schema_of_parts, (self.parts,))
+
+    @property
+    def parts(self) -> Any:
+        """The shape, taken apart into types that pickle finds by their names."""
+        return _parts_of(self.shape)
 
     @property
     def cls(self) -> Any:
