@@ -57,9 +57,9 @@ test-pythons: ## run the tests on each of Python 3.12, 3.13 and 3.14 that is fou
 test-3.%: .venv-3.%/.test
 	.venv-3.$*/bin/python $(PYTEST)
 
-test-wheel: .venv-wheel/.test ## run the tests against the built wheel, with the oldest dependencies allowed
+test-wheel: .venv-wheel/.test ## run the quick tests against the built wheel, with the oldest dependencies allowed; with ALL=1, all
 	.venv-wheel/bin/python -c 'import crystallize; assert "site-packages" in crystallize.__file__'
-	.venv-wheel/bin/python $(PYTEST)
+	.venv-wheel/bin/python $(PYTEST) $(if $(ALL),,$(QUICK))
 
 test-page: .venv-page/.page chromium ## run the tests of the page of a run in a browser
 	.venv-page/bin/python -m pytest tests/browser
