@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import FiniteFloat
+from typing_extensions import TypedDict
 
 from crystallize import (
     ArtifactAdded,
@@ -29,8 +30,14 @@ from crystallize.sinks.memory import MemorySink
 from tests.interruption import Stopped, assert_free, called_at, count_bytecodes, in_thread, interrupted
 
 
+class Tags(TypedDict):
+    epoch: int
+    split: str
+
+
 class Measured(MetricSchema):
     loss = Metric(FiniteFloat)
+    tagged = Metric(FiniteFloat, tags=Tags)
     text = Metric(list[int])
 
 
@@ -50,6 +57,16 @@ class Other:
 def record_fast(ctx: FrozenContext[Any]) -> None:
     ctx.record("loss", 0.5)
     ctx.record("loss", 0.25)
+
+
+def record_with_tags(ctx: FrozenContext[Any]) -> None:
+    ctx.record("tagged", 0.5, {"epoch": 1, "split": "val"})
+    ctx.metrics.series(Measured.tagged).bind({"epoch": 2, "split": "val"})(0.25)
+
+
+def record_undeclared(ctx: FrozenContext[Any]) -> None:
+    for epoch in range(3):
+        ctx.record("loss", 0.5, {"epoch": epoch})
 
 
 def record_bound(ctx: FrozenContext[Any]) -> None:
@@ -91,7 +108,21 @@ def merge_branch(ctx: FrozenContext[Any]) -> None:
     merge(ctx, child.delta())
 
 
-PROGRAMS = [record_fast, record_bound, record_slowly, write, add_artifacts, run_step, merge_branch]
+PROGRAMS = [
+    record_fast,
+    record_with_tags,
+    record_undeclared,
+    record_bound,
+    record_slowly,
+    write,
+    add_artifacts,
+    run_step,
+    merge_branch,
+]
+
+
+def schema_of(program: Callable[[FrozenContext[Any]], None]) -> type[MetricSchema] | None:
+    return None if program is record_undeclared else Measured
 
 
 def seen_in(ctx: FrozenContext[Any]) -> dict[str, Any]:
@@ -125,7 +156,7 @@ def told_to(events: list[Event]) -> dict[str, Any]:
 def check(program: Callable[[FrozenContext[Any]], None], at: int) -> None:
     """Interrupt a program; compare its context with two sinks, and use it in another thread."""
     first, other, last = MemorySink(), Other(), MemorySink()
-    ctx = FrozenContext({"lr": 0.1}, metrics=Measured, sinks=[first, other, last])
+    ctx = FrozenContext({"lr": 0.1}, metrics=schema_of(program), sinks=[first, other, last])
     with suppress(Stopped), interrupted(at, Stopped()):
         program(ctx)
 
@@ -145,7 +176,7 @@ def check(program: Callable[[FrozenContext[Any]], None], at: int) -> None:
 
 def length(program: Callable[[FrozenContext[Any]], None]) -> int:
     def run() -> None:
-        program(FrozenContext({"lr": 0.1}, metrics=Measured, sinks=[MemorySink(), Other(), MemorySink()]))
+        program(FrozenContext({"lr": 0.1}, metrics=schema_of(program), sinks=[MemorySink(), Other(), MemorySink()]))
 
     return count_bytecodes(run)
 
@@ -247,7 +278,7 @@ def test_a_signal_handler_that_uses_the_context(program: Callable[[FrozenContext
     count = length(program)
     for at in range(1, count // 4, max(count // 400, 1)):
         sink, other = MemorySink(), Other()
-        ctx = FrozenContext({"lr": 0.1}, metrics=Measured, sinks=[sink, other])
+        ctx = FrozenContext({"lr": 0.1}, metrics=schema_of(program), sinks=[sink, other])
 
         def handle(ctx: FrozenContext[Any] = ctx) -> None:
             ctx.record("loss", 1.5)
@@ -292,7 +323,7 @@ def test_a_signal_handler_that_raises(program: Callable[[FrozenContext[Any]], No
     count = length(program)
     for at in range(1, count // 4, max(count // 400, 1)):
         first, echo, last = MemorySink(), Echo(), MemorySink()
-        ctx = FrozenContext({"lr": 0.1}, metrics=Measured, sinks=[first, echo, last])
+        ctx = FrozenContext({"lr": 0.1}, metrics=schema_of(program), sinks=[first, echo, last])
         echo.ctx = ctx
         with suppress(Stopped), called_at(at, stop):
             program(ctx)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crystallize._core.ordered_log import OrderedKeys, OrderedLog
-from crystallize._core.packed_columns import Block
-from crystallize._core.point_log import BLOCK, FULL, PointLog, PointSection
+from crystallize._core.packed_columns import ANY_TAGS, Block, PointLayout
+from crystallize._core.point_log import BLOCK, PointLog, PointSection
 
 from ..profiles import examples
 
@@ -247,14 +247,20 @@ COUNTS = st.sampled_from([0, 1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
 @given(
     counts=st.lists(st.tuples(COUNTS, st.booleans()), min_size=1, max_size=5),
     kind=st.sampled_from([int, float, str]),
+    names=st.sampled_from([None, (), ("at",), ("b", "at")]),
     data=st.data(),
 )
-def test_points_of_branches(counts: list[tuple[int, bool]], kind: type, data: st.DataObject) -> None:
+def test_points_of_branches(
+    counts: list[tuple[int, bool]], kind: type, names: tuple[str, ...] | None, data: st.DataObject
+) -> None:
     """Sections of points stand at their marks, however many there are and whichever comes first."""
-    log, expected, out, first = PointLog(), list[Row](), list[tuple[int, int, list[Row]]](), 0
+    layout = ANY_TAGS if names is None else PointLayout(kind, dict.fromkeys(names))
+    log, expected, out, first = PointLog(layout), list[Row](), list[tuple[int, int, list[Row]]](), 0
     mine = 0
     for count, is_branch in counts:
         rows = made(count, first, 1, kind)
+        if names is not None:
+            rows = [(value, {name: tags.get(name) for name in names}, number) for value, tags, number in rows]
         first += count
         if is_branch and rows:
             out.append((len(out), log.mark(), rows))
@@ -271,6 +277,9 @@ def test_points_of_branches(counts: list[tuple[int, bool]], kind: type, data: st
     check(log, expected)
     check(log.copy(), expected)
     check(pickle.loads(pickle.dumps(log)), expected)
+    check(log.with_layout(ANY_TAGS), expected)
+    check(log.with_layout(ANY_TAGS).with_layout(layout), expected)
+    check(log.with_layout(PointLayout(kind, {"other": int})), expected)
     # Packed for another log, into which it is inserted with the numbers of the steps there.
     other = PointLog()
     packed = log.packed()
@@ -292,8 +301,22 @@ def test_points_go_on_after_a_branch() -> None:
     for row in made(BLOCK + 5, 2 * 10**6, 0):
         log.append(*row)
     assert (2 * BLOCK + 4, 2) == (log.mark(), len(log.blocks))
-    assert FULL > len(log.tail)
+    assert log.full > len(log.tail)
     check(log, expected + made(BLOCK + 5, 2 * 10**6, 0))
+
+
+@pytest.mark.parametrize("layout", [ANY_TAGS, PointLayout(int, {}), PointLayout(int, {"at": int, "b": None})])
+def test_the_points_of_either_end(layout: PointLayout) -> None:
+    """The newest point, the ends and the number of points of a step are those of the points, packed or not."""
+    log, rows = PointLog(layout), list[Row]()
+    for at in range(BLOCK + 3):
+        rows.append((at, {"at": at, "b": "x"} if layout.tags != {} else {}, at % 2))
+        log.append(*rows[-1])
+        if at in (0, 4, BLOCK - 2, BLOCK - 1, BLOCK, BLOCK + 2):
+            check(log, rows)
+            assert (len(rows), rows[:2], rows[-2:]) == log.ends(2)
+            assert (at // 2 + 1, (at + 1) // 2) == (log.count(0, 0), log.count(1, 0))
+    assert rows == [row for piece in log.pieces() for row in piece.block.rows()]
 
 
 def test_points_are_counted_without_those_of_branches() -> None:
@@ -327,12 +350,6 @@ def test_points_that_are_moved() -> None:
     log.move(5, 6, 0)
     assert [0, 50, 1] == list(log.values())
     assert [(None, 0), ("fold", 1), (None, 2)] == [(piece.source, piece.first) for piece in log.pieces()]
-
-
-def test_an_empty_series_of_a_kind() -> None:
-    """A log for points of the same kind has none of them."""
-    log = logged(made(2, 0, 0))
-    check(log.empty(), [])
 
 
 def test_mutable_values_of_branches_are_isolated() -> None:

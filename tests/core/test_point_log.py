@@ -5,14 +5,25 @@ import struct
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
+from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import TypedDict
 
-from crystallize import FrozenContext, FrozenMetrics, Metric, MetricSchema, NotRestorable, Point, StepClosedError
-from crystallize._core.packed_columns import Block, unrestorable_parts
+from crystallize import (
+    FrozenContext,
+    FrozenMetrics,
+    Metric,
+    MetricSchema,
+    MissingTagError,
+    NotRestorable,
+    Point,
+    StepClosedError,
+)
+from crystallize._core.packed_columns import Block, PointLayout, unrestorable_parts
 
 from ..profiles import examples
 
@@ -188,7 +199,8 @@ def test_what_was_lost_is_packed(kind: type, items: tuple[Any, ...]) -> None:
     lost = NotRestorable(kind.__name__)
     values = [items[0], lost, items[1], items[1]]
     tags = [{"t": items[0]}, {"t": items[1]}, {"t": lost}, {"t": items[0]}]
-    block = Block.of([part for row in zip(values, tags, [0] * 4, strict=True) for part in row], (kind, {"t": kind}))
+    layout = PointLayout(kind, {"t": kind})
+    block = Block.of([*chain.from_iterable(map(layout.items, values, tags, [0] * 4))], layout)
     assert list(zip(values, tags, [0] * 4, strict=True)) == list(block.rows())
     assert [(), (None,), ("t",), ()] == list(unrestorable_parts(block))
 
@@ -259,6 +271,41 @@ def test_a_copy_counts_the_steps_on(copied: Callable[[FrozenContext], FrozenCont
         step.record("m", 3)
     assert ["epoch", "epoch#2", "epoch#3"] == [record.name for record in other.provenance.steps]
     assert ["epoch", "epoch#2", "epoch#3"] == [point.step for point in other.metrics.series("m")]
+
+
+class Old(TypedDict):
+    split: str
+
+
+class New(TypedDict):
+    epoch: int
+    split: str
+
+
+class Changing(MetricSchema):
+    m = Metric(float, tags=Old)
+
+
+class Changed(MetricSchema):
+    m = Metric(float, tags=New)
+
+
+@pytest.mark.parametrize("count", [1, SEALED, SEALED + 1])
+def test_a_declaration_that_changed_since_points_were_pickled(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points with other tags than the metric declares now are read as they are, and the next ones are recorded."""
+    metrics = FrozenMetrics(Changing)
+    for at in range(count):
+        metrics.add("m", at / 2, {"split": "val"})
+    pickled = pickle.dumps(metrics)
+    monkeypatch.setattr(Changing, "metrics", Changed.metrics)
+    restored = pickle.loads(pickled)
+    for at in range(SEALED):
+        restored.add("m", at / 2, {"epoch": at, "split": "train"})
+    with pytest.raises(MissingTagError):
+        restored.add("m", 0.5, {"split": "val"})
+
+    assert ({"split": "val"},) * count == restored.get_tags("m")[:count]
+    assert tuple({"epoch": at, "split": "train"} for at in range(SEALED)) == restored.get_tags("m")[count:]
 
 
 def test_a_bound_recorder_of_a_closed_step_records_nothing() -> None:

@@ -14,7 +14,7 @@ import pytest
 from crystallize import FrozenContext, Journal, JournalError, KeyWritten, SinkError, load_run
 from crystallize.runs import verify_run
 from crystallize.sinks.memory import MemorySink
-from tests.core.test_interruptions import PROGRAMS, Measured, Other, merge_branch, seen_in, told_to
+from tests.core.test_interruptions import PROGRAMS, Other, merge_branch, schema_of, seen_in, told_to
 from tests.interruption import Stopped, assert_free, count_bytecodes, in_thread, interrupted
 
 
@@ -22,7 +22,7 @@ def check(program: Callable[[FrozenContext[Any]], None], folder: Path, at: int) 
     """Interrupt a program; return whether its journal has gone on, with all that the context has."""
     sink, other = MemorySink(), Other()
     journal = Journal.start(folder, "run")
-    ctx = journal.context(FrozenContext, {"lr": 0.1}, metrics=Measured, sinks=[sink, other])
+    ctx = journal.context(FrozenContext, {"lr": 0.1}, metrics=schema_of(program), sinks=[sink, other])
     with suppress(Stopped), interrupted(at, Stopped()):
         program(ctx)
 
@@ -57,7 +57,9 @@ def check(program: Callable[[FrozenContext[Any]], None], folder: Path, at: int) 
 def length(program: Callable[[FrozenContext[Any]], None], folder: Path) -> int:
     def run() -> None:
         with Journal.start(folder, "count") as journal:
-            program(journal.context(FrozenContext, {"lr": 0.1}, metrics=Measured, sinks=[MemorySink(), Other()]))
+            program(
+                journal.context(FrozenContext, {"lr": 0.1}, metrics=schema_of(program), sinks=[MemorySink(), Other()])
+            )
 
     return count_bytecodes(run)
 

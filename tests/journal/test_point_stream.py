@@ -112,6 +112,28 @@ def test_arrays_of_ml_dtypes_are_seen(tmp_path: Path) -> None:
     assert [0.5, -3.0] == [number for number in tags["t"].seen if number == number]
 
 
+class Epochs(TypedDict):
+    epoch: int
+
+
+class Declared(MetricSchema):
+    m = Metric(float, tags=Epochs)
+
+
+def test_a_lost_point_with_other_tags_than_declared(tmp_path: Path) -> None:
+    """If a run is resumed with other tags, a point that stays lost keeps its own, and the next points are recorded."""
+    with contextlib.suppress(KeyboardInterrupt), Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext).record("m", b"\xff", {"old": "a"})
+        raise KeyboardInterrupt
+    with Journal.resume(journal.path) as journal:
+        ctx = journal.context(FrozenContext, metrics=Declared)
+        for epoch in range(5000):
+            ctx.record("m", 0.5, {"epoch": epoch})
+
+    assert ({"old": "a"}, *({"epoch": epoch} for epoch in range(5000))) == ctx.metrics.get_tags("m")
+    assert [NotRestorable, float] == [type(value) for value in ctx.metrics["m"][:2]]
+
+
 class When(TypedDict):
     at: datetime
     note: str

@@ -8,8 +8,8 @@ A fast recorder is a closure, made once for a metric and a step. It does the sam
 without a doubt. Three facts make it fast:
 
 - All its data are local variables of the closure: no attribute is looked up per point.
-- `checks.validate` and `checks.split` are methods of pydantic-core. If the types of a metric allow only floats, ints,
-  bools and texts (then `checks.split` is not None), their results are immutable and need no freezing.
+- Values and tags are validated by methods of pydantic-core. If the types of a metric allow only floats, ints, bools and
+  texts (then `checks.split` is not None), their results are immutable and need no freezing. See `point_items.py`.
 - `token.number` is deleted when the step ends. So reading it also checks that the step is open.
 
 A fast recorder raises no errors of its own. If anything goes wrong, it has changed nothing. It then calls the slow way
@@ -24,19 +24,26 @@ its event before the exception goes on. `EventDispatcher.commit` does this for e
 out, because its calls would double the time of a point.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from .._base.signal_handlers import reraise_from_handler
 from ..events import MetricRecorded
 from .event_delivery import Failure, sink_error
 from .event_dispatch import EventDispatcher
+from .immutable_types import PLAIN
+from .metric_checks import MetricChecks
 from .metric_log import MetricLog
-from .point_log import BLOCK, FULL
+from .packed_columns import PointLayout
+from .point_items import ItemMaker, items_by_tag, plain_tags, undeclared_items
+from .point_log import BLOCK
 from .steps import StepToken
 
 Recorder: TypeAlias = Callable[..., None]
 """Records a point with a value and its tags."""
+
+_Keeper: TypeAlias = Callable[[Any, Iterable[Any], dict[str, Any]], bool]
+"""Keeps a valid value, the items for the tags, and the tags of the event."""
 
 _NOT_BEGUN: Final = -1
 _DONE: Final = -2
@@ -48,17 +55,45 @@ _new_tuple: Any = tuple.__new__
 
 def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> Recorder:
     """Return a fast recorder. On any failure it falls back to `slow`, which raises the error."""
-    assert log.metric is not None
-    assert log.metric.checks.split is not None
-    validate, split, count = log.metric.checks.validate, log.metric.checks.split, log.metric.checks.tag_count
-    extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, FULL
+    checks, layout = None if log.metric is None else log.metric.checks, log.points.layout
+    if dispatcher.sinks:
+        keep = _keeper(dispatcher, log, token)
+        return _undeclared_emitter(slow, keep) if checks is None else _emitter(slow, keep, checks, layout)
+    if checks is None:
+        return _recorder_of_items(slow, log, undeclared_items(token))
+    if layout.tags is not None:
+        return _recorder_of_items(slow, log, items_by_tag(checks, [*layout.tags], token))
+    return _recorder_of_dicts(slow, log, checks, token)
+
+
+def _recorder_of_items(slow: Recorder, log: MetricLog, items: ItemMaker) -> Recorder:
+    extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, log.points.full
 
     def record(value: Any, tags: Any = None) -> None:
         try:
-            if count is not None and len(tags) != count:
-                raise TypeError("other tags than declared")
-            extend((validate(value), split(tags), token.number))
+            extend(found := items(value, tags))
         except Exception as error:  # the slow recorder raises it again, unless it comes from elsewhere
+            reraise_from_handler(error)
+        else:
+            if found:
+                if len(tail) >= full:
+                    seal()
+                return
+        slow(value, tags)
+
+    return record
+
+
+def _recorder_of_dicts(slow: Recorder, log: MetricLog, checks: MetricChecks, token: StepToken) -> Recorder:
+    # If `split` leaves it to others to find undeclared tags, `validate_tags` finds them.
+    validate, split = checks.validate, checks.split if checks.tag_count is None else checks.validate_tags
+    extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, log.points.full
+    assert split is not None
+
+    def record(value: Any, tags: Any = None) -> None:
+        try:
+            extend((validate(value), split(tags), token.number))
+        except Exception as error:  # as above
             reraise_from_handler(error)
         else:
             if len(tail) >= full:
@@ -66,31 +101,45 @@ def fast_recorder(slow: Recorder, dispatcher: EventDispatcher, log: MetricLog, t
             return
         slow(value, tags)
 
-    if not dispatcher.sinks:
-        return record
-    keep = _keeper(dispatcher, log, token)
+    return record
 
-    def record_and_emit(value: Any, tags: Any = None) -> None:
+
+def _emitter(slow: Recorder, keep: _Keeper, checks: MetricChecks, layout: PointLayout) -> Recorder:
+    validate, split, count, has_dict = checks.validate, checks.split, checks.tag_count, layout.tags is None
+    assert split is not None
+
+    def record(value: Any, tags: Any = None) -> None:
         try:
             valid, kept = validate(value), split(tags)
             fits = count is None or len(tags) == count
         except Exception as error:  # as above
             reraise_from_handler(error)
         else:
-            if fits and keep(valid, kept):
+            # The event has a dict of its own, which a sink may change.
+            if fits and (keep(valid, (kept,), kept.copy()) if has_dict else keep(valid, kept.values(), kept)):
                 return
         slow(value, tags)
 
-    return record_and_emit
+    return record
 
 
-def _keeper(dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> Callable[[Any, dict[str, Any]], bool]:
+def _undeclared_emitter(slow: Recorder, keep: _Keeper) -> Recorder:
+    def record(value: Any, tags: Any = None) -> None:
+        kept = plain_tags(tags) if type(value) in PLAIN else None
+        if kept is None or not keep(value, (kept,), kept.copy()):
+            slow(value, tags)
+
+    return record
+
+
+def _keeper(dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> _Keeper:
     """Return a function that stores a valid point and emits its event, or changes nothing and returns False."""
     acquire, release, depth_of = dispatcher.lock.acquire, dispatcher.lock.release, dispatcher.lock.depth_reader()
     points, pending, sinks, name = log.points, dispatcher.pending, dispatcher.sinks, log.name
-    blocks, tail, extend, seal, full = points.blocks, points.tail, points.extend, points.seal, FULL
+    blocks, tail, extend, seal, full = points.blocks, points.tail, points.extend, points.seal, points.full
+    width = points.width
 
-    def keep(valid: Any, kept: dict[str, Any]) -> bool:
+    def keep(valid: Any, items: Iterable[Any], tags: dict[str, Any]) -> bool:
         is_own, position, depth, event, begun = False, 0, depth_of(), None, _NOT_BEGUN
         failures: Sequence[Failure] = ()
         # No `try` within this one: its first bytecode would be outside of both.
@@ -98,11 +147,11 @@ def _keeper(dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> Ca
             acquire()
             if (number := getattr(token, "number", None)) is not None and not (dispatcher.is_emitting or pending):
                 is_own = dispatcher.is_emitting = True
-                position = len(blocks) * BLOCK + len(tail) // 3
-                event = _new_tuple(MetricRecorded, (name, valid, kept.copy(), token.step, position, None))
+                position = len(blocks) * BLOCK + len(tail) // width
+                event = _new_tuple(MetricRecorded, (name, valid, tags, token.step, position, None))
                 if not pending:  # otherwise a signal handler has recorded since: the position may be wrong
                     begun = 0  # from here on the point may be in the log
-                    extend((valid, kept, number))
+                    extend((valid, *items, number))
                     if len(tail) >= full:
                         seal()
                     for sink in sinks:
@@ -132,11 +181,12 @@ def fast_bound_recorder(
     """Return a fast recorder of values with these tags, which are already valid."""
     assert log.metric is not None
     validate = log.metric.checks.validate
-    extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, FULL
+    extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, log.points.full
+    items = log.points.layout.tag_items(tags)
 
     def record(value: Any) -> None:
         try:
-            extend((validate(value), tags, token.number))
+            extend([validate(value), *items, token.number])
         except Exception as error:  # the slow recorder raises it again, unless it comes from elsewhere
             reraise_from_handler(error)
         else:
@@ -155,7 +205,7 @@ def fast_bound_recorder(
         except Exception as error:  # as above
             reraise_from_handler(error)
         else:
-            if keep(valid, tags):
+            if keep(valid, items, tags.copy()):
                 return
         slow(value)
 

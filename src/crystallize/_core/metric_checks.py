@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, TypeAlias, get_origin
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
@@ -13,6 +13,7 @@ from ..errors import InvalidMetricError, InvalidTagError, MissingTagError, Probl
 from .digest import digest
 from .immutable_types import PLAIN
 from .key import Key, shape_name
+from .packed_columns import PointLayout
 from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
 from .validation_problems import DEFINED_AGAIN, MISSING, problems_of, raised_in
@@ -21,17 +22,14 @@ from .validation_problems import DEFINED_AGAIN, MISSING, problems_of, raised_in
 # this package as the place. Where warnings are errors, the slow way detaches it.
 warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning, r"crystallize\.")
 
-PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
-"""The types that all points of a metric share: the type of the values, and the types of the tags by name."""
-
 
 class MetricChecks:
     """The validators of a metric's values and tags.
 
     Attributes:
         tag_names: The declared tags.
-        layout: The types that all valid points share: the type of the values, if it is a number, and the names of the
-            tags, if each point has the same tags, with the types of tags that are numbers or text.
+        layout: The layout of valid points.
+        validate_in_order: Validates the tags of a layout that names them, given as a tuple in its order.
         split: Returns tags by name if they are valid without a doubt, and raises otherwise. None if the types of the
             metric or its tags also allow values other than numbers, bools and texts.
         tag_count: The required number of tags, if `split` does not check for undeclared tags; else None.
@@ -43,8 +41,18 @@ class MetricChecks:
     """
 
     __slots__ = (
-        *("__dict__", "_open", "layout", "split", "tag_count", "tag_keys", "tag_model", "tag_names", "type"),
-        *("validate", "validate_tags"),
+        *(
+            "__dict__",
+            "_open",
+            "validate_in_order",
+            "layout",
+            "split",
+            "tag_count",
+            "tag_keys",
+            "tag_model",
+            "tag_names",
+        ),
+        *("type", "validate", "validate_tags"),
     )
 
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
@@ -53,11 +61,12 @@ class MetricChecks:
         self.validate: Callable[[Any], Any] = core.validator()
         self.split: Callable[[Any], dict[str, Any]] | None = _no_tags if core.is_number else None
         self.tag_count: int | None = None
+        self.validate_in_order: Callable[[Any], tuple[Any, ...]] | None = None
         self.validate_tags: Callable[[Any], Any] | None = None
         self.tag_model: Any = None
         self.tag_keys: dict[str, Key] = {}
         self._open = False
-        self.layout: PointLayout = (core.exact_type, {})
+        self.layout: PointLayout = PointLayout(core.exact_type, {} if tags is None else None)
         if tags is not None:
             self._take_tags(metric, tags)
         self.tag_names: tuple[str, ...] = tuple(self.tag_keys)
@@ -66,7 +75,7 @@ class MetricChecks:
     def is_plain(self) -> bool:
         """Whether all valid values and tags are numbers, bools or texts."""
         kind, kinds = self.layout
-        return kind is not None and len(kinds) == len(self.tag_keys) and None not in kinds.values()
+        return kind is not None and kinds is not None and None not in kinds.values()
 
     @cached_property
     def value_key(self) -> Key:
@@ -99,9 +108,10 @@ class MetricChecks:
             return None
         if self.tag_model is not None:
             return _model_splitter(self.tag_model)
-        if not all(key.required for key in self.tag_keys.values()):
+        if not all(key.required and not key.aliases for key in self.tag_keys.values()):
             return self.validate_tags
-        self.layout = (self.layout[0], shape.exact_types())
+        self.layout = PointLayout(self.layout.kind, shape.exact_types())
+        self.validate_in_order = shape.tuple_validator()
         self.tag_count = len(self.tag_keys)
         # Counting is faster than checking for undeclared tags: with as many tags as are required, none is undeclared.
         return core.validator(shape.config, undeclared="ignore")

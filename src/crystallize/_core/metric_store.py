@@ -16,6 +16,7 @@ from .fast_recorders import Recorder, fast_recorder
 from .key import plain_key
 from .metric_log import MetricLog, fetched
 from .metrics import Metric, MetricSchema
+from .packed_columns import ANY_TAGS
 from .point_log import PointLog, fetch
 from .steps import StepRegistry, StepToken
 
@@ -113,10 +114,26 @@ class MetricStore:
             self.record(metric, token, value, tags)
 
         log = self.find(metric)
-        if log is None or log.metric is None or log.metric.checks.split is None:
+        if log is None:
+            return self._first_recorder(metric, token, slow)
+        if log.metric is not None and log.metric.checks.split is None:
             return slow
         log.note_use(token)
         return fast_recorder(slow, self.dispatcher, log, token)
+
+    def _first_recorder(self, metric: Metric[Any, Any] | str, token: StepToken, slow: Recorder) -> Recorder:
+        """Return the recorder of an undeclared metric, whose first point creates its log."""
+        fastest: Recorder | None = None
+
+        def record(value: Any, tags: Any = None) -> None:
+            nonlocal fastest
+            if fastest is not None:
+                fastest(value, tags)
+                return
+            slow(value, tags)
+            fastest = self.recorder(metric, token)
+
+        return record
 
     def record(self, metric: Metric[Any, Any] | str, token: StepToken, value: Any, tags: Any) -> None:
         """Validate and store a point, the slow way."""
@@ -141,7 +158,7 @@ class MetricStore:
 
         def make() -> tuple[Event]:
             nonlocal position
-            row[:] = (value, tags, token.open_number())
+            row[:] = points.layout.items(value, tags, token.open_number())
             position = points.length()
             facts = (log.name, fetch(value), fetched(tags), token.step, position, None)
             return (MetricRecorded._make(facts),)
@@ -179,5 +196,7 @@ def _restored_store(schema: type[MetricSchema] | None, registry: StepRegistry, l
     store = MetricStore(schema, registry=registry)
     for name, (metric, points) in logs.items():
         declared = metric if schema is None else schema.metrics[name]
-        store.logs[name] = MetricLog(name, declared, points)
+        # The declaration may have changed since these points were pickled.
+        layout = ANY_TAGS if declared is None else declared.checks.layout
+        store.logs[name] = MetricLog(name, declared, points.with_layout(layout))
     return store

@@ -1,5 +1,6 @@
 """Points as typed columns, which store each value and tag in a few bytes and restore it exactly."""
 
+import struct
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +16,51 @@ from .immutable_types import PLAIN
 StoredPoint: TypeAlias = tuple[Any, dict[str, Any], int]
 """A point in its stored form: value, tags by name, and the number of the step that recorded it."""
 
-PointLayout: TypeAlias = tuple[type | None, dict[str, type | None]]
-"""The types that all points of a series share, which makes packing faster: the type of the values, if it is float, int
-or str, and the names of the tags with their types, if each point has the same tags."""
+
+class PointLayout(NamedTuple):
+    """The order of the items of each point in a list of points: its value, its tags, and the number of its step.
+
+    If all points have the same tags, each tag is an item. Otherwise, the tags are one item, a dict.
+    """
+
+    kind: type | None = None
+    """The type of all values, if it is the same and known."""
+    tags: dict[str, type | None] | None = None
+    """The tags that each point has, with the type of each; None if points may have different tags."""
+
+    @property
+    def width(self) -> int:
+        """The number of items of a point."""
+        return 3 if self.tags is None else 2 + len(self.tags)
+
+    def items(self, value: Any, tags: dict[str, Any], number: int) -> tuple[Any, ...]:
+        """Return the items of a point."""
+        return (value, *self.tag_items(tags), number)
+
+    def tag_items(self, tags: dict[str, Any]) -> tuple[Any, ...]:
+        """Return the items for the tags of a point."""
+        return (tags,) if self.tags is None else tuple([tags[name] for name in self.tags])
+
+    def points(self, items: list[Any]) -> Iterator[StoredPoint]:
+        """Return the points in a list."""
+        values, *columns, numbers = self.columns(items)
+        return zip(
+            values, *columns if self.tags is None else [_dicts(tuple(self.tags), columns)], numbers, strict=False
+        )
+
+    def columns(self, items: list[Any]) -> list[list[Any]]:
+        """Return the columns of a list of points: the values, the items of the tags, and the numbers of the steps."""
+        return [items[at :: self.width] for at in range(self.width)]
+
+
+ANY_TAGS: Final = PointLayout()
+"""The layout of points whose tags may differ."""
+
+
+def _dicts(names: tuple[str, ...], columns: Iterable[Iterable[Any]]) -> Iterable[dict[str, Any]]:
+    """Return the tags of each point, given a column for each tag."""
+    return map(dict, map(zip, repeat(names), zip(*columns, strict=True))) if names else repeat({})
+
 
 _WIDEST: Final = 32
 """The maximum number of tag names in a block with columns. With more names, columns would be mostly empty."""
@@ -72,14 +115,15 @@ def _pack(items: Sequence[Any], kind: type | None = None) -> PackedColumn:
         return _packed(items, set(map(type, items)))
     try:
         return _packed(items, {kind})
-    except TypeError:  # a value that could not be restored from a file has a placeholder of another type
+    except (TypeError, struct.error):  # a placeholder for a value that could not be restored from a file
         return _pack(items)
 
 
 def _packed(items: Sequence[Any], types: set[type]) -> PackedColumn:
     """Pack values of these types."""
     if types == {float}:
-        return array("d", items)
+        # Packed first, since `array` takes twice as long for a list.
+        return array("d", struct.pack(f"{len(items)}d", *items))
     if not types <= {str, bool, NoneType, int, _Absent}:
         return tuple(items)
     # Most tags are the same in all points of a block.
@@ -114,19 +158,12 @@ class _Absent(Enum):
 ABSENT = _Absent.ABSENT
 
 
-def _columns(
-    tags: list[dict[str, Any]], kinds: dict[str, type | None]
-) -> tuple[tuple[str, ...] | None, tuple[PackedColumn, ...]]:
-    """Return the names of tags, and a column for each; with too many names, None and one column of dicts.
-
-    `kinds` are the names and types of all tags, if they are known.
-    """
+def _columns(tags: list[dict[str, Any]]) -> tuple[tuple[str, ...] | None, tuple[PackedColumn, ...]]:
+    """Return the names of tags, and a column for each; with too many names, None and one column of dicts."""
     first = tags[0]
     # A bound recorder uses the same dict for all its points.
     if first is tags[-1] and len(set(map(id, tags))) == 1:
         return tuple(first), tuple(CodedColumn(bytes(len(tags)), (tag,)) for tag in first.values())
-    if kinds:
-        return tuple(kinds), tuple(_pack([tag[name] for tag in tags], kind) for name, kind in kinds.items())
     names = tuple(first)
     # Usually all points have the same tags.
     if set(map(len, tags)) == {len(names)}:
@@ -172,11 +209,13 @@ class Block(NamedTuple):
     tags: tuple[PackedColumn, ...]
 
     @classmethod
-    def of(cls, tail: list[Any], layout: PointLayout) -> "Block":
+    def of(cls, items: list[Any], layout: PointLayout) -> "Block":
         """Pack points."""
-        values, tags, numbers = tail[0::3], tail[1::3], _pack(tail[2::3], int)
-        kind, kinds = layout
-        return cls(_pack(values, kind), numbers, *_columns(tags, kinds))
+        values, *columns, numbers = layout.columns(items)
+        packed = _pack(values, layout.kind), _pack(numbers, int)
+        if layout.tags is None:
+            return cls(*packed, *_columns(*columns))
+        return cls(*packed, tuple(layout.tags), tuple(map(_pack, columns, layout.tags.values())))
 
     @property
     def size(self) -> int:
@@ -246,15 +285,14 @@ class Block(NamedTuple):
     def _dicts(self) -> Iterable[dict[str, Any]]:
         if self.names is None:
             return _items(self.tags[0])
-        if not self.names:
-            return repeat({})
-        columns = zip(*map(_items, self.tags), strict=True)
+        columns = map(_items, self.tags)
         if all(
             isinstance(column, array) or (isinstance(column, CodedColumn) and ABSENT not in column.table)
             for column in self.tags
         ):
-            return map(dict, map(zip, repeat(self.names), columns))
-        return ({name: tag for name, tag in zip(self.names, row, strict=True) if tag is not ABSENT} for row in columns)
+            return _dicts(self.names, columns)
+        rows = zip(*columns, strict=True)
+        return ({name: tag for name, tag in zip(self.names, row, strict=True) if tag is not ABSENT} for row in rows)
 
     def row(self, at: int) -> StoredPoint:
         """Return one point."""

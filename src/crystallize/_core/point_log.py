@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from operator import call
 from typing import Any, Final, NamedTuple
 
@@ -16,18 +16,13 @@ from .._base.locks import make_lock
 from .copy_by_type import Thaw
 from .freezing import freeze
 from .ordered_log import OrderedLog, Section
-from .packed_columns import Block, PointLayout, StoredPoint, unrestorable_parts
+from .packed_columns import ANY_TAGS, Block, PointLayout, StoredPoint, unrestorable_parts
 
 _call: Any = call
 """Its type is not known to every checker."""
 
 BLOCK: Final = 4096
 """The number of points in a sealed block."""
-
-FULL: Final = 3 * BLOCK
-"""The number of items at which a tail is sealed. A point takes three items."""
-
-_UNKNOWN: PointLayout = (None, {})
 
 
 class Copied:
@@ -98,16 +93,21 @@ class PointLog:
     """The points of one series in order, with inserted sections.
 
     Attributes:
+        layout: The layout of the tail.
+        width: The number of items of a point in the tail.
+        full: The number of items at which the tail is sealed.
         blocks: The packed points that were recorded here.
-        tail: The newest points that were recorded here, each as three items.
-        extend: Appends items to the tail in one atomic call.
+        tail: The newest points that were recorded here.
+        extend: Appends the items of a point to the tail in one atomic call.
     """
 
-    __slots__ = ("_counts", "_layout", "_lock", "_sections", "blocks", "extend", "tail")
+    __slots__ = ("_counts", "_lock", "_sections", "blocks", "extend", "full", "layout", "tail", "width")
 
-    def __init__(self, layout: PointLayout = _UNKNOWN) -> None:
+    def __init__(self, layout: PointLayout = ANY_TAGS) -> None:
         self._lock = make_lock()
-        self._layout = layout
+        self.layout = layout
+        self.width = layout.width
+        self.full = BLOCK * self.width
         self._sections: OrderedLog[StoredPoint] = OrderedLog()
         self._counts: dict[int, int] = {}
         """The number of points that were packed here, by the number of their step."""
@@ -120,7 +120,7 @@ class PointLog:
 
     def length(self) -> int:
         """Return the number of points that were recorded here, without taking the lock."""
-        return len(self.blocks) * BLOCK + len(self.tail) // 3
+        return len(self.blocks) * BLOCK + len(self.tail) // self.width
 
     def mark(self) -> int:
         """Return the current mark: the number of points that were recorded here."""
@@ -128,24 +128,24 @@ class PointLog:
 
     def append(self, value: Any, tags: dict[str, Any], number: int) -> None:
         """Append a point in one atomic call."""
-        self.extend((value, tags, number))
-        if len(self.tail) >= FULL:
+        self.extend(self.layout.items(value, tags, number))
+        if len(self.tail) >= self.full:
             self.seal()
 
     def seal(self) -> None:
         """Pack the oldest points of the tail if it is full. Other threads can append meanwhile; readers wait."""
-        if len(self.tail) >= FULL:
+        if len(self.tail) >= self.full:
             self._lock.run(self._seal)
 
     def _seal(self) -> None:
-        count, items = len(self.blocks), self.tail[:FULL]
-        if len(items) < FULL:
+        count, items = len(self.blocks), self.tail[: self.full]
+        if len(items) < self.full:
             return  # another thread has sealed them since
-        block = Block.of(items, self._layout)
+        block = Block.of(items, self.layout)
         counts = {number: self._counts.get(number, 0) + added for number, added in block.counts().items()}
         # All or nothing: there is no bytecode between the calls, at which an exception could come.
         count_them = partial(self._counts.update, counts)
-        all_of_it = (partial(self.blocks.append, block), count_them, partial(self.tail.__delitem__, slice(FULL)))
+        all_of_it = (partial(self.blocks.append, block), count_them, partial(self.tail.__delitem__, slice(self.full)))
         changes = map(_call, all_of_it)
         # A signal handler may have sealed them since. No handler runs between the next lines.
         if not self.blocks[count:]:
@@ -167,7 +167,7 @@ class PointLog:
         """Return the current points, oldest first."""
         blocks, tail, sections = self._snapshot()
         packed = chain.from_iterable(block.rows() for block in blocks)
-        own = chain(packed, zip(tail[0::3], tail[1::3], tail[2::3], strict=True))
+        own = chain(packed, self.layout.points(tail))
         return OrderedLog[StoredPoint](sections=sections).splice(own, PointSection.rows) if sections else own
 
     def last(self) -> StoredPoint | None:
@@ -175,17 +175,17 @@ class PointLog:
         blocks, tail, sections = self._snapshot()
         if sections:
             mark, section = sections[max(sections)]
-            if mark == len(blocks) * BLOCK + len(tail) // 3:
+            if mark == len(blocks) * BLOCK + len(tail) // self.width:
                 newest: StoredPoint = section.last()
                 return newest
         if tail:
-            return tail[-3], tail[-2], tail[-1]
+            return next(self.layout.points(tail[-self.width :]))
         return blocks[-1].row(BLOCK - 1) if blocks else None
 
     def ends(self, count: int) -> tuple[int, list[StoredPoint], list[StoredPoint]]:
         """Return the number of points, and at most `count` points of either end; `count` is at most `BLOCK`."""
         blocks, tail, sections = self._snapshot()
-        newest = [*zip(tail[0::3], tail[1::3], tail[2::3], strict=True)]
+        newest = [*self.layout.points(tail)]
         own = chain(chain.from_iterable(block.rows() for block in blocks), newest)
         if sections:
             rows = [*OrderedLog[StoredPoint](sections=sections).splice(own, PointSection.rows)]
@@ -201,7 +201,7 @@ class PointLog:
     def values(self) -> Iterator[Any]:
         """Return the values, oldest first."""
         blocks, tail, sections = self._snapshot()
-        own = chain(chain.from_iterable(block.values for block in blocks), tail[0::3])
+        own = chain(chain.from_iterable(block.values for block in blocks), tail[:: self.width])
         return OrderedLog[Any](sections=sections).splice(own, PointSection.values) if sections else own
 
     def count(self, number: int, mark: int) -> int:
@@ -210,16 +210,17 @@ class PointLog:
 
     def _count(self, number: int, mark: int) -> int:
         start = max(mark - len(self.blocks) * BLOCK, 0)
-        return self._counts.get(number, 0) + self.tail[3 * start + 2 :: 3].count(number)
+        return self._counts.get(number, 0) + self.tail[(start + 1) * self.width - 1 :: self.width].count(number)
 
     def packed(self) -> tuple[Block, ...]:
         """Return all points as blocks, for another log."""
         blocks, tail, sections = self._snapshot()
-        own, rest = (tuple(blocks), tail) if not sections else ((), [*chain.from_iterable(self.rows())])
-        return (*own, *self._packed(rest))
+        if not sections:
+            return (*blocks, *self._packed(tail))
+        return PointLog.restored(([], [*chain.from_iterable(self.rows())], {}), ANY_TAGS).packed()
 
-    def _packed(self, tail: list[Any]) -> Iterator[Block]:
-        return (Block.of(tail[at : at + FULL], self._layout) for at in range(0, len(tail), FULL))
+    def _packed(self, items: list[Any]) -> Iterator[Block]:
+        return (Block.of(items[at : at + self.full], self.layout) for at in range(0, len(items), self.full))
 
     def pieces(self) -> Iterator[Piece]:
         """Return all points as pieces, oldest first; all points of a piece have the same source."""
@@ -239,13 +240,17 @@ class PointLog:
                     yield Piece(block, section.offset, section.source, first)
                     first += block.size
 
-    def empty(self) -> "PointLog":
-        """Return an empty log for points with the same layout."""
-        return PointLog(self._layout)
-
     def copy(self) -> "PointLog":
         """Return an independent log with the same points."""
-        return PointLog.restored(self._snapshot(), self._layout)
+        return PointLog.restored(self._snapshot(), self.layout)
+
+    def with_layout(self, layout: PointLayout) -> "PointLog":
+        """Return a log with the same points and another layout; if a point does not have its tags, for any tags."""
+        blocks, tail, sections = self._snapshot()
+        points = [*self.layout.points(tail)]
+        fits = layout.tags is None or all(tags.keys() == layout.tags.keys() for _, tags, _ in points)
+        chosen = layout if fits else ANY_TAGS
+        return PointLog.restored((blocks, [*chain.from_iterable(starmap(chosen.items, points))], sections), chosen)
 
     @classmethod
     def restored(cls, snapshot: tuple[list[Block], list[Any], dict[int, Section]], layout: PointLayout) -> "PointLog":
@@ -257,4 +262,4 @@ class PointLog:
         return log
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PointLog.restored, (self._snapshot(), self._layout)
+        return PointLog.restored, (self._snapshot(), self.layout)

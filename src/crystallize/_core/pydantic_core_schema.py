@@ -182,6 +182,11 @@ class CoreShape:
         """Return, by field, the type of all values that it accepts, if it is the same for all."""
         return {name: _exact_type(field["schema"]) for name, field in self.fields.items()}
 
+    def tuple_validator(self) -> Callable[[Any], tuple[Any, ...]]:
+        """Return a validator of a tuple with a value for each field, in their order."""
+        node = {"type": "tuple", "items_schema": [field["schema"] for field in self.fields.values()]}
+        return SchemaValidator(self.defined(node), self.config).validate_python
+
     @property
     def is_plain(self) -> bool:
         """Whether the fields accept numbers, bools, texts and None only."""

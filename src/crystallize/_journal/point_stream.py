@@ -15,7 +15,7 @@ from .._core.metric_log import MetricLog
 from .._core.metric_store import MetricStore
 from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
-from .._core.point_log import FULL, Piece, PointLog, store
+from .._core.point_log import Piece, PointLog, store
 from ..errors import DamagedRunError, JournalError, MetricError
 from .event_bytes import decoded_point
 from .packed_points import points_of
@@ -121,7 +121,7 @@ class PointStream:
             source.extend((value, tags, source.number))
         for (name, branch), (log, before) in logs.items():
             self.counts[branch][name] += log.length() - before
-            while len(log.tail) >= FULL:
+            while len(log.tail) >= log.full:
                 log.seal()
 
     def _source(self, name: str, process: int, step: str | None) -> PointSource | None:

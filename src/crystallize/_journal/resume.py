@@ -146,12 +146,17 @@ def _restore_points(stream: PointStream, data: RunData) -> dict[str, dict[str, P
     """Put the run's own points into the series, and return those of branches, by branch and metric."""
     brought: dict[str, dict[str, PointLog]] = defaultdict(dict)
 
+    own: dict[str, tuple[MetricLog, PointLog]] = {}
+
     def log_of(metric: MetricLog, branch: str | None) -> PointLog:
-        own = metric.points
-        return own if branch is None else brought[branch].setdefault(metric.name, own.empty())
+        if branch is not None:
+            return brought[branch].setdefault(metric.name, PointLog())
+        return own.setdefault(metric.name, (metric, PointLog()))[1]
 
     for _ in stream.collect(data.points, log_of):
         pass
+    for metric, points in own.values():
+        metric.points = points.with_layout(metric.points.layout)
     return brought
 
 
