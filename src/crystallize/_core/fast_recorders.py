@@ -151,7 +151,7 @@ def _keeper(dispatcher: EventDispatcher, log: MetricLog, token: StepToken) -> _K
                 event = _new_tuple(MetricRecorded, (name, valid, tags, token.step, position, None))
                 if not pending:  # otherwise a signal handler has recorded since: the position may be wrong
                     begun = 0  # from here on the point may be in the log
-                    extend((valid, *items, number))
+                    extend([valid, *items, number])
                     if len(tail) >= full:
                         seal()
                     for sink in sinks:

@@ -22,6 +22,8 @@ def is_secret(cls: type) -> bool:
 def secrets_in(value: object) -> list[str | bytes]:
     """Return all secrets in a value in clear text, at any depth, and the parts of structured secrets."""
     found: list[str | bytes] = []
+    if type(value) in ATOMIC:
+        return found  # as below, in a tenth of the time
     met: dict[int, Any] = {}
     rest: list[Any] = [value]
     while rest:

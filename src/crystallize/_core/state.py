@@ -182,16 +182,14 @@ class State:
         found = secrets_in([self.read(key) for key in self._live if key in self.values])
         return [*self._secrets, *found, *self.foreign_secrets]
 
-    def write(
-        self, key: object, value: Any, token: StepToken, *, is_input: bool = False, trusted: bool = False
-    ) -> None:
+    def write(self, key: Any, value: Any, token: StepToken, *, is_input: bool = False, trusted: bool = False) -> None:
         """Write a key: look it up, validate, freeze, claim, emit. Nothing changes before the claim.
 
         `is_input`: the context is being made. `trusted`: the schema has already accepted the value.
         """
         token.check_open()
         declared = self.schema.key(key)
-        name = declared.name or plain_key(key)
+        name = declared.name or str.__str__(key)
         if name in self.values:
             raise self.mutation_error(name)
         valid = value if trusted else declared.check(name, value, self.held)
@@ -212,7 +210,7 @@ class State:
             self.claim(name, stored)
             return
         check_value_size(self.dispatcher.sinks, name, declared, valid)
-        event = self._event_of(name, StoredValue._make(stored))
+        event = _event_of(declared, name, StoredValue._make(stored))
         self.dispatcher.commit(
             partial(self.claim, name, stored), lambda: self.values.get(name) is stored, lambda: (event,)
         )
@@ -246,12 +244,7 @@ class State:
 
     def key_event(self, name: str, source: str | None = None) -> KeyWritten:
         """Return the event of a written key; `source` is set for work that was done elsewhere."""
-        return self._event_of(name, self.stored(name), source)
-
-    def _event_of(self, name: str, stored: StoredValue, source: str | None = None) -> KeyWritten:
-        value = stored.read()
-        is_secret = value is not None and (self.schema.key(name).secret or bool(secrets_in(value)))
-        return KeyWritten(name, MASK if is_secret else value, stored.step, stored.is_input, source)
+        return _event_of(self.schema.key(name), name, self.stored(name), source)
 
     def mutation_error(self, name: str) -> ContextMutationError:
         """Return the error for writing a key again."""
@@ -272,3 +265,9 @@ class State:
             return AbsentKeyError(declared.name, self.schema.name)
         name = plain_key(key)
         return AbsentKeyError(name, None, nearest(name, list(self.values)))
+
+
+def _event_of(declared: Key, name: str, stored: StoredValue, source: str | None = None) -> KeyWritten:
+    value = stored.read()
+    is_secret = value is not None and (declared.secret or bool(secrets_in(value)))
+    return KeyWritten(name, MASK if is_secret else value, stored.step, stored.is_input, source)
