@@ -250,6 +250,12 @@ ROWS = [
         POINTS,
     ),
     Row(
+        "record of an undeclared metric",
+        Contestant("ours", f'ctx.record("loss", 0.5, {TAGS})', "ctx = FrozenContext(); e = 3"),
+        ((RECORDER, 5.0),),
+        POINTS,
+    ),
+    Row(
         "record with model tags",
         Contestant(
             "ours",
