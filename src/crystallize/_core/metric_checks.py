@@ -29,7 +29,6 @@ class MetricChecks:
     Attributes:
         tag_names: The declared tags.
         layout: The layout of valid points.
-        validate_in_order: Validates the tags of a layout that names them, given as a tuple in its order.
         split: Returns tags by name if they are valid without a doubt, and raises otherwise. None if the types of the
             metric or its tags also allow values other than numbers, bools and texts.
         tag_count: The required number of tags, if `split` does not check for undeclared tags; else None.
@@ -37,22 +36,13 @@ class MetricChecks:
         tag_model: The model of the tags; None if tags are dicts, or if the metric has no tags.
         type: The type of the values.
         validate: Validates a value.
+        validate_in_order: Validates the tags of a layout that names them, given as a tuple in its order; else None.
         validate_tags: Validates tags, given as a mapping; None if the metric has no tags.
     """
 
     __slots__ = (
-        *(
-            "__dict__",
-            "_open",
-            "validate_in_order",
-            "layout",
-            "split",
-            "tag_count",
-            "tag_keys",
-            "tag_model",
-            "tag_names",
-        ),
-        *("type", "validate", "validate_tags"),
+        *("__dict__", "_open", "layout", "split", "tag_count", "tag_keys", "tag_model", "tag_names", "type"),
+        *("validate", "validate_in_order", "validate_tags"),
     )
 
     def __init__(self, metric: str, type: Any, tags: Any) -> None:
