@@ -1,7 +1,7 @@
 """Tell the exceptions of signal handlers from those of the code that they interrupt."""
 
 import signal
-from _signal import getsignal  # type: ignore[import-not-found]  # typeshed does not have it
+from _signal import getsignal  # type: ignore[import-not-found]  # ty: ignore[unresolved-import]  # not in typeshed
 from collections.abc import Iterator
 from types import CodeType
 from typing import Final
