@@ -33,7 +33,7 @@ found_pythons = $(strip $(foreach version,$(PYTHONS),$(if $(call python_of,$(ver
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-long test-pythons test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks lint typing stubs bench docs pictures clean
+.PHONY: help demo check test test-long test-pythons test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks test-callbacks lint typing stubs bench docs pictures clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -67,7 +67,7 @@ test-page: .venv-page/.page chromium ## run the tests of the page of a run in a 
 test-notebook: .venv-notebook/.notebook ## run the notebook of the docs
 	.venv-notebook/bin/python -m pytest tests/notebook
 
-test-integrations: test-ray test-flows test-sinks ## run the three tasks below, whose packages are large
+test-integrations: test-ray test-flows test-sinks test-callbacks ## run the four tasks below, whose packages are large
 
 test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 	.venv-ray/bin/python -m pytest tests/ray
@@ -77,6 +77,9 @@ test-flows: .venv-flows/.flows ## run the examples with Prefect, Dagster and Ked
 
 test-sinks: .venv-sinks/.sinks prometheus ## run the tests of the sinks against real backends: MLflow, OTLP, Prometheus
 	.venv-sinks/bin/python -m pytest tests/backends --cov --cov-config=tests/backends/coverage.toml
+
+test-callbacks: .venv-callbacks/.callbacks ## run the tests of the callbacks with Lightning, transformers, Keras, XGBoost, LightGBM and Optuna
+	.venv-callbacks/bin/python -m pytest tests/frameworks docs/how-to/training.md --cov --cov-config=tests/frameworks/coverage.toml
 
 lint: .venv/.lint ## check style, format and the direction of imports
 	.venv/bin/ruff check
@@ -114,7 +117,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-notebook/.made .venv-trackers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-callbacks/.made .venv-notebook/.made .venv-trackers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
 	@touch $@
@@ -166,6 +169,11 @@ chromium prometheus:
 .venv-sinks/.sinks: .venv-sinks/.made $(VERSIONS)
 	grep -vE '^(importlib_metadata|pyarrow)==' constraints.txt > .venv-sinks/constraints.txt
 	.venv-sinks/bin/python $(INSTALL) -c .venv-sinks/constraints.txt -e '.[sinks]' $(FOR_MLFLOW)
+	@touch $@
+
+# PyTorch alone takes 900 MB, also where pip finds its build for processors only.
+.venv-callbacks/.callbacks: .venv-callbacks/.made $(VERSIONS)
+	.venv-callbacks/bin/python $(PIP_INSTALL) -e '.[callbacks]'
 	@touch $@
 
 # Beside these a journal is timed.

@@ -311,6 +311,13 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"sink": "mlflow", "reason": "no module named 'mlflow'"},
     ),
     (
+        errors.UndeclaredMetricWarning("f1", "metric 'f1' is not declared in FitMetrics"),
+        "the callback leaves out 'f1', so that the training goes on: metric 'f1' is not declared in FitMetrics; next "
+        "time, map it: names={'f1': ...}, with None to leave it out\n"
+        "Explained in docs/errors.md#undeclaredmetricwarning",
+        {"metric": "f1", "reason": "metric 'f1' is not declared in FitMetrics"},
+    ),
+    (
         errors.UndeliveredWarning("MLflowSink", ((1, "point", "it is NaN"),)),
         "MLflowSink did not deliver all; the context has it, and so has a journal. 1 point: it is NaN\n"
         "Explained in docs/errors.md#undeliveredwarning",

@@ -48,6 +48,7 @@
     ├── SinkClosedError (RuntimeError)        a sink that receives an event after it was closed
     ├── UnknownSinkError (LookupError)        a sink that is not installed
     ├── SinkLoadError (ImportError)           an installed sink that cannot be loaded
+    ├── UndeclaredMetricWarning (UserWarning) a metric of a training framework that was left out
     └── UndeliveredWarning (UserWarning)      data that a sink's backend did not get
 
 The fields of an error are its attributes and its `args`, so that it pickles. One more error is defined beside
@@ -106,6 +107,7 @@ __all__ = [
     "TooLargeError",
     "TravelError",
     "UncopyableValueError",
+    "UndeclaredMetricWarning",
     "UndeliveredWarning",
     "UnknownArtifactError",
     "UnknownKeyError",
@@ -736,6 +738,26 @@ class UndeliveredWarning(CrystallizeError, UserWarning):
         parts = [f"{count:,} {kind if count == 1 else kind + 's'}: {why}" for count, kind, why in self.undelivered]
         head = f"{self.sink} did not deliver all; the context has it, and so has a journal"
         return "\n".join([f"{head}. {parts[0]}" if len(parts) == 1 else "\n  ".join([head, *parts]), self._explained])
+
+
+class UndeclaredMetricWarning(CrystallizeError, UserWarning):
+    """A metric that a training framework measured in the middle of a fit, and that its callback left out."""
+
+    metric: str
+    """The framework's name for it."""
+    reason: str
+
+    def __init__(self, metric: str, reason: str) -> None:
+        super().__init__(metric, reason)
+        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
+        self.metric = metric
+        self.reason = reason
+
+    def __str__(self) -> str:
+        head = f"the callback leaves out {self.metric!r}, so that the training goes on: {self.reason}"
+        return (
+            f"{head}; next time, map it: names={{{self.metric!r}: ...}}, with None to leave it out\n{self._explained}"
+        )
 
 
 @_with_fields

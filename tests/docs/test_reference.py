@@ -16,8 +16,13 @@ from crystallize.errors import CrystallizeError
 from ..examples import example_of, what_fails
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
-ELSEWHERE = ("crystallize.sinks.mlflow.", "crystallize.sinks.opentelemetry.")
-"""Where what is imported is in an environment of its own: the tests in `tests/backends` run these examples."""
+FRAMEWORKS = ("huggingface", "keras", "lightgbm", "lightning", "optuna", "xgboost")
+ELSEWHERE = (
+    "crystallize.sinks.mlflow.",
+    "crystallize.sinks.opentelemetry.",
+    *(f"crystallize.callbacks.{framework}." for framework in FRAMEWORKS),
+)
+"""Where what is imported is in an environment of its own: `tests/backends` and `tests/frameworks` run the examples."""
 
 
 class Listed(NamedTuple):

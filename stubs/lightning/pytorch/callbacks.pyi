@@ -1,0 +1,3 @@
+class ModelCheckpoint:
+    best_model_path: str
+    def __init__(self, *, monitor: str | None = ...) -> None: ...

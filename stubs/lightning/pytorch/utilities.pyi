@@ -1,0 +1,4 @@
+class _RankZeroOnly:
+    rank: int
+
+rank_zero_only: _RankZeroOnly

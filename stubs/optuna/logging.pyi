@@ -1,0 +1,3 @@
+ERROR: int
+
+def set_verbosity(verbosity: int) -> None: ...

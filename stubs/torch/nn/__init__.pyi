@@ -1,0 +1,13 @@
+from collections.abc import Iterable
+from typing import Any
+
+from .. import Tensor
+from . import functional as functional
+
+class Module:
+    def __init__(self) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def parameters(self) -> Iterable[Tensor]: ...
+
+class Linear(Module):
+    def __init__(self, in_features: int, out_features: int) -> None: ...

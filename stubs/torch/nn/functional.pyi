@@ -1,0 +1,3 @@
+from .. import Tensor
+
+def mse_loss(input: Tensor, target: Tensor) -> Tensor: ...
