@@ -23,7 +23,7 @@ FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
 # Prefect needs a newer certifi than the one that is pinned, and older ones of the others.
 FOR_PREFECT := certifi==2026.10.19.post1 fastapi==0.150.0 python-dateutil==2.9.0.post0
 
-# All tests pass on these too. Each is looked for on PATH, then under ~/.pyenv.
+# The tests of `make test` pass on these too. Each is looked for on PATH, then under ~/.pyenv.
 PYTHONS := 3.12 3.13 3.14
 python_of = $(shell for python in python$1 $(wildcard $(HOME)/.pyenv/versions/$1.*/bin/python); do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
