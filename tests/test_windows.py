@@ -12,11 +12,11 @@ from .windows_like import MODULES
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("base", "branches", "cli", "core", "journal", "page", "sinks", "stubs", "tables")
 NEED_POSIX = (
+    "base/test_file_system.py",  # what Linux says of file systems
     "branches/test_engine_kills.py",  # kills
     "branches/test_engines.py",  # forks
     "cli/test_watch.py",  # a pseudo-terminal
     "journal/test_database_guard.py",  # locks that are of a file and not of a process
-    "journal/test_file_system.py",  # what Linux says of file systems
     "journal/test_handlers.py",  # spools that are not mapped into memory
     "journal/test_journal_branches.py",  # locks a file by `fcntl`
     "journal/test_journal_disk.py",  # forks, and limits files by `resource`
