@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from random import Random
 from time import monotonic, sleep
 from types import FrameType
@@ -87,25 +88,32 @@ def write_on(writer: Writer, path: Path, make_handler: Callable[[Journal], Handl
             writer.tell(journal.path, process, least=program.done)
 
 
-def send_again(ignored: "sys.UnraisableHookArgs") -> None:
-    """Send the signal again whose handler's exception was ignored by Python.
+def send_again(ignored: "SimpleQueue[sys.UnraisableHookArgs]") -> None:
+    """Send the signal again whenever Python has ignored the exception of its handler.
 
     It ignores those that come in a destructor or in the callback of a weak reference, as `threading` and `zipfile` have
     them. There must be none in our own code.
     """
-    sys.__unraisablehook__(ignored)
-    traceback = ignored.exc_traceback
-    if isinstance(ignored.exc_value, (SystemExit, KeyboardInterrupt)) and traceback is not None:
-        callback = Path(traceback.tb_frame.f_code.co_filename)
-        if PACKAGE not in callback.parents:
-            # By a thread, and later: this function, too, is called where exceptions are ignored.
-            start_new_thread(kill_later, ())
+    while True:
+        found = ignored.get()
+        sys.__unraisablehook__(found)
+        traceback = found.exc_traceback
+        if isinstance(found.exc_value, (SystemExit, KeyboardInterrupt)) and traceback is not None:
+            callback = Path(traceback.tb_frame.f_code.co_filename)
+            if PACKAGE not in callback.parents:
+                sleep(0.01)  # until the process is in the middle of something else
+                os.kill(os.getpid(), signal.SIGTERM)
+        del found, traceback
 
 
-def kill_later() -> None:
-    """Send this process the signal when it is in the middle of something else."""
-    sleep(0.01)
-    os.kill(os.getpid(), signal.SIGTERM)
+def send_ignored_again() -> None:
+    """Let a thread send those signals again whose exceptions are ignored in this process.
+
+    The hook itself is not written in Python: if the next signal came in it, both exceptions would be lost.
+    """
+    ignored: SimpleQueue[sys.UnraisableHookArgs] = SimpleQueue()
+    start_new_thread(send_again, (ignored,))
+    sys.unraisablehook = ignored.put
 
 
 PACKAGE: Final = Path(crystallize.__file__).parent
@@ -118,7 +126,7 @@ def in_a_child(work: Callable[[], None]) -> int:
         try:
             logging.disable(logging.CRITICAL)
             faulthandler.register(signal.SIGUSR1, 2)
-            sys.unraisablehook = send_again
+            send_ignored_again()
             work()
         finally:
             os._exit(1)
