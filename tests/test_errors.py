@@ -276,6 +276,11 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"path": "a.db"},
     ),
     (
+        errors.ObjectError("objects/ab/cd", "the object is missing", "put it back"),
+        "objects/ab/cd: the object is missing; put it back",
+        {"path": "objects/ab/cd"},
+    ),
+    (
         errors.ResumeError("a.db", "no file has a secret, so give again 'token'"),
         "a.db: no file has a secret, so give again 'token'",
         {"path": "a.db"},

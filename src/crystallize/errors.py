@@ -39,6 +39,7 @@
     │   ├── RunNotFoundError (LookupError)    a run that does not exist
     │   ├── RunInUseError                     a run that is already being written
     │   ├── DamagedRunError                   a file that cannot be read completely
+    │   ├── ObjectError                       a file in `objects` that cannot be stored, or is missing or changed
     │   └── ResumeError (ValueError)          a run that cannot be resumed as asked
     ├── FrameError (ValueError)               data that cannot become a table or a plot
     ├── StubsError (ValueError)               stubs that cannot be written
@@ -93,6 +94,7 @@ __all__ = [
     "NoAxisError",
     "NoGoalError",
     "NoPointsError",
+    "ObjectError",
     "Problem",
     "ResumeError",
     "RunInUseError",
@@ -855,6 +857,10 @@ class RunInUseError(JournalError):
 
 class DamagedRunError(JournalError):
     """A file that cannot be read completely: it was changed, it was cut short, or it is not a run."""
+
+
+class ObjectError(JournalError):
+    """A file in the folder `objects` that cannot be stored, or is missing or changed since it was stored."""
 
 
 class ResumeError(JournalError, ValueError):

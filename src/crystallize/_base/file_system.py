@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from uuid import UUID
 
 from ..errors import JournalError
@@ -35,6 +35,17 @@ def open_file(path: Path) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file")
     return descriptor
+
+
+def open_for_reading(path: Path) -> BinaryIO:
+    """Open an existing file for reading; a link, or anything but a file, raises OSError."""
+    # A pipe would wait for its writer.
+    flags = (_FLAGS & ~os.O_RDWR) | os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return open(descriptor, "rb")
 
 
 @contextmanager

@@ -1,32 +1,57 @@
 """A folder of objects: files that are named by the digest of their content, so that equal content is stored once."""
 
 import os
-import secrets
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from hashlib import blake2b
-from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeAlias
 
-from .file_system import create_file, make_folder, sync_folder
+from ..errors import ObjectError
+from .file_calls import POSIX
+from .file_system import create_file, make_folder, open_for_reading, sync_folder
+from .signal_handlers import is_raised_by_handler
+from .text import short
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 BLOCK: Final = 1 << 20
 """Bytes that are read and written at a time."""
 DIGEST_SIZE: Final = 32
 """Bytes of a digest, BLAKE2b. It is the only name of the content, so it has to be safe against intended collisions."""
+LEFT_AFTER: Final = 24 * 60 * 60
+"""Seconds after which an unfinished file that nobody has written to is a dead process's."""
+
+_DIGEST: Final = re.compile(f"[0-9a-f]{{{2 * DIGEST_SIZE}}}", re.ASCII)
+_UNFINISHED: Final = ".new"
+_ROOM: Final = "make room, or see to the permissions of the folder; nothing was added"
+_BACK: Final = (
+    "put the file back from a copy: a run needs the folder of its objects, which `crystallize pack` packs too"
+)
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class ObjectName(NamedTuple):
-    """The name of an object, which says all of its content."""
+    """The name of an object, which identifies its content."""
 
     digest: str
     """In hexadecimal."""
     size: int
     """In bytes."""
+
+
+def checked_name(digest: object, size: object) -> ObjectName:
+    """Return the name of an object that a file gives, or raise ValueError: its digest becomes part of a path."""
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{short(digest)} is not the digest of an object")
+    if type(size) is not int or size < 0:
+        raise ValueError(f"{short(size)} is not the size of an object")
+    return ObjectName(digest, size)
 
 
 def name_of(chunks: Iterable[Buffer]) -> ObjectName:
@@ -53,68 +78,194 @@ class ObjectFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._durable: set[Path] = set()
+        """The folders whose names survive a crash of the machine."""
 
     def put(self, chunks: Iterable[Buffer]) -> ObjectName:
         """Store content, and return its name. When this returns, the object survives a crash of the machine.
 
-        An error, such as that of a full disk, leaves no object, and no temporary file behind.
+        A chunk must not change before this returns. On any error there is no object, and no unfinished file; an error
+        of the disk is raised as ObjectError, one that `chunks` raises as it is.
         """
-        made = not self.path.exists()
-        make_folder(self.path)
-        # Of its own for each writer: two may store the same content at the same time.
-        unfinished = self.path / f"{secrets.token_hex(8)}.new"
-        descriptor = create_file(unfinished)
+        # Each writer has its own file, since two may store the same content at the same time.
+        unfinished = self.path / f"{os.urandom(8).hex()}{_UNFINISHED}"
+        source = _Source(chunks)
         try:
-            with open(descriptor, "wb", buffering=0) as file:
-                name = _write(file, chunks)
-                os.fsync(descriptor)
-                os.chmod(unfinished, 0o444)
-            self._give_name(unfinished, name)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                unfinished.unlink()
-            if made:
-                with suppress(OSError):  # somebody else has put an object into it
-                    self.path.rmdir()
-            raise
+            try:
+                self._make_durable(self.path)
+                descriptor = create_file(unfinished)
+                try:
+                    name = _write(descriptor, source)
+                    if POSIX:  # Windows replaces and deletes no file that is read-only
+                        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o444)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                self._give_name(unfinished, name)
+            except BaseException:
+                with suppress(OSError):  # the error that comes out says more
+                    unfinished.unlink()
+                raise
+        except OSError as error:
+            if error is source.error or is_raised_by_handler(error):
+                raise
+            raise ObjectError(str(self.path), f"the object cannot be stored ({error})", _ROOM) from error
         return name
+
+    def _make_durable(self, folder: Path) -> None:
+        if folder in self._durable and folder.exists():
+            return
+        make_folder(folder)
+        # Another process may have made it, and not have got to this.
+        sync_folder(folder.parent)
+        if folder == self.path:
+            self._remove_unfinished()
+        self._durable.add(folder)
+
+    def _remove_unfinished(self) -> None:
+        """Remove the unfinished files of processes that died, which are older than any that is being written."""
+        for path in self.path.glob(f"*{_UNFINISHED}"):
+            with suppress(OSError):  # another process has removed it, or may alone
+                if time.time() - path.lstat().st_mtime > LEFT_AFTER:
+                    path.unlink()
 
     def _give_name(self, unfinished: Path, name: ObjectName) -> None:
         path = self.path_of(name.digest)
-        make_folder(path.parent)
-        # Over an equal file, if there is one: that may have been damaged since.
-        os.replace(unfinished, path)
+        self._make_durable(path.parent)
+        try:
+            # Over an equal file, if there is one: that may have been damaged since.
+            os.replace(unfinished, path)
+        except PermissionError:
+            # Windows replaces no file that is open.
+            if self.problem_of(name) is not None:
+                raise
+            unfinished.unlink()
         sync_folder(path.parent)
 
     def path_of(self, digest: str) -> Path:
         """Return the path of an object, whether it is there or not."""
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{short(digest)} is not the digest of an object")
         return self.path / digest[:2] / digest[2:]
 
-    def matches(self, name: ObjectName) -> bool:
-        """Return whether an object is there with the content that its name says; this reads all of it."""
+    def open(self, name: ObjectName) -> BinaryIO:
+        """Open an object for reading; if it is missing or has another size, raise ObjectError."""
+        path = self.path_of(name.digest)
         try:
-            with self.path_of(name.digest).open("rb") as file:
-                return name_of(blocks_of(file)) == name
-        except FileNotFoundError:
-            return False
+            file = open_for_reading(path)
+        except FileNotFoundError as error:
+            raise ObjectError(str(path), "the object is missing", _BACK) from error
+        except OSError as error:
+            raise ObjectError(str(path), f"the object cannot be read ({error})", _BACK) from error
+        size = os.fstat(file.fileno()).st_size
+        if size != name.size:
+            file.close()
+            raise ObjectError(str(path), f"the object was changed: it has {size:,} bytes, not {name.size:,}", _BACK)
+        return file
+
+    def read(self, name: ObjectName) -> bytes:
+        """Return the content of an object; if it is missing or changed, raise ObjectError."""
+        with closing(self.open(name)) as file:
+            try:
+                content = file.read()
+            except OSError as error:
+                raise self._unreadable(name, error) from error
+        self._check(name, name_of((content,)))
+        return content
+
+    def problem_of(self, name: ObjectName) -> str | None:
+        """Return the reason why an object is not as its name says, or None; this reads all of it."""
+        try:
+            with closing(self.open(name)) as file:
+                try:
+                    found = name_of(blocks_of(file))
+                except OSError as error:
+                    raise self._unreadable(name, error) from error
+            self._check(name, found)
+        except ObjectError as error:
+            return error.reason
+        return None
+
+    def _unreadable(self, name: ObjectName, error: OSError) -> ObjectError:
+        return ObjectError(str(self.path_of(name.digest)), f"the object cannot be read ({error})", _BACK)
+
+    def _check(self, name: ObjectName, found: ObjectName) -> None:
+        if found != name:
+            reason = "the object was changed: its content has another digest"
+            raise ObjectError(str(self.path_of(name.digest)), reason, _BACK)
 
 
-def _write(file: RawIOBase, chunks: Iterable[Buffer]) -> ObjectName:
-    """Write chunks to a file and return the name of their content.
+class _Source:
+    """Chunks, and the error that ended them, which is not one of the disk that they are written to."""
 
-    A thread computes the digest of each block while the next one is written, as both take about equally long.
-    """
-    content, size = blake2b(digest_size=DIGEST_SIZE), 0
-    with ThreadPoolExecutor(1, "crystallize-digest") as pool:
-        digested: Future[None] | None = None
-        for chunk in chunks:
-            whole = memoryview(chunk).cast("B")
-            size += len(whole)
-            for at in range(0, len(whole), BLOCK):
-                block = whole[at : at + BLOCK]
-                if digested is not None:
-                    digested.result()
-                digested = pool.submit(content.update, block)
-                while block:
-                    block = block[file.write(block) or 0 :]
-    return ObjectName(content.hexdigest(), size)
+    def __init__(self, chunks: Iterable[Buffer]) -> None:
+        self._chunks = chunks
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[memoryview]:
+        try:
+            for chunk in self._chunks:
+                whole = memoryview(chunk).cast("B")
+                yield from (whole[at : at + BLOCK] for at in range(0, len(whole), BLOCK))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _write(descriptor: int, blocks: Iterable[memoryview]) -> ObjectName:
+    """Write blocks to a file, and return the name of their content."""
+    size = 0
+    with closing(_Digester()) as digester:
+        for block in blocks:
+            size += len(block)
+            digester.update(block)
+            while block:
+                block = block[os.write(descriptor, block) :]
+        return ObjectName(digester.digest(), size)
+
+
+class _Digester:
+    """Computes a digest in a thread, if one can start: the digest of a block takes about as long as writing it."""
+
+    def __init__(self) -> None:
+        self._content = blake2b(digest_size=DIGEST_SIZE)
+        self._pool: ThreadPoolExecutor | None = None
+        self._has_thread = True
+        self._wait: Callable[[], object] | None = None
+
+    def update(self, block: memoryview) -> None:
+        """Add a block, which must not change before the next call."""
+        self._finish_block()
+        # A thread for less costs more than it saves.
+        if len(block) == BLOCK and self._has_thread:
+            try:
+                self._wait = self._submit(block)
+            except RuntimeError:  # the process is ending, or has as many threads as it may have
+                self._has_thread = False
+        if self._wait is None:
+            self._content.update(block)
+
+    def _submit(self, block: memoryview) -> Callable[[], object]:
+        if self._pool is None:
+            # Only now, as the import takes long.
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(1, "crystallize-digest")
+        return self._pool.submit(self._content.update, block).result
+
+    def _finish_block(self) -> None:
+        if self._wait is not None:
+            self._wait()
+            self._wait = None
+
+    def digest(self) -> str:
+        """Return the digest of all blocks, in hexadecimal."""
+        self._finish_block()
+        return self._content.hexdigest()
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._pool is not None:
+            self._pool.shutdown()
