@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from crystallize import ObjectError
 from crystallize._base import file_system, object_folder
+from crystallize._base.file_calls import POSIX
 from crystallize._base.object_folder import (
     BLOCK,
     LEFT_AFTER,
@@ -81,6 +82,10 @@ def test_equal_content_is_one_file(folder: ObjectFolder) -> None:
     assert [path] == files_in(folder)
 
 
+needs_posix = pytest.mark.skipif(not POSIX, reason="Windows has neither modes of files nor O_NOFOLLOW")
+
+
+@needs_posix
 def test_mode(folder: ObjectFolder) -> None:
     """Nobody may write to an object, and those whom the umask excludes may not read it."""
     before = os.umask(0o077)
@@ -243,7 +248,7 @@ def make_link(path: Path) -> None:
         (truncate, r"the object was changed: it has 10 bytes, not 4,194,304"),
         (change_content, "the object was changed: its content has another digest"),
         (make_pipe, "the object cannot be read .*not a regular file"),
-        (make_link, "the object cannot be read .*symbolic link"),
+        pytest.param(make_link, "the object cannot be read .*symbolic link", marks=needs_posix),
     ],
 )
 def test_damage(folder: ObjectFolder, harm: Callable[[Path], object], problem: str) -> None:
