@@ -1,5 +1,6 @@
 """Comparing two runs."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def test_comparing_runs(tmp_path: Path) -> None:
     assert "Run(run-0001, finished)" == repr(first)
 
 
+@dataclass
+class Odd:
+    """A value that only a schema restores."""
+
+    last: int
+
+
 def test_comparing_arrays(tmp_path: Path) -> None:
     """Points with arrays differ where these do, anywhere; what no file gives back is told as not compared."""
     runs: list[Run[Any]] = []
@@ -47,10 +55,11 @@ def test_comparing_arrays(tmp_path: Path) -> None:
             many = np.zeros(5000)
             many[2500] = last
             ctx.record("seen", many, {"at": {"x": np.array([last])}})
-            ctx.record("lost", b"\xff")
-            ctx.record("both", (last,))
+            ctx.record("bytes", b"\xff")
+            ctx.record("lost", object())
+            ctx.record("both", Odd(last))
             if not runs:
-                ctx.record("alone", b"\xff")
+                ctx.record("alone", object())
             ctx["a"] = object()
         runs.append(load_run(journal.path))
 

@@ -645,7 +645,7 @@ def test_what_a_file_cannot_give_back_is_done_again(
     if "opaque" in task.__name__:
         (said,) = {record.getMessage() for record in caplog.records}
         assert f"a {__name__}.Opaque, which a file cannot give back" in said
-        assert ("on resuming it is run again" in said) == (task is opaque)
+        assert ("The branch runs again when the run is resumed" in said) == (task is opaque)
     else:
         assert [] == caplog.records
     die(opened)

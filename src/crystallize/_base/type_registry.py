@@ -33,19 +33,31 @@ class TypeRegistry(Generic[T]):
 
     def find(self, cls: type) -> T | None:
         """Return the fact about the nearest registered base of a type; None if no base is registered."""
+        found = self.find_named(cls)
+        return None if found is None else found[1]
+
+    def find_named(self, cls: type) -> tuple[str, T] | None:
+        """Return the fact about the nearest registered base of a type, after the full name of that base."""
         for base in cls.__mro__:
-            found = self._by_type.get(base) or self._named(base)
-            if found is not None:
-                return found
+            if (fact := self._by_type.get(base)) is not None:
+                return type_name(base), fact
+            if (name := self._name_of(base)) is not None:
+                return name, self._by_name[name]
         return None
 
-    def _named(self, cls: type) -> T | None:
-        """Return the fact under the full name of a type, or under a name that it can be imported by."""
+    def named(self, name: str) -> T | None:
+        """Return the fact about the type of a full name; None if that is not registered."""
+        types: list[type] = self._lock.run(partial(list, self._by_type))
+        named = next((self._by_type[kind] for kind in types if type_name(kind) == name), None)
+        return self._by_name.get(name) if named is None else named
+
+    def _name_of(self, cls: type) -> str | None:
+        """Return the registered name of a type: its full name, or a name that it can be imported by."""
         package = str(cls.__module__).partition(".")[0]
         names: list[str] = self._lock.run(partial(list, self._by_name))
         for name in reversed(names):
             module, _, attribute = name.rpartition(".")
             imported = name.partition(".")[0] == package and getattr(sys.modules.get(module), attribute, None) is cls
             if imported or name == type_name(cls):
-                return self._by_name[name]
+                return name
         return None

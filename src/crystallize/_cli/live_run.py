@@ -151,7 +151,7 @@ class Follower:
         for entry in new.values:
             self._rows[entry.sequence] = value_row(entry, None if entry.missing else decode_untyped(entry.stored))
             # A large value is not kept twice: the row has it.
-            self._values.append(entry._replace(stored=entry.stored._replace(json=b"null", arrays=())))
+            self._values.append(entry._replace(stored=entry.stored._replace(json=b"null", parts=())))
         for position, process, artifact in new.artifacts:
             made = MadeArtifact(artifact.name, len(artifact.data), artifact.step)
             self._artifacts.append(_Made(process, artifact.step, position, made))

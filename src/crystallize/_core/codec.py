@@ -1,27 +1,25 @@
 """Encode values to bytes, and decode them.
 
-A value is stored as JSON, with NaN and the infinities as names, and with its arrays as `.npy` beside it. Nothing is
-pickled, and decoding runs no code from the bytes. A value that cannot be restored is
-stored with its type and its JSON only, if it has any.
+A value is stored as JSON, with NaN and the infinities as names. Values that JSON lacks are in it as marks, with their
+bytes as parts beside it; `tagged_json` describes both. Nothing is pickled, and decoding runs no code from the bytes. A
+value that cannot be restored is stored with its type and its JSON only, if it has any, and with the reason.
 """
 
-from ast import literal_eval
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
-from math import prod
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .._base.text import short, type_name
+from .._base.text import type_name
 from ..errors import SchemaError
 from .digest import digest, pandas_time
 from .equality import same
 from .immutable_types import PLAIN
 from .key import Key
 from .schema import Schema
+from .tagged_json import Tagger, advice_for, has_mark, may_have_marks, untagged
+from .value_parts import Part, contents_for_digest
 
 if TYPE_CHECKING:
     from .metrics import MetricSchema
@@ -31,10 +29,6 @@ How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
 parsed JSON by the schema. "secret" values are not stored, so that the user must pass them again; "none": not at all."""
 
 WAYS: Final[tuple[How, ...]] = get_args(How)
-
-_ARRAY = "crystallize.npy"
-_SCALAR = "crystallize.scalar"
-"""The names under which the JSON has the index of an array, and of an array that was made of a scalar."""
 
 LONGEST = 4000
 """The length in bytes from which JSON may contain an int that is too long for Python to parse."""
@@ -55,15 +49,19 @@ class Stored(NamedTuple):
     """The full name of the value's type."""
     json: bytes
     """The JSON of the value; `null` if it has none."""
-    arrays: tuple[bytes, ...] = ()
-    """The arrays in the value, as `.npy`."""
+    parts: tuple[Part, ...] = ()
+    """The bytes of the arrays, frames, tensors and images in the value."""
     fingerprint: str | None = None
     """The fingerprint of the return type that a task declares."""
+    why: str = ""
+    """Why the value cannot be restored, and what would help; empty if it can."""
 
     @property
     def digest(self) -> str | None:
-        """BLAKE2b of the JSON and the arrays, 128 bits; None if the value cannot be restored."""
-        return None if self.how in ("secret", "none") else digest(b"".join((self.json, *self.arrays)))
+        """BLAKE2b of the JSON and the parts, 128 bits; None if the value cannot be restored."""
+        if self.how in ("secret", "none"):
+            return None
+        return digest(b"".join((self.json, *contents_for_digest(self.parts))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,36 +119,49 @@ def key_of(type: Any) -> Key:
 
 def encode(key: Key, value: Any) -> Stored:
     """Encode a value, and decode it again to find the way that restores it."""
-    arrays: list[Any] = []
-
-    def array_index(part: Any) -> Any:
-        if type(part).__module__ == "ml_dtypes" and hasattr(part, "item"):
-            return part.item()  # the number at least, for `NotRestorable.seen`
-        if not _is_array(part):
-            raise TypeError(f"no JSON has a {type(part).__name__}")
-        # Of the types of ml_dtypes, `.npy` has only the size; each of their numbers is one of float32.
-        arrays.append(part.astype("float32") if part.dtype.type.__module__ == "ml_dtypes" else part)
-        return {_ARRAY: len(arrays) - 1}
-
     kind = type_name(type(value))
-    try:
-        dumped = (
-            value
-            if type(value) in PLAIN
-            else _scalar(value, arrays) or pandas_time(value) or key.dump(value, array_index)
-        )
-        # A set has no order, and equal sets should have equal bytes.
-        text = to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
-        if type(value) in PLAIN and len(text) < LONGEST:
-            return Stored("json", kind, text)
-        parts = tuple(map(_npy, arrays))
-        for how in _WAYS:
-            stored = Stored(how, kind, text, parts)
-            if _gives_back(stored, key, value):
-                return stored
-    except (PydanticSerializationError, TypeError, ValueError, RecursionError, AttributeError):
-        return Stored("none", kind, b"null")
-    return Stored("none", kind, text, parts) if _is_read_back(text) else Stored("none", kind, b"null")
+    tagger = Tagger()
+    seen = b"null"
+    for make in (_json_of, _tagged_json_of):
+        try:
+            text = make(key, value, tagger)
+            if type(value) in PLAIN and len(text) < LONGEST:
+                return Stored("json", kind, text)
+            how = next((how for how in _WAYS if _gives_back(how, text, tagger, key, value)), None)
+            if how is not None:
+                return Stored(how, kind, text, tagger.parts())
+            if seen == b"null" and _is_read_back(text):
+                seen = text
+        except (PydanticSerializationError, TypeError, ValueError, RecursionError, AttributeError):
+            continue
+    parts = tagger.parts()
+    if not all(isinstance(part, bytes) for part in parts):
+        seen, parts = b"null", ()  # only for looking at, it is not worth the space
+    return Stored("none", kind, seen, parts if seen != b"null" else (), why=_why(value, tagger))
+
+
+def _json_of(key: Key, value: Any, tagger: Tagger) -> bytes:
+    """Return a value as the JSON of its schema's own serializer, with marks for parts that this does not know."""
+    if type(value) in PLAIN:
+        return to_json(value)
+    dumped = pandas_time(value) or key.dump(value, tagger.mark)
+    # A set has no order, and equal sets should have equal bytes.
+    return to_json(sorted(dumped, key=to_json) if isinstance(value, (set, frozenset)) else dumped)
+
+
+def _tagged_json_of(key: Key, value: Any, tagger: Tagger) -> bytes:
+    return to_json(tagger.tag(value))
+
+
+def _why(value: Any, tagger: Tagger) -> str:
+    """Return why a value cannot be restored, and what would help."""
+    found = tagger.failure
+    if found is not None:
+        return f"{found.why}; {found.advice}" if found.advice else found.why
+    if tagger.needs_schema is not None:
+        advice = "declare this type in the schema, and let it serialize all of its state"
+        return f"only a schema restores a {tagger.needs_schema}; {advice}"
+    return f"it does not come back equal; {advice_for(type(value))}"
 
 
 def _is_read_back(text: bytes) -> bool:
@@ -165,9 +176,14 @@ def _is_read_back(text: bytes) -> bool:
 _WAYS: tuple[How, ...] = ("json", "schema", "python")
 
 
-def _gives_back(stored: Stored, key: Key, value: Any) -> bool:
+def _gives_back(how: How, text: bytes, tagger: Tagger, key: Key, value: Any) -> bool:
     try:
-        return same(decode(stored, key), value)
+        if how == "schema":
+            # Who reads it without the schema would take a dict of the user for a mark.
+            looks_marked = may_have_marks(text) and has_mark(from_json(text))
+            return not looks_marked and same(key.validate_json(text), value)
+        parsed = tagger.restore(from_json(text))
+        return same(key.validate(parsed) if how == "python" else parsed, value)
     except Exception:  # a user's validator may raise anything on its own output; then this way does not restore it
         return False
 
@@ -182,95 +198,26 @@ def decode(stored: Stored, key: Key) -> Any:
 
 def revalidate(stored: Stored, key: Key) -> Any:
     """Restore a value as another type than its own, by validating it."""
-    return key.validate(decode_untyped(stored)) if stored.arrays else key.validate_json(stored.json)
+    return key.validate(decode_untyped(stored)) if has_marks(stored) else key.validate_json(stored.json)
 
 
 def decode_untyped(stored: Stored) -> Any:
-    """Return the parsed JSON of a value, with its arrays in place. No schema is needed."""
-    return _with_arrays(from_json(stored.json), [_array(part) for part in stored.arrays])
+    """Return the parsed JSON of a value, with its arrays and frames in place. No schema is needed."""
+    parsed = from_json(stored.json)
+    return untagged(parsed, stored.parts) if has_marks(stored) else parsed
 
 
-def _with_arrays(parsed: Any, arrays: list[Any]) -> Any:
-    if not arrays:
-        return parsed
-    if isinstance(parsed, list):
-        return [_with_arrays(item, arrays) for item in parsed]
-    if not isinstance(parsed, dict):
-        return parsed
-    if parsed.keys() == {_ARRAY}:
-        return arrays[parsed[_ARRAY]]
-    if parsed.keys() == {_SCALAR}:
-        return arrays[parsed[_SCALAR]][()]
-    return {name: _with_arrays(item, arrays) for name, item in parsed.items()}
-
-
-def _scalar(value: Any, arrays: list[Any]) -> dict[str, int] | None:
-    """Append a NumPy scalar to the arrays and return the JSON that refers to it; None for all other values."""
-    is_scalar = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 and not _is_array(value)
-    if not is_scalar or value.dtype.hasobject:
-        return None
-    import numpy as np  # as below
-
-    arrays.append(np.asarray(value))
-    return {_SCALAR: 0}
-
-
-def _is_array(value: Any) -> bool:
-    kind = type(value)
-    return (kind.__module__, kind.__qualname__) == ("numpy", "ndarray") and not value.dtype.hasobject
-
-
-def _npy(array: Any) -> bytes:
-    import numpy as np  # here, so that it is imported only if there is an array
-
-    content = BytesIO()
-    np.save(content, array, allow_pickle=False)
-    return content.getvalue()
-
-
-def _array(content: bytes) -> Any:
-    import numpy as np  # as above
-
-    # The header of a few bytes may claim any size, and items of no bytes any number.
-    header = _npy_header(content)
-    dtype = np.lib.format.descr_to_dtype(header["descr"])
-    size = prod(header["shape"]) * max(dtype.itemsize, 1)
-    if size > len(content):
-        raise ValueError(f"an array claims the shape {short(header['shape'])}, and has {len(content):,} bytes")
-    return np.load(BytesIO(content), allow_pickle=False)
-
-
-def _npy_header(content: bytes) -> Any:
-    """Return the dictionary at the beginning of an `.npy`, which has at most 10,000 characters, as NumPy checks too."""
-    length = Struct("<H" if content[6:7] == b"\x01" else "<I")
-    (size,) = length.unpack_from(content, 8)
-    start = 8 + length.size
-    if size > 10_000:
-        raise ValueError(f"the header of an array has {size:,} characters")
-    try:
-        return literal_eval(content[start : start + size].decode("latin-1"))
-    except (SyntaxError, MemoryError, RecursionError) as error:  # as deep nesting raises, by version of Python
-        raise ValueError("the header of an array cannot be parsed") from error
-
-
-def unrestorable(kind: str, parsed: Any, arrays: tuple[bytes, ...]) -> NotRestorable:
+def unrestorable(kind: str, parsed: Any, parts: tuple[Part, ...]) -> NotRestorable:
     """Return the placeholder for a value whose JSON is known, but not how to restore it."""
     import json  # here, to keep the import of the package fast; unlike pydantic-core it accepts lone surrogates
 
-    return NotRestorable(kind, json.dumps(_with_arrays(parsed, [*map(_array, arrays)]), default=_listed))
+    return NotRestorable(kind, json.dumps(untagged(parsed, parts), default=_listed))
 
 
-def refers_to_arrays(stored: Stored) -> bool:
-    """Whether the JSON of a value may refer to arrays. A user's text that contains the mark counts too."""
-    return bool(stored.arrays) or _ARRAY.encode() in stored.json
-
-
-def has_array_marks(parsed: Any) -> bool:
-    """Whether parsed JSON refers to an array."""
-    if isinstance(parsed, dict):
-        return parsed.keys() == {_ARRAY} or any(map(has_array_marks, parsed.values()))
-    return isinstance(parsed, list) and any(map(has_array_marks, parsed))
+def has_marks(stored: Stored) -> bool:
+    """Whether the JSON of a value may refer to parts, or have other marks. A user's text that has one counts too."""
+    return bool(stored.parts) or may_have_marks(stored.json)
 
 
 def _listed(item: Any) -> Any:
-    return item.tolist() if _is_array(item) else str(item)
+    return item.tolist() if type(item).__module__ == "numpy" and hasattr(item, "tolist") else str(item)

@@ -2,11 +2,14 @@
 
 from collections import deque
 from dataclasses import is_dataclass
+from datetime import datetime, time
 from typing import Any
 
 from pydantic import BaseModel
 
 from .copy_plans import declared_fields
+from .standard_codecs import fixed_offset
+from .value_codecs import codec_of
 
 
 def same(left: Any, right: Any) -> bool:
@@ -30,4 +33,17 @@ def same(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, (set, frozenset)):
         return {(type(item), item) for item in left} == {(type(item), item) for item in right}
-    return bool(left == right)
+    if cls in (datetime, time):
+        return bool(left == right and left.fold == right.fold) and _same_zone(left.tzinfo, right.tzinfo)
+    codec = codec_of(cls)
+    return bool(left == right) if codec is None else codec.equal(left, right)
+
+
+def _same_zone(left: Any, right: Any) -> bool:
+    """Whether two time zones have the same rules: a named zone is not the offset that it has at one moment."""
+    if left is None or right is None:
+        return left is right
+    offsets = fixed_offset(left), fixed_offset(right)
+    if offsets != (None, None):
+        return offsets[0] == offsets[1]
+    return type(left) is type(right) and getattr(left, "key", left) == getattr(right, "key", right)

@@ -21,7 +21,8 @@ def check_value_size(sinks: Iterable[object], name: str, key: Key, value: Any) -
     for sink, limit in _limits(sinks):
         if size_bound(value, limit) > limit:
             stored = encode(key, value)
-            size = max(len(stored.json), *map(len, stored.arrays), 0)
+            # Other parts are in files of their own.
+            size = max(len(stored.json), *(len(part) for part in stored.parts if isinstance(part, bytes)), 0)
             if size > limit:
                 advice = "write it to a file and keep the path, or write several keys"
                 raise TooLargeError(repr(name), size, limit, sink, advice)

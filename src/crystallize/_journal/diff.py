@@ -108,7 +108,7 @@ def _digest_of(run: Run[Any], name: str) -> str:
     """Return a digest of a series, a piece at a time: it may be long."""
     points = ((point.value, point.tags) for point in run.metrics.series(name))
     content = sha256()
-    while piece := to_json([*islice(points, 4096)], fallback=_identified).removeprefix(b"[]"):
+    while piece := to_json([*islice(points, 4096)], fallback=_identified, bytes_mode="base64").removeprefix(b"[]"):
         content.update(piece)
     return content.hexdigest()
 

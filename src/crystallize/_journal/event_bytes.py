@@ -1,7 +1,8 @@
 """An event as bytes, called a fact, and back.
 
-All is JSON, with NaN and the infinities by their names, and arrays as `.npy` beside it. Nothing is pickled, and nothing
-that is read runs code. A value that does not survive the round trip through JSON is recorded as not restorable.
+All is JSON, with NaN and the infinities by their names, and the bytes of arrays, frames and tensors beside it. Nothing
+is pickled, and nothing that is read runs code. A value that does not survive the round trip is recorded as not
+restorable.
 """
 
 from base64 import b64decode, b64encode
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from .._base.object_folder import Buffer
 from .._base.text import MASK, legible, short, type_name
 from .._branches.merge import MergedWork
 from .._core.codec import (
@@ -24,9 +26,8 @@ from .._core.codec import (
     decode,
     decode_untyped,
     encode,
-    has_array_marks,
+    has_marks,
     key_of,
-    refers_to_arrays,
     unrestorable,
 )
 from .._core.immutable_types import PLAIN
@@ -36,6 +37,8 @@ from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
 from .._core.point_log import fetch
 from .._core.schema import Schema
+from .._core.tagged_json import has_mark
+from .._core.value_parts import content_of
 from ..errors import CrystallizeError
 from ..events import (
     ArtifactAdded,
@@ -69,7 +72,7 @@ PIECE: Final = 1000
 """Maximum number of points in one fact."""
 
 
-def joined(kind: bytes, head: Any, *blobs: bytes) -> bytes:
+def joined(kind: bytes, head: Any, *blobs: Buffer) -> bytes:
     """Return a fact as bytes: its kind, a head, and any number of blobs."""
     # JSON contains no zero byte, so the first one ends it.
     return b"".join((kind, to_json([head, [len(blob) for blob in blobs]]), b"\0", *blobs))
@@ -140,12 +143,12 @@ class Encoder:
     """
 
     def __init__(
-        self, schema: Schema, metrics: type[MetricSchema] | None, warn: Callable[[str, str, str], None]
+        self, schema: Schema, metrics: type[MetricSchema] | None, warn: Callable[[str, str, str, str], None]
     ) -> None:
         """Prepare for a context.
 
         `warn` is called once for each key, metric or branch that is not restorable: with which of these it is, its
-        name, and the type.
+        name, the type, and the reason with advice.
         """
         self._schema = schema
         self._metrics = metrics.metrics if metrics is not None else {}
@@ -192,7 +195,7 @@ class Encoder:
         stored_tags = {
             tag: self._stored("metric", name, tag_keys.get(tag, any_key()), tags[tag])
             if legible(tag) == tag
-            else self._refused("metric", name, tag)
+            else self._refused("metric", name, tag, "the name of a tag is not Unicode; give it another name")
             for tag in tags
         }
         stored_tags = {legible(tag): part for tag, part in stored_tags.items()}
@@ -235,12 +238,14 @@ class Encoder:
         # An untyped key may hold a secret too; then the event has the mask object itself, not just an equal text.
         if event.value is MASK or (key.secret and event.value is not None):
             stored = Stored("secret", "", b"null")
-        elif key.excluded or (key.shared and type(event.value) not in PLAIN):
-            stored = self._refused("key", event.key, event.value)
+        elif key.excluded:
+            stored = self._refused("key", event.key, event.value, _EXCLUDED)
+        elif key.shared and type(event.value) not in PLAIN:
+            stored = self._refused("key", event.key, event.value, _SHARED)
         else:
             stored = self._stored("key", event.key, key, event.value)
         head = [event.key, event.step, event.is_input, stored.how, stored.type, stored.digest]
-        return joined(KEY, head, stored.json, *stored.arrays)
+        return joined(KEY, head, stored.json, *map(content_of, stored.parts))
 
     def _merged(self, event: BranchMerged) -> bytes:
         if event.result is MASK:
@@ -249,29 +254,32 @@ class Encoder:
             stored = self._stored("branch", event.branch, key_of(event.type), event.result)
         returns = key_of(event.type).fingerprint()
         head = [event.branch, event.digest, event.item, stored.how, stored.type, stored.digest, returns]
-        return joined(MERGED, head, stored.json, *stored.arrays)
+        return joined(MERGED, head, stored.json, *map(content_of, stored.parts))
 
     def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:
         stored = encode(key, value)
-        return stored if stored.how != "none" else self._refused(what, name, value, stored)
+        return stored if stored.how != "none" else self._refused(what, name, value, stored.why, stored)
 
-    def _refused(self, what: str, name: str, value: Any, stored: Stored | None = None) -> Stored:
+    def _refused(self, what: str, name: str, value: Any, why: str, stored: Stored | None = None) -> Stored:
         kind = type_name(type(value))
         if (what, name) not in self.unrestorable:
             self.unrestorable[what, name] = kind
-            self._warn(what, name, kind)
-        return Stored("none", kind, b"null") if stored is None else stored
+            self._warn(what, name, kind, why)
+        return Stored("none", kind, b"null", why=why) if stored is None else stored
 
+
+_EXCLUDED: Final = "its field has exclude=True, which keeps it out of files; leave that out to have the value stored"
+_SHARED: Final = "its key is Shared; write what is needed to make it again, such as its state_dict(), to another key"
 
 _Note: TypeAlias = str | list[str]
 """How a part of a point is stored; with its type and its arrays, as `.npy` in base64, in a list if either matters."""
 
 
 def _note(stored: Stored) -> _Note:
-    how, kind, _, arrays, _ = stored
-    if how != "none" and not refers_to_arrays(stored):
+    how, kind = stored.how, stored.type
+    if how != "none" and not has_marks(stored):
         return how
-    return [how, kind, *(b64encode(part).decode() for part in arrays)]
+    return [how, kind, *(b64encode(content_of(part)).decode() for part in stored.parts)]
 
 
 def decoded_point(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]]:
@@ -293,7 +301,7 @@ def _restored(note: _Note, parsed: Any, key: Key | None) -> Any:
         raise ValueError(f"it is stored in an unknown way, {short(how)}")
     arrays = tuple(map(b64decode, encoded))
     # Points of the first version have the numbers of their arrays, and not the arrays.
-    if how == "none" or (isinstance(note, str) and has_array_marks(parsed)):
+    if how == "none" or (isinstance(note, str) and has_mark(parsed)):
         return unrestorable(kind, parsed, arrays)
     stored = Stored(how, kind, to_json(parsed), arrays)
     return decode_untyped(stored) if key is None else decode(stored, key)

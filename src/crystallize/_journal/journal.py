@@ -184,17 +184,15 @@ class Journal:
         known = fingerprints(view.schema, view.metrics.schema)
         self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
 
-    def _warn(self, what: str, name: str, kind: str) -> None:
+    def _warn(self, what: str, name: str, kind: str, why: str) -> None:
         if what == "branch":
             text = (
                 "%s: the task of branch %r returned a %s, which a file cannot give back as its return annotation "
-                "stands; on resuming it is run again"
+                "stands: %s. The branch runs again when the run is resumed"
             )
-            _log.warning(text, self.name, name, kind)
-            return
-        _log.warning(
-            "%s: %s %r holds a %s, which a file cannot give back; it is noted by type", self.name, what, name, kind
-        )
+        else:
+            text = f"%s: {what} %r holds a %s, which a file cannot give back: %s"
+        _log.warning(text, self.name, name, kind, why)
 
     def handle(self, event: Event, /) -> None:
         """Take an event in. When this returns, it survives the process; the end of a step also survives the machine.

@@ -1,0 +1,89 @@
+"""The parts of a stored value that are no JSON: the bytes of arrays, frames, tensors and images."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+
+from .._base.object_folder import Buffer, name_of
+
+LARGE: Final = 1 << 20
+"""The size in bytes above which a part is not stored in a row of a database, but in a file of its own."""
+
+
+@runtime_checkable
+class LargePart(Protocol):
+    """A large part, in memory or in a file."""
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The digest by which an `ObjectFolder` names it."""
+        ...
+
+    def content(self) -> Buffer:
+        """Return its bytes."""
+        ...
+
+
+Part: TypeAlias = bytes | LargePart
+"""A part of a value; bytes up to `LARGE`."""
+
+
+class PartInMemory:
+    """A large part that is in memory, in pieces that nobody copies."""
+
+    def __init__(self, chunks: Sequence[Buffer], size: int) -> None:
+        self.chunks = chunks
+        self.size = size
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest by which an `ObjectFolder` names it."""
+        return name_of(self.chunks).digest
+
+    def content(self) -> Buffer:
+        """Return its bytes, which are copied if they are in several pieces."""
+        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+
+
+class Blob:
+    """The bytes into which a codec turns a value, or a part of one."""
+
+    def __init__(self, *chunks: Buffer) -> None:
+        self.chunks = chunks
+
+    def part(self) -> Part:
+        """Return the part that a file stores."""
+        size = sum(memoryview(chunk).nbytes for chunk in self.chunks)
+        return PartInMemory(self.chunks, size) if size > LARGE else b"".join(self.chunks)
+
+
+class PartContent:
+    """The bytes of a stored part, which are read when they are asked for.
+
+    Attributes:
+        parsed: What a codec has parsed of them, for the other values in the same part.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self.parsed: Any = None
+
+    @cached_property
+    def buffer(self) -> memoryview:
+        """The bytes."""
+        return memoryview(content_of(self._part))
+
+
+def content_of(part: Part) -> Buffer:
+    """Return the bytes of a part."""
+    return part if isinstance(part, bytes) else part.content()
+
+
+def contents_for_digest(parts: Iterable[Part]) -> list[bytes]:
+    """Return the bytes by which parts count in a digest; a large part counts by its own digest."""
+    return [part if isinstance(part, bytes) else b"object:" + part.digest.encode() for part in parts]

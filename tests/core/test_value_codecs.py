@@ -1,0 +1,333 @@
+"""Values of every built-in kind come back from a file as they were, or are named with a reason and with advice."""
+
+import enum
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as numpy_strategies
+from PIL import Image
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
+
+from crystallize import register
+from crystallize._core.codec import Stored, any_key, decode, decode_untyped, encode, key_of
+from crystallize._core.equality import same
+from crystallize._core.registered_codecs import CODECS
+from crystallize._core.value_codecs import NotRegistered
+from crystallize._core.value_parts import PartInMemory, content_of
+
+from .value_kinds import KINDS, sparse
+
+
+def reread(stored: Stored) -> Stored:
+    """Return a stored value as a file gives it back: its parts are bytes."""
+    return stored._replace(parts=tuple(bytes(content_of(part)) for part in stored.parts))
+
+
+def from_file(value: Any) -> Any:
+    """Return a value as it comes back from a file without a schema."""
+    stored = encode(any_key(), value)
+    assert "none" != stored.how, stored.why
+    return decode_untyped(reread(stored))
+
+
+@pytest.mark.filterwarnings("ignore:Stored array in format:UserWarning")
+@pytest.mark.parametrize("value", KINDS.values(), ids=KINDS)
+def test_every_kind_comes_back(value: Any) -> None:
+    """A value of each kind comes back equal and of its type, alone and within lists, dicts and tuples."""
+    for whole in (value, {"a": [(value, 1)], "b": None}):
+        found = from_file(whole)
+        assert type(whole) is type(found)
+        assert same(whole, found)
+
+
+@pytest.mark.filterwarnings("ignore:Stored array in format:UserWarning")
+@pytest.mark.parametrize("value", KINDS.values(), ids=KINDS)
+def test_every_kind_comes_back_within_a_model(value: Any) -> None:
+    """A value of each kind comes back within a list within a dict of a model."""
+
+    class Model(BaseModel, arbitrary_types_allowed=True):
+        parts: dict[str, list[Any]]
+        at: datetime
+
+    key = key_of(Model)
+    model = Model(parts={"a": [value]}, at=datetime(2026, 3, 28, tzinfo=ZoneInfo("Europe/Berlin")))
+    stored = encode(key, model)
+    found = decode(reread(stored), key)
+
+    assert "python" == stored.how
+    assert same(model, found)
+
+
+@given(
+    numpy_strategies.arrays(
+        st.one_of(
+            numpy_strategies.scalar_dtypes(),
+            numpy_strategies.array_dtypes(min_size=1, max_size=3),
+        ),
+        numpy_strategies.array_shapes(min_dims=0, min_side=0),
+    ),
+    st.sampled_from([lambda array: array, lambda array: array.T, lambda array: array[..., ::2], np.asfortranarray]),
+)
+def test_every_array_comes_back(array: Any, change: Callable[[Any], Any]) -> None:
+    """An array without objects comes back whatever its type, shape and order, so this is not checked when it is stored."""
+    changed = change(array) if array.ndim else array
+    found = from_file(changed)
+
+    assert (changed.dtype, changed.shape, changed.tobytes()) == (found.dtype, found.shape, found.tobytes())
+
+
+def test_a_large_array_is_not_copied() -> None:
+    """The part of a large array is a header and the memory of the array itself."""
+    array = np.zeros(1 << 18)
+    (part,) = encode(any_key(), {"a": array}).parts
+
+    assert isinstance(part, PartInMemory)
+    assert np.shares_memory(array, np.frombuffer(part.chunks[1], np.uint8))
+    assert len(bytes(part.content())) == part.size
+
+
+def test_dates_keep_their_zone() -> None:
+    """A day after a date with a zone has the same hour, also after it came back."""
+    noon = datetime(2026, 3, 28, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    key = key_of(datetime)
+    found = decode(encode(key, noon), key)
+
+    assert ZoneInfo("Europe/Berlin") is found.tzinfo
+    assert noon + timedelta(days=1) == found + timedelta(days=1)
+
+
+Table = Annotated[
+    pl.DataFrame,
+    PlainSerializer(lambda frame: frame.to_dicts()),
+    BeforeValidator(lambda given: given if isinstance(given, pl.DataFrame) else pl.DataFrame(given)),
+]
+
+
+def test_the_annotation_of_a_type_is_used() -> None:
+    """A frame whose annotation says how it becomes JSON and a frame again is stored in that way."""
+
+    class Model(BaseModel, arbitrary_types_allowed=True):
+        table: Table
+
+    key = key_of(Model)
+    model = Model(table=pl.DataFrame({"a": [1, 2]}))
+    stored = encode(key, model)
+
+    assert (b'{"table":[{"a":1},{"a":2}]}', ()) == (stored.json, stored.parts)
+    assert same(model, decode(stored, key))
+
+
+class Odd:
+    """An object that no codec stores."""
+
+
+class OddZone(tzinfo):
+    """A time zone that only this program knows."""
+
+    def utcoffset(self, at: datetime | None, /) -> timedelta:
+        return timedelta(0)
+
+    dst = utcoffset
+
+    def tzname(self, at: datetime | None, /) -> str:
+        return "odd"
+
+
+class OddFrame(pd.DataFrame):
+    """A frame of a class of its own."""
+
+
+class OddArray(np.ndarray[Any, Any]):
+    """An array of a class of its own."""
+
+
+class OddSeries(pd.Series):
+    """A series of a class of its own."""
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Span:
+    start: int
+    end: int
+
+
+Pair = namedtuple("Pair", "left right")  # noqa: PYI024 - untyped, as users have them
+
+
+class Hidden(BaseModel):
+    a: Any = Field(1, exclude=True)
+    at: Any = None
+
+
+REFUSED = {
+    "object": (Odd(), f'no codec stores a {__name__}.Odd; call register("{__name__}.Odd", dump=..., load=...)'),
+    "within": ({"a": [Odd()]}, f"no codec stores a {__name__}.Odd"),
+    "plain object": (object(), "no codec stores a object; write it as another type"),
+    "array of objects": (np.array([Odd()]), "an array of dtype object has any objects in it; write a list"),
+    "scalar with objects": (np.array([(1,)], dtype="O,")[0], "it has objects in it"),
+    "array of a class": (np.zeros(1).view(OddArray), "a OddArray is a subclass of numpy.ndarray"),
+    "frame of a class": (OddFrame(), "a OddFrame is no plain pandas.DataFrame; write pandas.DataFrame(...) of it"),
+    "series of a class": (OddSeries([1]), "a OddSeries is no plain pandas.Series"),
+    "frame with lists": (
+        pd.DataFrame({"a": [[1]]}),
+        "a pandas.DataFrame does not come back equal; convert",
+    ),
+    "frame with anything": (pd.DataFrame({"a": [1, "x"]}), "a pandas.DataFrame cannot be stored (ArrowInvalid"),
+    "lazy frame": (pl.LazyFrame(), "a polars.LazyFrame is a query without a result; write frame.collect()"),
+    "sparse lists": (
+        sparse.lil_array((2, 2)),
+        "format lil has objects in it; write matrix.tocsr()",
+    ),
+    "image": (Image.new("I;16B", (2, 2)), "an image of mode I;16B cannot be stored"),
+    "zone": (datetime(2026, 1, 1, tzinfo=OddZone()), "its time zone is a OddZone; use one of zoneinfo"),
+    "long int": (10**5000, "it does not come back equal; write it as another type"),
+    "dataclass": (Span(1, 2), f"only a schema restores a {__name__}.Span; declare this type in the schema"),
+    "enum": (Color.RED, f"only a schema restores a {__name__}.Color"),
+    "named tuple": (Pair(1, 2), f"only a schema restores a {__name__}.Pair"),
+    "excluded field": (Hidden(a=1), "its field 'a' has exclude=True; leave exclude=True out"),
+}
+
+
+@pytest.mark.parametrize(("value", "why"), REFUSED.values(), ids=REFUSED)
+def test_why_a_value_is_not_restorable(value: Any, why: str) -> None:
+    """A value that does not come back says why, and what would help."""
+    stored = encode(any_key(), value)
+
+    assert "none" == stored.how
+    assert why in stored.why
+    assert None is stored.digest
+
+
+class Point:
+    """A type whose functions a user registers."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Point) and self.x == other.x
+
+    __hash__ = None  # type: ignore[assignment]  # as of a class with an equality of its own
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what a test registers."""
+    monkeypatch.setattr(CODECS, "_by_name", {})
+    monkeypatch.setattr(CODECS, "_by_type", {})
+
+
+def dump_point(point: Point) -> bytes:
+    return str(point.x).encode()
+
+
+def load_point(content: bytes) -> Point:
+    return Point(int(content))
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("kind", [Point, f"{__name__}.Point"])
+def test_a_registered_type_comes_back(kind: Any) -> None:
+    """A type with registered functions comes back, at any depth, and a subclass of it if it comes back as itself."""
+    register(kind, dump=dump_point, load=load_point)
+
+    assert {"a": [Point(5)]} == from_file({"a": [Point(5)]})
+    assert f'{{"crystallize.value":["registered:{__name__}.Point",{{"crystallize.part":0}}]}}'.encode() == (
+        encode(any_key(), Point(5)).json
+    )
+
+
+@pytest.mark.usefixtures("registered")
+def test_registered_functions_that_are_not_inverse() -> None:
+    """A registered type that does not come back equal, or not as bytes, says so when it is written."""
+    name = f"{__name__}.Point"
+    register(Point, dump=dump_point, load=lambda content: Point(0))
+    assert f"a {name} does not come back equal; call register(" in encode(any_key(), Point(5)).why
+    register(Point, dump=dump_point, load=lambda content: Point(0), equal=lambda left, right: True)
+    assert "" == encode(any_key(), Point(5)).why
+    register(Point, dump=str, load=load_point)  # type: ignore[arg-type]  # which is the fault
+    assert f"the registered dump for {name} returned a str, not bytes" == encode(any_key(), Point(5)).why
+    register(Point, dump=lambda point: 1 / 0, load=load_point)  # type: ignore[arg-type,return-value]  # as above
+    assert f"a {name} cannot be stored (ZeroDivisionError: division by zero)" in encode(any_key(), Point(5)).why
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_type_that_is_not_registered_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value of a registered type in a program that has not registered it is an error that says to register it."""
+    register(Point, dump=dump_point, load=load_point)
+    stored = reread(encode(any_key(), [Point(5)]))
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    with pytest.raises(NotRegistered, match=f"no functions are registered for {__name__}.Point") as caught:
+        decode_untyped(stored)
+
+    assert f'call register("{__name__}.Point", dump=..., load=...) before' in caught.value.advice
+
+
+def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame that is stored by another library, which is not installed, says which one to install."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    stored = encode(any_key(), {"a": pd.DataFrame({"a": [1]})})
+
+    assert "a pandas.DataFrame is stored by pyarrow; pip install pyarrow" == stored.why
+
+
+FORGED = {
+    "no codec": (b'{"crystallize.value":["os.system","ls"]}', ()),
+    "codec of no library": (b'{"crystallize.value":["numpy.load","a"]}', ()),
+    "no name": (b'{"crystallize.value":[5,"a"]}', ()),
+    "no pair": (b'{"crystallize.value":5}', ()),
+    "no part": (b'{"crystallize.part":1}', (b"",)),
+    "part of no number": (b'{"crystallize.npy":"a"}', (b"",)),
+    "zone": (b'{"crystallize.value":["ZoneInfo","../../etc/passwd"]}', ()),
+    "unhashable": (b'{"crystallize.value":["set",[[1]]]}', ()),
+    "type of ml_dtypes": (b'{"crystallize.value":["numpy.ndarray",["finfo",{"crystallize.part":0}]]}', (b"",)),
+    "image": (b'{"crystallize.value":["PIL.Image.Image",["L",[99999,99999],null,{},{"crystallize.part":0}]]}', (b"",)),
+    "lazy frame": (b'{"crystallize.value":["polars.LazyFrame",1]}', ()),
+    "sparse": (b'{"crystallize.value":["scipy.sparse.lil_array",1]}', ()),
+}
+
+
+@pytest.mark.parametrize(("json", "parts"), FORGED.values(), ids=FORGED)
+def test_marks_that_nobody_wrote(json: bytes, parts: tuple[bytes, ...]) -> None:
+    """A mark that names no codec of ours, or no part, is an error and nothing else."""
+    with pytest.raises((TypeError, ValueError)):
+        decode_untyped(Stored("json", "str", json, parts))
+
+
+def test_sparse_indices_are_checked() -> None:
+    """A sparse array whose indices point beyond it is refused, since its methods would follow them."""
+    array = sparse.csr_array(np.eye(3))
+    stored = reread(encode(any_key(), array))
+    beyond = encode(any_key(), array.indices + 50).parts[0]
+    assert isinstance(beyond, bytes)
+    forged = (stored.parts[0], beyond, stored.parts[2])
+    with pytest.raises(ValueError, match="indices must be"):
+        decode_untyped(stored._replace(parts=forged))
+
+
+@given(st.sampled_from(sorted(KINDS)), st.data())
+def test_damaged_bytes_are_an_error(kind: str, data: st.DataObject) -> None:
+    """Whatever becomes of the bytes of a value, it comes back as some value, or as an error."""
+    stored = reread(encode(any_key(), KINDS[kind]))
+    parts = [bytearray(content_of(part)) for part in stored.parts]
+    for part in parts:
+        for at in data.draw(st.lists(st.integers(0, max(len(part) - 1, 0)), max_size=3)):
+            part[at : at + 1] = data.draw(st.binary(max_size=2))
+    with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+        decode_untyped(stored._replace(parts=tuple(map(bytes, parts))))
