@@ -81,7 +81,7 @@ def test_every_kind_comes_back_within_a_model(value: Any) -> None:
     st.sampled_from([lambda array: array, lambda array: array.T, lambda array: array[..., ::2], np.asfortranarray]),
 )
 def test_every_array_comes_back(array: Any, change: Callable[[Any], Any]) -> None:
-    """An array without objects comes back whatever its type, shape and order, so this is not checked when it is stored."""
+    """An array without objects comes back whatever its type, shape and order, so that is not checked at each write."""
     changed = change(array) if array.ndim else array
     found = from_file(changed)
 
