@@ -20,6 +20,7 @@ from crystallize._core.schema import Schema
 from crystallize._journal import drainer, frame_writer
 from crystallize._journal.event_bytes import Encoder
 from crystallize._journal.fast_handler import fast_handler
+from crystallize._journal.run_objects import objects_of
 from crystallize.events import BranchForked, MetricRecorded
 
 from .train_runs import Tags, TrainMetrics
@@ -86,7 +87,7 @@ def recorded(draw: st.DrawFn) -> MetricRecorded:
 @given(st.lists(recorded() | st.just(KeyWritten("lr", 0.1, None, is_input=True))))
 def test_fast_and_slow_write_the_same(events: list[Any]) -> None:
     """Whatever is recorded, the spool has the facts that the slow path alone would have written, in their order."""
-    encoder = Encoder(Schema.untyped(), PlainMetrics, lambda *given: None)
+    encoder = Encoder(Schema.untyped(), PlainMetrics, objects_of(Path()), lambda *given: None)
     slow = [encoder.fact(event) for event in events if event.branch is None]
     facts: list[bytes] = []
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from .._base.object_folder import ObjectFolder
 from ..errors import TooLargeError
 from .codec import encode
 from .key import Key
@@ -18,11 +19,11 @@ _PER_CHARACTER: Final = 6
 
 def check_value_size(sinks: Iterable[object], name: str, key: Key, value: Any) -> None:
     """Raise TooLargeError if the value of a key is too large for a sink."""
-    for sink, limit in _limits(sinks):
+    for sink, limit, takes_files in _limits(sinks):
         if size_bound(value, limit) > limit:
             stored = encode(key, value)
-            # Other parts are in files of their own.
-            size = max(len(stored.json), *(len(part) for part in stored.parts if isinstance(part, bytes)), 0)
+            parts = [part for part in stored.parts if isinstance(part, bytes) or not takes_files]
+            size = max(len(stored.json), *(len(part) if isinstance(part, bytes) else part.size for part in parts), 0)
             if size > limit:
                 advice = "write it to a file and keep the path, or write several keys"
                 raise TooLargeError(repr(name), size, limit, sink, advice)
@@ -30,18 +31,18 @@ def check_value_size(sinks: Iterable[object], name: str, key: Key, value: Any) -
 
 def check_artifact_size(sinks: Iterable[object], name: str, size: int) -> None:
     """Raise TooLargeError if an artifact is too large for a sink."""
-    for sink, limit in _limits(sinks):
+    for sink, limit, _ in _limits(sinks):
         if size > limit:
             advice = "write it to a file and keep the path, or add it in parts"
             raise TooLargeError(f"artifact {name!r}", size, limit, sink, advice)
 
 
-def _limits(sinks: Iterable[object]) -> Iterator[tuple[str, int]]:
-    """Return the class and the limit of each sink that has one; see `LimitedSink`."""
+def _limits(sinks: Iterable[object]) -> Iterator[tuple[str, int, bool]]:
+    """Return the class and the limit of each sink that has one, and whether it takes large contents as files."""
     for sink in sinks:
         limit = getattr(sink, "largest", None)
         if isinstance(limit, int):
-            yield type(sink).__name__, limit
+            yield type(sink).__name__, limit, isinstance(getattr(sink, "object_folder", None), ObjectFolder)
 
 
 def size_bound(value: Any, enough: int) -> int:

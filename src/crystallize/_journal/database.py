@@ -43,6 +43,7 @@ from .event_bytes import (
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
 from .packed_points import packed, packed_rows
 from .untrusted_file import VERIFY, bounded, check_files, check_tables, damage_in, file_status, row_shape
+from .value_facts import names_in
 
 LARGEST: Final = 999_000_000
 """Maximum bytes of a value or an artifact: a row of SQLite takes at most a billion."""
@@ -273,11 +274,17 @@ def _apply_points(connection: sqlite3.Connection, process: int, position: int, f
 
 
 def _apply_key(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (key, step, is_input, how, type_, digest), (text, *arrays) = parted(fact)
+    (key, step, is_input, how, type_, digest, *more), (text, *parts) = parted(fact)
     row = (key, int(is_input), how, type_, text.decode(), digest)
     insert(connection, "entries", position, process, step, *row)
-    for index, npy in enumerate(arrays):
-        insert(connection, "arrays", position, index, npy)
+    names, why = names_in(more, parts)
+    for place, part in enumerate(parts):
+        if place in names:
+            insert(connection, "value_objects", position, place, *names[place])
+        else:
+            insert(connection, "arrays", position, place, part)
+    if why:
+        insert(connection, "reasons", position, why)
 
 
 def _apply_artifact(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
@@ -314,8 +321,8 @@ def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fac
 
 
 def _apply_merged(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (branch, digest, item, how, type_, result, returns), blobs = parted(fact)
-    kept = joined(MERGED, [type_, result, returns], *blobs)
+    (branch, digest, item, how, type_, result, returns, *more), blobs = parted(fact)
+    kept = joined(MERGED, [type_, result, returns, *more], *blobs)
     insert(connection, "merges", process, branch, position, digest, item, how, kept)
 
 

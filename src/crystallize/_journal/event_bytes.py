@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .._base.object_folder import Buffer
+from .._base.object_folder import Buffer, ObjectFolder
 from .._base.text import MASK, legible, short, type_name
 from .._branches.merge import MergedWork
 from .._core.codec import (
@@ -50,6 +50,7 @@ from ..events import (
     StepFinished,
     StepStarted,
 )
+from .value_facts import value_blobs, value_head, with_objects
 
 POINT: Final = b"["
 KEY: Final = b"K"
@@ -143,14 +144,19 @@ class Encoder:
     """
 
     def __init__(
-        self, schema: Schema, metrics: type[MetricSchema] | None, warn: Callable[[str, str, str, str], None]
+        self,
+        schema: Schema,
+        metrics: type[MetricSchema] | None,
+        objects: ObjectFolder,
+        warn: Callable[[str, str, str, str], None],
     ) -> None:
         """Prepare for a context.
 
-        `warn` is called once for each key, metric or branch that is not restorable: with which of these it is, its
-        name, the type, and the reason with advice.
+        `objects` is the folder of contents that are too large for a row. `warn` is called once for each key, metric or
+        branch that is not restorable: with which of these it is, its name, the type, and the reason with advice.
         """
         self._schema = schema
+        self._objects = objects
         self._metrics = metrics.metrics if metrics is not None else {}
         self.plain: frozenset[str] = frozenset(name for name, metric in self._metrics.items() if metric.checks.is_plain)
         self._warn = warn
@@ -243,18 +249,18 @@ class Encoder:
         elif key.shared and type(event.value) not in PLAIN:
             stored = self._refused("key", event.key, event.value, _SHARED)
         else:
-            stored = self._stored("key", event.key, key, event.value)
-        head = [event.key, event.step, event.is_input, stored.how, stored.type, stored.digest]
-        return joined(KEY, head, stored.json, *map(content_of, stored.parts))
+            stored = with_objects(self._stored("key", event.key, key, event.value), self._objects)
+        head = [event.key, event.step, event.is_input, stored.how, stored.type, stored.digest, *value_head(stored)]
+        return joined(KEY, head, *value_blobs(stored))
 
     def _merged(self, event: BranchMerged) -> bytes:
         if event.result is MASK:
             stored = Stored("secret", "", b"null")
         else:
-            stored = self._stored("branch", event.branch, key_of(event.type), event.result)
+            stored = with_objects(self._stored("branch", event.branch, key_of(event.type), event.result), self._objects)
         returns = key_of(event.type).fingerprint()
         head = [event.branch, event.digest, event.item, stored.how, stored.type, stored.digest, returns]
-        return joined(MERGED, head, stored.json, *map(content_of, stored.parts))
+        return joined(MERGED, [*head, *value_head(stored)], *value_blobs(stored))
 
     def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:
         stored = encode(key, value)

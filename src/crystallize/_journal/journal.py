@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
+from .._base.object_folder import ObjectFolder
 from .._branches.merge import MergedWork
 from .._core.codec import fingerprints
 from .._core.context import FrozenContext, begin_context, blank_context, blank_state
@@ -28,6 +29,7 @@ from .fast_handler import fast_handler
 from .read_run import RunData
 from .resume import check_inputs, restore, warn_of_lost_reads
 from .run_files import RunFiles, create_run, reopen_run
+from .run_objects import objects_of
 from .run_writer import RunWriter
 
 _T = TypeVar("_T")
@@ -51,6 +53,7 @@ class Journal:
         largest: Maximum bytes of a value or an artifact; a row of SQLite has at most a billion.
         path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
+        object_folder: The folder of contents that are larger than 1 MiB, which all runs of its folder share.
     """
 
     largest: Final = LARGEST
@@ -60,6 +63,7 @@ class Journal:
         data = files.data
         self.path: Path = files.opened.path
         self.name: str = self.path.stem
+        self.object_folder: ObjectFolder = objects_of(self.path)
         self._writer = RunWriter(files)
         self._origin = data.last.origin
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
@@ -171,7 +175,7 @@ class Journal:
         if self._resumed is not None and not self._is_restoring:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
-        encoder = Encoder(view.schema, view.metrics.schema, self._warn)
+        encoder = Encoder(view.schema, view.metrics.schema, self.object_folder, self._warn)
         events = EventIntake(self._writer, encoder)
         self._view, self._events = view, events
         self._writer.begin(lambda: vars(self).pop("handle", None))

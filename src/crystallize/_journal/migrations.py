@@ -104,6 +104,21 @@ MIGRATIONS: Final = (
         "check" INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE value_objects (
+        sequence INTEGER NOT NULL REFERENCES entries,
+        place INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (sequence, place)
+    ) STRICT;
+    CREATE TABLE reasons (
+        sequence INTEGER PRIMARY KEY REFERENCES entries,
+        reason TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
 
@@ -114,6 +129,10 @@ them how to restore it, with its type and, as `.npy` in base64, its arrays, if t
 The work of a branch is in the rows of its steps, whose names begin with the branch's own; the last fact of a merge
 makes its row in `merges`. A branch that failed makes a row in `failures`, each time, and none in `steps`, since it may
 run again and be merged.
+
+The parts of a value that are no JSON are rows in `arrays`, in the order in which its JSON counts them. A part of more
+than 1 MiB is a row in `value_objects` in place of that, and its content an object in the folder `objects` beside the
+file. `reasons` has the reasons why values cannot be restored.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -128,10 +147,12 @@ ORDERS: Final[dict[str, str]] = {
     "forks": "sequence",
     "merges": "sequence",
     "failures": "sequence",
+    "value_objects": "sequence, place",
+    "reasons": "sequence",
 }
 """The tables, and the columns that order their rows."""
 
-LATER: Final[dict[str, int]] = {"failures": 2}
+LATER: Final[dict[str, int]] = {"failures": 2, "value_objects": 3, "reasons": 3}
 """The tables that files of older versions do not have, each with the version that added it."""
 
 NEWER: Final[dict[str, str]] = {

@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._base.object_folder import checked_name
 from .._base.text import printable, short
 from .._core.artifacts import unfit_name
+from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .database import apply, connect, has_log, missing_in, rows, state_of, transaction
 from .rows import (
@@ -33,8 +35,10 @@ from .rows import (
     merged_branch_of,
     session_of,
 )
+from .run_objects import objects_of
 from .spool_format import has_writer, spooled
 from .untrusted_file import RunConnection, check_files
+from .value_facts import ObjectPart
 
 _log = logging.getLogger("crystallize")
 
@@ -282,16 +286,26 @@ def spooled_facts(
 def data_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:
     """Read the content of a database after position `since`, within a transaction of the caller."""
     outline = _outline_of(path, connection, running=running, since=since)
-    arrays: dict[int, list[bytes]] = {}
-    for position, _, npy in rows(path, connection, "arrays", since):
-        arrays.setdefault(position, []).append(npy)
+    parts = _parts_of(path, connection, since)
+    reasons = dict(rows(path, connection, "reasons", since))
     contents = dict(rows(path, connection, "contents", since))
     return replace(
         outline,
-        values=tuple(entry_of(row, arrays) for row in rows(path, connection, "entries", since)),
+        values=tuple(entry_of(row, parts, reasons) for row in rows(path, connection, "entries", since)),
         points=tuple(map(PackedRow._make, rows(path, connection, "points", since))),
         artifacts=tuple(artifact_of(row, contents) for row in rows(path, connection, "artifacts", since)),
     )
+
+
+def _parts_of(path: Path, connection: sqlite3.Connection, since: int) -> dict[int, dict[int, Part]]:
+    """Return the parts of values, by the positions of the values and their own places."""
+    found: dict[int, dict[int, Part]] = {}
+    for position, place, content in rows(path, connection, "arrays", since):
+        found.setdefault(position, {})[place] = content
+    objects = objects_of(path)
+    for position, place, digest, size in rows(path, connection, "value_objects", since):
+        found.setdefault(position, {})[place] = ObjectPart(objects, checked_name(digest, size))
+    return {position: dict(sorted(parts.items())) for position, parts in found.items()}
 
 
 def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:
@@ -317,7 +331,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         points=(),
         artifacts=(),
         forks=forks,
-        merges=tuple(merged_branch_of(row, known) for row in rows(path, connection, "merges", since)),
+        merges=tuple(merged_branch_of(row, known, objects_of(path)) for row in rows(path, connection, "merges", since)),
         failures=tuple(failure_of(row, known) for row in rows(path, connection, "failures", since)),
     )
     _check_processes(data)

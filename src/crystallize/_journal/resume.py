@@ -21,7 +21,8 @@ from .._core.point_log import PointLog, PointSection
 from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
-from ..errors import DamagedRunError, JournalError, KeyLookupError, ResumeError
+from .._core.value_codecs import NotRegistered
+from ..errors import DamagedRunError, JournalError, KeyLookupError, ObjectError, ResumeError
 from .point_stream import PointStream
 from .read_run import RunData
 from .rows import Entry, MergedBranch
@@ -125,8 +126,13 @@ def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
             return decode(entry.stored, key)
         return revalidate(entry.stored, key)
     except ImportError as error:
-        reason = f"key {entry.key!r} holds an array, and {error.name} is not installed"
-        raise JournalError(str(data.path), reason) from error
+        reason = f"key {entry.key!r} holds a {entry.stored.type}, and {error.name} is not installed"
+        raise JournalError(str(data.path), reason, f"pip install {error.name}") from error
+    except NotRegistered as error:
+        reason = f"key {entry.key!r} holds a {entry.stored.type}, and {error}"
+        raise JournalError(str(data.path), reason, error.advice) from error
+    except ObjectError as error:
+        raise ObjectError(error.path, f"{error.reason}; it has the value of key {entry.key!r}", error.advice) from error
     except Exception as error:  # whatever a user's validator raises
         if schema is Schema.untyped():
             reason = f"the value of key {entry.key!r} cannot be restored ({type(error).__name__}: {error})"

@@ -6,13 +6,16 @@ from operator import itemgetter
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, NamedTuple, Protocol
 
+from .._base.object_folder import ObjectFolder
 from .._base.text import short
 from .._core.artifacts import Artifact, unfit_name
 from .._core.codec import WAYS, How, Stored
 from .._core.provenance import StepRecord
+from .._core.value_parts import Part
 from .environment import Origin
 from .event_bytes import parted
 from .stored_facts import fingerprints_in, origin_in, record_in, time_in
+from .value_facts import ObjectPart, names_in
 
 
 class Session(NamedTuple):
@@ -254,10 +257,14 @@ def _record(name: str, text: str) -> StepRecord:
     )
 
 
-def entry_of(row: tuple[Any, ...], arrays: Mapping[int, list[bytes]]) -> Entry:
-    """Return the entry of a row of `entries`, given the arrays by the positions of their entries."""
+def entry_of(row: tuple[Any, ...], parts: Mapping[int, Mapping[int, Part]], reasons: Mapping[int, str]) -> Entry:
+    """Return the entry of a row of `entries`, given parts and reasons by the positions of their entries."""
     position, process, step, key, is_input, how, type_, json, digest = row
-    stored = Stored(_way(how), type_, json.encode(), tuple(arrays.get(position, ())))
+    found = parts.get(position, {})
+    if [*found] != [*range(len(found))]:
+        raise ValueError(f"the value of key {key!r} lacks a part, or has one twice")
+    why = reasons.get(position, "")
+    stored = Stored(_way(how), type_, json.encode(), tuple(found.values()), why=why)
     if stored.digest != digest:
         raise ValueError(f"the value of key {key!r} has another digest than when it was written")
     return Entry(key, process, step, bool(is_input), stored, position)
@@ -271,15 +278,17 @@ def artifact_of(row: tuple[Any, ...], contents: Mapping[str, bytes]) -> StoredAr
     return StoredArtifact(position, process, Artifact(name, contents[sha256], step))
 
 
-def merged_branch_of(row: tuple[Any, ...], forks: Collection[str]) -> MergedBranch:
-    """Return the branch of a row of `merges`, given the branches that were forked."""
+def merged_branch_of(row: tuple[Any, ...], forks: Collection[str], objects: ObjectFolder) -> MergedBranch:
+    """Return the branch of a row of `merges`, given the branches that were forked, and the folder of objects."""
     process, branch, _, digest, item, how, result = row
     if branch not in forks:
         raise ValueError(f"branch {branch!r} was merged, and was never forked")
-    (type_, result_digest, returns), (json, *arrays) = parted(result)
+    (type_, result_digest, returns, *more), (json, *blobs) = parted(result)
     if not isinstance(type_, str) or not isinstance(returns, (str, NoneType)):
         raise TypeError(f"the type that the task of branch {branch!r} returned is not a name")
-    stored = Stored(_way(how), type_, json, tuple(arrays), returns)
+    names, why = names_in(more, blobs)
+    parts = (ObjectPart(objects, names[at]) if at in names else blob for at, blob in enumerate(blobs))
+    stored = Stored(_way(how), type_, json, tuple(parts), returns, why)
     if stored.digest != result_digest:
         raise ValueError(f"what the task of branch {branch!r} returned has another digest than when it was merged")
     return MergedBranch(branch, process, digest, item, stored)

@@ -15,7 +15,8 @@ from typing import Any, Final
 from .._base.text import printable, short
 from .._core.codec import Stored, decode_untyped
 from .._core.context import FrozenContext
-from ..errors import DamagedRunError, JournalError, RunNotFoundError
+from .._core.value_codecs import NotRegistered
+from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
 from .database import check_of, connect, has_table, missing_in, salt_of, transaction
 from .loaded_run import Run
 from .migrations import ORDERS
@@ -98,6 +99,10 @@ def _problem_of(what: str, stored: Stored) -> Iterator[str]:
     """Return the reason why a value cannot be restored, if there is one."""
     try:
         _ = stored.how in MISSING or decode_untyped(stored)
+    except NotRegistered:
+        return  # only the program that wrote it can restore it
+    except ObjectError as error:
+        yield printable(f"{what} cannot be restored: {error.reason} ({error.path})")
     except (ArithmeticError, ImportError, LookupError, StructError, TypeError, ValueError) as error:
         yield printable(f"{what} cannot be restored ({type(error).__name__}: {error})")
 

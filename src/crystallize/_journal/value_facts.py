@@ -1,0 +1,78 @@
+"""The value of a key, or the result of a branch, within a fact: its JSON, its parts, and why it cannot be restored.
+
+A large part of a value is an object in the folder `objects`. In its place the fact has the name of the object.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from .._base.object_folder import Buffer, ObjectFolder, ObjectName, checked_name
+from .._core.codec import Stored
+from .._core.value_parts import LargePart, Part, PartInMemory, content_of
+
+
+class ObjectPart:
+    """A large part of a value that is an object, which is read when it is asked for.
+
+    Attributes:
+        name: The name of the object.
+    """
+
+    def __init__(self, folder: ObjectFolder, name: ObjectName) -> None:
+        self._folder = folder
+        self.name = name
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.name.size
+
+    @property
+    def digest(self) -> str:
+        """The digest by which the folder names it."""
+        return self.name.digest
+
+    def content(self) -> Buffer:
+        """Return its bytes; raise ObjectError if the object is missing or changed."""
+        return self._folder.read(self.name)
+
+
+def with_objects(stored: Stored, folder: ObjectFolder) -> Stored:
+    """Return a value whose large parts are objects of a folder: they are durable before a fact names them."""
+    if all(isinstance(part, bytes) for part in stored.parts):
+        return stored
+    return stored._replace(parts=tuple(_outside(part, folder) for part in stored.parts))
+
+
+def _outside(part: Part, folder: ObjectFolder) -> Part:
+    if isinstance(part, bytes):
+        return part
+    chunks = part.chunks if isinstance(part, PartInMemory) else (part.content(),)
+    return ObjectPart(folder, folder.put(chunks))
+
+
+def value_head(stored: Stored) -> list[Any]:
+    """Return the end of the head of a fact: the places of the parts that are objects, and why it is not restorable."""
+    return [[place for place, part in enumerate(stored.parts) if not isinstance(part, bytes)], stored.why]
+
+
+def value_blobs(stored: Stored) -> list[Buffer]:
+    """Return the blobs of a fact: the JSON, and each part, or the name of its object."""
+    return [stored.json, *(_named(part) if isinstance(part, LargePart) else content_of(part) for part in stored.parts)]
+
+
+def _named(part: LargePart) -> bytes:
+    return to_json([part.digest, part.size])
+
+
+def names_in(head: Sequence[Any], blobs: Sequence[bytes]) -> tuple[dict[int, ObjectName], str]:
+    """Return the names of the objects among the blobs after the JSON, by their places, and why it is not restorable.
+
+    `head` is what `value_head` returned; facts of earlier versions have nothing there. Anything else is a ValueError.
+    """
+    places, why = head or ((), "")
+    if not isinstance(why, str) or not isinstance(places, Collection):
+        raise ValueError("the places of the objects of a value, or the reason why it is not restorable, are damaged")
+    return {place: checked_name(*from_json(blobs[place])) for place in places}, why
