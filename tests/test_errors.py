@@ -98,6 +98,16 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"needed_by": "decay"},
     ),
     (
+        errors.LostKeyError("model", "app.Model", "fit", "no codec stores it"),
+        "'model' was written by step 'fit' as a app.Model, and cannot be restored from the file: no codec stores it",
+        {"key": "model", "type": "app.Model", "step": "fit", "why": "no codec stores it"},
+    ),
+    (
+        errors.LostKeyError("token", "", None, "it is a secret"),
+        "'token' was written outside any step, and cannot be restored from the file: it is a secret",
+        {"key": "token", "type": "", "step": None},
+    ),
+    (
         errors.InvalidKeyError("''", "is empty"),
         "a name is a str of 1 to 255 printable characters; '' is empty",
         {"key": "''", "reason": "is empty"},

@@ -9,6 +9,7 @@
     │   │   └── ModelMethodError              a method of a whole model, asked of a context's fields
     │   ├── ItemFieldsError                   an attribute of fields that are items
     │   ├── AbsentKeyError                    a key that is not written yet
+    │   │   └── LostKeyError                  a key that was written, and that the file of the run cannot give back
     │   └── InvalidKeyError (ValueError)      a value that cannot be a key
     ├── InvalidValueError (ValueError)        a value that its key does not allow
     ├── InvalidInitialError (ValueError)      initial values that cannot make a context
@@ -85,6 +86,7 @@ __all__ = [
     "ItemFieldsError",
     "JournalError",
     "KeyLookupError",
+    "LostKeyError",
     "MergeConflictError",
     "MetricClashError",
     "MetricError",
@@ -387,6 +389,29 @@ class AbsentKeyError(KeyLookupError):
     def complaint(self) -> str:
         """The text of the error without `needed_by`."""
         return f"needs {self.key!r}, which is not written yet; write {self.key!r} first"
+
+
+class LostKeyError(AbsentKeyError):
+    """A key that was written before, and whose value the file of the run cannot give back."""
+
+    type: str
+    """The full name of the value's type; empty for a secret."""
+    step: str | None
+    """The step that wrote it; None outside any step."""
+    why: str
+    """Why the file does not have the value, and what would help."""
+
+    def __init__(self, key: str, type: str, step: str | None, why: str) -> None:
+        super().__init__(key)
+        self.args = (key, type, step, why)
+        self.type = type
+        self.step = step
+        self.why = why
+
+    def __str__(self) -> str:
+        by = "outside any step" if self.step is None else f"by step {self.step!r}"
+        kind = f" as a {self.type}" if self.type else ""
+        return f"{self.key!r} was written {by}{kind}, and cannot be restored from the file: {self.why}"
 
 
 @_with_fields

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystallize import FrozenContext, Journal
+from crystallize import FrozenContext, Journal, load_run
 from crystallize._journal.database import update
 
 from .command_runs import Opaque, Train, call, came_from, died, document_of, made, opened, printed, section
@@ -25,13 +25,18 @@ def test_shows_run(tmp_path: Path) -> None:
             fit.fields.accuracy = 0.9
             fit.artifacts.add("model.bin", b"12345")
     text = printed("show", "1", "--dir", tmp_path)
+    why = load_run(tmp_path / "digits-0001.db").entries["model"].why
 
     assert [["status", "finished"]] == section(text, "digits-0001")[:1]
     assert [
         ["key", "type", "value"],
         ["lr", "float", "0.1"],
         ["token", "**********"],
-        ["model", f"{Opaque.__module__}.Opaque", f"{Opaque.__module__}.Opaque, which is not in the file"],
+        [
+            "model",
+            f"{Opaque.__module__}.Opaque",
+            f"not in the file: {why}",
+        ],
     ] == section(text, "inputs")
     assert [["key", "type", "step", "value"], ["accuracy", "float", "fit", "0.9"]] == section(text, "values")
     assert [

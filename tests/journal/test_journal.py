@@ -301,7 +301,7 @@ def test_array_without_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Where numpy is not installed, a run with an array says so."""
     path = died(tmp_path, {"a": np.zeros(2)})
     monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(JournalError, match="key 'a' holds a numpy.ndarray, and numpy is not installed"):
+    with pytest.raises(JournalError, match=r"key 'a' holds a numpy.ndarray, and numpy is not installed"):
         load_run(path).context
 
 

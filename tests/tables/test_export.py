@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -39,11 +39,12 @@ def table_of(chunks: Iterator[bytes]) -> list[list[str]]:
 def test_value_rows(run: Run[Any]) -> None:
     """There is a row for each key in the order of writing, and it says why a value is missing."""
     *rows, weights = value_rows(run)
+    lost = run.entries["model"].why
 
     assert [
         ValueRow("lr", "float", True, None, None, 0.1),
-        ValueRow("token", "", True, None, "secret", None),
-        ValueRow("model", f"{Opaque.__module__}.Opaque", True, None, "not restorable", None),
+        ValueRow("token", "", True, None, "secret", None, "it is a secret, which is in no file"),
+        ValueRow("model", f"{Opaque.__module__}.Opaque", True, None, "not restorable", None, lost),
         ValueRow("accuracy", "float", False, "fit", None, 0.9),
     ] == rows
     assert ("weights", "numpy.ndarray", [1.0, math.inf]) == (weights.key, weights.type, weights.value.tolist())
@@ -73,7 +74,7 @@ def test_json_lines(run: Run[Any]) -> None:
 
     own = {"metric": "loss", "sequence": 1, "step": "fit", "missing": None}
     assert {**own, "value": "NaN", "tags": {"epoch": 1}} == points[1]
-    assert ["key", "type", "input", "step", "missing", "value"] == list(values[0])
+    assert ["key", "type", "input", "step", "missing", "value", "why"] == list(values[0])
     assert [1.0, "Infinity"] == values[-1]["value"]
 
 
@@ -127,12 +128,25 @@ def test_csv_of_points(run: Run[Any]) -> None:
     ] == table_of(csv_of_points(run))
 
 
+class Pair(NamedTuple):
+    """A value that only a schema restores."""
+
+    left: int
+    right: int
+
+
+class One(NamedTuple):
+    """A value that only a schema restores."""
+
+    only: int
+
+
 @pytest.fixture
 def lossy(tmp_path: Path) -> Run[Any]:
     """A run with what no file gives back."""
     with Journal.start(tmp_path, "digits") as journal:
         ctx = journal.context(FrozenContext, {"text": "\ud800"})
-        ctx.record("loss", (1, 2), {"when": (1,), "epoch": 0})
+        ctx.record("loss", Pair(1, 2), {"when": One(1), "epoch": 0})
         ctx.record("loss", 1, {"when": "\ud800"})
         ctx.record("loss", "\ud800")
         ctx.record("loss", [math.nan, np.array([1.5, math.inf])])

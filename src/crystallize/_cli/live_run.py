@@ -148,7 +148,7 @@ class Follower:
     def _take(self, new: RunData) -> None:
         for attempt in new.attempts:
             self._attempts[attempt.session, attempt.step] = attempt
-        for entry in new.values:
+        for entry in new.as_read_here().values:
             self._rows[entry.sequence] = value_row(entry, None if entry.missing else decode_untyped(entry.stored))
             # A large value is not kept twice: the row has it.
             self._values.append(entry._replace(stored=entry.stored._replace(json=b"null", parts=())))

@@ -18,7 +18,8 @@ from .equality import same
 from .immutable_types import PLAIN
 from .key import Key
 from .schema import Schema
-from .tagged_json import Tagger, advice_for, has_mark, may_have_marks, untagged
+from .tagged_json import Tagger, advice_for, has_mark, may_have_marks, unregistered_in, untagged
+from .value_codecs import REGISTERED, CannotStore
 from .value_parts import Part, contents_for_digest
 
 if TYPE_CHECKING:
@@ -132,12 +133,20 @@ def encode(key: Key, value: Any) -> Stored:
                 return Stored(how, kind, text, tagger.parts())
             if seen == b"null" and _is_read_back(text):
                 seen = text
-        except (PydanticSerializationError, TypeError, ValueError, RecursionError, AttributeError):
+        except PydanticSerializationError as error:
+            tagger.failure = tagger.failure or _unserialized(error)
+        except (TypeError, ValueError, RecursionError, AttributeError):
             continue
     parts = tagger.parts()
     if not all(isinstance(part, bytes) for part in parts):
         seen, parts = b"null", ()  # only for looking at, it is not worth the space
     return Stored("none", kind, seen, parts if seen != b"null" else (), why=_why(value, tagger))
+
+
+def _unserialized(error: PydanticSerializationError) -> CannotStore:
+    if "surrogates" in str(error):
+        return CannotStore("it has a text that is not Unicode", "write it as bytes")
+    return CannotStore(f"its serializer failed ({error})", "see to the serializer of its type")
 
 
 def _json_of(key: Key, value: Any, tagger: Tagger) -> bytes:
@@ -212,6 +221,13 @@ def unrestorable(kind: str, parsed: Any, parts: tuple[Part, ...]) -> NotRestorab
     import json  # here, to keep the import of the package fast; unlike pydantic-core it accepts lone surrogates
 
     return NotRestorable(kind, json.dumps(untagged(parsed, parts), default=_listed))
+
+
+def as_read_here(stored: Stored) -> Stored:
+    """Return a value as this program can read it: as lost if the codec of a part of it is not registered here."""
+    if REGISTERED.encode() not in stored.json or (error := unregistered_in(from_json(stored.json))) is None:
+        return stored
+    return Stored("none", stored.type, b"null", why=f"{error}; {error.advice}")
 
 
 def has_marks(stored: Stored) -> bool:

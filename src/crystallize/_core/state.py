@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .._base.text import MASK, nearest, short
-from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, UncopyableValueError
+from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, LostKeyError, UncopyableValueError
 from ..events import KeyWritten
 from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
@@ -21,7 +21,7 @@ from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view
 from .size_limit import check_value_size
 from .steps import StepRegistry, StepToken
-from .stored_value import RawValue, StoredValue
+from .stored_value import LostValue, RawValue, StoredValue
 
 
 class Extension(Protocol):
@@ -71,12 +71,13 @@ class State:
         foreign_secrets: Secrets in clear text from work that was done elsewhere. They are not in the context, but the
             text of an error may contain them.
         extensions: The data of folders above the core, by their classes.
+        lost: The values that were written in an earlier process, and that could not be restored.
         unsearched: The keys whose values may contain secrets, and were not searched yet.
     """
 
     __slots__ = (
         *("_live", "_secrets", "artifact_store", "artifacts", "dispatcher", "extensions", "foreign_secrets", "keys"),
-        *("metric_store", "metrics", "provenance", "schema", "shared", "step_log", "unsearched", "values"),
+        *("lost", "metric_store", "metrics", "provenance", "schema", "shared", "step_log", "unsearched", "values"),
     )
 
     def __init__(
@@ -88,6 +89,7 @@ class State:
         self.shared: dict[str, Any] = {}
         self.foreign_secrets: list[str | bytes] = []
         self.unsearched: list[str] = []
+        self.lost: dict[str, LostValue] = {}
         self._secrets: list[str | bytes] = []
         self._live: list[str] = []
         """The keys whose values are shared, and so may change."""
@@ -261,9 +263,11 @@ class State:
     def missing_error(self, key: object) -> KeyLookupError:
         """Return the error for reading a key that is not written; raise the error of an invalid or undeclared key."""
         declared = self.schema.key(key)
+        name = declared.name or plain_key(key)
+        if name in self.lost:
+            return LostKeyError(name, *self.lost[name])
         if declared.name:
-            return AbsentKeyError(declared.name, self.schema.name)
-        name = plain_key(key)
+            return AbsentKeyError(name, self.schema.name)
         return AbsentKeyError(name, None, nearest(name, list(self.values)))
 
 

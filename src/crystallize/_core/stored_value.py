@@ -21,5 +21,16 @@ class StoredValue(NamedTuple):
         return self.kept if self.thaw is None else self.thaw()
 
 
+class LostValue(NamedTuple):
+    """A value that was written elsewhere, and that could not be restored."""
+
+    type: str
+    """The full name of its type; empty for a secret."""
+    step: str | None
+    """The step that wrote it; None outside any step."""
+    why: str
+    """Why it could not be restored, and what would help."""
+
+
 RawValue: TypeAlias = tuple[Any, Thaw | None, str | None, bool]
 """A `StoredValue` as a plain tuple, which the fast write makes in a fifth of the time of a named tuple."""

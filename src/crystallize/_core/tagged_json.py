@@ -18,9 +18,10 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from .._base.text import short, type_name
+from ..errors import CrystallizeError
 from .live_types import LIVE
 from .standard_codecs import STANDARD, STANDARD_BY_NAME, StandardCodec
-from .value_codecs import REGISTERED, CannotStore, ValueCodec, codec_named, codec_of, registered_load
+from .value_codecs import REGISTERED, CannotStore, NotRegistered, ValueCodec, codec_named, codec_of, registered_load
 from .value_parts import Blob, Part, PartContent
 
 ARRAY: Final = "crystallize.npy"
@@ -230,7 +231,7 @@ _MARKS: Final = frozenset({ARRAY, _PART, _VALUE, _SCALAR})
 def _loaded(name: str, load: Callable[[Any], Any], dumped: Any) -> Any:
     try:
         return load(dumped)
-    except (ImportError, ValueError):
+    except (ImportError, ValueError, CrystallizeError):
         raise
     except BaseException as error:
         # A library written in Rust raises this where it has an error of its own.
@@ -249,6 +250,22 @@ def _load_of(name: Any) -> Callable[[Any], Any]:
         load = registered_load(name.removeprefix(REGISTERED))
         return lambda content: load(bytes(content.buffer))
     return codec_named(name).load
+
+
+def unregistered_in(parsed: Any) -> NotRegistered | None:
+    """Return the error for the first value in JSON whose codec is not registered in this program, if there is one."""
+    if isinstance(parsed, list):
+        return next(filter(None, map(unregistered_in, parsed)), None)
+    if not isinstance(parsed, dict):
+        return None
+    inner = parsed.get(_VALUE)
+    name = inner[0] if isinstance(inner, list) and inner else None
+    if isinstance(name, str) and name.startswith(REGISTERED):
+        try:
+            registered_load(name.removeprefix(REGISTERED))
+        except NotRegistered as error:
+            return error
+    return unregistered_in([*parsed.values()])
 
 
 def untagged(parsed: Any, parts: Sequence[Part]) -> Any:

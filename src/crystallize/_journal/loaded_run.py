@@ -19,6 +19,7 @@ from .._core.metrics import MetricSchema
 from .._core.notebook import artifacts_table, metrics_table, provenance_tables
 from .._core.provenance import Provenance
 from .._core.series import FrozenMetrics, store_of
+from .._core.state import State
 from ..errors import JournalError
 from .packed_points import ROW, points_of
 from .read_run import RunData, read, warn_if_incomplete
@@ -162,13 +163,17 @@ class Run(TableDisplay, Generic[T_co]):
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """All values by their keys; without a schema, of JSON's types."""
-        return self.context.as_dict()
+        """All values by their keys.
+
+        Without a schema, a value that only a schema restores, such as a model, is of JSON's types. A key whose value
+        cannot be restored is missing, and asking for it raises LostKeyError.
+        """
+        return _ValuesOfRun(self.context.as_dict(), state_of(self.context))
 
     @property
     def inputs(self) -> Mapping[str, Any]:
         """The values that the run began with."""
-        return {key: self.context[key] for key in self.provenance.inputs}
+        return _ValuesOfRun({key: self.context[key] for key in self.provenance.inputs}, state_of(self.context))
 
     @property
     def metrics(self) -> FrozenMetrics:
@@ -266,6 +271,20 @@ class Run(TableDisplay, Generic[T_co]):
         return attempt.step, str(attempt.session), moment(attempt.started), one_line(outcome), *cells
 
 
+class _ValuesOfRun(dict[str, Any]):
+    """Values by their keys. A key that is missing is explained by an error, as in a context."""
+
+    def __init__(self, values: Mapping[str, Any], state: State) -> None:
+        super().__init__(values)
+        self._state = state
+
+    def __missing__(self, key: object) -> Any:
+        raise self._state.missing_error(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
 def final_process(run: Run[Any]) -> Session:
     """Return the process that says how a run ended."""
     return run._data.final
@@ -303,4 +322,4 @@ def load_run(
     untyped: Any = FrozenContext
     data = read(Path(path))
     warn_if_incomplete(data, "If you have that file, put it into the folder of the run, and load the run again")
-    return Run(data, untyped if shape is None else untyped[shape], metrics)
+    return Run(data.as_read_here(), untyped if shape is None else untyped[shape], metrics)

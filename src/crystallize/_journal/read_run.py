@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from .._base.object_folder import checked_name
 from .._base.text import printable, short
 from .._core.artifacts import unfit_name
+from .._core.codec import as_read_here
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .database import apply, connect, has_log, missing_in, rows, state_of, transaction
@@ -75,6 +76,11 @@ class RunData:
             return None
         spool = self.path.with_suffix(".spool").name
         return f"the run was not closed, and {spool!r}, which may contain its last values and points, is missing"
+
+    def as_read_here(self) -> "RunData":
+        """Return the run with the values as lost for which this program registers no codec."""
+        values = (entry._replace(stored=as_read_here(entry.stored)) for entry in self.values)
+        return replace(self, values=tuple(values))
 
     @property
     def declared(self) -> dict[str, Declared]:

@@ -21,6 +21,7 @@ from .._core.point_log import PointLog, PointSection
 from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
+from .._core.stored_value import LostValue
 from .._core.value_codecs import NotRegistered
 from ..errors import DamagedRunError, JournalError, KeyLookupError, ObjectError, ResumeError
 from .point_stream import PointStream
@@ -71,6 +72,9 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
     stream = PointStream(data, state.metric_store, dropped)
     entries = [entry for entry in data.values if (entry.session, entry.step) not in dropped and not entry.missing]
     values = {entry.key: (_restored_value(state.schema, data, entry), entry.step, entry.is_input) for entry in entries}
+    superseded = data.superseded
+    lost = (entry for entry in data.values if entry.missing and (entry.session, entry.step) not in superseded)
+    state.lost.update((entry.key, LostValue(entry.stored.type, entry.step, entry.why)) for entry in lost)
     baseline = Baseline(values, stream.steps, finished, "the run that is resumed")
     baseline.apply(state)
     branch_of = data.branch_of

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from operator import itemgetter
 from types import MappingProxyType, NoneType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from .._base.object_folder import ObjectFolder
 from .._base.text import short
@@ -117,6 +117,13 @@ class Entry(NamedTuple):
         """Why the value cannot be restored from the file; None if it can."""
         return MISSING.get(self.stored.how)
 
+    @property
+    def why(self) -> str:
+        """Why the value cannot be restored, and what would help; empty if it can."""
+        if self.missing is None:
+            return ""
+        return "it is a secret, which is in no file" if self.missing == "secret" else self.stored.why or _UNKNOWN
+
 
 class Declared(NamedTuple):
     """The declaration of a metric, except for its types.
@@ -185,6 +192,8 @@ class Positioned(Protocol):
         """Its position among the facts of the run."""
         ...
 
+
+_UNKNOWN: Final = "the version of crystallize that wrote it kept no reason"
 
 MISSING: dict[str, Literal["secret", "not restorable"]] = {"secret": "secret", "none": "not restorable"}
 """Why a value cannot be restored, by how it is stored."""

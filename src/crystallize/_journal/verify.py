@@ -85,7 +85,7 @@ def _problems_of_content(path: Path) -> Iterator[str]:
         # All points, also of attempts that were done again; those of a long run need not be in memory at once.
         for _ in StoredPoints(data, lambda: iter(data.points), dropped=()).first_look():
             pass
-        run: Run[Any] = Run(replace(data, points=()), FrozenContext, None)
+        run: Run[Any] = Run(replace(data.as_read_here(), points=()), FrozenContext, None)
         derived: list[object] = [run.context, run.so_far, run.declared, run.unwritten, run.entries]
         derived += [run.status, run.attempts, run.dead_attempts, data.steps_to_redo]
         # Those of attempts that were done again are in no context.

@@ -31,6 +31,8 @@ class ValueRow:
     missing: Literal["secret", "not restorable"] | None
     """Why the file does not contain the value; None if it does."""
     value: Any
+    why: str | None = None
+    """Why the value cannot be restored, and what would help, as a sentence; None if it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def value_rows(run: Run[Any]) -> Iterator[ValueRow]:
 
 def value_row(entry: Entry, value: Any) -> ValueRow:
     """Return the row of a key. Its value is None if the file does not contain it."""
-    return ValueRow(entry.key, entry.stored.type, entry.is_input, entry.step, entry.missing, value)
+    return ValueRow(entry.key, entry.stored.type, entry.is_input, entry.step, entry.missing, value, entry.why or None)
 
 
 def point_rows(run: Run[Any]) -> Iterator[PointRow]:

@@ -1,0 +1,179 @@
+"""Values in the file of a run: large parts beside it, and the reason of each that is not restorable."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from crystallize import (
+    FrozenContext,
+    Journal,
+    JournalError,
+    LostKeyError,
+    ObjectError,
+    fan_out,
+    load_run,
+    register,
+)
+from crystallize._core.equality import same
+from crystallize._core.registered_codecs import CODECS
+from crystallize._journal import database
+from crystallize.runs import verify_run
+
+LARGE = np.arange(1 << 18, dtype=np.float64)
+SMALL = np.arange(3)
+
+
+def objects_in(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "objects").rglob("*") if path.is_file())
+
+
+def written(folder: Path, value: Any = LARGE, kind: Any = FrozenContext) -> Path:
+    """Return the file of a run that wrote a value."""
+    with Journal.start(folder, "run") as journal, journal.context(kind).step("load") as step:
+        step["data"] = value
+    return journal.path
+
+
+def test_a_large_part_is_beside_the_run(tmp_path: Path) -> None:
+    """A part of more than 1 MiB is an object, once for all runs of a folder, and comes back with the value."""
+    value = {"a": [LARGE, SMALL], "b": pd.DataFrame({"n": LARGE, "m": LARGE})}
+    paths = [written(tmp_path, value) for _ in range(2)]
+
+    assert 2 == len(objects_in(tmp_path))
+    assert all(path.stat().st_size < 1 << 17 for path in paths)
+    for path in paths:
+        assert same(value, load_run(path).values["data"])
+        assert () == verify_run(path)
+    with Journal.resume(paths[0]) as journal:
+        assert same(value, journal.context(FrozenContext)["data"])
+
+
+def double(ctx: Any, item: int) -> Any:
+    return LARGE * item
+
+
+def test_a_large_result_of_a_branch_comes_back(tmp_path: Path) -> None:
+    """A large result of a task is an object too, and is not computed again when the run is resumed."""
+    with ThreadPoolExecutor(1) as pool, Journal.start(tmp_path, "run") as journal:
+        fan_out(journal.context(FrozenContext), double, [2], executor=pool)
+    with ThreadPoolExecutor(1) as pool, Journal.resume(journal.path) as resumed:
+        (result,) = fan_out(resumed.context(FrozenContext), double, [2], executor=pool)
+
+    assert 1 == len(objects_in(tmp_path))
+    assert same(LARGE * 2, result)
+    assert () == verify_run(journal.path)
+
+
+def test_an_object_that_is_changed_or_missing(tmp_path: Path) -> None:
+    """A value whose object was changed or is missing is an error that names the key, and a problem for `verify`."""
+    path = written(tmp_path)
+    (file,) = objects_in(tmp_path)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
+    with pytest.raises(ObjectError, match=r"the object was changed: .* it has the value of key 'data'"):
+        load_run(path).context
+    assert any("the object was changed" in problem for problem in verify_run(path))
+    file.unlink()
+    with pytest.raises(ObjectError, match="the object is missing; it has the value of key 'data'"):
+        load_run(path, None).values
+    assert any("the object is missing" in problem for problem in verify_run(path))
+
+
+def test_a_forged_name_of_an_object(tmp_path: Path) -> None:
+    """A name of an object that would lead out of its folder is damage."""
+    path = written(tmp_path)
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        database.update(connection, "value_objects", "place = ?", 0, digest="../../etc/passwd")
+    with pytest.raises(JournalError, match="is not the digest of an object"):
+        load_run(path)
+
+
+class Opaque:
+    """An object that no codec stores."""
+
+
+class Held(BaseModel, arbitrary_types_allowed=True):
+    data: Opaque
+    token: SecretStr
+    other: int = 0
+
+
+def test_reading_a_value_that_was_lost(tmp_path: Path) -> None:
+    """A key that was written and cannot be restored says so wherever it is read: its type, why, and what helps."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext[Held], {"token": "hunter2", "data": Opaque()})
+    run = load_run(journal.path, Held)
+    name = f"{__name__}.Opaque"
+    text = f"'data' was written outside any step as a {name}, and cannot be restored from the file: no codec stores a"
+    for read in (
+        lambda: run.context["data"],
+        lambda: run.context.fields.data,
+        lambda: run.values["data"],
+        lambda: run.inputs["data"],
+        lambda: load_run(journal.path).values["data"],
+    ):
+        with pytest.raises(LostKeyError, match=text) as caught:
+            read()
+        assert f'call register("{name}", dump=..., load=...)' in caught.value.why
+    with pytest.raises(LostKeyError, match=r"'token' was written outside any step, and .*: it is a secret"):
+        run.values["token"]
+    assert "data" not in run.values
+    assert {"data": name} == run.unrestorable
+    assert "no codec stores a" in run.entries["data"].why
+    assert "" == run.entries["other"].why
+    assert () == run.unwritten
+
+
+def test_a_key_that_nobody_wrote_is_no_bare_error(tmp_path: Path) -> None:
+    """The values of a run say of a name that is wrong what a context says, and are a dict in all else."""
+    values = load_run(written(tmp_path, 1)).values
+    with pytest.raises(KeyError, match="'dat' is not written; did you mean 'data'"):
+        values["dat"]
+
+    assert {"data": 1} == values
+
+
+def test_a_type_that_is_registered_only_where_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without the codec of a type loads the run without the value; to resume it, it must register that."""
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    register(Opaque, dump=lambda value: b"", load=lambda content: Opaque(), equal=lambda left, right: True)
+    path = written(tmp_path, Opaque())
+    assert Opaque is type(load_run(path).values["data"])
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    run = load_run(path)
+
+    assert {"data": f"{__name__}.Opaque"} == run.unrestorable
+    with pytest.raises(LostKeyError, match=r"no functions are registered for .*Opaque; call register"):
+        run.values["data"]
+    assert () == verify_run(path)
+    with Journal.resume(path) as journal, pytest.raises(JournalError, match=r"key 'data' holds .*; call register"):
+        journal.context(FrozenContext)
+
+
+class Dated(BaseModel, arbitrary_types_allowed=True):
+    at: datetime
+    table: pd.DataFrame
+
+
+def test_a_resumed_run_has_the_same_types(tmp_path: Path) -> None:
+    """Dates keep their zones, and frames their dtypes and categories, when a run is loaded or resumed."""
+    at = datetime(2026, 3, 28, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    table = pd.DataFrame({"c": pd.Categorical(["x", "y"]), "t": [pd.Timestamp(at)] * 2, "n": pd.array([1, None])})
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext[Dated])
+        ctx["at"], ctx["table"] = at, table
+        ctx.record("loss", 0.5, {"after": np.timedelta64(5, "ns")})
+    with Journal.resume(journal.path) as resumed:
+        for found in (load_run(journal.path, Dated).context, resumed.context(FrozenContext[Dated])):
+            assert same([at, table], [found["at"], found["table"]])
+            assert same({"after": np.timedelta64(5, "ns")}, found.metrics.get_tags("loss")[0])
