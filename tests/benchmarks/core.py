@@ -195,7 +195,12 @@ ROWS = [
     ),
     *(
         Row(f"read a {what}", Contestant("ours", f'ctx["{key}"]'), ((LOOKUP, 2.7),))
-        for what, key in [("1 MB array", "array"), ("frozen model", "frozen"), ("tuple", "pair"), ("`Shared`", "model")]
+        for what, key in [("frozen model", "frozen"), ("tuple", "pair"), ("`Shared`", "model")]
+    ),
+    Row(
+        "read a 1 MB array",
+        Contestant("ours", 'ctx["array"]'),
+        ((Contestant("array.view()", "array.view()", "array = np.zeros(125_000)"), 4),),
     ),
     Row(
         "validated write",

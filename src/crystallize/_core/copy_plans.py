@@ -6,7 +6,7 @@ from enum import Enum
 from functools import cached_property, partial
 from inspect import getattr_static
 from operator import is_
-from types import BuiltinMethodType
+from types import BuiltinMethodType, MappingProxyType
 from typing import Any, Generic, TypeAlias
 
 from pydantic import BaseModel
@@ -49,7 +49,7 @@ class CopyPlanner:
             raise NotCopyable(cls, TOO_DEEP)
         frozen = (_copiers.get(cls) or copier_of(cls))(self, value)
         self._depth -= 1
-        if frozen[1] is None:
+        if frozen[1] is None or frozen[0] is not None:
             self._kept[id(value)] = frozen
         return frozen
 
@@ -108,6 +108,10 @@ def _dict(walk: CopyPlanner, value: dict[Any, Any]) -> Frozen:
     if not walk.are_shared(base):
         raise NoPlan
     return None, walk.plan(base)
+
+
+def _mapping(walk: CopyPlanner, value: MappingProxyType[Any, Any]) -> Frozen:
+    return _dict(walk, dict(value))
 
 
 def _set(walk: CopyPlanner, value: set[Any]) -> Frozen:
@@ -205,6 +209,12 @@ def copier_of(cls: type) -> PartCopier:
     return copier
 
 
+def kind_of(cls: type) -> CopyKind | None:
+    """Return how a registered type is copied; None for other types."""
+    copier = copier_of(cls)
+    return copier.args[0] if isinstance(copier, partial) else None
+
+
 def forget_copiers() -> None:
     """Clear the cache of copiers, after a type was registered."""
     _copiers.clear()
@@ -234,6 +244,7 @@ CONTAINERS: dict[type, PartCopier] = {
     list: _list,
     dict: _dict,
     set: _set,
+    MappingProxyType: _mapping,
 }
 _COPYING = ("__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 

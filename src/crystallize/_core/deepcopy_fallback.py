@@ -1,14 +1,15 @@
 """Copies by `copy.deepcopy`, for values that no plan can copy: cycles, shared references, classes with own copying."""
 
 import copy
-from functools import partial
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
 
 from .._base.text import type_name
 from ..errors import UncopyableValueError
-from .copy_by_type import Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
+from .copy_by_type import Frozen, NoPlan, NotCopyable, freeze_by_kind
 from .copy_plans import (
     CONTAINERS,
     DEEPEST,
@@ -16,6 +17,7 @@ from .copy_plans import (
     copier_of,
     copy_instance,
     fill_instance,
+    kind_of,
     state_of_instance,
 )
 from .immutable_types import ATOMIC, parts_of
@@ -26,64 +28,89 @@ def deep_copied(value: Any, subject: str) -> Frozen:
 
     Parts of a registered type are copied in their registered way, at any depth.
     """
+    frozen: dict[int, Frozen] = {}
+
+    def is_whole(part: Any) -> bool:
+        found = _frozen_by_kind(part)
+        if found is not None:
+            frozen[id(part)] = found
+        return found is not None
+
     try:
-        parts = _parts(value)
-        frozen = {id(part): frozen for part in parts if (frozen := _frozen_by_kind(part)) is not None}
+        original = _DeepCopier(value, is_whole)
     except NotCopyable as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
-    # In the private copy a placeholder replaces each such part. The copy for a reader looks the placeholder up.
-    stand_ins = {place: part[0] if part[1] is None else _StandIn(part[1]) for place, part in frozen.items()}
+    # A class's own `__deepcopy__` or `__setstate__` may use such a part. So the private copy has a reader's copy of it.
+    kept_parts = {place: _read(part) for place, part in frozen.items()}
     try:
-        kept = _deepcopy(value, {**stand_ins}, parts)
-        models = _parts(kept)
+        kept = original.copy({**kept_parts})
+        whole = set(map(id, kept_parts.values()))
+        copier = _DeepCopier(kept, lambda part: id(part) in whole)
     except Exception as error:  # a class's own __deepcopy__ may raise anything
         reason = TOO_DEEP if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
-        raise UncopyableValueError(subject, type_name(type(_culprit(value, parts))), reason) from error
+        culprit = type_name(type(_culprit(original, kept_parts)))
+        raise UncopyableValueError(subject, culprit, reason) from error
+    thaws = [(id(part), frozen[place]) for place, part in kept_parts.items()]
 
     def thaw() -> Any:
-        fresh = {id(part): part.thaw() if isinstance(part, _StandIn) else part for part in stand_ins.values()}
         try:
-            return _deepcopy(kept, fresh, models)
+            return copier.copy({place: _read(part) for place, part in thaws})
         except Exception as error:  # as above
             raise UncopyableValueError(subject, type_name(type(value)), f"{type(error).__name__}: {error}") from error
 
     return None, thaw
 
 
-def _deepcopy(value: Any, memo: dict[int, Any], parts: list[Any]) -> Any:
-    """Copy a value whose parts are known. Pydantic's own deep copy duplicates a model that contains itself."""
-    models = [part for part in parts if copier_of(type(part)) is copy_instance and isinstance(part, BaseModel)]
-    # A hashable model must be complete before it enters a set. It is left to Pydantic, as are private attributes.
-    plain = [model for model in models if type(model).__hash__ is None and not model.__pydantic_private__]
-    blanks = [(model, object.__new__(type(model))) for model in plain]
-    memo |= {id(model): blank for model, blank in blanks}
-    fresh = copy.deepcopy(value, memo)
-    for model, blank in blanks:
-        state, extra = copy.deepcopy((state_of_instance(model), model.__pydantic_extra__), memo)
-        fill_instance(blank, state, extra, model.__pydantic_fields_set__, model.__pydantic_private__)
-    return fresh
+def _read(frozen: Frozen) -> Any:
+    """Return a reader's copy of a part."""
+    kept, thaw = frozen
+    return kept if thaw is None else thaw()
 
 
-class _StandIn:
-    """A placeholder in a private copy for a part that is copied in its registered way."""
+class _DeepCopier:
+    """Copies one value by `copy.deepcopy`, and by other means the parts that this would copy wrongly."""
 
-    def __init__(self, thaw: Thaw) -> None:
-        self.thaw = thaw
+    def __init__(self, value: Any, is_whole: Callable[[Any], bool]) -> None:
+        """Find the parts of a value; the parts of a part that `is_whole` are left out."""
+        self.value = value
+        self.parts: list[Any] = _parts(value, is_whole)
+        kinds = [(part, kind_of(type(part))) for part in self.parts]
+        self._by_kind = [(part, kind.deep_copy) for part, kind in kinds if kind is not None and kind.deep_copy]
+        self._mappings = [part for part in self.parts if type(part) is MappingProxyType]
+        models = [part for part in self.parts if copier_of(type(part)) is copy_instance and isinstance(part, BaseModel)]
+        # Pydantic's own deep copy duplicates a model that contains itself. But a hashable model must be complete before
+        # it enters a set. It is left to Pydantic, as are private attributes.
+        self._models = [model for model in models if type(model).__hash__ is None and not model.__pydantic_private__]
+
+    def copy(self, memo: dict[int, Any]) -> Any:
+        """Return a copy; `memo` has the copies of some parts by their ids, as for `copy.deepcopy`."""
+        blanks = [(model, object.__new__(type(model))) for model in self._models]
+        dicts: list[tuple[Any, dict[Any, Any]]] = [(mapping, {}) for mapping in self._mappings]
+        memo |= {id(part): blank for part, blank in [*blanks, *dicts]}
+        for part, deep_copy in self._by_kind:
+            memo[id(part)] = deep_copy(part, memo)
+        fresh = copy.deepcopy(self.value, memo)
+        for model, blank in blanks:
+            state, extra = copy.deepcopy((state_of_instance(model), model.__pydantic_extra__), memo)
+            fill_instance(blank, state, extra, model.__pydantic_fields_set__, model.__pydantic_private__)
+        for mapping, items in dicts:
+            items.update(copy.deepcopy(dict(mapping), memo))
+        return fresh
 
 
 def _frozen_by_kind(part: Any) -> Frozen | None:
     """Freeze a part of a registered type; return None for all other parts."""
-    copier = copier_of(type(part))
-    if not isinstance(copier, partial) or copier.args[0].deep_copies:
+    kind = kind_of(type(part))
+    if kind is None or kind.deep_copy is not None:
         return None
     try:
-        return freeze_by_kind(copier.args[0], part)
+        return freeze_by_kind(kind, part)
     except NoPlan:
         return None
 
 
-def _parts(value: Any) -> list[Any]:
-    """Return a value and all mutable parts in it, at any depth."""
+def _parts(value: Any, is_whole: Callable[[Any], bool]) -> list[Any]:
+    """Return a value and all mutable parts in it, at any depth, but no parts of those that are whole."""
     met: dict[int, Any] = {}
     rest = [(value, 0)]
     while rest:
@@ -93,18 +120,20 @@ def _parts(value: Any) -> list[Any]:
         if depth > DEEPEST:
             raise NotCopyable(type(item), TOO_DEEP)
         met[id(item)] = item
-        rest += [(part, depth + 1) for part in parts_of(item)]
+        if not is_whole(item):
+            rest += [(part, depth + 1) for part in parts_of(item)]
     return list(met.values())
 
 
-def _culprit(value: Any, parts: list[Any]) -> Any:
+def _culprit(copier: _DeepCopier, memo: dict[int, Any]) -> Any:
     """Return the outermost part that cannot be copied and is not a plain container, for the error message."""
-    return next((part for part in parts if type(part) not in CONTAINERS and not _copies(part)), value)
+    parts = (part for part in copier.parts if type(part) not in CONTAINERS and id(part) not in memo)
+    return next((part for part in parts if not _copies(part, memo)), copier.value)
 
 
-def _copies(part: Any) -> bool:
+def _copies(part: Any, memo: dict[int, Any]) -> bool:
     try:
-        copy.deepcopy(part)
+        copy.deepcopy(part, {**memo})
     except Exception:  # any exception here explains why the whole cannot be copied
         return False
     return True

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._base.text import short, type_name
 from ..errors import SchemaError, UncopyableValueError
-from .copy_by_type import KINDS, CopyKind, Frozen, NoPlan, NotCopyable
+from .copy_by_type import KINDS, Frozen, NoPlan, NotCopyable, kind_of_functions
 from .copy_plans import CopyPlanner, forget_copiers
 from .deepcopy_fallback import deep_copied
 from .immutable_types import ATOMIC
@@ -107,7 +107,7 @@ def register(
     if kind in ATOMIC:
         raise SchemaError("register", f"a {short(kind)} cannot change and is never copied")
     if freeze is not None:
-        KINDS.add(kind, CopyKind(freeze, thaw))
+        KINDS.add(kind, kind_of_functions(freeze, thaw))
     if dump is not None and load is not None:
         CODECS.add(kind, RegisteredCodec(dump, load, equal))
     if live:

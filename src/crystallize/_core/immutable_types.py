@@ -1,6 +1,7 @@
 """Types of immutable values, and the parts of other objects."""
 
 import re
+import sys
 from collections import deque
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -10,12 +11,15 @@ from types import (
     BuiltinFunctionType,
     EllipsisType,
     FunctionType,
+    MappingProxyType,
     ModuleType,
     NoneType,
     NotImplementedType,
 )
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
+
+from .._base.type_registry import TypeRegistry
 
 ATOMIC: frozenset[type] = frozenset(
     {
@@ -27,6 +31,9 @@ ATOMIC: frozenset[type] = frozenset(
 )
 """Types whose instances are immutable. Their subclasses are not included."""
 
+IMMUTABLE: Final[TypeRegistry[bool]] = TypeRegistry({"shapely.geometry.base.BaseGeometry": True})
+"""Types of other libraries whose instances are immutable, with their subclasses."""
+
 PLAIN: frozenset[type] = frozenset({float, int, str, bool, NoneType})
 """The types of most values and tags of points: immutable, and never secret."""
 
@@ -36,8 +43,11 @@ def parts_of(item: Any) -> list[Any]:
     if isinstance(item, (type, ModuleType)):
         return []
     inner: list[Any] = [*getattr(item, "__dict__", {}).values()]
-    if isinstance(item, dict):
+    numpy = sys.modules.get("numpy")
+    if isinstance(item, (dict, MappingProxyType)):
         inner += [*item.keys(), *item.values()]
+    elif numpy is not None and isinstance(item, numpy.ndarray) and item.dtype.hasobject:
+        inner += item.ravel().tolist()
     elif isinstance(item, (list, tuple, set, frozenset, deque)):
         inner += item
     slots = [vars(base).get("__slots__", ()) for base in type(item).__mro__]

@@ -1,0 +1,61 @@
+"""How numpy arrays and scalars are copied.
+
+An array without objects is kept over immutable bytes, so that nobody can make its memory writeable. Each reader gets a
+view of its own, since a reader can change the dtype, the shape and the strides of an array in place.
+"""
+
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+
+def frozen_array(array: Any) -> Any:
+    """Freeze an array; return NotImplemented for subclasses and arrays with objects, which are deep-copied."""
+    cls, dtype = type(array), array.dtype
+    if dtype.hasobject or (cls.__module__, cls.__qualname__) != ("numpy", "ndarray"):
+        return NotImplemented
+    order = "F" if array.flags.fnc else "C"
+    # numpy makes `base` the base of all further views, so that readers can reach `base`, but not `kept`.
+    base = cls(array.shape, dtype, array.tobytes(order), 0, None, order)
+    if not _is_mutable(dtype):
+        return base, base.view().view
+    own = own_dtype(dtype)
+    base.dtype, kept = own_dtype(dtype), base.view(own)
+    copied: Callable[[], Any] = partial(deepcopy, own) if _needs_deep_copy(own) else partial(own.newbyteorder, "|")
+    return base, lambda: kept.view(copied())
+
+
+def deep_copied_array(array: Any, memo: dict[int, Any]) -> Any:
+    """Deep-copy an array with its dtype and the attributes of a subclass, which numpy's own deep copy shares."""
+    fresh = deepcopy(array, memo)
+    if _is_mutable(array.dtype):
+        fresh.dtype = own_dtype(array.dtype)
+    attributes = getattr(array, "__dict__", {})
+    for name, item in list(getattr(fresh, "__dict__", {}).items()):
+        if item is attributes.get(name):
+            setattr(fresh, name, deepcopy(item, memo))
+    return fresh
+
+
+def deep_copied_record(record: Any, memo: dict[int, Any]) -> Any:
+    """Deep-copy a `numpy.void`, the only mutable scalar."""
+    return deep_copied_array(sys.modules["numpy"].asarray(record), memo)[()]
+
+
+def own_dtype(dtype: Any) -> Any:
+    """Return an equal dtype that nobody else has; the dtype itself if it is immutable."""
+    return deepcopy(dtype) if _is_mutable(dtype) else dtype
+
+
+def _is_mutable(dtype: Any) -> bool:
+    """Whether a dtype can be changed in place: the names of its fields, and the objects in its metadata."""
+    return dtype.names is not None or dtype.metadata is not None
+
+
+def _needs_deep_copy(dtype: Any) -> bool:
+    """Whether `newbyteorder("|")`, which takes a hundredth of the time, would share or lose a part of the dtype."""
+    fields = dtype.base.fields or {}
+    has_titles = len(fields) != len(dtype.base.names or ())
+    return dtype.metadata is not None or has_titles or any(_needs_deep_copy(part) for part, *_ in fields.values())

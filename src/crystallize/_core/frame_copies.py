@@ -1,0 +1,106 @@
+"""How Arrow tables and frames of polars and pandas are copied.
+
+Their own copies share memory with the original, and Arrow's memory may belong to a numpy array. So the kept frame lies
+over immutable bytes.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+from .immutable_types import ATOMIC, IMMUTABLE
+
+
+def over_bytes(value: Any) -> Any:
+    """Return a copy of a table or frame whose buffers are immutable bytes."""
+    import pickle  # here, to keep the import of the package fast
+
+    buffers: list[pickle.PickleBuffer] = []
+    content = BytesIO()
+    pickler = pickle.Pickler(content, protocol=5, buffer_callback=buffers.append)
+    # polars and pyarrow work without numpy.
+    pickler.dispatch_table = {numpy.ndarray: _contiguous for numpy in [sys.modules.get("numpy")] if numpy}
+    pickler.dump(value)
+    return pickle.loads(content.getbuffer(), buffers=[buffer.raw().tobytes() for buffer in buffers])
+
+
+def _contiguous(array: Any) -> Any:
+    """Return how an array is pickled. The memory of a strided one would become part of the pickle, and writeable."""
+    return (array if array.flags.forc else array.copy()).__reduce_ex__(5)
+
+
+def frozen_table(value: Any) -> Any:
+    """Freeze an Arrow table or array, which all readers share."""
+    return over_bytes(value), None
+
+
+def frozen_polars(value: Any) -> Any:
+    """Freeze a polars frame or series, of which each reader gets a clone."""
+    return None, over_bytes(value).clone
+
+
+def frozen_pandas(value: Any) -> Any:
+    """Freeze a pandas frame or series."""
+    columns = [value.iloc[:, place] for place in range(value.shape[1])] if value.ndim == 2 else [value]
+    labels = [label for axis in value.axes for label in _labels(axis)]
+    # pandas copies a column on the first write to it, but the array of a column writes to its memory itself.
+    is_lazy = all(map(_is_read_only, columns))
+    return None, _copier(value, [*columns, *labels], partial(_copied_frame, is_lazy))
+
+
+def frozen_index(value: Any) -> Any:
+    """Freeze a pandas index."""
+    return None, _copier(value, _labels(value), _copied_index)
+
+
+def _copier(value: Any, parts: Iterable[Any], copy: Callable[[Any], Any]) -> Callable[[], Any]:
+    """Return a function that makes copies of a value: by `copy` if that copies all parts completely, or by pickle."""
+    import pickle  # as above
+
+    if all(map(_copies_itself, parts)):
+        return partial(copy, over_bytes(value))
+    return partial(pickle.loads, pickle.dumps(value, protocol=5))
+
+
+def _copied_frame(is_lazy: bool, kept: Any) -> Any:
+    fresh = kept.copy(deep=not is_lazy)
+    fresh.index = _copied_index(kept.index)
+    if kept.ndim == 2:
+        fresh.columns = _copied_index(kept.columns)
+    for name in kept._metadata:  # the attributes of a subclass, which pandas passes on uncopied
+        item = getattr(kept, name, None)
+        if type(item) not in ATOMIC:
+            object.__setattr__(fresh, name, deepcopy(item))
+    return fresh
+
+
+def _copied_index(kept: Any) -> Any:
+    # Not every version of pandas makes the array of an index read-only. Only numpy's own is so by its memory.
+    is_plain = kept.nlevels == 1 and _library(kept) == "numpy" and _is_read_only(kept)
+    return kept.view() if is_plain else kept.copy(deep=True)
+
+
+def _labels(axis: Any) -> Iterator[Any]:
+    yield from axis.levels if axis.nlevels > 1 else (axis,)
+
+
+def _library(column: Any) -> str:
+    """Return the library that defines the dtype."""
+    return type(column.dtype).__module__.partition(".")[0]
+
+
+def _is_read_only(column: Any) -> bool:
+    """Whether the memory of the kept column is immutable: numbers stay in the bytes of the pickle."""
+    return _library(column) in ("numpy", "pandas") and column.dtype.kind in "biufc"
+
+
+def _copies_itself(column: Any) -> bool:
+    """Whether the column's own copy is complete: its items are immutable, and it shares no categories."""
+    dtype = column.dtype
+    has_objects = "object" in (str(dtype), str(getattr(dtype, "subtype", "")))
+    if has_objects or _library(column) not in ("numpy", "pandas"):
+        return all(cls in ATOMIC or IMMUTABLE.find(cls) for cls in set(map(type, column)))
+    return not hasattr(dtype, "categories")
