@@ -147,7 +147,7 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     (
         errors.UncopyableValueError("'gen'", "generator", "TypeError: cannot pickle 'generator' object"),
         "cannot hold 'gen': a generator cannot be copied (TypeError: cannot pickle 'generator' object)\n"
-        "If nobody changes it, declare its key as Annotated[generator, Shared].",
+        "Write a list of it in its place.",
         {"subject": "'gen'", "type": "generator", "reason": "TypeError: cannot pickle 'generator' object"},
     ),
     (
@@ -162,6 +162,23 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         "Or say how it is copied:\n"
         '  crystallize.register("torch.nn.Linear", freeze=..., thaw=...)',
         {"type": "torch.nn.Linear"},
+    ),
+    (
+        errors.UncopyableValueError("'lock'", "_thread.lock", "no"),
+        "cannot hold 'lock': a _thread.lock cannot be copied (no)\n"
+        "If nobody changes it, declare its key as Annotated[Any, Shared].\n"
+        "Or say how it is copied:\n"
+        '  crystallize.register("_thread.lock", freeze=..., thaw=...)',
+        {"type": "_thread.lock"},
+    ),
+    (
+        errors.LiveValueError("'net'", "torch.nn.Linear", "net: Annotated[Linear, Shared]", "net.state_dict()"),
+        "cannot hold 'net': a torch.nn.Linear changes while it is used, and every reader would get a copy\n"
+        "To share the object itself with all readers, declare:\n"
+        "  net: Annotated[Linear, Shared]\n"
+        "To store a copy of its state, write in its place:\n"
+        "  net.state_dict()",
+        {"subject": "'net'", "type": "torch.nn.Linear", "state": "net.state_dict()"},
     ),
     (
         errors.ItemFieldsError("lr"),

@@ -16,6 +16,7 @@
     ├── InvalidSnapshotError (ValueError)     a context that fails a model-level validator
     ├── IncompleteContextError (LookupError)  a snapshot with keys missing
     ├── UncopyableValueError (TypeError)      a value that cannot be copied
+    │   └── LiveValueError                    a model or another live object for a key that is not `Shared`
     ├── TooLargeError (ValueError)            a value or an artifact that is too large for a sink
     ├── MetricError
     │   ├── UnknownMetricError (KeyError)     a metric that the schema does not declare
@@ -57,6 +58,7 @@ The fields of an error are its attributes and its `args`, so that it pickles. On
 `fan_out`: `LostBranchesError`, a `BranchError` and a `BrokenExecutor`, since importing `concurrent.futures` takes long.
 """
 
+import builtins
 from collections.abc import Iterable, Sequence
 from inspect import Parameter, Signature
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
@@ -86,6 +88,7 @@ __all__ = [
     "ItemFieldsError",
     "JournalError",
     "KeyLookupError",
+    "LiveValueError",
     "LostKeyError",
     "MergeConflictError",
     "MetricClashError",
@@ -492,20 +495,73 @@ class UncopyableValueError(CrystallizeError, TypeError):
     reason: str
 
     def __str__(self) -> str:
-        name = self.type.rpartition(".")[2]
         lines = [f"cannot hold {self.subject}: a {self.type} cannot be copied ({self.reason})"]
+        if instead := _INSTEAD.get(self.type):
+            return "\n".join([*lines, f"Write {instead} of it in its place."])
         if self.subject.startswith("'"):
-            lines += [f"If nobody changes it, declare its key as Annotated[{name}, Shared]."]
+            lines += [f"If nobody changes it, declare its key as {self._shared}."]
         # Python itself copies builtins, and a class that is defined in a function cannot be registered by name.
-        if name != self.type and "<locals>" not in self.type:
+        if "." in self.type and "<locals>" not in self.type:
             lines += ["Or say how it is copied:", f'  crystallize.register("{self.type}", freeze=..., thaw=...)']
         return "\n".join(lines)
 
     @property
     def complaint(self) -> str:
         """The text of the error without the key."""
-        name = self.type.rpartition(".")[2]
-        return f"is a {self.type}, which cannot be copied ({self.reason}); Annotated[{name}, Shared] keeps it as it is"
+        instead = _INSTEAD.get(self.type)
+        advice = f"write {instead} of it" if instead else f"{self._shared} keeps it as it is"
+        return f"is a {self.type}, which cannot be copied ({self.reason}); {advice}"
+
+    @property
+    def _shared(self) -> str:
+        """The annotation of a key that is `Shared`, by the name under which the type can be imported, or by Any."""
+        module, _, name = self.type.rpartition(".")
+        is_hidden = module.startswith("_") or not (module or hasattr(builtins, name))
+        return f"Annotated[{'Any' if is_hidden else name}, Shared]"
+
+
+_INSTEAD: Final = {
+    **dict.fromkeys(("dict_keys", "dict_values", "dict_items", "odict_keys", "odict_values", "odict_items"), "a list"),
+    **dict.fromkeys(("generator", "map", "filter", "zip", "enumerate", "reversed", "list_iterator"), "a list"),
+    "memoryview": "the bytes",
+}
+"""Copies of values that cannot be copied themselves, or only read once, by the names of their types."""
+
+
+class LiveValueError(UncopyableValueError):
+    """A live object, which changes while it is used, for a key that is not `Shared`: readers would get copies of it."""
+
+    subject: str
+    """The key or metric that the value was for."""
+    type: str
+    """The full name of the type of the live object, which may be within the value."""
+    declaration: str
+    """A declaration of the key that accepts the value; empty if there is none."""
+    state: str
+    """An expression for the state of the object, which can be stored in its place; empty if none is known."""
+
+    def __init__(self, subject: str, type: str, declaration: str, state: str) -> None:
+        super().__init__(subject, type, "it changes while it is used, and every reader would get another copy")
+        self.args = (subject, type, declaration, state)
+        self.declaration = declaration
+        self.state = state
+
+    def __str__(self) -> str:
+        lines = [
+            f"cannot hold {self.subject}: a {self.type} changes while it is used, and every reader would get a copy"
+        ]
+        if self.declaration:
+            lines += ["To share the object itself with all readers, declare:", f"  {self.declaration}"]
+        if self.state:
+            lines += ["To store a copy of its state, write in its place:", f"  {self.state}"]
+        return "\n".join(lines)
+
+    @property
+    def complaint(self) -> str:
+        """The text of the error without the key."""
+        advice = [f"declare it as {self.declaration}", f"store {self.state}" if self.state else ""]
+        chosen = ", or ".join(filter(None, advice))
+        return f"is a {self.type}, which changes while it is used, so that every reader would get a copy; {chosen}"
 
 
 @_with_fields

@@ -1402,8 +1402,20 @@ def test_deep_in_the_stack() -> None:
     assert "x" not in ctx
 
 
-def test_registering_without_functions() -> None:
-    """What freezes and thaws must be functions."""
-    for functions in ({"freeze": None}, {"freeze": id, "thaw": 5}):
-        with pytest.raises(SchemaError, match=r"should be a function or None|so give freeze, too|give freeze, or dump"):
-            register("some.Type", **functions)
+@pytest.mark.parametrize(
+    ("functions", "reason"),
+    [
+        ({}, "give freeze, or dump and load, or live=True"),
+        ({"freeze": 5}, "freeze should be a function or None, got 5"),
+        ({"freeze": id, "thaw": 5}, "thaw should be a function or None, got 5"),
+        ({"thaw": id}, "thaw is a function of what freeze returned, so give freeze, too"),
+        ({"dump": repr}, "dump and load are inverse to one another, so give both or neither"),
+        ({"load": repr}, "dump and load are inverse to one another, so give both or neither"),
+        ({"freeze": id, "equal": id}, "equal compares a value with what load made of it, so give dump and load, too"),
+        ({"freeze": id, "live": True}, "a live value is never copied, so give either live=True or freeze"),
+    ],
+)
+def test_registering_functions_that_do_not_fit(functions: Any, reason: str) -> None:
+    """Functions that do not go together are refused, with the reason."""
+    with pytest.raises(SchemaError, match=re.escape(reason)):
+        register("some.Type", **functions)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from .copy_by_type import KINDS, CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
 from .immutable_types import ATOMIC
+from .live_types import LIVE, LiveFound
 from .secrets import is_secret
 
 DEEPEST = 100
@@ -28,7 +29,8 @@ _copiers: dict[type, PartCopier] = {}
 class CopyPlanner:
     """One walk through one value, which copies it and plans how to copy it again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, refuses_live: bool = True) -> None:
+        self.refuses_live = refuses_live
         self._met: set[int] = set()
         self._kept: dict[int, Frozen] = {}
         self._depth = 0
@@ -96,6 +98,12 @@ def _as_it_is(walk: CopyPlanner, value: Any) -> Frozen:
 
 def _by_deep_copy(walk: CopyPlanner, value: Any) -> Frozen:
     # The whole value is deep-copied, and not this part alone, so that an object that occurs twice stays one object.
+    raise NoPlan
+
+
+def _live(walk: CopyPlanner, value: Any) -> Frozen:
+    if walk.refuses_live:
+        raise LiveFound(type(value))
     raise NoPlan
 
 
@@ -220,7 +228,15 @@ def forget_copiers() -> None:
     _copiers.clear()
 
 
+def is_live(cls: type) -> bool:
+    """Whether values of a type are live objects."""
+    return copier_of(cls) is _live
+
+
 def _find_copier(cls: type) -> PartCopier:
+    live = LIVE.find(cls)
+    if live is not None and live.is_live:
+        return _live
     if (kind := KINDS.find(cls)) is not None:
         return partial(_by_kind, kind)
     if cls in CONTAINERS:

@@ -17,16 +17,19 @@ from .copy_plans import (
     copier_of,
     copy_instance,
     fill_instance,
+    is_live,
     kind_of,
     state_of_instance,
 )
 from .immutable_types import ATOMIC, parts_of
+from .live_types import LIVE, LiveFound
 
 
-def deep_copied(value: Any, subject: str) -> Frozen:
+def deep_copied(value: Any, subject: str, *, refuses_live: bool) -> Frozen:
     """Freeze with `copy.deepcopy`, which handles cycles, shared references and a class's own `__deepcopy__`.
 
-    Parts of a registered type are copied in their registered way, at any depth.
+    Parts of a registered type are copied in their registered way, at any depth. A live part raises LiveFound, if these
+    are refused.
     """
     frozen: dict[int, Frozen] = {}
 
@@ -40,6 +43,8 @@ def deep_copied(value: Any, subject: str) -> Frozen:
         original = _DeepCopier(value, is_whole)
     except NotCopyable as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
+    if refuses_live and any(is_live(type(part)) for part in original.parts):
+        _check_live(value)
     # A class's own `__deepcopy__` or `__setstate__` may use such a part. So the private copy has a reader's copy of it.
     kept_parts = {place: _read(part) for place, part in frozen.items()}
     try:
@@ -96,6 +101,18 @@ class _DeepCopier:
         for mapping, items in dicts:
             items.update(copy.deepcopy(dict(mapping), memo))
         return fresh
+
+
+def _check_live(value: Any) -> None:
+    """Raise LiveFound for a live part, unless it is within a part that is copied as a whole."""
+
+    def is_whole(part: Any) -> bool:
+        live = LIVE.find(type(part))
+        return kind_of(type(part)) is not None or (live is not None and not live.is_live)
+
+    for part in _parts(value, is_whole):
+        if is_live(type(part)):
+            raise LiveFound(type(part))
 
 
 def _frozen_by_kind(part: Any) -> Frozen | None:

@@ -13,7 +13,7 @@ from .copy_by_type import KINDS, Frozen, NoPlan, NotCopyable, kind_of_functions
 from .copy_plans import CopyPlanner, forget_copiers
 from .deepcopy_fallback import deep_copied
 from .immutable_types import ATOMIC
-from .live_types import LIVE
+from .live_types import LIVE, LiveFound, LiveKind
 from .registered_codecs import CODECS, RegisteredCodec
 
 
@@ -45,16 +45,26 @@ class Shared(KeyMarker):
     """
 
 
-def freeze(value: Any, subject: str) -> Frozen:
+def freeze(value: Any, subject: str, on_live: Callable[[type], None]) -> Frozen:
     """Return the stored form of a value and the function that copies it; None if readers get the stored object.
 
-    `subject` is the name of the value in errors: "'lr'" or "a value of metric 'loss'". If the value cannot be copied,
-    or is nested too deeply, UncopyableValueError is raised.
+    `subject` is the name of the value in errors: "'lr'" or "a value of metric 'loss'". `on_live` is called with the
+    type of a live object in the value. It raises an error, or the object is copied. If the value cannot be copied, or
+    is nested too deeply, UncopyableValueError is raised.
     """
     if type(value) in ATOMIC:
         return value, None
     try:
-        return CopyPlanner().take(value)
+        return _frozen(value, subject, refuses_live=True)
+    except LiveFound as found:
+        live = found.cls
+    on_live(live)
+    return _frozen(value, subject, refuses_live=False)
+
+
+def _frozen(value: Any, subject: str, *, refuses_live: bool) -> Frozen:
+    try:
+        return CopyPlanner(refuses_live=refuses_live).take(value)
     except NoPlan:
         pass
     except RecursionError:
@@ -62,7 +72,7 @@ def freeze(value: Any, subject: str) -> Frozen:
         raise UncopyableValueError(subject, type_name(type(value)), reason) from None
     except NotCopyable as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__
-    return deep_copied(value, subject)
+    return deep_copied(value, subject, refuses_live=refuses_live)
 
 
 def register(
@@ -108,10 +118,11 @@ def register(
         raise SchemaError("register", f"a {short(kind)} cannot change and is never copied")
     if freeze is not None:
         KINDS.add(kind, kind_of_functions(freeze, thaw))
+        LIVE.add(kind, LiveKind(is_live=False))
     if dump is not None and load is not None:
         CODECS.add(kind, RegisteredCodec(dump, load, equal))
     if live:
-        LIVE.add(kind, True)
+        LIVE.add(kind, LiveKind())
     forget_copiers()
 
 

@@ -47,7 +47,7 @@ class MetricLog:
             return valid
         if secrets_in(valid):
             raise InvalidMetricError(self.name, (Problem((), "should be no secret", type(value).__name__, None),))
-        return store(valid, f"a value of metric {self.name!r}")
+        return store(valid, f"a value of metric {self.name!r}", is_declared=self.metric is not None)
 
     def prepare_tags(self, tags: Any) -> dict[str, Any]:
         """Validate and freeze tags."""
@@ -63,7 +63,7 @@ class MetricLog:
         tag = as_number(tag)
         if secrets_in(tag):
             raise InvalidTagError(self.name, (Problem((name,), "should be no secret", type(tag).__name__, None),))
-        return store(tag, f"a tag of metric {self.name!r}")
+        return store(tag, f"a tag of metric {self.name!r}", is_declared=self.metric is not None)
 
     def tags_of(self, kept: dict[str, Any]) -> Any:
         """Return tags as a reader gets them."""

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from .._base.locks import make_lock
 from .copy_by_type import Thaw
 from .freezing import freeze
+from .live_types import refuse_live, warn_of_live
 from .ordered_log import OrderedLog, Section
 from .packed_columns import ANY_TAGS, Block, PointLayout, StoredPoint, unrestorable_parts
 
@@ -37,9 +38,9 @@ class Copied:
         return store, (self.thaw(), "a copy of a recorded value")
 
 
-def store(value: Any, subject: str) -> Any:
+def store(value: Any, subject: str, *, is_declared: bool = False) -> Any:
     """Freeze a value or a tag of a point for storage; raise UncopyableValueError if it cannot be copied."""
-    kept, thaw = freeze(value, subject)
+    kept, thaw = freeze(value, subject, partial(refuse_live if is_declared else warn_of_live, subject))
     return kept if thaw is None else Copied(thaw)
 
 

@@ -5,13 +5,14 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .._base.text import MASK, nearest, short
-from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, LostKeyError, UncopyableValueError
+from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, LiveValueError, LostKeyError, UncopyableValueError
 from ..events import KeyWritten
 from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
 from .freezing import freeze
 from .immutable_types import ATOMIC
 from .key import Key, plain_key
+from .live_types import refuse_live, warn_of_live
 from .metric_store import MetricStore
 from .metrics import MetricSchema
 from .ordered_log import OrderedKeys, Section
@@ -222,13 +223,25 @@ class State:
         if declared.shared:
             return valid, None
         try:
-            return freeze(valid, repr(name))
+            return freeze(valid, repr(name), partial(self._meet_live, name, valid))
+        except LiveValueError:
+            raise  # its text has names of types alone
         except UncopyableValueError as error:
             # The reason may contain the text of a value with a secret in it.
             if not secrets_in(valid):
                 raise
             failure = UncopyableValueError(error.subject, error.type, masked(error.reason, valid))
         raise failure
+
+    def _meet_live(self, name: str, value: Any, cls: type) -> None:
+        """Raise LiveValueError for a live object in a value, or warn if the context has no schema."""
+        if self.schema is Schema.untyped():
+            warn_of_live(repr(name), cls)
+            return
+        own = f"{name}: Annotated[{type(value).__name__}, Shared]"
+        # The values of a dict cannot be of any type, as Pydantic has no config for it.
+        declaration = own if self.schema.keys else "dict[str, Annotated[Any, Shared]]"
+        refuse_live(repr(name), cls, name=name if type(value) is cls else "", declaration=declaration)
 
     def claim(self, name: str, stored: RawValue) -> None:
         """Claim a key in one atomic step. If several threads try, all but one raise ContextMutationError."""
