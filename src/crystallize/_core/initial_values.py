@@ -13,6 +13,7 @@ from ..errors import (
     Problem,
     UnknownKeyError,
 )
+from .dataclass_outputs import initial_outputs
 from .equality import same
 from .key import plain_key, shape_name
 from .schema import Schema
@@ -122,17 +123,26 @@ def _check_same(state: State, name: str, given: Any, is_trusted: bool, baseline:
 def _of_instance(schema: Schema, initial: Any) -> dict[str, Any]:
     """Return the values of an instance of the shape, without output keys that it did not set."""
     written = getattr(initial, "__pydantic_fields_set__", None)
+    untouched = initial_outputs(initial)
     given = {}
     for name, key in schema.keys.items():
         if hasattr(initial, name):
             value = getattr(initial, name)
             default = (key.default or {}).get("default", _NOTHING)
             unset = value is default if written is None else name not in written
+            unset = unset or (name in untouched and _is_surely_same(untouched[name], value))
             if not (key.output and unset):
                 given[name] = value
     own = _fields_of(type(initial)) - _fields_of(schema.cls)
     beyond = {name: getattr(initial, name) for name in own}
     return {**given, **beyond, **(getattr(initial, "__pydantic_extra__", None) or {})}
+
+
+def _is_surely_same(left: Any, right: Any) -> bool:
+    try:
+        return same(left, right)
+    except Exception:  # a value's own `==` may raise anything; it is then a value that was given
+        return False
 
 
 def _fields_of(cls: type) -> set[str]:

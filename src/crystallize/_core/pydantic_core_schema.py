@@ -13,6 +13,7 @@ from typing_extensions import is_typeddict
 from .._base.caller_namespace import caller_namespace
 from .._base.type_hints import key_types, plain_type, unaliased
 from ..errors import SchemaError
+from .dataclass_outputs import outputs_beside
 from .digest import digest, stable_form
 from .freezing import Shared
 from .key import Key, Output, ValueDomain, shape_name
@@ -167,6 +168,10 @@ class CoreShape:
             self.config = node.get("config")
         if _allows_more(node) or self.others is not None:
             self.others = node.get("extras_schema", {"type": "any"})
+        if (outputs := outputs_beside(self.fields, shape, shape_name(shape))) is not None:
+            added = CoreShape.of(outputs)
+            self.fields = {**self.fields, **added.fields}
+            self.definitions = [*self.definitions, *(it for it in added.definitions if it not in self.definitions)]
 
     def _check_fields(self, shape: Any) -> None:
         """Raise SchemaError if a field allows values that can be read only once, which no two readers could get."""
@@ -236,7 +241,7 @@ class CoreShape:
                 (self.config or {}).get("validate_default") if validates_default is None else validates_default
             ),
             shared=Shared.__name__ in marks,
-            output=Output.__name__ in marks,
+            output=Output.__name__ in marks or field.get("init") is False,
             excluded=bool(field.get("serialization_exclude")),
             secret=holds_secret,
             inner=frozenset(chain.from_iterable(map(_names_in, parts))) if holds_secret else frozenset(),

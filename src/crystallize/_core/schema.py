@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from .._base.text import nearest
 from .._base.type_hints import plain_type, unaliased
 from ..errors import IncompleteContextError, InvalidSnapshotError, UnknownKeyError
+from .dataclass_outputs import names_without_init
 from .key import Key, plain_key, shape_name
 from .pydantic_core_schema import CoreShape, make_model
 from .secrets import masked, secrets_in
@@ -128,6 +129,8 @@ class Schema:
                 object.__setattr__(instance, name, value)
             if hasattr(instance, "__post_init__"):
                 instance.__post_init__()
+                for name in written.intersection(names_without_init(cls)):  # it may have set a value for the time being
+                    object.__setattr__(instance, name, values[name])
             return instance
         return make_model(cls, values, written)
 
