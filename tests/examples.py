@@ -235,9 +235,11 @@ def leave_folder(namespace: dict[str, Any]) -> None:
     namespace["leave_folder"]()
 
 
-# Each of these has a page, whose examples run where it is installed: by `make test-flows` and `make test-callbacks`.
-NEEDED = {"dagster": "dagster", "kedro": "kedro", "prefect": "prefect", "training": "lightning"}
-MISSING = [page for page, library in NEEDED.items() if find_spec(library) is None]
+NEEDED = {
+    **{"dagster": "dagster", "kedro": "kedro", "prefect": "prefect"},
+    **{"pytorch": "torch", "scikit-learn": "skops", "training": "lightning"},
+}
+"""The package that the examples of a page need. `make test-integrations` installs these packages."""
 
 pytest_collect_file = Sybil(
     parsers=[
@@ -248,7 +250,7 @@ pytest_collect_file = Sybil(
     ],
     path=str(ROOT),
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
-    excludes=[f"docs/how-to/{page}.md" for page in MISSING],
+    excludes=[f"docs/how-to/{page}.md" for page, package in NEEDED.items() if find_spec(package) is None],
     setup=enter_folder,
     teardown=leave_folder,
     document_types={".md": Page},

@@ -1,0 +1,105 @@
+"""A model that PyTorch trains epoch by epoch. Killed and started again, it goes on after the last whole epoch."""
+
+import os
+from signal import SIGKILL
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+from typing_extensions import TypedDict
+
+from crystallize import FrozenContext, Journal, LoggingContext, Metric, MetricSchema, RunNotFoundError, Shared
+from crystallize.runs import find_run
+
+
+class State(TypedDict):
+    """All that training changes."""
+
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    generator: torch.Tensor
+
+
+class Train(BaseModel, arbitrary_types_allowed=True, extra="allow"):
+    lr: PositiveFloat
+    epochs: PositiveInt
+    x: torch.Tensor
+    y: torch.Tensor
+    model: Annotated[nn.Module, Shared]
+    optimizer: Annotated[torch.optim.Optimizer, Shared]
+    __pydantic_extra__: dict[str, State]  # "after-0", "after-1", ...: the state after each epoch
+
+
+class EpochTags(TypedDict):
+    epoch: NonNegativeInt
+
+
+class TrainMetrics(MetricSchema):
+    loss = Metric(FiniteFloat, tags=EpochTags, goal="minimize")
+
+
+def train_epoch(ctx: LoggingContext[Train], epoch: int) -> None:
+    """Train one epoch, and keep the state after it."""
+    x, y, model, optimizer = ctx.fields.x, ctx.fields.y, ctx.fields.model, ctx.fields.optimizer
+    losses = ctx.metrics.series(TrainMetrics.loss)
+    for batch in torch.randperm(len(x)).split(16):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x[batch]), y[batch])
+        loss.backward()
+        optimizer.step()
+        losses.add(loss.item(), {"epoch": epoch})
+    ctx[f"after-{epoch}"] = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": torch.get_rng_state(),
+    }
+
+
+def restore(ctx: LoggingContext[Train], epoch: int) -> None:
+    """Bring model, optimizer and random numbers to where they were after an epoch."""
+    state = ctx[f"after-{epoch}"]
+    ctx.fields.model.load_state_dict(state["model"])
+    ctx.fields.optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["generator"])
+
+
+def fit(ctx: LoggingContext[Train]) -> None:
+    done = [epoch for epoch in range(ctx.fields.epochs) if ctx.provenance.finished(f"fit/epoch-{epoch}")]
+    if done:
+        restore(ctx, done[-1])
+    for epoch in range(len(done), ctx.fields.epochs):
+        with ctx.step(f"epoch-{epoch}") as step:
+            train_epoch(step, epoch)
+        print(f"epoch {epoch}", flush=True)
+        if os.environ.get("DIE_AFTER") == str(epoch):
+            os.kill(os.getpid(), SIGKILL)
+
+
+def run(journal: Journal, lr: float = 0.05, epochs: int = 5) -> FrozenContext[Train]:
+    torch.manual_seed(0)
+    x = torch.randn(64, 3)
+    y = x @ torch.tensor([[1.0], [-2.0], [0.5]])
+    model = nn.Linear(3, 1)
+    given = {"lr": lr, "epochs": epochs, "x": x, "y": y, "model": model}
+    given["optimizer"] = torch.optim.SGD(model.parameters(), lr, momentum=0.9)
+    ctx = journal.context(FrozenContext[Train], given, metrics=TrainMetrics)
+    if not ctx.provenance.finished("fit"):
+        with ctx.step("fit") as step:
+            fit(step)
+    return ctx
+
+
+def open_journal() -> Journal:
+    """Go on with the newest run, or start the first one."""
+    try:
+        path = find_run("runs", "train")
+    except RunNotFoundError:
+        return Journal.start("runs", "train")
+    return Journal.resume(path)
+
+
+if __name__ == "__main__":
+    with open_journal() as journal:
+        ctx = run(journal)
+        print(f"{journal.name}: {ctx.metrics['loss'][-1]:.9f}")
