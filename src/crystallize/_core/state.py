@@ -5,7 +5,14 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .._base.text import MASK, nearest, short
-from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, LiveValueError, LostKeyError, UncopyableValueError
+from ..errors import (
+    AbsentKeyError,
+    ContextMutationError,
+    KeyLookupError,
+    LiveValueError,
+    LostKeyError,
+    UncopyableValueError,
+)
 from ..events import KeyWritten
 from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
