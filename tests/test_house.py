@@ -23,6 +23,7 @@ BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast
 PROTOCOL_NAMES = {
     *("_asdict", "_fields", "_make", "_replace"),  # of a namedtuple
     *("_ipython_key_completions_", "_repr_html_", "_repr_mimebundle_"),  # of IPython
+    "_metadata",  # of pandas, and of PyTorch
 }
 """Names with an underscore that are public all the same."""
 

@@ -79,20 +79,16 @@ def _dump_timedelta(value: timedelta) -> list[int]:
     return [value.days, value.seconds, value.microseconds]
 
 
-_VERSIONS: Final = "_metadata"
-"""The attribute in which PyTorch keeps the versions of modules."""
-
-
 def _dump_ordered(value: Any) -> Any:
     """Return the pairs of an OrderedDict, and its attributes: a `state_dict` has the versions of its modules there."""
-    return [[[key, item] for key, item in value.items()], getattr(value, _VERSIONS, None)]
+    return [[[key, item] for key, item in value.items()], getattr(value, "_metadata", None)]
 
 
 def _load_ordered(found: Any) -> Any:
     pairs, metadata = found
     made = OrderedDict(pairs)
     if metadata is not None:
-        vars(made)[_VERSIONS] = metadata
+        vars(made)["_metadata"] = metadata
     return made
 
 
