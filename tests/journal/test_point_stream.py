@@ -117,10 +117,14 @@ class Declared(MetricSchema):
     m = Metric(float, tags=Epochs)
 
 
+class Unknown:
+    """A value that no codec stores."""
+
+
 def test_a_lost_point_with_other_tags_than_declared(tmp_path: Path) -> None:
     """If a run is resumed with other tags, a point that stays lost keeps its own, and the next points are recorded."""
     with contextlib.suppress(KeyboardInterrupt), Journal.start(tmp_path, "run") as journal:
-        journal.context(FrozenContext).record("m", b"\xff", {"old": "a"})
+        journal.context(FrozenContext).record("m", Unknown(), {"old": "a"})
         raise KeyboardInterrupt
     with Journal.resume(journal.path) as journal:
         ctx = journal.context(FrozenContext, metrics=Declared)
