@@ -397,6 +397,22 @@ def test_input_that_no_file_can_hold(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert 5 == ctx["model"]
 
 
+def test_a_shared_input_makes_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A program passes its shared objects at each start. A step that writes one has to run again, and that is said."""
+
+    class Needs(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        model: Annotated[object, Shared]
+        fitted: Annotated[object, Shared]
+
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext[Needs], {"model": object()})
+        assert not caplog.messages
+        with ctx.step("fit") as step:
+            step.fields.fitted = object()
+        assert "key 'fitted' holds a object" in caplog.text
+
+
 def test_nested_model_with_a_default(tmp_path: Path) -> None:
     """A model comes back with the defaults that it was not given."""
 

@@ -246,6 +246,9 @@ class Encoder:
             stored = Stored("secret", "", b"null")
         elif key.excluded:
             stored = self._refused("key", event.key, event.value, _EXCLUDED)
+        elif key.shared and event.is_input and type(event.value) not in PLAIN:
+            # No warning: the program makes such an object at each start, and passes it.
+            stored = Stored("none", type_name(type(event.value)), b"null", why=_SHARED)
         elif key.shared and type(event.value) not in PLAIN:
             stored = self._refused("key", event.key, event.value, _SHARED)
         else:
