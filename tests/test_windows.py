@@ -1,6 +1,7 @@
 """The tests without what Python lacks on Windows; see `tests.windows_like`."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,9 +49,10 @@ def run_without_posix(*arguments: str) -> None:
     """
     options = ["-p", "tests.windows_like", "-m", "not slow and not long", "-q", "-n0", "--no-cov"]
     options += (f"--ignore=tests/{path}" for path in NEED_POSIX)
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *arguments], cwd=ROOT, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
+    # The many examples of `make test-long` are tried once, with all of POSIX.
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": "short"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     assert 0 == run.returncode, run.stdout + run.stderr
 

@@ -1,16 +1,17 @@
 """The header of a spool: who writes the run, and whether that process lives."""
 
 import os
+import signal
 import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
-from signal import SIGKILL
 
 import pytest
 
 from crystallize import FrozenContext, Journal, load_run
 from crystallize._base import file_system
+from crystallize._base.file_calls import POSIX
 from crystallize._journal import spool_format
 from crystallize._journal.spool import Spool
 from crystallize._journal.spool_format import START, SpoolHeader, has_writer
@@ -25,7 +26,7 @@ def die_while_starting_a_program(folder: Path) -> None:
         step.record("loss", 1.0)
     (lock,) = (fd for fd in map(int, os.listdir("/proc/self/fd")) if _target(fd).endswith(".spool"))
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"], pass_fds=(lock,))
-    os.kill(os.getpid(), SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _target(descriptor: int) -> str:
@@ -61,6 +62,7 @@ def writer_of(path: Path, process: int) -> SpoolHeader:
     return changed
 
 
+@pytest.mark.skipif(not POSIX, reason="asks whether a process lives, which is not done on Windows")
 def test_another_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds the lock in another container is a living writer, though no process here has its number."""
     spool = Spool.claim(tmp_path / "run-0001.spool", RUN)
