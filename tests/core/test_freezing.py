@@ -8,7 +8,7 @@ import threading
 import uuid
 import warnings
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -27,19 +27,33 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, PrivateAttr, RootModel, Secret, SecretBytes, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    RootModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    create_model,
+)
+from typing_extensions import TypedDict
 
 from crystallize import (
     FrozenContext,
     InvalidInitialError,
     InvalidMetricError,
     LoggingContext,
+    Output,
     SchemaError,
     Shared,
     UncopyableValueError,
     register,
 )
 from crystallize._core import copy_by_type, copy_plans
+from crystallize._core.schema import Schema
 from crystallize._core.secrets import secrets_in
 
 V = TypeVar("V")
@@ -1054,6 +1068,77 @@ def test_shared_is_handed_over() -> None:
     assert model is ctx["model"] is ctx.fields.model
     assert lock is ctx["maybe"]
     assert [1, 2] == ctx["model"].a
+
+
+class Tree(BaseModel):
+    children: "list[Tree]" = []
+
+
+class Entry(TypedDict):
+    x: int
+
+
+KEPT: list[tuple[Any, Any]] = [
+    *((dict[str, Locked], {"a": Locked()}), (list[int], [1]), (set[int], {1}), (frozenset[int], frozenset({1}))),
+    *((tuple[list[int], ...], ([1],)), (deque[int], deque([1])), (OrderedDict[str, int], OrderedDict(a=1))),
+    *((defaultdict[str, list[int]], defaultdict(list)), (Counter[str], Counter("aab")), (Mapping[str, int], {"a": 1})),
+    *(
+        (Sequence[int], [1]),
+        (Iterable[int], [1]),
+        (Iterator[int], iter([1])),
+        (Generator[int, None, None], (n for n in [1])),
+    ),
+    *((Model, Model(a=1)), (Tree, Tree()), (Box[int], Box[int](item=1)), (Root, Root([1])), (Data, Data(1))),
+    *((Entry, {"x": 1}), (Pair, Pair([1])), (dict[str, int] | list[int], [1]), (Locked, Locked()), (Any, [1])),
+    *((SecretStr, SecretStr("hunter2")), (type[Model], Model), (Callable[..., int], len)),
+]
+
+
+@pytest.mark.parametrize("mark", [lambda it: Annotated[it, Shared], lambda it: Annotated[it, Output, Shared] | None])
+@pytest.mark.parametrize(("kind", "value"), KEPT, ids=[str(kind) for kind, _ in KEPT])
+def test_shared_is_the_written_object(kind: Any, value: Any, mark: Callable[[Any], Any]) -> None:
+    """An instance of the declared type is kept as the very object, whatever Pydantic would make of its items."""
+    config = ConfigDict(arbitrary_types_allowed=True)
+    shape = create_model("Shape", __config__=config, x=(mark(kind), ...))
+    ctx = FrozenContext[shape]()  # type: ignore[valid-type]  # it is made here
+    ctx["x"] = value
+
+    assert value is ctx["x"]
+    assert value is FrozenContext[shape]({"x": value})["x"]  # type: ignore[valid-type]  # as above
+    assert value is FrozenContext[dict[str, Annotated[Any, Shared]]]({"x": value})["x"]
+
+
+class Checked(BaseModel, arbitrary_types_allowed=True):
+    before: Annotated[list[int], AfterValidator(sorted), Shared] = []
+    after: Annotated[list[int], Shared, AfterValidator(sorted)] = []
+    count: Annotated[int, Field(gt=0), Shared] = 1
+    model: Annotated[Private, Shared] = Private()
+    items: Annotated[Sequence[int], Shared] = ()
+
+
+def test_shared_is_validated_otherwise() -> None:
+    """A value of another type is validated as usual, and so are numbers and texts; the user's validators run."""
+    ctx = FrozenContext[Checked]({"before": [2, 1], "after": [2, 1], "model": {"a": 5}})
+
+    assert [1, 2] == ctx.fields.before == ctx.fields.after
+    assert Private(a=5) == ctx.fields.model
+    wrong: list[tuple[str, Any]] = [("count", 0), ("model", 5), ("items", "abc"), ("before", 5), ("after", {"a": 1})]
+    for key, value in wrong:
+        with pytest.raises(InvalidInitialError):
+            FrozenContext[Checked]({key: value})
+
+
+def test_shared_from_json() -> None:
+    """A value that comes from JSON is validated in full, as it cannot be the written object."""
+    key = Schema.of(Numbers).keys["numbers"]
+
+    assert {"a": 1} == key.validate_json(b'{"a": 1}')
+    with pytest.raises(ValueError, match="valid integer"):
+        key.validate_json(b'{"a": "many"}')
+
+
+class Numbers(BaseModel):
+    numbers: Annotated[dict[str, int], Shared]
 
 
 # What refuses to be copied.

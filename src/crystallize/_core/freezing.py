@@ -5,9 +5,13 @@ other values a private copy is stored, with a plan, made once, that makes a copy
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from typing_extensions import is_typeddict
+
 from .._base.text import short, type_name
+from .._base.type_hints import classes_of
 from ..errors import SchemaError, UncopyableValueError
 from .copy_by_type import KINDS, Frozen, NoPlan, NotCopyable, kind_of_functions
 from .copy_plans import CopyPlanner, forget_copiers
@@ -32,7 +36,9 @@ class KeyMarker:
 class Shared(KeyMarker):
     """Marks a key whose value is shared and never copied: `model: Annotated[Model, Shared]`.
 
-    It is meant for fitted models, tokenizers and connections. The writer must make sure that nobody changes the value.
+    It is meant for models, tokenizers and connections. All readers get the written object itself, if it is an instance
+    of the declared type: then Pydantic does not look at its items, and does not rebuild it. Any other value is
+    validated as usual, and may be converted.
 
     Example:
         >>> from typing import Annotated, Any
@@ -43,6 +49,33 @@ class Shared(KeyMarker):
         >>> FrozenContext[Tools]({"tokenizer": tokenizer})["tokenizer"] is tokenizer
         True
     """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the marker, and keep instances of the type as they are."""
+        return super().__get_pydantic_core_schema__(source, lambda source: _kept_if_instance(handler(source), source))
+
+
+def _kept_if_instance(node: Any, source: Any) -> Any:
+    """Return a core schema that does not validate instances of a type. JSON is validated as by `node`."""
+    found = [dict if is_typeddict(cls) else cls for cls in classes_of(source) or ()]
+    kinds = tuple(cls for cls in found if cls not in ATOMIC)
+    return _outside_of_validators(node, partial(_keep_instance, kinds)) if kinds else node
+
+
+def _outside_of_validators(node: Any, keep: Callable[[Any, Any], Any]) -> Any:
+    """Put a wrap validator around a core schema, but within the user's own validators."""
+    function = node.get("function", {}).get("function") if node["type"].startswith("function-") else None
+    if "schema" in node and not str(getattr(function, "__module__", "pydantic")).startswith("pydantic"):
+        return {**node, "schema": _outside_of_validators(node["schema"], keep)}
+    wrapped = {"type": "function-wrap", "function": {"type": "no-info", "function": keep}, "schema": node}
+    metadata = {**node.get("metadata", {})}
+    return {"type": "json-or-python", "json_schema": node, "python_schema": wrapped, "metadata": metadata}
+
+
+def _keep_instance(kinds: tuple[type, ...], value: Any, validate: Callable[[Any], Any]) -> Any:
+    # Text is also a sequence, and a number may have limits.
+    return value if isinstance(value, kinds) and type(value) not in ATOMIC else validate(value)
 
 
 def freeze(value: Any, subject: str, on_live: Callable[[type], None]) -> Frozen:
