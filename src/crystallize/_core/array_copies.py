@@ -30,13 +30,24 @@ def frozen_array(array: Any) -> Any:
 def deep_copied_array(array: Any, memo: dict[int, Any]) -> Any:
     """Deep-copy an array with its dtype and the attributes of a subclass, which numpy's own deep copy shares."""
     fresh = deepcopy(array, memo)
-    if _is_mutable(array.dtype):
-        fresh.dtype = own_dtype(array.dtype)
     attributes = getattr(array, "__dict__", {})
     for name, item in list(getattr(fresh, "__dict__", {}).items()):
         if item is attributes.get(name):
             setattr(fresh, name, deepcopy(item, memo))
+    _take_own_dtype(fresh)
     return fresh
+
+
+def _take_own_dtype(array: Any) -> None:
+    """Give a private array, and those that it is made of, dtypes of their own."""
+    # A masked array is a view of another, and has its mask in an attribute.
+    rest = [array]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, sys.modules["numpy"].ndarray):
+            if _is_mutable(part.dtype):
+                part.dtype = own_dtype(part.dtype)
+            rest += [part.base, *getattr(part, "__dict__", {}).values()]
 
 
 def deep_copied_record(record: Any, memo: dict[int, Any]) -> Any:

@@ -80,7 +80,9 @@ class _DeepCopier:
         self.value = value
         self.parts: list[Any] = _parts(value, is_whole)
         kinds = [(part, kind_of(type(part))) for part in self.parts]
-        self._by_kind = [(part, kind.deep_copy) for part, kind in kinds if kind is not None and kind.deep_copy]
+        by_kind = [(part, kind.deep_copy) for part, kind in reversed(kinds) if kind is not None and kind.deep_copy]
+        # An array is copied after the objects in it, so that it finds the copies of these in the memo.
+        self._by_kind = sorted(by_kind, key=lambda found: bool(parts_of(found[0])))
         self._mappings = [part for part in self.parts if type(part) is MappingProxyType]
         models = [part for part in self.parts if copier_of(type(part)) is copy_instance and isinstance(part, BaseModel)]
         # Pydantic's own deep copy duplicates a model that contains itself. But a hashable model must be complete before
