@@ -1306,6 +1306,22 @@ def test_registered_within(wrap: Callable[[Any], Any], unwrap: Callable[[Any], A
     assert [1] == found.data
 
 
+def test_registrations_add_up() -> None:
+    """A later call for a type adds to an earlier one: how values are stored is apart from how they are copied."""
+
+    class Both:
+        def __init__(self, items: list[int]) -> None:
+            self.items = items
+            self.lock = threading.Lock()
+
+    register(Both, freeze=lambda value: [*value.items], thaw=lambda kept: Both([*kept]))
+    register(Both, dump=lambda value: bytes(value.items), load=lambda data: Both([*data]))
+    ctx = held(Both([1]))
+    ctx["x"].items.append(2)
+
+    assert [1] == ctx["x"].items
+
+
 def test_registered_without_thaw() -> None:
     """Without `thaw` what is kept is handed out to all."""
     value = Constant(1)
