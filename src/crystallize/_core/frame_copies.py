@@ -5,11 +5,11 @@ over immutable bytes.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from .immutable_types import ATOMIC, IMMUTABLE
 
@@ -42,12 +42,21 @@ def frozen_polars(value: Any) -> Any:
     return None, over_bytes(value).clone
 
 
+class _Part(NamedTuple):
+    """A column, or the labels of an axis or a level."""
+
+    dtype: Any
+    items: Callable[[], Iterable[Any]]
+    """Returns the items; a frame takes long to make thousands of columns of itself."""
+
+
 def frozen_pandas(value: Any) -> Any:
     """Freeze a pandas frame or series."""
-    columns = [value.iloc[:, place] for place in range(value.shape[1])] if value.ndim == 2 else [value]
+    dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
+    columns = [_Part(dtype, partial(_column, value, place)) for place, dtype in enumerate(dtypes)]
     labels = [label for axis in value.axes for label in _labels(axis)]
     # pandas copies a column on the first write to it, but the array of a column writes to its memory itself.
-    is_lazy = all(map(_is_read_only, columns))
+    is_lazy = all(map(_is_read_only, dtypes))
     return None, _copier(value, [*columns, *labels], partial(_copied_frame, is_lazy))
 
 
@@ -56,7 +65,7 @@ def frozen_index(value: Any) -> Any:
     return None, _copier(value, _labels(value), _copied_index)
 
 
-def _copier(value: Any, parts: Iterable[Any], copy: Callable[[Any], Any]) -> Callable[[], Any]:
+def _copier(value: Any, parts: Iterable[_Part], copy: Callable[[Any], Any]) -> Callable[[], Any]:
     """Return a function that makes copies of a value: by `copy` if that copies all parts completely, or by pickle."""
     import pickle  # as above
 
@@ -79,28 +88,32 @@ def _copied_frame(is_lazy: bool, kept: Any) -> Any:
 
 def _copied_index(kept: Any) -> Any:
     # Not every version of pandas makes the array of an index read-only. Only numpy's own is so by its memory.
-    is_plain = kept.nlevels == 1 and _library(kept) == "numpy" and _is_read_only(kept)
+    is_plain = kept.nlevels == 1 and _library(kept.dtype) == "numpy" and _is_read_only(kept.dtype)
     return kept.view() if is_plain else kept.copy(deep=True)
 
 
-def _labels(axis: Any) -> Iterator[Any]:
-    yield from axis.levels if axis.nlevels > 1 else (axis,)
+def _column(frame: Any, place: int) -> Any:
+    return frame.iloc[:, place] if frame.ndim == 2 else frame
 
 
-def _library(column: Any) -> str:
-    """Return the library that defines the dtype."""
-    return type(column.dtype).__module__.partition(".")[0]
+def _labels(axis: Any) -> list[_Part]:
+    return [_Part(label.dtype, label.__iter__) for label in (axis.levels if axis.nlevels > 1 else (axis,))]
 
 
-def _is_read_only(column: Any) -> bool:
-    """Whether the memory of the kept column is immutable: numbers stay in the bytes of the pickle."""
-    return _library(column) in ("numpy", "pandas") and column.dtype.kind in "biufc"
+def _library(dtype: Any) -> str:
+    """Return the library that defines a dtype."""
+    return type(dtype).__module__.partition(".")[0]
 
 
-def _copies_itself(column: Any) -> bool:
-    """Whether the column's own copy is complete: its items are immutable, and it shares no categories."""
-    dtype = column.dtype
+def _is_read_only(dtype: Any) -> bool:
+    """Whether the memory of a kept column is immutable: numbers stay in the bytes of the pickle."""
+    return _library(dtype) in ("numpy", "pandas") and dtype.kind in "biufc"
+
+
+def _copies_itself(part: _Part) -> bool:
+    """Whether the own copy of a column is complete: its items are immutable, and it shares no categories."""
+    dtype = part.dtype
     has_objects = "object" in (str(dtype), str(getattr(dtype, "subtype", "")))
-    if has_objects or _library(column) not in ("numpy", "pandas"):
-        return all(cls in ATOMIC or IMMUTABLE.find(cls) for cls in set(map(type, column)))
+    if has_objects or _library(dtype) not in ("numpy", "pandas"):
+        return all(cls in ATOMIC or IMMUTABLE.find(cls) for cls in set(map(type, part.items())))
     return not hasattr(dtype, "categories")
