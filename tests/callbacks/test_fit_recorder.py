@@ -36,7 +36,8 @@ from crystallize import (
     UndeclaredMetricWarning,
     UnknownMetricError,
 )
-from crystallize.callbacks.fit_recorder import FitRecorder, Measurement
+from crystallize.callbacks.fit_recorder import FitRecorder
+from crystallize.callbacks.metric_names import Measurement
 from crystallize.events import Event, MetricRecorded
 
 
@@ -392,6 +393,68 @@ def test_a_replay_and_the_rest_are_the_whole(first: int, checkpoint: int) -> Non
     recorder.replay([([TRAIN], {"step": step}) for step in range(checkpoint)])
 
     assert [*range(max(first, checkpoint))] == sorted(tags["step"] for tags in ctx.metrics.get_tags("loss"))
+
+
+class Died(BaseException):
+    """Ends a process in place of SIGKILL: no step finishes."""
+
+
+def test_a_resumable_fit(tmp_path: Path) -> None:
+    """What was recorded before the last checkpoint is kept when the process dies, and not recorded again after it."""
+
+    def train(journal: Journal, epochs: range, dies_in: int = -1) -> FrozenContext[Any]:
+        ctx = journal.context(FrozenContext)
+        recorder = FitRecorder(ctx, resumable=True)
+        recorder.begin()
+        for epoch in epochs:
+            recorder.record([TRAIN], epoch=epoch)
+            if epoch == dies_in:
+                raise Died
+            recorder.keep_points()
+        recorder.end()
+        return ctx
+
+    with pytest.raises(Died), Journal.start(tmp_path, "fit") as journal:
+        train(journal, range(5), dies_in=2)
+    with pytest.raises(Died), Journal.resume(tmp_path / "fit-0001.db") as journal:
+        train(journal, range(1, 5), dies_in=3)  # from an older checkpoint: epoch 1 is measured again
+    with Journal.resume(tmp_path / "fit-0001.db") as journal:
+        ctx = train(journal, range(3, 5))
+
+    found = [(point.tags["epoch"], point.step) for point in ctx.metrics.series("loss")]
+    assert [(n, f"fit/part-{n + 1}") for n in range(5)] == found
+    assert [*(f"fit/part-{n}" for n in range(1, 6)), "fit"] == [step.name for step in ctx.provenance.steps]
+
+
+def test_two_resumable_fits() -> None:
+    """Two fits in one process are two: the second one is not taken for the rest of the first."""
+    ctx = FrozenContext()
+    with ctx.step("search") as step:
+        recorder = FitRecorder(step, resumable=True)
+        for _ in range(2):
+            recorder.begin()
+            recorder.record([TRAIN], epoch=0)
+            recorder.record([VAL], epoch=0)
+            recorder.keep_points()
+            recorder.end()
+
+    assert [*2 * ["search/part-1"], *2 * ["search/part-2"]] == [point.step for point in ctx.metrics.series("loss")]
+
+
+def test_a_resumable_fit_that_fails() -> None:
+    """The error that ends a fit is on the record of its inner step, too; a part without points is not opened."""
+    ctx = typed()
+    recorder = FitRecorder(ctx, resumable=True)
+    recorder.begin()
+    recorder.keep_points()
+    recorder.record([TRAIN], epoch=0)
+    recorder.keep_points()
+    with pytest.raises(InvalidMetricError):
+        recorder.record([TRAIN._replace(value=nan)], epoch=1)
+
+    assert [("fit/part-1", False), ("fit/part-2", True), ("fit", True)] == [
+        (name, error is not None) for name, error in ended(ctx)
+    ]
 
 
 def test_copies_and_pickles() -> None:

@@ -7,7 +7,14 @@ import keras
 import numpy
 import pytest
 
-from crystallize import FrozenContext, InvalidMetricError, SinkError, UndeclaredMetricWarning, UnknownMetricError
+from crystallize import (
+    FrozenContext,
+    InvalidMetricError,
+    Journal,
+    SinkError,
+    UndeclaredMetricWarning,
+    UnknownMetricError,
+)
 from crystallize.callbacks.keras import KerasCallback
 
 from .schemas import BrokenSink, FitMetrics, facts, steps, typed
@@ -92,6 +99,29 @@ def test_fits_twice_and_goes_on() -> None:
 
     assert [("train", None), ("train#2", None)] == steps(ctx)
     assert [0, 1, 2] == [tags["epoch"] for tags in ctx.metrics.series("loss").where(split="val", fold=1).tags]
+
+
+def test_a_resumable_fit() -> None:
+    """With `resumable`, the epochs that ended survive the process, and the curve is whole."""
+
+    def train(journal: Journal, dies_in: int, **options: Any) -> FrozenContext[Any]:
+        ctx = journal.context(FrozenContext)
+
+        def die(epoch: int, logs: Any) -> None:
+            if epoch == dies_in:
+                raise OSError("gone")
+
+        crash = keras.callbacks.LambdaCallback(on_epoch_end=die)
+        fit(callback := KerasCallback(ctx, resumable=True), callbacks=[crash, callback], epochs=4, **options)
+        return ctx
+
+    with pytest.raises(OSError, match="gone"), Journal.start("runs", "line") as journal:
+        train(journal, 2)
+    with Journal.resume("runs/line-0001.db") as journal:
+        ctx = train(journal, -1, initial_epoch=1)  # from a checkpoint after the first epoch
+
+    series = ctx.metrics.series("loss").where(split="val")
+    assert [0, 1, 2, 3] == [tags["epoch"] for tags in series.tags]
 
 
 def test_in_a_step_that_crashes() -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from crystallize import (
     FrozenContext,
     InvalidMetricError,
+    Journal,
     SchemaError,
     SinkError,
     UndeclaredMetricWarning,
@@ -158,6 +159,25 @@ def test_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     trainer(logger).fit(Line(), ckpt_path=tmp_path / "last.ckpt")
 
     assert [{"epoch": n // 2, "step": n} for n in range(4)] == list(ctx.metrics.get_tags("train_loss"))
+
+
+def test_a_resumable_fit() -> None:
+    """With `resumable`, what was logged before the last checkpoint survives the process, and the curve is whole."""
+
+    def train(journal: Journal, crash: BaseException | None, checkpoint: str | None) -> FrozenContext[Any]:
+        ctx = journal.context(FrozenContext)
+        save = ModelCheckpoint("saved", every_n_train_steps=2, save_last=True)
+        fitted = trainer(LightningLogger(ctx, resumable=True), enable_checkpointing=True, callbacks=[save])
+        fitted.fit(Line(crash=crash), ckpt_path=checkpoint)
+        return ctx
+
+    with pytest.raises(OSError, match="gone"), Journal.start("runs", "line") as journal:
+        train(journal, OSError("gone"), None)
+    with Journal.resume("runs/line-0001.db") as journal:
+        ctx = train(journal, None, "saved/last.ckpt")
+
+    assert [0, 1, 2, 3] == [tags["step"] for tags in ctx.metrics.get_tags("train_loss")]
+    assert {"fit/part-1", "fit/part-2", "fit"} <= {record.name for record in ctx.provenance.steps}
 
 
 def test_a_loss_that_is_no_number() -> None:

@@ -1,26 +1,21 @@
-"""Record the fits of a training framework: the step of each fit, and the metric and the tags of each measurement."""
+"""Record the fits of a training framework, each in a step of the context."""
 
 import json
 import os
 import re
-import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, NamedTuple, NoReturn, Self, TypeAlias, TypedDict
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, NoReturn, Self, TypedDict
 
 from typing_extensions import Unpack
 
 from .._base.masking import without
 from .._base.text import short
 from .._core.context import FrozenContext, state_of, token_of
-from .._core.metrics import Metric
-from ..errors import InvalidTagError, SchemaError, StepClosedError, UndeclaredMetricWarning, UnknownMetricError
+from ..errors import SchemaError, StepClosedError
+from .metric_names import Measurement, MetricName, MetricNames, Names, Target
 
-__all__ = ["FitOptions", "FitRecorder", "Measurement", "Names"]
-
-_MetricName: TypeAlias = Metric[Any, Any] | str
-Names: TypeAlias = Mapping[str, _MetricName | tuple[_MetricName, Mapping[str, Any]] | None]
-"""Maps a framework's name to a metric, to a metric with further tags, or to None, which leaves the name out."""
+__all__ = ["FitOptions", "FitRecorder"]
 
 _OTHER_PROCESS: Final = (
     "it records in the context of the process that made it, and in another process the points would be lost; "
@@ -41,59 +36,20 @@ class FitOptions(TypedDict, total=False):
     """Tags for all points, such as the number of a fold. Each metric gets those that it declares."""
     step: str
     """The name of the step that each fit opens, by default "fit"."""
+    resumable: bool
+    """Whether points that were recorded before a checkpoint survive the process: they are in inner steps, "part-1",
+    "part-2". Lightning ends one with each checkpoint, Keras with each epoch."""
 
 
-class Measurement(NamedTuple):
-    """A value that a framework measured.
-
-    Example:
-        >>> Measurement("val_loss", 0.5, metric="loss", split="val").name
-        'val_loss'
-    """
-
-    name: str
-    """The framework's name for it, which `names` may map."""
-    value: Any
-    metric: str = ""
-    """The name without the data set; empty if the framework does not tell the two apart."""
-    split: str | None = None
-    """The data set that it was measured on, which becomes the tag `split`."""
-    is_extra: bool = False
-    """Whether the framework adds it unasked, so that a schema need not declare it."""
-
-    @classmethod
-    def of_round(cls, split: str, metric: str, mean: float, deviation: float | None = None) -> "Iterator[Measurement]":
-        """Return what was measured in a round of boosting, named as "train-rmse".
-
-        Args:
-            split: The data set.
-            metric: The metric.
-            mean: The value; in cross-validation the mean over the folds.
-            deviation: In cross-validation the standard deviation over the folds, which is named "train-rmse-std".
-        """
-        yield cls(f"{split}-{metric}", mean, metric, split)
-        if deviation is not None:
-            yield cls(f"{split}-{metric}-std", deviation, f"{metric}-std", split, is_extra=True)
-
-
-class _Target(NamedTuple):
-    """The metric that a framework's name is recorded as."""
-
-    metric: _MetricName
-    tags: Mapping[str, Any]
-    allowed: frozenset[str] | None
-    """The tags that the metric declares; None if it takes any."""
-
-    def tags_of(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        tags = {name: tag for name, tag in {**given, **self.tags}.items() if tag is not None}
-        return {name: tag for name, tag in tags.items() if self.allowed is None or name in self.allowed}
+def _frozen(tags: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(tags.items())
 
 
 class FitRecorder:
     """Records the fits of a training framework in a context. The callbacks of this package use it.
 
     Example:
-        >>> from crystallize.callbacks.fit_recorder import Measurement
+        >>> from crystallize.callbacks.metric_names import Measurement
         >>> ctx = FrozenContext()
         >>> recorder = FitRecorder(ctx, names={"l": "loss"})
         >>> recorder.begin()
@@ -117,28 +73,17 @@ class FitRecorder:
         if not isinstance(ctx, FrozenContext):
             raise SchemaError(type(self).__name__, f"it records in a FrozenContext or a step, not in {short(ctx)}")
         self._ctx, self._name = ctx, options.get("step", "fit")
-        self._names, self._tags = dict(options.get("names", {})), dict(options.get("tags", {}))
-        self._targets: dict[str, _Target | None] = {}
-        """The targets of the names that were measured so far; None for a name that is left out."""
+        self._names = MetricNames(ctx.metrics, options.get("names", {}), options.get("tags", {}))
+        self._is_resumable = options.get("resumable", False)
         self._step: FrozenContext[Any] | None = None
-        self._opened: AbstractContextManager[Any] | None = None
+        self._part: FrozenContext[Any] | None = None
+        """The inner step in which points are recorded, if the fit is resumable."""
+        self._own_parts: set[str] = set()
+        self._opened, self._opened_part = ExitStack(), ExitStack()
+        self._kept: dict[MetricName, set[frozenset[tuple[str, Any]]]] = {}
+        """The tags of the points that inner steps of an earlier process have, of the metrics that were looked up."""
         self._has_points = False
         self._process = os.getpid()
-        self._check_names()
-
-    def _check_names(self) -> None:
-        for metric, tags in (self._named(name) for name, named in self._names.items() if named is not None):
-            declared = self._ctx.metrics.series(metric).metric
-            for tag, value in tags.items():
-                if declared is not None:
-                    declared.checks.check_tag(declared.name, tag, value)
-        schema = self._ctx.metrics.schema
-        if schema is not None:
-            for tag in self._tags:
-                if not any(tag in metric.checks.tag_names for metric in schema.metrics.values()):
-                    raise SchemaError(
-                        schema.__qualname__, f"no metric declares the tag {tag!r} of `tags`; declare it, or remove it"
-                    )
 
     @property
     def is_open(self) -> bool:
@@ -173,11 +118,11 @@ class FitRecorder:
             self.end(RuntimeError("the training framework did not end this fit"))
         token_of(self._ctx).check_open()
         if token_of(self._ctx).step is None:
-            self._opened = self._ctx.step(step or self._name)
-            self._step = self._opened.__enter__()
+            self._step = self._opened.enter_context(self._ctx.step(step or self._name))
         else:
             self._step = self._ctx
         self._has_points = False
+        self._kept = {}
         self.keep("settings", settings)
 
     def record(self, found: Iterable[Measurement], **tags: Any) -> None:
@@ -195,13 +140,14 @@ class FitRecorder:
         Warns:
             UndeclaredMetricWarning: A name that is not declared was measured later. It is left out.
         """
-        step, measured = self.step, list(found)
+        measured = list(found)
+        self.step  # noqa: B018  # raises if no fit is open
         self.check(measured, **tags)
         with self._ending_on_error():
-            for name, value, _, split, _ in measured:
-                target = self._targets[name]
-                if target is not None:
-                    step.record(target.metric, value, target.tags_of({**tags, "split": split, **self._tags}))
+            for entry in measured:
+                target = self._names.target(entry)
+                if target is not None and not (self._is_resumable and self._is_kept(target, entry, tags)):
+                    self._place().record(target.metric, entry.value, self._names.tags_of(target, entry, tags))
                     self._has_points = True
 
     def replay(self, history: Iterable[tuple[Iterable[Measurement], Mapping[str, Any]]]) -> None:
@@ -210,29 +156,53 @@ class FitRecorder:
         Args:
             history: The measurements that were made together, with their tags, oldest first.
         """
-        on_record: dict[_MetricName, set[frozenset[tuple[str, Any]]]] = {}
+        on_record: dict[MetricName, set[frozenset[tuple[str, Any]]]] = {}
 
-        def is_missing(measured: Measurement, tags: Mapping[str, Any]) -> bool:
-            target = self._targets[measured.name]
-            if target is None:
-                return False
+        def is_on_record(target: Target, measured: Measurement, tags: Mapping[str, Any]) -> bool:
             if target.metric not in on_record:
-                known = self._ctx.metrics.get_tags(target.metric)
-                on_record[target.metric] = {frozenset(point.items()) for point in known}
-            point = target.tags_of({**tags, "split": measured.split, **self._tags})
-            return frozenset(point.items()) not in on_record[target.metric]
+                on_record[target.metric] = {*map(_frozen, self._ctx.metrics.get_tags(target.metric))}
+            return _frozen(self._names.tags_of(target, measured, tags)) in on_record[target.metric]
 
         for found, tags in history:
             measured = list(found)
             self.check(measured, **tags)
-            self.record([entry for entry in measured if is_missing(entry, tags)], **tags)
+            targets = [(self._names.target(entry), entry) for entry in measured]
+            self.record(
+                [entry for target, entry in targets if target and not is_on_record(target, entry, tags)], **tags
+            )
+
+    def _is_kept(self, target: Target, measured: Measurement, tags: Mapping[str, Any]) -> bool:
+        """Whether an inner step of this fit that another process ended has a point with the same tags."""
+        if target.metric not in self._kept:
+            series, inner = self._ctx.metrics.series(target.metric), f"{token_of(self.step).step}/part-"
+            known = zip(series, self._ctx.metrics.get_tags(target.metric), strict=False)
+            steps = ((str(point.step), tags) for point, tags in known)
+            kept = (tags for step, tags in steps if step.startswith(inner) and step not in self._own_parts)
+            self._kept[target.metric] = {*map(_frozen, kept)}
+        return _frozen(self._names.tags_of(target, measured, tags)) in self._kept[target.metric]
+
+    def _place(self) -> FrozenContext[Any]:
+        """Return the step in which points are recorded."""
+        if not self._is_resumable:
+            return self.step
+        if self._part is None:
+            path, number = token_of(self.step).step, 1
+            while self._ctx.provenance.finished(f"{path}/part-{number}"):
+                number += 1
+            self._part = self._opened_part.enter_context(self.step.step(f"part-{number}"))
+            self._own_parts.add(str(token_of(self._part).step))
+        return self._part
+
+    def keep_points(self) -> None:
+        """End the inner step of a resumable fit: the points so far survive the process."""
+        self._part = None
+        self._opened_part.close()
 
     def check(self, found: Iterable[Measurement], **tags: Any) -> None:
         """Check the names and tags of measurements without recording them; see `record`."""
         with self._ending_on_error():
             for measured in found:
-                if measured.name not in self._targets:
-                    self._targets[measured.name] = self._checked_target(measured, tags)
+                self._names.check(measured, tags, is_late=self._has_points)
 
     def expect(self, names: Iterable[str]) -> None:
         """Check, before the work begins, that these names are declared.
@@ -242,7 +212,7 @@ class FitRecorder:
         """
         with self._ending_on_error():
             for name in names:
-                self._target(Measurement(name, None))
+                self._names.find(Measurement(name, None))
 
     @contextmanager
     def _ending_on_error(self) -> Generator[None]:
@@ -251,46 +221,6 @@ class FitRecorder:
         except BaseException as error:
             self.end(error)
             raise
-
-    def _checked_target(self, measured: Measurement, tags: Mapping[str, Any]) -> _Target | None:
-        name = measured.name
-        try:
-            target = self._target(measured)
-            declared = None if target is None else self._ctx.metrics.series(target.metric).metric
-            if target is not None and declared is not None:
-                given = target.tags_of({**tags, "split": measured.split, **self._tags})
-                declared.checks.check_tags(declared.name, given)
-            return target
-        except (UnknownMetricError, InvalidTagError) as error:
-            if measured.is_extra and isinstance(error, UnknownMetricError):
-                return None
-            if not self._has_points:
-                error.add_note(
-                    f"Map it by names={{{name!r}: ...}} of the callback, or leave it out: {{{name!r}: None}}"
-                )
-                raise
-            warnings.warn(UndeclaredMetricWarning(name, str(error)), stacklevel=2)
-            return None
-
-    def _target(self, measured: Measurement) -> _Target | None:
-        """Return the target of a name. Raise UnknownMetricError if it has none."""
-        name, metric = measured.name, measured.metric or measured.name
-        if name in self._names:
-            return None if self._names[name] is None else self._of(*self._named(name))
-        schema = self._ctx.metrics.schema
-        if schema is None:
-            return self._of(metric, {})
-        declared = None if name in schema.metrics else schema.metrics.get(metric)
-        has_split = measured.split is None or (declared is not None and "split" in declared.checks.tag_names)
-        return self._of(metric if declared is not None and has_split else name, {})
-
-    def _named(self, name: str) -> tuple[_MetricName, Mapping[str, Any]]:
-        named: Any = self._names[name]
-        return named if isinstance(named, tuple) else (named, {})
-
-    def _of(self, metric: _MetricName, tags: Mapping[str, Any]) -> _Target:
-        declared = self._ctx.metrics.series(metric).metric
-        return _Target(metric, tags, None if declared is None else frozenset(declared.checks.tag_names))
 
     def keep(self, noun: str, facts: Mapping[str, Any] | None) -> None:
         """Add facts on the fit as an artifact, such as "fit-settings.json". Secrets of the context are masked.
@@ -319,9 +249,12 @@ class FitRecorder:
         try:
             self.keep("result", result)
         finally:
-            opened, self._step, self._opened = self._opened, None, None
-            if opened is not None:
-                opened.__exit__(*((None, None, None) if error is None else (type(error), error, error.__traceback__)))
+            self._step = self._part = None
+            raised = (None, None, None) if error is None else (type(error), error, error.__traceback__)
+            try:
+                self._opened_part.__exit__(*raised)
+            finally:
+                self._opened.__exit__(*raised)
 
     def __copy__(self) -> Self:
         """Return the recorder itself: copies of a callback record in the same context."""

@@ -7,7 +7,8 @@ from typing_extensions import Unpack
 
 from .._base.optional import OptionalModule
 from .._core.context import FrozenContext
-from .fit_recorder import FitOptions, FitRecorder, Measurement
+from .fit_recorder import FitOptions, FitRecorder
+from .metric_names import Measurement
 
 if TYPE_CHECKING:
     import transformers
@@ -17,13 +18,13 @@ else:
 __all__ = ["HuggingFaceCallback"]
 
 _EXTRA = frozenset({"grad_norm", "learning_rate", "total_flos", "train_loss"})
-"""What the trainer logs unasked, besides figures of time."""
+"""The figures that the trainer logs unasked, besides those of time."""
 
 
 class HuggingFaceCallback(transformers.TrainerCallback):
-    """Records what a `Trainer` logs, with the tags `step`, `epoch` (a fraction), and `split`, "train" or "eval".
+    """Records the metrics that a `Trainer` logs. In distributed training, the process of rank 0 does.
 
-    In distributed training, the process of rank 0 does.
+    The tags are `step`, `epoch` (a fraction), and `split`, which is "train" or "eval".
 
     Example:
         >>> from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -40,7 +41,7 @@ class HuggingFaceCallback(transformers.TrainerCallback):
         self._recorder = FitRecorder(ctx, **options)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begin a training. One that goes on from a checkpoint has in its state what was logged before."""
+        """Begin a training. After a checkpoint, the state contains the earlier logs."""
         if state.is_world_process_zero:
             self._recorder.begin(args.to_dict())
             expected = {"loss": 0.0, **({} if args.eval_strategy == "no" else {"eval_loss": 0.0})}
@@ -49,7 +50,7 @@ class HuggingFaceCallback(transformers.TrainerCallback):
             self._recorder.replay((_measured(logs), {tag: logs.get(tag) for tag in tags}) for logs in state.log_history)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        """Record what the trainer logs."""
+        """Record the metrics of a log or an evaluation."""
         if state.is_world_process_zero:
             is_alone = not self._recorder.is_open
             if is_alone:

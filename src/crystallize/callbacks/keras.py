@@ -7,7 +7,8 @@ from typing_extensions import Unpack
 
 from .._base.optional import OptionalModule
 from .._core.context import FrozenContext
-from .fit_recorder import FitOptions, FitRecorder, Measurement
+from .fit_recorder import FitOptions, FitRecorder
+from .metric_names import Measurement
 
 if TYPE_CHECKING:
     import keras
@@ -48,6 +49,7 @@ class KerasCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Record an epoch."""
         self._recorder.record(_measured(logs), epoch=epoch)
+        self._recorder.keep_points()
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """End the fit."""

@@ -6,7 +6,8 @@ from typing_extensions import Unpack
 
 from .._core.context import FrozenContext, token_of
 from ..errors import SchemaError
-from .fit_recorder import FitOptions, FitRecorder, Measurement
+from .fit_recorder import FitOptions, FitRecorder
+from .metric_names import Measurement
 
 if TYPE_CHECKING:
     import lightgbm as lgb

@@ -1,8 +1,9 @@
 """A logger of Lightning that records the metrics in a context."""
 
 import sys
+import weakref
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from typing_extensions import Unpack
 
 from .._base.optional import OptionalModule
 from .._core.context import FrozenContext
-from .fit_recorder import FitOptions, FitRecorder, Measurement
+from .fit_recorder import FitOptions, FitRecorder
+from .metric_names import Measurement
 
 if TYPE_CHECKING:
     from lightning.pytorch import loggers, utilities
@@ -40,6 +42,9 @@ class LightningLogger(loggers.Logger):
         self._version = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         self._best: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
+        self._trainer: Callable[[], Any] = lambda: None
+        self._saved = 0
+        """The number of steps before the last checkpoint."""
 
     @property
     def name(self) -> str:
@@ -57,12 +62,14 @@ class LightningLogger(loggers.Logger):
 
     def log_graph(self, model: Any, input_array: Any = None) -> None:
         """Begin a fit: the trainer calls this when it starts."""
+        self._trainer = weakref.ref(model.trainer)
         call = model.trainer.state.fn.value
         self._begin(None if call == "fit" else call)
 
     def _begin(self, step: str | None = None) -> None:
         if utilities.rank_zero_only.rank == 0:
             self._best = {}
+            self._saved = 0
             self._recorder.begin(self._settings, step=step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -72,15 +79,19 @@ class LightningLogger(loggers.Logger):
         if self._recorder.is_open:
             found = [Measurement(name, value) for name, value in metrics.items() if name != "epoch"]
             self._recorder.record(found, epoch=metrics.get("epoch"), step=step)
+            if step is not None and step < self._saved:  # the metrics of a step are logged after its checkpoint
+                self._recorder.keep_points()
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Store which checkpoint is the best, which becomes the artifact "fit-result.json"."""
+        """Keep the points so far, and which checkpoint is the best, which becomes the artifact "fit-result.json"."""
         score = checkpoint_callback.best_model_score  # a tensor
         self._best = {
             "best_model_path": checkpoint_callback.best_model_path,
             "monitor": checkpoint_callback.monitor,
             "best_model_score": None if score is None else float(score),
         }
+        self._saved = getattr(self._trainer(), "global_step", 0)
+        self._recorder.keep_points()
 
     def finalize(self, status: str) -> None:
         """End the fit."""

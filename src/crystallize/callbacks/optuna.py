@@ -11,7 +11,8 @@ from typing_extensions import Unpack
 from .._base.optional import OptionalModule
 from .._core.context import FrozenContext
 from ..errors import CrystallizeError, InvalidMetricError, SinkError
-from .fit_recorder import FitOptions, FitRecorder, Measurement
+from .fit_recorder import FitOptions, FitRecorder
+from .metric_names import Measurement
 
 if TYPE_CHECKING:
     import optuna
@@ -26,7 +27,7 @@ _Opener: TypeAlias = Callable[[str], AbstractContextManager[FrozenContext[Any]]]
 class OptunaCallback:
     """Records the trials of a study: the metric "value", with the tags `trial`, `state` and the parameters.
 
-    What a trial reports becomes the metric "intermediate_value", with the tags `trial` and `step`.
+    Reported values become the metric "intermediate_value", with the tags `trial` and `step`.
 
     Example:
         >>> import optuna

@@ -8,7 +8,8 @@ from typing_extensions import Unpack
 
 from .._base.optional import OptionalModule
 from .._core.context import FrozenContext
-from .fit_recorder import FitOptions, FitRecorder, Measurement
+from .fit_recorder import FitOptions, FitRecorder
+from .metric_names import Measurement
 
 if TYPE_CHECKING:
     import xgboost as xgb
