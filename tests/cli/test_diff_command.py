@@ -39,7 +39,7 @@ def test_what_is_not_compared(tmp_path: Path) -> None:
     """What the files do not give back is named, as nobody knows whether it differs."""
     for _ in range(2):
         with Journal.start(tmp_path, "digits") as journal:
-            journal.context(FrozenContext, {"model": object()}).record("odd", (1, 2))
+            journal.context(FrozenContext, {"model": object()}).record("odd", object())
     found = document_of("diff", "1", "2", "--dir", tmp_path)
 
     assert "no difference\nnot compared, as the files do not give it back: input model, metric odd\n" == printed(

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -106,10 +106,20 @@ def test_looks_at_numbers(tmp_path: Path) -> None:
             check(follower, opened)
 
 
+class Pair(NamedTuple):
+    """A value that only a schema restores."""
+
+    left: int
+    right: int
+
+
 def test_looks_at_what_is_not_restorable(tmp_path: Path) -> None:
     """Of points that a file cannot give back there is what JSON makes of them, and how many they are."""
     with started(tmp_path) as (opened, ctx, follower):
-        for value, tags in (((1, 2), {}), (b"\xff", {}), (1.5, {"t": (1,)}), ([1], {"t": [float("nan")]})):
+        for value, tags in (
+            *((Pair(1, 2), {}), (object(), {}), (1.5, {"t": Pair(1, 2)})),
+            *(([1], {"t": [float("nan")]}),),
+        ):
             ctx.record("odd", value, tags)
             check(follower, opened)
         (odd,) = follower.look().run.metrics

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -167,6 +167,13 @@ def test_long_error(tmp_path: Path) -> None:
     assert "\n\n" not in text[text.index("ValueError: no rows") :][:2000]
 
 
+class Pair(NamedTuple):
+    """A value that only a schema restores."""
+
+    left: int
+    right: int
+
+
 def test_points_that_the_file_cannot_give_back(tmp_path: Path) -> None:
     """At a metric there stands of how many points the file cannot give all back, also of several runs."""
     paths = []
@@ -175,8 +182,8 @@ def test_points_that_the_file_cannot_give_back(tmp_path: Path) -> None:
             ctx = journal.context(FrozenContext)
             ctx.record("loss", 1.0)
             for n in range(3):
-                ctx.record("span", (1, 2) if n < count else n)
-            ctx.record("pair", (3, 4))
+                ctx.record("span", Pair(1, 2) if n < count else n)
+            ctx.record("pair", Pair(3, 4))
         paths.append(journal.path)
     text, both = page_of(paths[0]).text, page_of(*paths).text
 

@@ -4,7 +4,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -148,13 +148,24 @@ def test_large_series_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [*range(3 * BLOCK + 1)] == to_arrow(ctx)["value"].to_pylist() == to_arrow(ctx)["sequence"].to_pylist()
 
 
+class Pair(NamedTuple):
+    """A value that only a schema restores."""
+
+    left: int
+    right: int
+
+
+class Day(datetime):
+    """A time of a class that only the program knows."""
+
+
 def test_what_a_file_cannot_give_back(tmp_path: Path) -> None:
     """What a file cannot give back stands there as JSON has it, and which columns that is of is told beside it."""
-    day = datetime(2026, 1, 2, tzinfo=UTC)
+    day = Day(2026, 1, 2, tzinfo=UTC)
     with Journal.start(tmp_path, "run") as journal:
         ctx = journal.context(FrozenContext)
-        ctx.record("a", 1.5, {"when": day, "step": b"\xff"})
-        ctx.record("a", (1, 2), {"when": day})
+        ctx.record("a", 1.5, {"when": day, "step": object()})
+        ctx.record("a", Pair(1, 2), {"when": day})
         ctx.record("a", 2.5, {"step": 1})
     table = to_arrow(journal.path)
 

@@ -12,10 +12,14 @@ from .value_parts import Blob, PartContent
 def stream_of(table: Any) -> Blob:
     """Return a table or a record batch of pyarrow as a stream."""
     pa = library("pyarrow")
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    size = pa.MockOutputStream()
+    with pa.ipc.new_stream(size, table.schema) as writer:
         writer.write(table)
-    return Blob(memoryview(sink.getvalue()))
+    # As large as it has to be at once: a stream that grows is copied several times.
+    content = pa.allocate_buffer(size.size())
+    with pa.FixedSizeBufferWriter(content) as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write(table)
+    return Blob(memoryview(content))
 
 
 def table_in(content: PartContent) -> Any:
@@ -66,13 +70,13 @@ def _same_column(left: Any, right: Any) -> bool:
 def _dump_frame(frame: Any) -> Blob:
     stream = BytesIO()
     frame.write_ipc_stream(stream, compression="uncompressed")
-    return Blob(stream.getbuffer())
+    return Blob(stream.getvalue())
 
 
 def _load_frame(content: PartContent) -> Any:
     pl = library("polars")
     check_stream(content.buffer)
-    return pl.read_ipc_stream(BytesIO(content.buffer))
+    return pl.read_ipc_stream(content.bytes())
 
 
 def _dump_series(series: Any) -> list[Any]:

@@ -39,9 +39,10 @@ def _frequency(index: Any) -> str | None:
     return getattr(index, "freqstr", None) if type(index).__name__ in ("DatetimeIndex", "TimedeltaIndex") else None
 
 
-def _load_frame(dumped: Any) -> Any:
+def _load_frame(dumped: Any, *, peeks: bool = False) -> Any:
     frequency, objects, labels, content = dumped
-    frame = _checked(table_in(content)).to_pandas().astype(dict.fromkeys(objects, object))
+    # A column that is a block of its own is not copied.
+    frame = _checked(table_in(content)).to_pandas(split_blocks=peeks).astype(dict.fromkeys(objects, object))
     frame = frame.set_axis(_load_labels(labels), axis=1)
     if frequency is not None:
         frame.index.freq = frequency
@@ -62,6 +63,10 @@ def _dump_series(series: Any) -> list[Any]:
     if type(series) is not pd.Series:
         raise CannotStore(f"a {type(series).__name__} is no plain pandas.Series", "write pandas.Series(...) of it")
     return [series.name, series.attrs, *_dump_frame(series.rename("values").to_frame())]
+
+
+def _peek_at_frame(dumped: Any) -> Any:
+    return _load_frame(dumped, peeks=True)
 
 
 def _load_series(dumped: Any) -> Any:
@@ -152,7 +157,7 @@ VALUE_CODECS: Final = TypeRegistry(
     {
         codec.name: codec
         for codec in (
-            ValueCodec("pandas.DataFrame", _dump_frame, _load_frame, _same_frame, advice=_ADVICE),
+            ValueCodec("pandas.DataFrame", _dump_frame, _load_frame, _same_frame, peek=_peek_at_frame, advice=_ADVICE),
             ValueCodec("pandas.Series", _dump_series, _load_series, _same_series, advice=_ADVICE),
             ValueCodec("pandas.Index", _dump_index, _load_index, _same_index, advice=_ADVICE),
             ValueCodec("pandas.api.typing.NaTType", _dump_nothing, _load_nothing("NaT"), _is),

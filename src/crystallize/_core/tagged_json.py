@@ -121,7 +121,7 @@ class Tagger:
             return self._put_together(codec, value)
         inner = self._tag_dumped(codec.dump(value))
         if not codec.is_exact:
-            restored = codec.load(_Untagger(self._parts, {}).restore(inner))
+            restored = (codec.peek or codec.load)(_Untagger(self._parts, {}).restore(inner))
             if not codec.equal(restored, value):
                 raise CannotStore(*unequal)
         if codec.name == _ARRAY_CODEC and isinstance(inner, dict):

@@ -26,6 +26,8 @@ class ValueCodec(NamedTuple):
     """Whether two values of the type are the same."""
     is_exact: bool = False
     """Whether each value is known to come back equal, so that this is not checked when it is stored."""
+    peek: Callable[[Any], Any] | None = None
+    """A faster `load`, whose value is only compared: it may lie in the bytes, and nobody may write to it."""
     advice: str = ""
     """What helps if a value of the type cannot be stored."""
     gather: Callable[[list[Any]], Blob] | None = None

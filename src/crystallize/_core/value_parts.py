@@ -78,6 +78,11 @@ class PartContent:
         """The bytes."""
         return memoryview(content_of(self._part))
 
+    def bytes(self) -> "bytes":
+        """Return the bytes as such, which are copied if they are in memory of another kind."""
+        held = self.buffer.obj
+        return held if isinstance(held, bytes) else self.buffer.tobytes()
+
 
 def content_of(part: Part) -> Buffer:
     """Return the bytes of a part."""
