@@ -47,15 +47,13 @@ def _dump_tensor(tensor: Any) -> list[Any]:
 
 def _gather(tensors: list[Any]) -> Blob:
     """Return tensors as a file of safetensors, in which their names are their indices."""
-    torch = library("torch")
     header: dict[str, Any] = {}
     chunks: list[memoryview] = []
     at = 0
     # By falling alignment, as the library demands it.
     for index in sorted(range(len(tensors)), key=lambda index: -tensors[index].element_size()):
         tensor = tensors[index]
-        flat = tensor.detach().cpu().contiguous().reshape(-1).resolve_conj().resolve_neg()
-        data = memoryview(flat.view(torch.uint8).numpy())
+        data = memoryview(_bytes_of(tensor).numpy())
         place = [at, at + data.nbytes]
         header[str(index)] = {"dtype": _NAMES[str(tensor.dtype)], "shape": [*tensor.shape], "data_offsets": place}
         chunks.append(data)
@@ -102,8 +100,13 @@ def _same_tensor(left: Any, right: Any) -> bool:
     if type(left) is not type(right) or left.dtype != right.dtype or left.shape != right.shape:
         return False
     # By their bytes, in which NaN is NaN, and which also compare types that have no arithmetic.
-    pairs = [tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for tensor in (left, right)]
-    return bool(torch.equal(*pairs))
+    return bool(torch.equal(_bytes_of(left), _bytes_of(right)))
+
+
+def _bytes_of(tensor: Any) -> Any:
+    """Return the bytes of a tensor as a flat one, which shares the memory of the tensor if that is possible."""
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return flat.view(library("torch").uint8)
 
 
 def _load_size(found: Any) -> Any:
