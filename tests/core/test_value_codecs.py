@@ -2,17 +2,20 @@
 
 import enum
 import sys
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from io import BytesIO
+from struct import pack
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,11 +24,13 @@ from PIL import Image
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
 from crystallize import register
+from crystallize._core import array_codecs
 from crystallize._core.codec import Stored, any_key, decode, decode_untyped, encode, key_of
 from crystallize._core.equality import same
+from crystallize._core.live_types import LIVE
 from crystallize._core.registered_codecs import CODECS
-from crystallize._core.value_codecs import NotRegistered
-from crystallize._core.value_parts import PartInMemory, content_of
+from crystallize._core.value_codecs import NotRegistered, ValueCodec
+from crystallize._core.value_parts import Blob, PartInMemory, content_of
 
 from .value_kinds import KINDS, sparse
 
@@ -331,3 +336,137 @@ def test_damaged_bytes_are_an_error(kind: str, data: st.DataObject) -> None:
             part[at : at + 1] = data.draw(st.binary(max_size=2))
     with suppress(ArithmeticError, LookupError, TypeError, ValueError):
         decode_untyped(stored._replace(parts=tuple(map(bytes, parts))))
+
+
+class Gathered:
+    """A value whose codec puts all values of a type into one part, as that of tensors does."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+Gathered.__module__ = "numpy.gathered"
+
+
+def test_values_that_share_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All values of a codec that gathers are one part, which is parsed once."""
+    codec = ValueCodec(
+        "numpy.gathered.Gathered",
+        dump=lambda value: "beside",
+        load=lambda dumped: (dumped[0].buffer[dumped[1]], dumped[2]),
+        equal=lambda left, right: left is right,
+        is_exact=True,
+        gather=lambda values: Blob(bytes(value.number for value in values)),
+    )
+    codecs = array_codecs.VALUE_CODECS
+    monkeypatch.setattr(codecs, "_by_name", {**codecs._by_name, codec.name: codec})
+    stored = encode(any_key(), [Gathered(5), {"a": Gathered(7)}])
+
+    assert (b"\x05\x07",) == stored.parts
+    assert [(5, "beside"), {"a": (7, "beside")}] == decode_untyped(stored)
+
+
+@pytest.mark.usefixtures("registered")
+def test_errors_of_a_library() -> None:
+    """An error of a library, while it reads bytes, names the codec; Ctrl-C stays as it is."""
+
+    class PanicException(BaseException):
+        """As a library written in Rust raises it."""
+
+    for raised, expected in (
+        (RuntimeError("odd"), ValueError),
+        (PanicException("odd"), ValueError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (ValueError("odd"), ValueError),
+    ):
+
+        def load(content: bytes, raised: BaseException = raised) -> Point:
+            if content == b"6":
+                raise raised
+            return Point(int(content))
+
+        register(Point, dump=dump_point, load=load)
+        stored = reread(encode(any_key(), Point(5)))
+        with pytest.raises(expected):
+            decode_untyped(stored._replace(parts=(b"6",)))
+
+
+def test_a_zone_without_a_name() -> None:
+    """A time zone that was read from a file, and has no name, cannot be stored."""
+    content = b"TZif" + bytes(16) + pack(">6l", 0, 0, 0, 0, 1, 4) + pack(">lbb", 0, 0, 0) + b"UTC\0"
+    noon = datetime(2026, 1, 1, 12, tzinfo=ZoneInfo.from_file(BytesIO(content)))
+
+    assert "its time zone has no name; make it as ZoneInfo(name)" == encode(any_key(), noon).why
+
+
+def test_the_versions_of_a_state_dict() -> None:
+    """The attribute in which PyTorch keeps the versions of its modules comes back with an OrderedDict."""
+    state: Any = OrderedDict(a=1)
+    state._metadata = OrderedDict({"": {"version": 1}})
+    found = from_file(state)
+
+    assert state == found
+    assert state._metadata == found._metadata
+
+
+def test_a_live_object_is_told_to_write_its_state() -> None:
+    """The advice about a model in training is to write its state."""
+    LIVE.add(Odd, True)
+    try:
+        assert "write its state_dict()" in encode(any_key(), Odd()).why
+    finally:
+        LIVE._by_type.pop(Odd)
+
+
+def test_texts_that_are_not_unicode() -> None:
+    """A text that no file can hold, and a serializer that fails, are named as the reason."""
+    assert "it has a text that is not Unicode; write it as bytes" == encode(any_key(), {"a": "\ud800"}).why
+
+    class Model(BaseModel, arbitrary_types_allowed=True):
+        odd: Annotated[Odd, PlainSerializer(lambda odd: 1 / 0)]
+
+    assert "its serializer failed" in encode(key_of(Model), Model(odd=Odd())).why
+
+
+def test_frames_whose_types_grow() -> None:
+    """A frame with columns that become larger than their bytes is refused."""
+    frame = reread(encode(any_key(), pd.DataFrame({"a": ["x"]})))
+    table = pa.table({"0": pa.array(["x"], pa.string_view())})
+    (forged,) = reread(encode(any_key(), table)).parts
+    with pytest.raises(ValueError, match="a frame has a column of type 'string_view'"):
+        decode_untyped(frame._replace(parts=(*frame.parts[:-1], forged)))
+
+
+def test_texts_with_characters_that_no_text_has() -> None:
+    """An array whose bytes are no characters is an error when it is read, and not when it is shown."""
+    stored = reread(encode(any_key(), np.array(["a"])))
+    with pytest.raises(ValueError, match="a text with a character that no text has"):
+        decode_untyped(stored._replace(parts=(bytes(content_of(stored.parts[0]))[:-1] + b"\xff",)))
+
+
+def test_a_type_of_ml_dtypes_that_is_none() -> None:
+    """A name that ml_dtypes has, and that is no type of numbers, is an error."""
+    stored = reread(encode(any_key(), np.zeros(1, np.uint8)))
+    json = b'{"crystallize.value":["numpy.ndarray",["finfo",{"crystallize.part":0}]]}'
+    with pytest.raises(ValueError, match="ml_dtypes has no type 'finfo'"):
+        decode_untyped(stored._replace(json=json))
+
+
+def test_images_differ() -> None:
+    """Images are the same if their modes, sizes and pixels are."""
+    assert not same(Image.new("L", (1, 1)), Image.new("L", (1, 1), 5))
+    assert not same(Image.new("L", (1, 1)), Image.new("RGB", (1, 1)))
+
+
+def test_a_large_part_of_a_value_that_is_lost() -> None:
+    """The large parts of a value that cannot be restored are not stored, as nobody needs them."""
+    stored = encode(any_key(), Span(np.zeros(1 << 18), Odd))  # type: ignore[arg-type]  # nothing checks them
+
+    assert ("none", b"null", ()) == (stored.how, stored.json, stored.parts)
+
+
+def test_digests_of_large_parts() -> None:
+    """A large part counts in the digest of its value by its own digest."""
+    digests = {encode(any_key(), array).digest for array in (np.zeros(1 << 18), np.zeros(1 << 18), np.ones(1 << 18))}
+
+    assert 2 == len(digests)

@@ -18,6 +18,7 @@ from crystallize import (
     JournalError,
     LostKeyError,
     ObjectError,
+    TooLargeError,
     fan_out,
     load_run,
     register,
@@ -25,6 +26,7 @@ from crystallize import (
 from crystallize._core.equality import same
 from crystallize._core.registered_codecs import CODECS
 from crystallize._journal import database
+from crystallize._journal.value_facts import names_in
 from crystallize.runs import verify_run
 
 LARGE = np.arange(1 << 18, dtype=np.float64)
@@ -177,3 +179,21 @@ def test_a_resumed_run_has_the_same_types(tmp_path: Path) -> None:
         for found in (load_run(journal.path, Dated).context, resumed.context(FrozenContext[Dated])):
             assert same([at, table], [found["at"], found["table"]])
             assert same({"after": np.timedelta64(5, "ns")}, found.metrics.get_tags("loss")[0])
+
+
+@pytest.mark.parametrize("head", [[5, ""], [[], 5]])
+def test_a_damaged_head(head: list[Any]) -> None:
+    """A head that has no places, or no reason, is an error."""
+    with pytest.raises(ValueError, match="are damaged"):
+        names_in(head, [])
+
+
+def test_values_larger_than_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a row applies to the JSON of a value, and not to its large parts."""
+    monkeypatch.setattr(Journal, "largest", 1 << 20)
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx["data"] = LARGE
+        with pytest.raises(TooLargeError, match="'text'"):
+            ctx["text"] = "a" * (1 << 21)
+    assert same(LARGE, load_run(journal.path).values["data"])
