@@ -27,7 +27,7 @@ from crystallize import register
 from crystallize._core import array_codecs
 from crystallize._core.codec import Stored, any_key, decode, decode_untyped, encode, key_of
 from crystallize._core.equality import same
-from crystallize._core.live_types import LIVE
+from crystallize._core.live_types import LIVE, LiveKind
 from crystallize._core.registered_codecs import CODECS
 from crystallize._core.value_codecs import NotRegistered, ValueCodec
 from crystallize._core.value_parts import Blob, PartInMemory, content_of
@@ -411,7 +411,7 @@ def test_the_versions_of_a_state_dict() -> None:
 
 def test_a_live_object_is_told_to_write_its_state() -> None:
     """The advice about a model in training is to write its state."""
-    LIVE.add(Odd, True)
+    LIVE.add(Odd, LiveKind(state="state_dict()"))
     try:
         assert "write its state_dict()" in encode(any_key(), Odd()).why
     finally:

@@ -178,8 +178,9 @@ def advice_for(cls: type) -> str:
     """Return what would make values of a type restorable."""
     if cls.__module__ == "builtins":
         return "write it as another type"
-    if LIVE.find(cls):
-        return "write its state_dict(), or make its key Shared and its state an artifact"
+    live = LIVE.find(cls)
+    if live is not None and live.state:
+        return f"write its {live.state}"
     return f'call register("{type_name(cls)}", dump=..., load=...), or write an artifact, or the path of a file'
 
 
