@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Self, TypeAlias
+
+from ._base.file_content import FileContent
 
 __all__ = [
     "ArtifactAdded",
@@ -59,19 +62,67 @@ class MetricRecorded(NamedTuple):
     branch: str | None = None
 
 
-class ArtifactAdded(NamedTuple):
-    """An artifact was added.
-
-    Example:
-        >>> ArtifactAdded("curve.svg", b"<svg/>", step="fit").name
-        'curve.svg'
-    """
-
+class _ArtifactAddedFields(NamedTuple):
     name: str
-    data: bytes
+    content: FileContent
     step: str | None
     """The step that added the artifact; None outside any step."""
-    branch: str | None = None
+    branch: str | None
+
+
+class ArtifactAdded(_ArtifactAddedFields):
+    """An artifact was added. A large one is not in memory, so a sink sends it by `path` or `open()`.
+
+    Example:
+        >>> event = ArtifactAdded("curve.svg", b"<svg/>", step="fit")
+        >>> event.name, event.size, event.data
+        ('curve.svg', 6, b'<svg/>')
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, name: str, data: bytes | FileContent, step: str | None, branch: str | None = None) -> Self:
+        """Make an event; contexts do."""
+        return super().__new__(cls, name, FileContent(data) if isinstance(data, bytes) else data, step, branch)
+
+    @property
+    def data(self) -> bytes:
+        """The whole content, in memory.
+
+        Raises:
+            ObjectError: The file with the content is missing or changed.
+        """
+        return self.content.read()
+
+    def open(self) -> BinaryIO:
+        """Open the content for reading.
+
+        Returns:
+            A binary file.
+
+        Raises:
+            ObjectError: The file with the content is missing, or has another size.
+        """
+        return self.content.open()
+
+    @property
+    def path(self) -> Path:
+        """The path of a file with the content, to be read only. Its name is the digest, and has no suffix.
+
+        Raises:
+            ObjectError: The file with the content is missing, or has another size.
+        """
+        return self.content.path()
+
+    @property
+    def size(self) -> int:
+        """The size in bytes."""
+        return self.content.size
+
+    @property
+    def digest(self) -> str:
+        """The digest of the content, BLAKE2b with 256 bits, in hexadecimal."""
+        return self.content.digest
 
 
 class StepStarted(NamedTuple):
@@ -90,7 +141,7 @@ class StepStarted(NamedTuple):
 
 
 class StepFinished(NamedTuple):
-    """A step ended. The event lists the keys that the step read and wrote; each point has its own event.
+    """A step ended. The event lists the keys and artifacts that the step read and made; each point has its own event.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink
@@ -112,6 +163,9 @@ class StepFinished(NamedTuple):
     ended: datetime
     error: str | None
     """The exception that ended the step, as text; None if it ended without one."""
+    artifact_reads: tuple[str, ...] = ()
+    absent_artifacts: tuple[str, ...] = ()
+    """The artifacts that the step looked for and did not find."""
     branch: str | None = None
 
     @property

@@ -349,7 +349,7 @@ def test_events_that_are_not_whole(telemetry: Telemetry) -> None:
     sink.handle(StepStarted("a", now, "branch"))
     sink.handle(StepStarted("a/b/c", now, "branch"))
     for name in ("a/b/c", "a/b", "a"):
-        sink.handle(StepFinished(name, (), (), (), {}, (), now, now, None, "branch"))
+        sink.handle(StepFinished(name, (), (), (), {}, (), now, now, None, branch="branch"))
 
     spans = telemetry.spans
     assert ["a/b/c", "a"] == list(spans)

@@ -208,7 +208,7 @@ def seen(ctx: FrozenContext[Any]) -> dict[str, list[Any]]:
         assert not values or values[-1] == ctx.metrics.series(name).last
     assert all(ctx.provenance.finished(step[0]) for step in steps)
     assert len(ctx.artifacts) == len(list(ctx.artifacts))
-    files = [tuple(artifact) for artifact in ctx.artifacts]
+    files = [(artifact.name, artifact.data, artifact.step) for artifact in ctx.artifacts]
     return {"key": keys, "file": files, "step": steps, **series}
 
 

@@ -26,6 +26,7 @@ from typing_extensions import TypedDict
 
 import crystallize
 from crystallize import (
+    Artifact,
     ArtifactAdded,
     Branch,
     BranchContext,
@@ -463,7 +464,7 @@ def test_all_is_brought(way: Callable[[Any], Any], metrics: type[MetricSchema] |
         tuple(point) for point in ctx.metrics.series("loss")
     ]
     assert ((0.25,), 0.25) == (ctx.metrics.series("loss").where(epoch=2).values, ctx.metrics.series("loss").last)
-    assert [("f", b"1", "a")] == [tuple(artifact) for artifact in ctx.artifacts]
+    assert [Artifact("f", b"1", "a")] == list(ctx.artifacts)
     assert b"1" == ctx.artifacts["f"].data
     with pytest.raises(ContextMutationError, match="written by step 'a/fit'"):
         ctx["atom"] = 6
@@ -517,7 +518,8 @@ def test_the_order_is_that_of_the_forks(order: str) -> None:
         ]
         assert ["start", *known] == list(ctx) == list(ctx.keys()) == list(ctx.as_dict())
         assert known == [artifact.name for artifact in ctx.artifacts] == [step.name for step in ctx.provenance.steps]
-        assert [key for key in known if len(key) == 1] == [key for _, key in ctx.provenance.lineage.writes]
+        merged = [key for key in known if len(key) == 1]
+        assert [*merged, *(f"artifact:{key}" for key in merged)] == [key for _, key in ctx.provenance.lineage.writes]
     assert (1, 1, "a", 2, 2, "b", 3, 3) == ctx.metrics["m"]
     assert [None, "own-1", "a", None, "own-2", "b", None, "own-3"] == [point.step for point in ctx.metrics.series("m")]
     assert (3, 1) == (ctx.metrics.series("m").last, ctx.metrics.series("m").first)

@@ -296,10 +296,17 @@ def test_closed_step_adds_nothing() -> None:
 
 
 def test_one_log() -> None:
-    """A LoggingContext has the very artifacts of its context."""
+    """A LoggingContext has the artifacts of its context, and knows which of them were read through it."""
     ctx = FrozenContext()
+    outer = LoggingContext(ctx)
+    log = LoggingContext(outer)
+    log.artifacts.add("a", b"1")
+    ctx.artifacts.add("b", b"2")
 
-    assert LoggingContext(ctx).artifacts is ctx.artifacts
+    assert [*ctx.artifacts] == [*log._state.artifact_store.in_order()]
+    assert (b"2", False) == (log.artifacts["b"].data, "c" in log.artifacts)
+    assert (("b",), {"c"}) == (log.artifact_reads, log.absent_artifacts)
+    assert (("b",), {"c"}) == (outer.artifact_reads, outer.absent_artifacts)
 
 
 def test_iterates_over_what_was_there() -> None:

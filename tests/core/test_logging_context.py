@@ -63,7 +63,8 @@ def test_it_is_a_context() -> None:
     assert isinstance(log, FrozenContext)
     assert isinstance(log, Context)
     assert log.metrics is ctx.metrics
-    assert log.artifacts is ctx.artifacts
+    log.artifacts.add("a", b"1")
+    assert [*log.artifacts] == [*ctx.artifacts]
     assert log.logger is ctx.logger
     with pytest.raises(InvalidValueError):
         log.add("accuracy", "much")

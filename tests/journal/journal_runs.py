@@ -320,7 +320,7 @@ class Expected:
         points = [(value, tags) for facts in seen for _, value, tags, _ in facts.points]
         assert points == [(point.value, dict(point.tags)) for point in run.metrics.series("loss")]
         assert [artifact for facts in seen for artifact in facts.artifacts] == [
-            (*artifact,) for artifact in run.artifacts
+            (artifact.name, artifact.data, artifact.step) for artifact in run.artifacts
         ]
         assert [step for facts in seen for step in facts.closed] == sorted(
             (attempt.step for attempt in run.attempts if attempt.finished),

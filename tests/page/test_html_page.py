@@ -126,7 +126,12 @@ def test_nothing(tmp_path: Path) -> None:
     page = page_of(journal.path)
 
     for line in (
-        *("Nothing was measured.", "No step was opened.", "No step read or wrote a key.", "No series holds numbers."),
+        *(
+            "Nothing was measured.",
+            "No step was opened.",
+            "No step read or wrote a key or an artifact.",
+            "No series holds numbers.",
+        ),
         *("No key was written.", "No artifact was added."),
     ):
         assert line in page.lines
@@ -395,7 +400,7 @@ def long_lineage(ctx: FrozenContext[Any]) -> None:
             ["Left out: 102 more steps, of which 102 did not finish, or were done again. crystallize show "],
         ),
         (many_curves, ["and 16 more, below among the curves", "Left out: 6 more curves."]),
-        (long_lineage, ["Left out: 10 more keys and steps."]),
+        (long_lineage, ["Left out: 10 more keys, artifacts and steps."]),
     ],
 )
 def test_left_out(tmp_path: Path, fill: Callable[[FrozenContext[Any]], None], lines: list[str]) -> None:

@@ -27,7 +27,8 @@ LEFT_AFTER: Final = 24 * 60 * 60
 """Seconds after which an unfinished file that nobody has written to is a dead process's."""
 
 _DIGEST: Final = re.compile(f"[0-9a-f]{{{2 * DIGEST_SIZE}}}", re.ASCII)
-_UNFINISHED: Final = ".new"
+UNFINISHED: Final = ".new"
+"""The ending of a file that is no object yet."""
 _ROOM: Final = "make room, or see to the permissions of the folder; nothing was added"
 _BACK: Final = (
     "put the file back from a copy: a run needs the folder of its objects, which `crystallize pack` packs too"
@@ -74,10 +75,12 @@ class ObjectFolder:
 
     Attributes:
         path: The folder. It is made with the first object.
+        is_durable: Whether an object survives a crash of the machine; that of a temporary folder need not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_durable: bool = True) -> None:
         self.path = path
+        self.is_durable = is_durable
         self._durable: set[Path] = set()
         """The folders whose names survive a crash of the machine."""
 
@@ -88,7 +91,7 @@ class ObjectFolder:
         of the disk is raised as ObjectError, one that `chunks` raises as it is.
         """
         # Each writer has its own file, since two may store the same content at the same time.
-        unfinished = self.path / f"{os.urandom(8).hex()}{_UNFINISHED}"
+        unfinished = self.path / f"{os.urandom(8).hex()}{UNFINISHED}"
         source = _Source(chunks)
         try:
             try:
@@ -98,7 +101,8 @@ class ObjectFolder:
                     name = _write(descriptor, source)
                     if POSIX:  # Windows replaces and deletes no file that is read-only
                         os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o444)
-                    os.fsync(descriptor)
+                    if self.is_durable:
+                        os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
                 self._give_name(unfinished, name)
@@ -113,6 +117,9 @@ class ObjectFolder:
         return name
 
     def _make_durable(self, folder: Path) -> None:
+        if not self.is_durable:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
         if folder in self._durable and folder.exists():
             return
         make_folder(folder)
@@ -124,7 +131,7 @@ class ObjectFolder:
 
     def _remove_unfinished(self) -> None:
         """Remove the unfinished files of processes that died, which are older than any that is being written."""
-        for path in self.path.glob(f"*{_UNFINISHED}"):
+        for path in self.path.glob(f"*{UNFINISHED}"):
             with suppress(OSError):  # another process has removed it, or may alone
                 if time.time() - path.lstat().st_mtime > LEFT_AFTER:
                     path.unlink()
@@ -140,7 +147,8 @@ class ObjectFolder:
             if self.problem_of(name) is not None:
                 raise
             unfinished.unlink()
-        sync_folder(path.parent)
+        if self.is_durable:
+            sync_folder(path.parent)
 
     def path_of(self, digest: str) -> Path:
         """Return the path of an object, whether it is there or not."""

@@ -143,6 +143,7 @@ def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
     state.values.update(base.values)
     state.shared.update(base.shared)
     state.unsearched += base.values
+    state.artifact_store.objects = base.objects
     store = state.metric_store
     for name, metric in base.undeclared.items():
         store.logs[name] = store.new(name if metric is None else metric)

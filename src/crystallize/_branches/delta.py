@@ -1,7 +1,7 @@
 """The work of a branch, in a form that can be sent to its parent."""
 
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from itertools import groupby
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,7 +16,7 @@ from .._core.key import Key
 from .._core.metrics import Metric
 from .._core.packed_columns import Block
 from .._core.point_log import fetch
-from .._core.provenance import StepRecord
+from .._core.provenance import StepRecord, nodes_missed, nodes_read
 from .._core.schema import Schema
 from .._core.secrets import secrets_in
 from .._core.stored_value import RawValue, StoredValue
@@ -50,6 +50,8 @@ class Work(NamedTuple):
             yield f"key {key!r}", StoredValue._make(raw).read()
         for name, blocks in self.points.items():
             yield f"metric {name!r}", blocks
+        for artifact in self.artifacts:
+            yield f"artifact {artifact.name!r}", artifact
 
 
 class Delta:
@@ -141,8 +143,10 @@ def digest_of(schema: Schema, work: Work) -> str:
         [key, str(stored.step), _value_digest(schema.key(key), stored.read())]
         for key, stored in zip(work.values, map(StoredValue._make, work.values.values()), strict=True)
     )
-    artifacts = sorted([file.name, str(file.step), sha256(file.data).hexdigest()] for file in work.artifacts)
-    steps = sorted([step.name, sorted(step.reads), sorted(step.absent), str(step.error)] for step in work.steps)
+    artifacts = sorted([file.name, str(file.step), file.digest] for file in work.artifacts)
+    steps = sorted(
+        [step.name, sorted(nodes_read(step)), sorted(nodes_missed(step)), str(step.error)] for step in work.steps
+    )
     parts: tuple[Iterable[bytes], ...] = (
         [_json(keys)],
         _points_in_pieces(work),

@@ -8,6 +8,8 @@ from weakref import ref
 
 from pydantic_core import to_json
 
+from .._base.folder_address import FolderAddress, address_of
+from .._base.object_folder import ObjectFolder
 from .._core.codec import fingerprints
 from .._core.context import FrozenContext, state_of
 from .._core.digest import digest
@@ -30,6 +32,8 @@ class ForkBase:
     """The first use of each metric's name, which later uses must match; empty if there is a schema of metrics."""
     logger: Any
     fingerprint: str
+    objects: ObjectFolder | None
+    """The folder of the parent's large artifacts, if it has one and this process reaches it."""
 
     @classmethod
     def of(cls, ctx: FrozenContext[Any]) -> "ForkBase":
@@ -56,7 +60,8 @@ class ForkBase:
         used = {name: log.metric for name, log in state.metric_store.logs.copy().items()}
         values = {key: state.values[key] for key in state.keys.in_order()}
         own = fingerprint_of(state.schema, metrics)
-        return cls(state.schema, values, metrics, used if metrics is None else {}, ctx.logger, own)
+        objects = state.artifact_store.objects
+        return cls(state.schema, values, metrics, used if metrics is None else {}, ctx.logger, own, objects)
 
     @property
     def label(self) -> str:
@@ -96,15 +101,23 @@ class ForkBase:
             yield f"key {key!r}", value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked_base, (self.schema, self._read(), self.metrics, self.undeclared, self.logger)
+        address = None if self.objects is None else address_of(self.objects)
+        return _unpacked_base, (self.schema, self._read(), self.metrics, self.undeclared, self.logger, address)
 
 
 def _unpacked_base(
-    schema: Schema, values: dict[str, Any], metrics: Any, undeclared: dict[str, Any], logger: Any
+    schema: Schema,
+    values: dict[str, Any],
+    metrics: Any,
+    undeclared: dict[str, Any],
+    logger: Any,
+    address: FolderAddress | None,
 ) -> ForkBase:
     state = State(schema)
     state.write_all(values)
-    return ForkBase(state.schema, state.values, metrics, undeclared, logger, fingerprint_of(state.schema, metrics))
+    own = fingerprint_of(state.schema, metrics)
+    objects = None if address is None else address.folder()
+    return ForkBase(state.schema, state.values, metrics, undeclared, logger, own, objects)
 
 
 def schema_label(schema: Schema, metrics: type[MetricSchema] | None) -> str:

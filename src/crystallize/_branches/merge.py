@@ -131,6 +131,7 @@ def merge(ctx: FrozenContext[Any], delta: Delta) -> None:
         StepClosedError: `ctx` is a step or a child context that has ended.
         ForeignMetricError: The branch used the name of a metric for another metric than the parent.
         TravelError: The delta cannot be unpickled in this process.
+        ObjectError: The content of an artifact cannot be stored beside the file of the run, or is missing there.
         SinkError: The work is merged, but a sink failed.
 
     Example:
@@ -164,12 +165,15 @@ def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns
     _check_free(state, registry, work)
     if not work.is_frozen:
         work = work._replace(values=_frozen(state, work.values))
+    if state.dispatcher.sinks:
+        _check_sizes(state, work)
+    # Before the fact that names them.
+    work = work._replace(artifacts=tuple(map(state.artifact_store.kept, work.artifacts)))
     known = registry.entries.get(delta.branch)
     entry = known or BranchEntry(registry.next_rank(), state.marks())
     receipt = MergeReceipt(delta.digest, work.result, work.item, False)
     effect = partial(_apply, state, registry, entry, work, receipt)
     if state.dispatcher.sinks:
-        _check_sizes(state, work)
         shown = MASK if secrets_in(work.result) else work.result
         last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
         merged = MergedWork(state, work, last, is_known=known is not None)
@@ -184,7 +188,7 @@ def _check_sizes(state: State, work: Work) -> None:
     for name, raw in work.values.items():
         check_value_size(sinks, name, state.schema.key(name), StoredValue._make(raw).read())
     for artifact in work.artifacts:
-        check_artifact_size(sinks, artifact.name, len(artifact.data))
+        check_artifact_size(sinks, artifact.name, artifact.size)
 
 
 def _check_own(state: State, registry: BranchRegistry, delta: Delta) -> None:

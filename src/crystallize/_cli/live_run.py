@@ -153,7 +153,7 @@ class Follower:
             # A large value is not kept twice: the row has it.
             self._values.append(entry._replace(stored=entry.stored._replace(json=b"null", parts=())))
         for position, process, artifact in new.artifacts:
-            made = MadeArtifact(artifact.name, len(artifact.data), artifact.step)
+            made = MadeArtifact(artifact.name, artifact.size, artifact.step)
             self._artifacts.append(_Made(process, artifact.step, position, made))
         self._merges += new.merges
         self._failures += new.failures

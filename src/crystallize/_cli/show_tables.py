@@ -6,6 +6,7 @@ from typing import Final
 
 from .._base.table import Table, TableRow
 from .._base.text import MASK, counted, moment, one_line, short, took
+from .._core.provenance import nodes_missed, nodes_read
 from .._tables.export import ValueRow
 from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt
 
@@ -82,7 +83,7 @@ def shown_value(row: ValueRow) -> str:
 def _step_row(attempt: StepAttempt, is_resumed: bool) -> TableRow:
     process = str(attempt.session) if is_resumed else None
     times = f"{attempt.started:%H:%M:%S}", took(attempt.seconds)
-    reads = _UNKNOWN_READS.get(attempt.outcome, ", ".join(attempt.reads)), ", ".join(attempt.absent)
+    reads = _UNKNOWN_READS.get(attempt.outcome, ", ".join(nodes_read(attempt))), ", ".join(nodes_missed(attempt))
     error = attempt.error and one_line(attempt.error)
     return attempt.name, process, attempt.outcome, *times, *reads, *work_cells(attempt), error
 

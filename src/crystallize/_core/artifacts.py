@@ -4,10 +4,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Self
 from unicodedata import normalize
 from urllib.parse import unquote
 
+from .._base.file_content import LARGEST_IN_MEMORY, FileContent
+from .._base.object_folder import ObjectFolder
+from .._base.scratch_folder import scratch_folder
 from .._base.table import Table, TableDisplay
 from .._base.text import counted, nearest, short
 from ..errors import ContextMutationError, InvalidArtifactError, UnknownArtifactError
@@ -15,23 +20,83 @@ from ..events import ArtifactAdded
 from .event_dispatch import EventDispatcher
 from .ordered_log import OrderedKeys, Section
 from .size_limit import check_artifact_size
-from .steps import StepToken
+from .source_file import opened_file, size_of_file
+from .steps import StepNotes, StepToken
 
 
-class Artifact(NamedTuple):
+class _ArtifactFields(NamedTuple):
+    name: str
+    content: FileContent
+    step: str | None
+    """The step that made it; None outside any step."""
+
+
+class Artifact(_ArtifactFields):
     """A file that a run made.
 
     Example:
         >>> ctx = FrozenContext()
         >>> ctx.artifacts.add("curve.svg", b"<svg/>")
         >>> ctx.artifacts["curve.svg"]
-        Artifact(name='curve.svg', data=b'<svg/>', step=None)
+        Artifact(name='curve.svg', content=<6 bytes>, step=None)
+        >>> ctx.artifacts["curve.svg"].data, ctx.artifacts["curve.svg"].size
+        (b'<svg/>', 6)
     """
 
-    name: str
-    data: bytes
-    step: str | None
-    """The step that made it; None outside any step."""
+    __slots__ = ()
+
+    def __new__(cls, name: str, data: bytes | FileContent, step: str | None) -> Self:
+        """Make an artifact; contexts do."""
+        return super().__new__(cls, name, FileContent(data) if isinstance(data, bytes) else data, step)
+
+    @property
+    def data(self) -> bytes:
+        """The whole content, in memory. Of a large artifact, `open()` reads a part at a time.
+
+        Raises:
+            ObjectError: The file with the content is missing or changed.
+        """
+        return self.content.read()
+
+    def open(self) -> BinaryIO:
+        """Open the content for reading.
+
+        Returns:
+            A binary file.
+
+        Raises:
+            ObjectError: The file with the content is missing, or has another size.
+
+        Example:
+            >>> artifacts = FrozenContext().artifacts
+            >>> artifacts.add("log.txt", b"epoch 1")
+            >>> with artifacts["log.txt"].open() as file:
+            ...     file.read(5)
+            b'epoch'
+        """
+        return self.content.open()
+
+    @property
+    def path(self) -> Path:
+        """The path of a file with the content, to be read only. Its name is the digest, and has no suffix.
+
+        If the content is larger than 1 MiB, this is the stored file itself. Else it is a temporary copy, which the end
+        of the process removes.
+
+        Raises:
+            ObjectError: The file with the content is missing, or has another size.
+        """
+        return self.content.path()
+
+    @property
+    def size(self) -> int:
+        """The size in bytes."""
+        return self.content.size
+
+    @property
+    def digest(self) -> str:
+        """The digest of the content, BLAKE2b with 256 bits, in hexadecimal."""
+        return self.content.digest
 
 
 class ArtifactStore:
@@ -41,9 +106,10 @@ class ArtifactStore:
         found: The artifacts by folded name. Names that are the same file on some system fold to the same text.
         order: The order of these names.
         dispatcher: Emits the events.
+        objects: The folder of contents that are too large for memory; None for a temporary one.
     """
 
-    __slots__ = ("_by_step", "dispatcher", "found", "order")
+    __slots__ = ("_by_step", "dispatcher", "found", "objects", "order")
 
     def __init__(
         self,
@@ -56,16 +122,39 @@ class ArtifactStore:
         self._by_step: dict[str | None, list[Artifact]] = {}
         """The artifacts that were added here, so that the end of a step does not go through all of them."""
         self.dispatcher: EventDispatcher = dispatcher or EventDispatcher()
+        self.objects: ObjectFolder | None = None
+
+    def stored(self, content: FileContent) -> FileContent:
+        """Return a content that another process or a caller has given, as this store keeps it."""
+        is_large = content.size > LARGEST_IN_MEMORY
+        return content.moved_to(self.objects) if is_large and self.objects is not None else content
+
+    def kept(self, artifact: Artifact) -> Artifact:
+        """Return an artifact that was made elsewhere, with its content as this store keeps it."""
+        return Artifact(artifact.name, self.stored(artifact.content), artifact.step)
+
+    def stored_file(self, name: str, path: Path) -> FileContent:
+        """Return the content of a file as this store keeps it: small ones in memory, large ones as objects."""
+        with opened_file(name, path) as file:
+            if file.size <= LARGEST_IN_MEMORY:
+                return FileContent(b"".join(file.blocks()))
+            folder = scratch_folder() if self.objects is None else self.objects
+            return FileContent.of_object(folder, folder.put(file.blocks()))
 
     def add(self, artifact: Artifact) -> None:
         """Add an artifact and emit its event; raise ContextMutationError if its name is taken."""
         name, effect = _folded(artifact.name), partial(self._claim, artifact)
         if self.dispatcher.sinks:
-            check_artifact_size(self.dispatcher.sinks, artifact.name, len(artifact.data))
+            check_artifact_size(self.dispatcher.sinks, artifact.name, artifact.size)
             event = ArtifactAdded(*artifact)
             self.dispatcher.commit(effect, lambda: self.found.get(name) is artifact, lambda: (event,))
         else:
             self.dispatcher.lock.run(effect)
+
+    def check_free(self, name: str) -> None:
+        """Raise ContextMutationError if a name is taken, before its content is read."""
+        if taken := self.found.get(_folded(name)):
+            raise ContextMutationError(name, _taken(name, taken))
 
     def _claim(self, artifact: Artifact) -> None:
         made = self._by_step.setdefault(artifact.step, [])
@@ -131,27 +220,69 @@ class ArtifactLog(TableDisplay):
         (True, b'<svg/>', ['curve.svg'])
     """
 
-    __slots__ = ("__weakref__", "_store", "_token")
+    __slots__ = ("__weakref__", "_notes", "_store", "_token")
 
     def __init__(self) -> None:
         self._store = ArtifactStore()
         self._token = StepToken()
+        self._notes: tuple[StepNotes, ...] = ()
 
     def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
         """Add an artifact.
 
         Args:
             name: A file name without a path: at most 255 bytes, and valid on Linux, macOS and Windows.
-            data: The content.
+            data: The content. `add_file` takes it from a file, a part at a time.
 
         Raises:
             ContextMutationError: The name is taken.
             InvalidArtifactError: The name is not a valid file name, or the data are not bytes. Nothing is added.
+            ObjectError: The content is larger than 1 MiB, and cannot be stored beside the file of the run.
             StepClosedError: The step has ended.
         """
         self._token.check_open()
         plain = _file_name(name)
-        self._store.add(Artifact(plain, _content(plain, data), self._token.step))
+        self._store.check_free(plain)
+        content = FileContent(_content(plain, data))
+        check_artifact_size(self._store.dispatcher.sinks, plain, content.size)
+        self._add(plain, self._store.stored(content))
+
+    def add_file(self, path: str | PathLike[str], name: str | None = None) -> None:
+        """Add a file as an artifact, a part at a time, so that it may be larger than the memory.
+
+        If the run is written to a file, one of more than 1 MiB is stored in the folder `objects` beside that, where
+        equal files of all runs take their space once. If not, a private copy is kept until the process ends.
+
+        Args:
+            path: The file. It may be changed or deleted afterwards.
+            name: The name of the artifact, as for `add`; by default the name of the file.
+
+        Raises:
+            ContextMutationError: The name is taken.
+            InvalidArtifactError: The name is not a valid file name; or there is no such file, it is a folder, cannot be
+                read, or was changed while it was read. Nothing is added.
+            ObjectError: It is larger than 1 MiB, and cannot be stored.
+            StepClosedError: The step has ended.
+
+        Example:
+            >>> from pathlib import Path
+            >>> _ = Path("model.bin").write_bytes(b"weights")
+            >>> ctx = FrozenContext()
+            >>> ctx.artifacts.add_file("model.bin")
+            >>> ctx.artifacts["model.bin"].data
+            b'weights'
+        """
+        self._token.check_open()
+        source = _source(path, name)
+        plain = _file_name(source.name if name is None else name)
+        self._store.check_free(plain)
+        check_artifact_size(self._store.dispatcher.sinks, plain, size_of_file(plain, source))
+        self._add(plain, self._store.stored_file(plain, source))
+
+    def _add(self, name: str, content: FileContent) -> None:
+        # Checked again, since the step may have ended while the content was stored.
+        self._token.check_open()
+        self._store.add(Artifact(name, content, self._token.step))
 
     def clear(self) -> None:
         """Delete all artifacts, and free their names. Sinks keep the artifacts that they have received."""
@@ -168,15 +299,19 @@ class ArtifactLog(TableDisplay):
         return artifacts_view, (self._store.copy(),)
 
     def __getitem__(self, name: str) -> Artifact:
-        """Return an artifact.
+        """Return an artifact. In a step, it is on the step's record then that it read the artifact.
 
         Raises:
             UnknownArtifactError: There is no artifact of that name.
+            StepClosedError: The step has ended.
         """
+        self._token.check_open()
         found = self._find(name)
         if found is None:
-            names = [artifact.name for artifact in self]
+            self._note_absent(name)
+            names = [artifact.name for artifact in self._store.in_order()]
             raise UnknownArtifactError(short(name), nearest(name, names) if isinstance(name, str) else None)
+        self._note_read(found)
         return found
 
     def _find(self, name: object) -> Artifact | None:
@@ -186,36 +321,68 @@ class ArtifactLog(TableDisplay):
         found = self._store.found.get(_folded(plain))
         return found if found is not None and found.name == plain else None
 
+    def _note_read(self, found: Artifact) -> None:
+        for notes in self._notes:
+            notes.artifact_reads[found.name] = None
+
+    def _note_absent(self, name: object) -> None:
+        # A text that no artifact can have is no name that was missed.
+        if self._notes and isinstance(name, str) and unfit_name(plain := str.__str__(name)) is None:
+            for notes in self._notes:
+                notes.absent_artifacts[plain] = None
+
     def __iter__(self) -> Iterator[Artifact]:
-        """Iterate over the artifacts in order."""
-        return iter(self._store.in_order())
+        """Iterate over the artifacts in order. In a step, each is on the step's record as read."""
+        self._token.check_open()
+        for artifact in self._store.in_order():
+            self._note_read(artifact)
+            yield artifact
 
     def __len__(self) -> int:
         return len(self._store.found)
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is an artifact of this name."""
-        return self._find(name) is not None
+        """Whether there is an artifact of this name. If not, it is on the step's record that it looked for one."""
+        self._token.check_open()
+        found = self._find(name) is not None
+        if not found:
+            self._note_absent(name)
+        return found
 
     def __repr__(self) -> str:
-        files = (f"{artifact.name}: {counted(len(artifact.data), 'byte')}" for artifact in self)
+        files = (f"{artifact.name}: {counted(artifact.size, 'byte')}" for artifact in self._store.in_order())
         return f"ArtifactLog({', '.join(files) or 'nothing'})"
 
     def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import artifacts_table
 
-        return (artifacts_table(self),)
+        return (artifacts_table(self._store.in_order()),)
 
     def _ipython_key_completions_(self) -> list[str]:
-        return [artifact.name for artifact in self]
+        return [artifact.name for artifact in self._store.in_order()]
 
 
-def artifacts_view(store: ArtifactStore, token: StepToken | None = None) -> ArtifactLog:
-    """Return a view of a store for a step, or for the context outside any step."""
+def artifacts_view(
+    store: ArtifactStore, token: StepToken | None = None, notes: tuple[StepNotes, ...] = ()
+) -> ArtifactLog:
+    """Return a view of a store for a step, or for the context outside any step; `notes` receive what is read."""
     view = ArtifactLog.__new__(ArtifactLog)
     view._store = store
     view._token = token or StepToken()
+    view._notes = notes
     return view
+
+
+def noting_view(view: ArtifactLog, notes: StepNotes) -> ArtifactLog:
+    """Return a view of the same store for the same step, whose reads are noted in further notes, too."""
+    return artifacts_view(view._store, view._token, (notes, *view._notes))
+
+
+def _source(path: object, name: str | None) -> Path:
+    if not isinstance(path, str | PathLike):
+        reason = f"its path should be a str or a path, got {short(path)} ({type(path).__name__}); add takes bytes"
+        raise InvalidArtifactError(short(path if name is None else name), reason)
+    return Path(path)
 
 
 def _content(name: str, data: object) -> bytes:

@@ -30,7 +30,7 @@ from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
 from ..events import StepStarted
-from .artifacts import ArtifactLog, artifacts_view
+from .artifacts import ArtifactLog, artifacts_view, noting_view
 from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
 from .immutable_types import ATOMIC
@@ -467,7 +467,7 @@ class LoggingContext(FrozenContext[T_co]):
             object.__setattr__(self, "_watched", ctx)
             end_fast_reads(self)
         object.__setattr__(self, "metrics", ctx.metrics)
-        object.__setattr__(self, "artifacts", ctx.artifacts)
+        object.__setattr__(self, "artifacts", noting_view(ctx.artifacts, self._notes))
 
     def _make_fields(self, state: Any) -> Any:
         return noting_fields_of(self, state.schema, _reader)
@@ -481,6 +481,16 @@ class LoggingContext(FrozenContext[T_co]):
     def absent(self) -> set[str]:
         """The keys that were looked up and not found by `get`, by `in`, or by a read that raised."""
         return set(self._notes.absent)
+
+    @property
+    def artifact_reads(self) -> tuple[str, ...]:
+        """The artifacts that were read, in the order of the first read."""
+        return tuple(self._notes.artifact_reads)
+
+    @property
+    def absent_artifacts(self) -> set[str]:
+        """The artifacts that were looked for and not found."""
+        return set(self._notes.absent_artifacts)
 
     def __getitem__(self, key: str) -> Any:
         """Return the value of a key, record the read, and log it at DEBUG.
@@ -651,7 +661,7 @@ def _attach(ctx: FrozenContext[Any], state: State, token: StepToken, logger: log
         "_recorders": recorders,
         "_find_recorder": find_recorder,
         "metrics": metrics,
-        "artifacts": state.artifacts if token.step is None else artifacts_view(state.artifact_store, token),
+        "artifacts": state.artifacts,
         "provenance": state.provenance,
         "logger": logging.getLogger("crystallize") if logger is None else logger,
         "fields": ctx._make_fields(state),
@@ -676,6 +686,7 @@ def _open_log(
     object.__setattr__(log, "_reads", notes.reads)
     object.__setattr__(log, "_watched", None)
     _attach(log, state, token, logger)
+    object.__setattr__(log, "artifacts", artifacts_view(state.artifact_store, token, (notes,)))
 
 
 def end_fast_reads(log: LoggingContext[Any]) -> None:

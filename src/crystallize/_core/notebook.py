@@ -1,16 +1,16 @@
 """The tables that a notebook shows for a context and its parts. It is imported only when a notebook needs it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
 from .._base.table import Table, TableRow
 from .._base.text import counted, moment, one_line, short, took, type_name
-from .artifacts import Artifact, ArtifactLog
+from .artifacts import Artifact
 from .context import ContextHandle, context_kind, notes_of, state_of, token_of
 from .packed_columns import StoredPoint
 from .point_log import fetch
-from .provenance import Provenance, StepRecord
+from .provenance import Provenance, StepRecord, nodes_missed, nodes_read
 from .series import FrozenMetrics, Series, filter_of, log_of, store_of, stored_points
 
 _ENDS = 5
@@ -104,13 +104,13 @@ def metrics_table(metrics: FrozenMetrics) -> Table:
     return Table.of(title, headings, [*store_of(metrics).logs.copy()], row)
 
 
-def artifacts_table(artifacts: ArtifactLog) -> Table:
+def artifacts_table(artifacts: Sequence[Artifact]) -> Table:
     """Return the table of the artifacts, without their content."""
 
     def row(artifact: Artifact) -> TableRow:
-        return artifact.name, counted(len(artifact.data), "byte"), artifact.step
+        return artifact.name, counted(artifact.size, "byte"), artifact.step
 
-    return Table.of(f"Artifacts: {counted(len(artifacts), 'file')}", ("artifact", "size", "step"), [*artifacts], row)
+    return Table.of(f"Artifacts: {counted(len(artifacts), 'file')}", ("artifact", "size", "step"), artifacts, row)
 
 
 def provenance_tables(provenance: Provenance) -> tuple[Table, Table]:
@@ -137,7 +137,7 @@ def _step_row(step: StepRecord) -> TableRow:
         "finished" if step.error is None else "failed",
         moment(step.started),
         took(step.duration.total_seconds()),
-        *(", ".join(keys) for keys in (step.reads, step.absent, step.writes)),
+        *(", ".join(nodes) for nodes in (nodes_read(step), nodes_missed(step), step.writes)),
         ", ".join(f"{name}: {count:,}" for name, count in step.points.items()),
         ", ".join(step.artifacts),
         None if step.error is None else one_line(step.error),

@@ -2,14 +2,14 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from operator import call
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .._base.table import Table, TableDisplay
 from .._base.text import counted
@@ -46,12 +46,17 @@ class StepRecord(NamedTuple):
     points: Mapping[str, int]
     """The number of points that the step recorded, by metric."""
     artifacts: tuple[str, ...]
+    """The artifacts that the step added, in order."""
     started: datetime
     """The time of the start, in UTC."""
     ended: datetime
     """The time of the end, in UTC. Changes of the system clock since `started` do not affect it."""
     error: str | None
     """The type and text of the exception that ended the step; None if it ended without an exception."""
+    artifact_reads: tuple[str, ...] = ()
+    """The artifacts that the step read, in the order of the first read."""
+    absent_artifacts: tuple[str, ...] = ()
+    """The artifacts that the step looked for and did not find."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The view of a dict cannot be pickled.
@@ -73,7 +78,7 @@ def _restored_record(facts: tuple[Any, ...]) -> StepRecord:
 
 
 class EarlyRead(NamedTuple):
-    """A key that a step looked up before the key was written.
+    """A key or an artifact that a step looked up before it was there.
 
     Example:
         >>> ctx = FrozenContext()
@@ -85,9 +90,73 @@ class EarlyRead(NamedTuple):
     """
 
     key: str
+    """The key; of an artifact, its name after "artifact:"."""
     reader: str
     writer: str | None
     """The step that wrote the key later; None if it was written outside any step."""
+
+
+_ARTIFACT = "artifact:"
+
+
+def artifact_node(name: str) -> str:
+    """Return the name that an artifact has in the lineage."""
+    return f"{_ARTIFACT}{name}"
+
+
+class StepReads(Protocol):
+    """A step, as far as its reads go."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The keys that it read."""
+        ...
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The keys that it looked up and did not find."""
+        ...
+
+    @property
+    def artifact_reads(self) -> tuple[str, ...]:
+        """The artifacts that it read."""
+        ...
+
+    @property
+    def absent_artifacts(self) -> tuple[str, ...]:
+        """The artifacts that it looked for and did not find."""
+        ...
+
+
+def nodes_read(record: StepReads) -> tuple[str, ...]:
+    """Return the keys and artifacts that a step read, as they are named in the lineage."""
+    return (*record.reads, *map(artifact_node, record.artifact_reads))
+
+
+def nodes_missed(record: StepReads) -> tuple[str, ...]:
+    """Return the keys and artifacts that a step looked up and did not find, as they are named in the lineage."""
+    return (*record.absent, *map(artifact_node, record.absent_artifacts))
+
+
+class MadeFile(Protocol):
+    """An artifact, as far as its provenance goes."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def step(self) -> str | None:
+        """The step that made it; None outside any step."""
+        ...
+
+
+class NodeOrders(NamedTuple):
+    """The keys and artifacts of a context, in order."""
+
+    keys: OrderedKeys
+    artifacts: Callable[[], Iterable[MadeFile]]
 
 
 class KeyGraph:
@@ -149,6 +218,8 @@ def _grouped(edges: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """A graph of the steps and the keys that they read and wrote: key → step → key.
+
+    Artifacts are in it like keys, each by its name after "artifact:".
 
     Example:
         >>> ctx = FrozenContext({"lr": 0.1})
@@ -226,12 +297,12 @@ class Provenance(TableDisplay):
         (True, 'fit', ('seed',))
     """
 
-    __slots__ = ("_keys", "_log", "_schema", "_values")
+    __slots__ = ("_artifacts", "_keys", "_log", "_schema", "_values")
 
-    def __init__(self, schema: Schema, values: Mapping[str, RawValue], keys: OrderedKeys, log: StepLog) -> None:
+    def __init__(self, schema: Schema, values: Mapping[str, RawValue], orders: NodeOrders, log: StepLog) -> None:
         self._schema = schema
         self._values = values
-        self._keys = keys
+        self._keys, self._artifacts = orders
         self._log = log
 
     @property
@@ -261,20 +332,24 @@ class Provenance(TableDisplay):
 
     @property
     def early_reads(self) -> tuple[EarlyRead, ...]:
-        """The keys that a step looked up before they were written elsewhere."""
+        """The keys and artifacts that a step looked up before they were written elsewhere."""
+        makers = {key: stored.step for key, stored in self._stored()}
+        makers |= {artifact_node(made.name): made.step for made in self._artifacts()}
         return tuple(
-            EarlyRead(key, record.name, self.writer(key))
+            EarlyRead(node, record.name, makers[node])
             for record in self.steps
-            for key in record.absent
-            if key in self._values and self.writer(key) != record.name
+            for node in nodes_missed(record)
+            if node in makers and makers[node] != record.name
         )
 
     @property
     def lineage(self) -> Lineage:
-        """The graph of the keys that each key was derived from."""
+        """The graph of the keys and artifacts that each of them was derived from."""
+        written = [(stored.step, key) for key, stored in self._stored()]
+        written += [(made.step, artifact_node(made.name)) for made in self._artifacts()]
         return Lineage(
-            tuple((key, record.name) for record in self.steps for key in record.reads),
-            tuple((stored.step, key) for key, stored in self._stored() if stored.step is not None),
+            tuple((node, record.name) for record in self.steps for node in nodes_read(record)),
+            tuple((step, node) for step, node in written if step is not None),
         )
 
     def writer(self, key: str) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .._base.object_folder import ObjectFolder
 from .._base.text import short
 from .._base.type_hints import key_types
 from ..errors import SchemaError, SinkCheckError
@@ -45,8 +46,11 @@ def check_sinks(sinks: Iterable[Sink], state: State, label: str) -> None:
 
 
 def attach_sinks(sinks: Iterable[Sink], state: State) -> None:
-    """Pass a view of the context to each sink that has the method `attach`."""
+    """Pass a view of the context to each sink that has the method `attach`, and take the folder of one that has one."""
     for sink in sinks:
+        folder = getattr(sink, "object_folder", None)
+        if isinstance(folder, ObjectFolder):
+            state.artifact_store.objects = folder
         if isinstance(sink, AttachedSink):
             with _named(sink, "attach"):
                 sink.attach(ContextView(state))

@@ -31,8 +31,8 @@ def check_value_size(sinks: Iterable[object], name: str, key: Key, value: Any) -
 
 def check_artifact_size(sinks: Iterable[object], name: str, size: int) -> None:
     """Raise TooLargeError if an artifact is too large for a sink."""
-    for sink, limit, _ in _limits(sinks):
-        if size > limit:
+    for sink, limit, takes_files in _limits(sinks):
+        if size > limit and not takes_files:
             advice = "write it to a file and keep the path, or add it in parts"
             raise TooLargeError(f"artifact {name!r}", size, limit, sink, advice)
 

@@ -23,7 +23,7 @@ from .live_types import refuse_live, warn_of_live
 from .metric_store import MetricStore
 from .metrics import MetricSchema
 from .ordered_log import OrderedKeys, Section
-from .provenance import Provenance, StepLog, StepRecord
+from .provenance import NodeOrders, Provenance, StepLog, StepRecord
 from .schema import Schema
 from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view
@@ -117,7 +117,9 @@ class State:
         self.artifacts: ArtifactLog = artifacts_view(artifacts)
         self.keys: OrderedKeys = OrderedKeys(self.values, key_sections)
         self.step_log: StepLog = steps or StepLog()
-        self.provenance: Provenance = Provenance(self.schema, self.values, self.keys, self.step_log)
+        self.provenance: Provenance = Provenance(
+            self.schema, self.values, NodeOrders(self.keys, artifacts.in_order), self.step_log
+        )
 
     def contents(self) -> StateContents:
         """Return the current contents, for a copy or a pickle."""

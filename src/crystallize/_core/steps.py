@@ -139,16 +139,19 @@ def _uncounted(name: str) -> str:
 
 @dataclass(slots=True)
 class StepNotes:
-    """The keys that were used through one handle, in the order of their first use."""
+    """The keys and artifacts that were used through one handle, in the order of their first use."""
 
     reads: dict[str, None] = field(default_factory=dict)
     """Without values, since the values of keys cannot change."""
     absent: dict[str, None] = field(default_factory=dict)
     writes: dict[str, None] = field(default_factory=dict)
+    artifact_reads: dict[str, None] = field(default_factory=dict)
+    absent_artifacts: dict[str, None] = field(default_factory=dict)
 
     def copy(self) -> "StepNotes":
-        """Return independent notes with the same keys."""
-        return StepNotes(self.reads.copy(), self.absent.copy(), self.writes.copy())
+        """Return independent notes with the same keys and artifacts."""
+        keys = (self.reads.copy(), self.absent.copy(), self.writes.copy())
+        return StepNotes(*keys, self.artifact_reads.copy(), self.absent_artifacts.copy())
 
 
 class StepOpening(NamedTuple):
@@ -182,6 +185,8 @@ def close_step(
         started=opening.started,
         ended=after(opening.started, perf_counter() - opening.clock),
         error=error,
+        artifact_reads=tuple(notes.artifact_reads),
+        absent_artifacts=tuple(notes.absent_artifacts),
     )
 
 

@@ -26,6 +26,7 @@ from .event_bytes import (
     ARTIFACT,
     END,
     FAILED,
+    FILE,
     FINISH,
     FORK,
     JOIN,
@@ -294,6 +295,11 @@ def _apply_artifact(connection: sqlite3.Connection, process: int, position: int,
     insert(connection, "artifacts", position, process, step, name, sha256)
 
 
+def _apply_file(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
+    (name, step, digest, size), _ = parted(fact)
+    insert(connection, "files", position, process, step, name, digest, size)
+
+
 def _apply_start(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
     (name, started), _ = parted(fact)
     insert(connection, "steps", process, name, position, started, None, None)
@@ -348,6 +354,7 @@ _APPLIED: Final[dict[bytes, _Apply]] = {
     ARTIFACT: _apply_artifact,
     END: _apply_end,
     FAILED: _apply_failed,
+    FILE: _apply_file,
     FINISH: _apply_finish,
     FORK: _apply_fork,
     JOIN: _apply_join,
@@ -362,7 +369,8 @@ _APPLIED: Final[dict[bytes, _Apply]] = {
 def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
     """Return which facts are missing or duplicated, a sentence each."""
     (drained,) = connection.execute("SELECT drained FROM run").fetchone()
-    failures = "UNION ALL SELECT sequence, 1 FROM failures" if has_table(connection, "failures") else ""
+    later = [table for table in ("failures", "files") if has_table(connection, table)]
+    others = " ".join(f"UNION ALL SELECT sequence, 1 FROM {table}" for table in later)
     with bounded(connection):
         spans = connection.execute(
             f"""
@@ -371,7 +379,7 @@ def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
             UNION ALL SELECT finished, 1 FROM sessions WHERE finished IS NOT NULL
             UNION ALL SELECT sequence, 1 FROM entries UNION ALL SELECT sequence, 1 FROM artifacts
             UNION ALL SELECT sequence, 1 FROM forks UNION ALL SELECT sequence, 1 FROM merges
-            {failures} UNION ALL SELECT sequence, count FROM points ORDER BY 1
+            {others} UNION ALL SELECT sequence, count FROM points ORDER BY 1
             """
         )
         next_ = 1

@@ -50,11 +50,13 @@ from ..events import (
     StepFinished,
     StepStarted,
 )
+from .run_objects import LARGEST_ROW
 from .value_facts import value_blobs, value_head, with_objects
 
 POINT: Final = b"["
 KEY: Final = b"K"
 ARTIFACT: Final = b"A"
+FILE: Final = b"O"
 START: Final = b"S"
 FINISH: Final = b"F"
 FAILED: Final = b"X"
@@ -169,7 +171,7 @@ class Encoder:
         if isinstance(event, KeyWritten):
             return self._key(event)
         if isinstance(event, ArtifactAdded):
-            return joined(ARTIFACT, [event.name, event.step, sha256(event.data).hexdigest()], event.data)
+            return self._artifact(event)
         if isinstance(event, StepStarted):
             return joined(START, [event.step, event.started.isoformat()])
         if isinstance(event, StepFinished):
@@ -183,6 +185,14 @@ class Encoder:
         if isinstance(event, BranchMerged):
             return self._merged(event)
         raise CrystallizeError(f"a journal takes the events of a context, not {type(event).__name__}")
+
+    def _artifact(self, event: ArtifactAdded) -> bytes:
+        if event.size <= LARGEST_ROW:
+            data = event.data
+            return joined(ARTIFACT, [event.name, event.step, sha256(data).hexdigest()], data)
+        # Only now, that the object is durable, is it named.
+        digest, size = event.content.moved_to(self._objects).name
+        return joined(FILE, [event.name, event.step, digest, size])
 
     def _point(self, event: MetricRecorded) -> bytes:
         name, value, tags, step, _, _ = event

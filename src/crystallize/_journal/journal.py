@@ -50,7 +50,7 @@ class Journal:
         ...         step["accuracy"] = 0.9
 
     Attributes:
-        largest: Maximum bytes of a value or an artifact; a row of SQLite has at most a billion.
+        largest: Maximum bytes of a value; a row of SQLite has at most a billion.
         path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
         object_folder: The folder of contents that are larger than 1 MiB, which all runs of its folder share.

@@ -251,7 +251,7 @@ class Run(TableDisplay, Generic[T_co]):
             Table.of("Not finished", _UNFINISHED, unfinished, self._attempt_row),
             findings,
             metrics_table(self.metrics)._replace(title="Metrics"),
-            artifacts_table(self.artifacts)._replace(title="Artifacts"),
+            artifacts_table([*self.artifacts])._replace(title="Artifacts"),
         )
 
     def _key_row(self, entry: Entry) -> TableRow:

@@ -119,6 +119,18 @@ MIGRATIONS: Final = (
         "check" INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE files (
+        sequence INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions,
+        step TEXT,
+        name TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        "check" INTEGER NOT NULL,
+        FOREIGN KEY (session, step) REFERENCES steps (session, name)
+    ) STRICT;
+    """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
 
@@ -133,6 +145,9 @@ run again and be merged.
 The parts of a value that are no JSON are rows in `arrays`, in the order in which its JSON counts them. A part of more
 than 1 MiB is a row in `value_objects` in place of that, and its content an object in the folder `objects` beside the
 file. `reasons` has the reasons why values cannot be restored.
+
+An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
+and its content an object, too.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -149,10 +164,11 @@ ORDERS: Final[dict[str, str]] = {
     "failures": "sequence",
     "value_objects": "sequence, place",
     "reasons": "sequence",
+    "files": "sequence",
 }
 """The tables, and the columns that order their rows."""
 
-LATER: Final[dict[str, int]] = {"failures": 2, "value_objects": 3, "reasons": 3}
+LATER: Final[dict[str, int]] = {"failures": 2, "value_objects": 3, "reasons": 3, "files": 4}
 """The tables that files of older versions do not have, each with the version that added it."""
 
 NEWER: Final[dict[str, str]] = {

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._base.object_folder import checked_name
+from .._base.object_folder import ObjectName, checked_name
 from .._base.text import printable, short
 from .._core.artifacts import unfit_name
 from .._core.codec import as_read_here
@@ -31,6 +32,7 @@ from .rows import (
     attempt_of,
     entry_of,
     failure_of,
+    file_of,
     final_process,
     forks_of,
     merged_branch_of,
@@ -87,6 +89,16 @@ class RunData:
         """The declaration of each metric, by the last process that declared it."""
         known = [session.fingerprints.get("declared", {}) for session in self.sessions]
         return {name: Declared(**facts) for declared in known for name, facts in declared.items()}
+
+    def objects(self) -> Iterator[tuple[str, ObjectName]]:
+        """Return the objects that the run names, each with its use for error messages."""
+        stored = [(f"the value of key {entry.key!r}", entry.stored) for entry in self.values]
+        stored += [(f"what branch {merged.branch!r} returned", merged.result) for merged in self.merges]
+        for what, value in stored:
+            yield from ((what, part.name) for part in value.parts if isinstance(part, ObjectPart))
+        for found in self.artifacts:
+            if found.artifact.content.is_in(objects_of(self.path)):
+                yield f"artifact {found.artifact.name!r}", found.artifact.content.name
 
     @property
     def last(self) -> Session:
@@ -294,12 +306,11 @@ def data_of(path: Path, connection: sqlite3.Connection, *, running: bool, since:
     outline = _outline_of(path, connection, running=running, since=since)
     parts = _parts_of(path, connection, since)
     reasons = dict(rows(path, connection, "reasons", since))
-    contents = dict(rows(path, connection, "contents", since))
     return replace(
         outline,
         values=tuple(entry_of(row, parts, reasons) for row in rows(path, connection, "entries", since)),
         points=tuple(map(PackedRow._make, rows(path, connection, "points", since))),
-        artifacts=tuple(artifact_of(row, contents) for row in rows(path, connection, "artifacts", since)),
+        artifacts=_artifacts_of(path, connection, since),
     )
 
 
@@ -312,6 +323,13 @@ def _parts_of(path: Path, connection: sqlite3.Connection, since: int) -> dict[in
     for position, place, digest, size in rows(path, connection, "value_objects", since):
         found.setdefault(position, {})[place] = ObjectPart(objects, checked_name(digest, size))
     return {position: dict(sorted(parts.items())) for position, parts in found.items()}
+
+
+def _artifacts_of(path: Path, connection: sqlite3.Connection, since: int) -> tuple[StoredArtifact, ...]:
+    contents, objects = dict(rows(path, connection, "contents", since)), objects_of(path)
+    found = [artifact_of(row, contents) for row in rows(path, connection, "artifacts", since)]
+    found += [file_of(row, objects) for row in rows(path, connection, "files", since)]
+    return tuple(sorted(found, key=attrgetter("position")))
 
 
 def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, since: int = 0) -> RunData:

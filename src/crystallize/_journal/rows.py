@@ -6,7 +6,8 @@ from operator import itemgetter
 from types import MappingProxyType, NoneType
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from .._base.object_folder import ObjectFolder
+from .._base.file_content import FileContent
+from .._base.object_folder import ObjectFolder, checked_name
 from .._base.text import short
 from .._core.artifacts import Artifact, unfit_name
 from .._core.codec import WAYS, How, Stored
@@ -263,6 +264,8 @@ def _record(name: str, text: str) -> StepRecord:
         started=time_in(facts["started"]),
         ended=time_in(facts["ended"]),
         error=facts["error"],
+        artifact_reads=tuple(facts.get("artifact_reads", ())),
+        absent_artifacts=tuple(facts.get("absent_artifacts", ())),
     )
 
 
@@ -282,9 +285,20 @@ def entry_of(row: tuple[Any, ...], parts: Mapping[int, Mapping[int, Part]], reas
 def artifact_of(row: tuple[Any, ...], contents: Mapping[str, bytes]) -> StoredArtifact:
     """Return the artifact of a row of `artifacts`, given the contents by their digests."""
     position, process, step, name, sha256 = row
+    return StoredArtifact(position, process, Artifact(_checked_name(name), contents[sha256], step))
+
+
+def file_of(row: tuple[Any, ...], objects: ObjectFolder) -> StoredArtifact:
+    """Return the artifact of a row of `files`, whose content is in this folder."""
+    position, process, step, name, digest, size = row
+    content = FileContent.of_object(objects, checked_name(digest, size))
+    return StoredArtifact(position, process, Artifact(_checked_name(name), content, step))
+
+
+def _checked_name(name: str) -> str:
     if reason := unfit_name(name):
         raise ValueError(f"an artifact is called {short(name)}; {reason}")
-    return StoredArtifact(position, process, Artifact(name, contents[sha256], step))
+    return name
 
 
 def merged_branch_of(row: tuple[Any, ...], forks: Collection[str], objects: ObjectFolder) -> MergedBranch:

@@ -50,6 +50,8 @@ class StoredRecord(TypedDict):
     started: str
     ended: str
     error: str | None
+    artifact_reads: NotRequired[list[str]]
+    absent_artifacts: NotRequired[list[str]]
 
 
 def origin_in(text: str) -> Origin:

@@ -23,6 +23,7 @@ from .migrations import ORDERS
 from .point_stream import StoredPoints
 from .read_run import read, real
 from .rows import MISSING
+from .run_objects import objects_of
 from .untrusted_file import bounded, damage_in
 
 _MOST: Final = 1000
@@ -93,6 +94,9 @@ def _problems_of_content(path: Path) -> Iterator[str]:
         results = ((f"what branch {merged.branch!r} returned", merged.result) for merged in data.merges)
         for what, stored in (*values, *results):
             yield from _problem_of(what, stored)
+    for what, name in data.objects():
+        if reason := objects_of(path).problem_of(name):
+            yield printable(f"{what}: {objects_of(path).path_of(name.digest)}: {reason}")
 
 
 def _problem_of(what: str, stored: Stored) -> Iterator[str]:

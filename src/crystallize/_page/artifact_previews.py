@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from .._core.artifacts import Artifact, ArtifactLog
+from ..errors import ObjectError
 
 MAX_TEXT: Final = 4000
 """Characters of a text that are shown."""
 _MAX_PICTURE_BYTES: Final = 20_000_000
 """Bytes of all pictures in a page."""
+_HEAD: Final = 4 * MAX_TEXT + 1
+"""Bytes that are read of each artifact: up to four for a character, and one that tells whether that is all."""
 
 
 class ArtifactPreview(NamedTuple):
@@ -31,20 +34,31 @@ def artifact_previews(artifacts: ArtifactLog) -> Iterator[ArtifactPreview]:
     """Return a preview of each artifact."""
     left = _MAX_PICTURE_BYTES
     for artifact in artifacts:
-        media_type, size = _media_type(artifact), len(artifact.data)
-        picture: str | None = None
-        lines: tuple[str, ...] = ()
-        if media_type is not None and size <= left:
-            left -= size
-            picture, note = f"data:{media_type};base64,{b64encode(artifact.data).decode()}", ""
-        elif media_type is not None:
-            note = "A picture that is too large to be shown here."
-        elif text := _text(artifact.data):
-            lines = tuple(text.splitlines())
-            note = "Text" if len(text.encode()) == size else "The beginning of the text"
-        else:
-            note = "Neither a picture nor a text." if size else "It is empty."
-        yield ArtifactPreview(artifact.name, size, artifact.step, picture, lines, note)
+        try:
+            preview = _preview(artifact, left)
+        except ObjectError as error:
+            preview = _without_content(artifact, f"It cannot be shown: {error.reason}.")
+        left -= artifact.size if preview.picture else 0
+        yield preview
+
+
+def _preview(artifact: Artifact, left: int) -> ArtifactPreview:
+    """Return the preview of an artifact, given the bytes that are left for pictures. A large file stays on the disk."""
+    head, size = artifact.content.head(_HEAD), artifact.size
+    media_type = _media_type(head)
+    if media_type is not None and size <= left:
+        preview = _without_content(artifact, "")
+        return preview._replace(picture=f"data:{media_type};base64,{b64encode(artifact.data).decode()}")
+    if media_type is not None:
+        return _without_content(artifact, "A picture that is too large to be shown here.")
+    if text := _text(head):
+        note = "Text" if len(text.encode()) == size else "The beginning of the text"
+        return _without_content(artifact, note)._replace(lines=tuple(text.splitlines()))
+    return _without_content(artifact, "Neither a picture nor a text." if size else "It is empty.")
+
+
+def _without_content(artifact: Artifact, note: str) -> ArtifactPreview:
+    return ArtifactPreview(artifact.name, artifact.size, artifact.step, None, (), note)
 
 
 _MEDIA_TYPES: Final = {
@@ -58,12 +72,12 @@ _MEDIA_TYPES: Final = {
 """The pictures that every browser shows, by their first bytes."""
 
 
-def _media_type(artifact: Artifact) -> str | None:
-    """Return the media type of a picture; None for anything else."""
-    if artifact.data[:4] == b"RIFF" and artifact.data[8:12] == b"WEBP":
+def _media_type(head: bytes) -> str | None:
+    """Return the media type of a picture, given its first bytes; None for anything else."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
-    found = next((kind for start, kind in _MEDIA_TYPES.items() if artifact.data.startswith(start)), None)
-    return found if found != "image/svg+xml" or b"<svg" in artifact.data[:1000] else None
+    found = next((kind for start, kind in _MEDIA_TYPES.items() if head.startswith(start)), None)
+    return found if found != "image/svg+xml" or b"<svg" in head[:1000] else None
 
 
 def _text(data: bytes) -> str:

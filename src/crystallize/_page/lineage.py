@@ -1,12 +1,16 @@
-"""The lineage of a run as a drawing: a row for each key, a column for each step, in the order of time."""
+"""The lineage of a run as a drawing: a row for each key and artifact, a column for each step, in the order of time.
+
+An artifact is a row like a key, by its name after "artifact:".
+"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from .._core.provenance import Lineage, StepTree, results_in, sources_in
+from .._core.provenance import Lineage, StepTree, artifact_node, nodes_read, results_in, sources_in
 from .._tables.run_description import Description, StepAttempt
 
 
@@ -20,7 +24,7 @@ class StepColumn(NamedTuple):
 
 
 class KeyRow(NamedTuple):
-    """A key, from the step that wrote it to the last step that read it."""
+    """A key or an artifact, from the step that wrote it to the last step that read it."""
 
     key: str
     writer: int | None
@@ -53,11 +57,14 @@ _MAX_COLUMNS: Final = 60
 
 def lineage_layout(run: Description) -> LineageLayout:
     """Lay out the lineage of a run."""
-    steps = [step for step in _with_writes(run) if step.reads or step.writes]
+    steps = [step for step in map(_with_nodes, _with_writes(run)) if step.reads or step.writes]
     # By their end: a step around others writes the results of those.
     steps.sort(key=lambda step: (step.ended is None, step.ended or step.started))
-    groups = [tuple(group) for _, group in groupby(steps, key=_similarity)]
-    keys = [row.key for row in (*run.inputs, *run.values)]
+    made = [artifact_node(artifact.name) for artifact in run.artifacts]
+    # Steps that differ only in the names of their files, as those of epochs do, are similar if nobody reads the files.
+    unread = set(made).difference(*(step.reads for step in steps))
+    groups = [tuple(group) for _, group in groupby(steps, key=partial(_similarity, unread))]
+    keys = [*(row.key for row in (*run.inputs, *run.values)), *made]
     shown, columns = keys[:_MAX_ROWS], groups[:_MAX_COLUMNS]
     writers = {key: column for column, group in enumerate(columns) for step in group for key in step.writes}
     reads = [{key for step in group for key in step.reads} for group in columns]
@@ -87,6 +94,11 @@ def _with_writes(run: Description) -> Iterator[StepAttempt]:
         yield replace(step, writes=tuple(dict.fromkeys((*step.writes, *written.get(step.name, ())))))
 
 
+def _with_nodes(step: StepAttempt) -> StepAttempt:
+    """Return a step whose reads and writes contain its artifacts, too."""
+    return replace(step, reads=nodes_read(step), writes=(*step.writes, *map(artifact_node, step.artifacts)))
+
+
 def _related(keys: Sequence[str], steps: Sequence[StepAttempt]) -> Iterator[tuple[int, ...]]:
     """Return the rows of the sources and results of each key."""
     graph = Lineage(
@@ -110,9 +122,9 @@ def _step_column(column: int, group: Sequence[StepAttempt], rows: Sequence[KeyRo
     return StepColumn(label, min(used), max(used))
 
 
-def _similarity(step: StepAttempt) -> tuple[str, frozenset[str], tuple[str, ...]]:
-    """Return the key by which steps share a column: all but a number in the name, and the order of the reads."""
-    return _unnumbered(step.name), frozenset(step.reads), step.writes
+def _similarity(unread: Container[str], step: StepAttempt) -> tuple[str, frozenset[str], tuple[str, ...]]:
+    """Return the key by which steps share a column: all but a number in the name, the order of the reads, and files."""
+    return _unnumbered(step.name), frozenset(step.reads), tuple(node for node in step.writes if node not in unread)
 
 
 def _unnumbered(name: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._base.optional import OptionalModule
 from .._base.text import MASK, counted, lasted, printable, short
+from .._core.provenance import nodes_missed, nodes_read
 from .._tables.export import ValueRow
 from .artifact_previews import MAX_TEXT
 
@@ -92,6 +93,8 @@ TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "duration": lasted,
     "error": _error,
     "matrix": _matrix,
+    "nodes_missed": nodes_missed,
+    "nodes_read": nodes_read,
     "number": _number,
     "row_value": _row_value,
     "size": _size,

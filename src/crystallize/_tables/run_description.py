@@ -71,6 +71,9 @@ class StepAttempt:
     points: dict[str, int]
     artifacts: tuple[str, ...]
     error: str | None
+    artifact_reads: tuple[str, ...] = ()
+    """Empty until the step ends, like `reads`."""
+    absent_artifacts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,8 @@ def _attempt(attempt: Attempt, so_far: Mapping[tuple[int, str], SoFar], *, is_de
         points=dict(record.points),
         artifacts=record.artifacts,
         error=record.error,
+        artifact_reads=record.artifact_reads,
+        absent_artifacts=record.absent_artifacts,
     )
 
 
@@ -241,4 +246,4 @@ def _summary(series: Series[Any, Any], unrestorable: int) -> MetricSummary:
 
 
 def _without_content(artifact: Artifact) -> MadeArtifact:
-    return MadeArtifact(artifact.name, len(artifact.data), artifact.step)
+    return MadeArtifact(artifact.name, artifact.size, artifact.step)

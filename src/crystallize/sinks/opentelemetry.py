@@ -211,6 +211,7 @@ class OpenTelemetrySink:
         if found is None:
             return
         names = {"reads": event.reads, "absent": event.absent, "writes": event.writes, "artifacts": event.artifacts}
+        names |= {"artifact_reads": event.artifact_reads, "absent_artifacts": event.absent_artifacts}
         for attribute, listed in names.items():
             if listed:
                 found.span.set_attribute(f"crystallize.{attribute}", listed)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -11,6 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
+from ..._base.file_content import FileContent
+from ..._base.object_folder import BLOCK
 from ..._base.text import short
 from ..delivery_queue import error_line
 from ..undelivered import Undelivered
@@ -46,7 +49,7 @@ class FileItem(NamedTuple):
     """An artifact to be sent."""
 
     name: str
-    data: bytes
+    content: FileContent
     folder: str | None
 
 
@@ -179,7 +182,8 @@ class RequestSender:
     def _upload(self, file: FileItem) -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder, file.name)
-            path.write_bytes(file.data)
+            with file.content.open() as source, path.open("wb") as target:
+                copyfileobj(source, target, BLOCK)
             self._client.log_artifact(self._run_id, str(path), file.folder)
 
 

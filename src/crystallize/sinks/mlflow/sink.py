@@ -8,6 +8,7 @@ from typing import Final, Self
 from mlflow import MlflowClient
 from pydantic_core import to_json
 
+from ..._base.file_content import FileContent
 from ..._core.context_view import ContextView
 from ..._core.metrics import MetricSchema
 from ..._core.protocols import DeclaredKey
@@ -100,7 +101,7 @@ class MLflowSink:
             text = as_text(event.value)
             self._put_if_fit(ParamItem(event.key, text), event.key, unfit_text(text))
         elif isinstance(event, ArtifactAdded):
-            self._put_if_fit(FileItem(event.name, event.data, None), event.name, unfit_file(event.name))
+            self._put_if_fit(FileItem(event.name, event.content, None), event.name, unfit_file(event.name))
 
     def _put_if_fit(self, item: Item, name: str, reason: str | None) -> None:
         """Queue an item, or note it as undelivered if there is a reason against it."""
@@ -127,7 +128,7 @@ class MLflowSink:
             UndeliveredWarning: Not everything was delivered. The warning has the counts and the reasons.
         """
         folder, name = LINEAGE
-        last = [] if self._provenance is None else [FileItem(name, _lineage(self._provenance), folder)]
+        last = [] if self._provenance is None else [FileItem(name, FileContent(_lineage(self._provenance)), folder)]
         self._delivery.close(*last)
 
     def __enter__(self) -> Self:

@@ -1,0 +1,44 @@
+"""The temporary folder of objects that a process has for itself, which is removed when the process ends."""
+
+import atexit
+import os
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+
+from .forked_process import call_in_forked_processes
+from .object_folder import ObjectFolder
+
+_PREFIX = "crystallize-"
+
+_folder: ObjectFolder | None = None
+
+
+def scratch_folder() -> ObjectFolder:
+    """Return the temporary folder of this process, which is made when it is first asked for."""
+    global _folder
+    if _folder is None or not _folder.path.exists():
+        path = Path(mkdtemp(prefix=_PREFIX))
+        atexit.register(_remove, path, os.getpid())
+        _folder = ObjectFolder(path, is_durable=False)
+    return _folder
+
+
+def is_scratch(folder: ObjectFolder) -> bool:
+    """Return whether a folder is a temporary one, of this process or of the one from which it was forked."""
+    return not folder.is_durable
+
+
+def _remove(path: Path, process: int) -> None:
+    # A forked process runs the functions of its parent at its own exit.
+    if os.getpid() == process:
+        rmtree(path, ignore_errors=True)
+
+
+def _leave() -> None:
+    """Leave the folder to the process from which this one was forked. This one may still read it."""
+    global _folder
+    _folder = None
+
+
+call_in_forked_processes(_leave)
