@@ -19,7 +19,7 @@ from crystallize._cli.app import main
 from .command_runs import branched, call, command, died, document_of, made, printed, run_main, section
 
 DOCS = Path(__file__).parents[2] / "docs/command.md"
-SUBCOMMANDS = ("runs", "show", "diff", "export", "report", "verify", "stubs")
+SUBCOMMANDS = ("runs", "show", "diff", "export", "report", "verify", "pack", "stubs")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Act(NamedTuple):
 class Profile(NamedTuple):
     """How a program is composed."""
 
-    sizes: tuple[int, ...] = (0, 10, 5000, 300_000)
+    sizes: tuple[int, ...] = (0, 10, 5000, 300_000, 1_100_000)
     """The sizes of its values and artifacts."""
     burst: int = 200
     """Maximum number of points in a row."""

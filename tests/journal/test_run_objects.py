@@ -24,10 +24,11 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._base import folder_address
+from crystallize._base import folder_address, object_folder
 from crystallize._base.file_content import LARGEST_IN_MEMORY, FileContent
 from crystallize._base.object_folder import ObjectFolder, name_of
 from crystallize._journal import database, run_files, run_objects
+from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import diff_runs, verify_run
 
 from .journal_runs import die, no_environment
@@ -341,3 +342,25 @@ def test_missing_object_in_a_batch_leaves_the_run_whole(runs: Path, monkeypatch:
         journal.close()
     assert () == verify_run(journal.path)
     assert {"lr": 0.1} == load_run(journal.path).values
+
+
+def test_object_is_durable_before_its_fact(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The object, its name and the names of its folders are on the disk before the run names it."""
+    calls: list[str] = []
+    sync, append = object_folder.sync_folder, RunWriter.append
+
+    def note_sync(folder: Path) -> None:
+        sync(folder)
+        calls.append(f"folder {os.path.relpath(folder, runs)}")
+
+    def note_append(writer: RunWriter, fact: bytes) -> None:
+        calls.append("fact")
+        append(writer, fact)
+
+    with Journal.start(runs, "train") as journal:
+        ctx = journal.context(FrozenContext)
+        monkeypatch.setattr(object_folder, "sync_folder", note_sync)
+        monkeypatch.setattr(RunWriter, "append", note_append)
+        ctx.artifacts.add("model", LARGE)
+        near = os.path.relpath(object_of(runs, LARGE).parent, runs)
+        assert ["folder .", "folder objects", f"folder {near}", "fact"] == calls

@@ -45,6 +45,7 @@ def commands() -> "typer.Typer":
 
     from .diff_command import diff
     from .export_command import export
+    from .pack_command import pack
     from .report_command import report
     from .runs_command import runs
     from .show_command import show
@@ -52,8 +53,8 @@ def commands() -> "typer.Typer":
     from .verify_command import verify
 
     app = typer.Typer(
-        help="Look at the runs that journals keep in files: list, show, watch, compare, export and check them; no file "
-        "of a run is changed by that. And write stubs.",
+        help="Look at the runs that journals keep in files: list, show, watch, compare, export, check and pack them; "
+        "no file of a run is changed by that. And write stubs.",
         epilog=_examples("runs", "show digits", "show --watch digits", "diff 1 2", "report digits"),
         add_completion=False,
         no_args_is_help=True,
@@ -68,6 +69,7 @@ def commands() -> "typer.Typer":
         export: ("export 1", "export 1 --format csv --what values", "export 1 --format parquet -o 1.parquet"),
         report: ("report digits", "report 1 2 -o both.html"),
         verify: ("verify digits", "verify runs/digits-0001.db"),
+        pack: ("pack digits", "pack 1 -o digits.tar"),
         stubs: ("stubs pipeline.schemas", "stubs pipeline.schemas -o stubs --check"),
     }
     for subcommand, calls in examples.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 from struct import error as StructError
 from typing import Any, Final
 
+from .._base.object_folder import ObjectName
 from .._base.text import printable, short
 from .._core.codec import Stored, decode_untyped
 from .._core.context import FrozenContext
@@ -21,7 +22,7 @@ from .database import check_of, connect, has_table, missing_in, salt_of, transac
 from .loaded_run import Run
 from .migrations import ORDERS
 from .point_stream import StoredPoints
-from .read_run import read, real
+from .read_run import RunData, read, real
 from .rows import MISSING
 from .run_objects import objects_of
 from .untrusted_file import bounded, damage_in
@@ -94,9 +95,18 @@ def _problems_of_content(path: Path) -> Iterator[str]:
         results = ((f"what branch {merged.branch!r} returned", merged.result) for merged in data.merges)
         for what, stored in (*values, *results):
             yield from _problem_of(what, stored)
+    yield from _problems_of_objects(data)
+
+
+def _problems_of_objects(data: RunData) -> Iterator[str]:
+    """Read all objects that a run names, each once."""
+    objects = objects_of(data.path)
+    uses: dict[ObjectName, list[str]] = {}
     for what, name in data.objects():
-        if reason := objects_of(path).problem_of(name):
-            yield printable(f"{what}: {objects_of(path).path_of(name.digest)}: {reason}")
+        uses.setdefault(name, []).append(what)
+    for name, named in uses.items():
+        if reason := objects.problem_of(name):
+            yield from (printable(f"{what}: {objects.path_of(name.digest)}: {reason}") for what in named)
 
 
 def _problem_of(what: str, stored: Stored) -> Iterator[str]:
