@@ -24,7 +24,7 @@ from crystallize import (
     load_run,
     merge,
 )
-from crystallize._base import folder_address, object_folder
+from crystallize._base import file_system, folder_address, object_folder
 from crystallize._base.file_content import LARGEST_IN_MEMORY, FileContent
 from crystallize._base.object_folder import ObjectFolder, name_of
 from crystallize._journal import database, run_files, run_objects
@@ -347,7 +347,7 @@ def test_missing_object_in_a_batch_leaves_the_run_whole(runs: Path, monkeypatch:
 def test_object_is_durable_before_its_fact(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The object, its name and the names of its folders are on the disk before the run names it."""
     calls: list[str] = []
-    sync, append = object_folder.sync_folder, RunWriter.append
+    sync, append = file_system.sync_folder, RunWriter.append
 
     def note_sync(folder: Path) -> None:
         sync(folder)

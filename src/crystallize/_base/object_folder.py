@@ -30,9 +30,7 @@ _DIGEST: Final = re.compile(f"[0-9a-f]{{{2 * DIGEST_SIZE}}}", re.ASCII)
 UNFINISHED: Final = ".new"
 """The ending of a file that is no object yet."""
 _ROOM: Final = "make room, or see to the permissions of the folder; nothing was added"
-_BACK: Final = (
-    "put the file back from a copy: a run needs the folder of its objects, which `crystallize pack` packs too"
-)
+_BACK: Final = "put the file back from a copy; a run needs the folder of its objects, and `crystallize pack` packs both"
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 

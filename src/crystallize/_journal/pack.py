@@ -30,6 +30,7 @@ class Packed(NamedTuple):
         >>> with Journal.start("runs", "digits") as journal:
         ...     ctx = journal.context(FrozenContext, {"lr": 0.1})
 
+        >>> from crystallize.runs import pack_run
         >>> packed = pack_run("runs/digits-0001.db")
         >>> packed.archive.name, packed.objects
         ('digits-0001.tar', 0)
@@ -68,8 +69,8 @@ def pack_run(path: str | os.PathLike[str], archive: str | os.PathLike[str] | Non
         >>> import tarfile
         >>> with tarfile.open("digits.tar") as file:
         ...     file.extractall("elsewhere", filter="data")
-        >>> load_run("elsewhere/digits-0001.db").values
-        {'lr': 0.1}
+        >>> load_run("elsewhere/digits-0001.db").values["lr"]
+        0.1
     """
     path = real(Path(path))
     target = path.with_suffix(".tar") if archive is None else real(writable(archive))
