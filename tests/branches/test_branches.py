@@ -16,6 +16,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from math import nan
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NamedTuple
 
@@ -2644,3 +2645,28 @@ def test_a_fork_that_is_interrupted_where_it_moves_a_branch(monkeypatch: pytest.
     fork(ctx, "fold")
     assert not entry.is_adrift
     assert ["score"] == [*ctx]
+
+
+def test_artifact_that_cannot_be_sent(tmp_path: Path) -> None:
+    """If the private copy of an artifact is gone, the branch cannot be sent, and the error names the artifact."""
+    child = fork(FrozenContext(), "fold-1").open()
+    (tmp_path / "model").write_bytes(bytes(2_000_000))
+    child.artifacts.add_file(tmp_path / "model")
+    child.artifacts["model"].path.unlink()
+    with pytest.raises(TravelError, match=r"artifact 'model' cannot be sent .*the object is missing"):
+        pickle.dumps(child.delta())
+
+
+def test_artifact_reads_of_a_branch() -> None:
+    """What a branch read of its own artifacts is in the parent's lineage; those of the parent it does not have."""
+    ctx: FrozenContext[Any] = FrozenContext()
+    ctx.artifacts.add("a", b"1")
+    child = fork(ctx, "fold-1").open()
+    assert "a" not in child.artifacts
+    child.artifacts.add("b", b"2")
+    with child.step("fit") as fit:
+        fit["size"] = fit.artifacts["b"].size
+    merge(ctx, pickle.loads(pickle.dumps(child.delta())))
+    assert [(), ("b",)] == [record.artifact_reads for record in ctx.provenance.steps[::-1]]
+    assert ("a",) == ctx.provenance.steps[1].absent_artifacts
+    assert {"artifact:b"} == ctx.provenance.lineage.sources("size")

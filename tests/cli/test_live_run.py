@@ -181,6 +181,7 @@ def test_looks_at_branches(tmp_path: Path) -> None:
             check(follower, opened)
         ctx["score"] = 1
         ctx.artifacts.add("a.txt", b"")
+        ctx.artifacts.add("large.bin", bytes(2_000_000))
         check(follower, opened)
 
 

@@ -142,3 +142,22 @@ def test_watches_in_no_document(tmp_path: Path) -> None:
 
     assert (2, "") == (result.exit_code, result.stdout)
     assert "--json is one document" in result.stderr
+
+
+def test_shows_artifacts_that_were_read(tmp_path: Path) -> None:
+    """What a step read and missed of artifacts stands beside the keys; in JSON it has keys of its own."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        with ctx.step("load") as load:
+            load.artifacts.add("raw.bin", bytes(2_000_000))
+        with ctx.step("fit") as fit:
+            fit["score"] = fit["lr"] * fit.artifacts["raw.bin"].size
+            assert "best.bin" not in fit.artifacts
+    step = section(printed("show", journal.path), "steps")[-1]
+    document = document_of("show", journal.path)
+
+    assert ["lr, artifact:raw.bin", "artifact:best.bin", "score"] == step[4:]
+    assert (["raw.bin"], ["best.bin"]) == tuple(
+        document["steps"][1][key] for key in ("artifact_reads", "absent_artifacts")
+    )
+    assert [{"name": "raw.bin", "size": 2_000_000, "step": "load"}] == document["artifacts"]

@@ -353,3 +353,76 @@ def test_lineage_is_what_edges_lead_to(reads: set[tuple[str, str]], writes: set[
     lineage = Lineage(tuple(reads), tuple((step, made) for made, step in writes))
     assert reached(key, {(step, made) for made, step in writes}, reads) == lineage.sources(key)
     assert reached(key, {(step, read) for read, step in reads}, writes) == lineage.results(key)
+
+
+def filed() -> FrozenContext[Any]:
+    """A run in which files are made and read: raw, clean, and a report that nobody reads."""
+    ctx: FrozenContext[Any] = FrozenContext({"lr": 0.1})
+    with ctx.step("load") as load:
+        load.artifacts.add("raw.csv", b"1")
+    with ctx.step("clean") as clean:
+        assert "report.md" not in clean.artifacts
+        clean.artifacts.add("clean.csv", clean.artifacts["raw.csv"].data)
+    with ctx.step("fit") as fit:
+        fit["model"] = [fit["lr"], fit.artifacts["clean.csv"].size]
+    with ctx.step("judge") as judge:
+        judge.artifacts.add("report.md", str(judge["model"]).encode())
+    return ctx
+
+
+def test_artifacts_are_on_record() -> None:
+    """A step's record names the artifacts that it got by name, and those that it looked for in vain."""
+    ctx = filed()
+    facts = [(record.artifacts, record.artifact_reads, record.absent_artifacts) for record in ctx.provenance.steps]
+    assert [
+        (("raw.csv",), (), ()),
+        (("clean.csv",), ("raw.csv",), ("report.md",)),
+        ((), ("clean.csv",), ()),
+        (("report.md",), (), ()),
+    ] == facts
+
+
+def test_lineage_leads_over_artifacts() -> None:
+    """The lineage leads from a key to an artifact and from an artifact to a key, over any number of steps."""
+    lineage = filed().provenance.lineage
+    assert {"lr", "artifact:clean.csv", "artifact:raw.csv"} == lineage.sources("model")
+    assert {"artifact:raw.csv", "artifact:clean.csv", "lr", "model"} == lineage.sources("artifact:report.md")
+    assert {"artifact:clean.csv", "model", "artifact:report.md"} == lineage.results("artifact:raw.csv")
+    assert frozenset() == lineage.results("artifact:report.md")
+
+
+def test_artifact_that_was_looked_for_early() -> None:
+    """An artifact that a step looked for before another step made it is an early read, like a key."""
+    assert (EarlyRead("artifact:report.md", "clean", "judge"),) == filed().provenance.early_reads
+
+
+def test_iteration_reads_artifacts() -> None:
+    """A step that iterates over the artifacts has read those that it got to; the length and the text are no reads."""
+    ctx = filed()
+    with ctx.step("first") as first:
+        _ = next(iter(first.artifacts)), len(first.artifacts), repr(first.artifacts)
+    with ctx.step("all") as every:
+        assert 3 == len([*every.artifacts])
+    with ctx.step("none") as none:
+        assert "raw.csv" in none.artifacts
+        assert (5 in none.artifacts, "no/name" in none.artifacts) == (False, False)
+    reads = [record.artifact_reads for record in ctx.provenance.steps[-3:]]
+    assert [("raw.csv",), ("raw.csv", "clean.csv", "report.md"), ()] == reads
+    assert () == ctx.provenance.steps[-1].absent_artifacts
+
+
+def test_reads_outside_of_the_step() -> None:
+    """What is read through the context itself is on no step's record."""
+    ctx = filed()
+    with ctx.step("last"):
+        assert b"1" == ctx.artifacts["raw.csv"].data
+    assert () == ctx.provenance.steps[-1].artifact_reads
+
+
+def test_artifact_reads_of_an_open_step_travel() -> None:
+    """A copy of a handle knows what was read through it."""
+    ctx = filed()
+    with ctx.step("last") as step:
+        _ = step.artifacts["raw.csv"]
+        again = pickle.loads(pickle.dumps(step))
+        assert (("raw.csv",), set()) == (again.artifact_reads, again.absent_artifacts)

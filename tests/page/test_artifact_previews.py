@@ -69,3 +69,24 @@ def test_large_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "long.txt 120 kB\nThe beginning of the text" in page.text
     assert "ä" * 4000 in page.text
     assert "ä" * 4001 not in page.text
+
+
+def test_objects(tmp_path: Path) -> None:
+    """A large artifact is shown as a small one is; one that is missing says so, and so does its row in the lineage."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        with ctx.step("draw") as draw:
+            draw.artifacts.add("a.png", picture() + bytes(2_000_000))
+            draw.artifacts.add("long.txt", b"a" * 2_000_000)
+            draw.artifacts.add("gone.txt", b"b" * 2_000_000)
+        with ctx.step("look") as look:
+            look["size"] = look.artifacts["long.txt"].size
+            assert "other.txt" not in look.artifacts
+        ctx.artifacts["gone.txt"].path.unlink()
+    page = page_of(journal.path)
+
+    assert ["a.png, a picture made by draw"] == [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
+    assert "long.txt 2 MB, made by draw\nThe beginning of the text" in page.text
+    assert "gone.txt 2 MB, made by draw\nIt cannot be shown: the object is missing." in page.text
+    assert "artifact:long.txt 2 MB\nwritten by\ndraw\nread by\nlook" in page.text
+    assert "artifact:other.txt" in page.text

@@ -1,11 +1,12 @@
 """The rows and columns of a lineage."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
 from crystallize._page.lineage import LineageLayout, lineage_layout
-from crystallize._tables.run_description import StepAttempt
+from crystallize._tables.run_description import MadeArtifact, StepAttempt
 
 from .descriptions import run, step
 
@@ -66,3 +67,23 @@ def test_large_lineage() -> None:
     found = laid_out(*steps, inputs=("k0",), values=[f"k{n + 1}" for n in range(200)])
 
     assert (60, 120, 140 + 81) == (len(found.columns), len(found.rows), found.left_out)
+
+
+def test_artifacts_are_rows() -> None:
+    """An artifact is a row like a key, and steps whose files nobody reads share a column."""
+    epochs = [step(f"epoch-{n}", n, n + 1, reads=("lr",), artifacts=(f"{n}.bin",)) for n in range(3)]
+    judge = step("judge", 8, 9, artifact_reads=("2.bin",), writes=("score",))
+    made = replace(
+        run(*epochs, judge, inputs=("lr",), values=("score",)),
+        artifacts=tuple(MadeArtifact(f"{n}.bin", 1, f"epoch-{n}") for n in range(3)),
+    )
+    found = lineage_layout(made)
+
+    assert ["epoch-0…1", "epoch-2", "judge"] == [column.label for column in found.columns]
+    assert {
+        "lr": (None, (0, 1), (1, 2, 3, 4)),
+        "score": (2, (), (0, 4)),
+        "artifact:0.bin": (0, (), (0,)),
+        "artifact:1.bin": (0, (), (0,)),
+        "artifact:2.bin": (1, (2,), (0, 1)),
+    } == {row.key: (row.writer, row.readers, row.related) for row in found.rows}

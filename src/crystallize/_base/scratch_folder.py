@@ -3,8 +3,6 @@
 import atexit
 import os
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 
 from .forked_process import call_in_forked_processes
 from .object_folder import ObjectFolder
@@ -18,6 +16,9 @@ def scratch_folder() -> ObjectFolder:
     """Return the temporary folder of this process, which is made when it is first asked for."""
     global _folder
     if _folder is None or not _folder.path.exists():
+        # Only now, as the import takes long.
+        from tempfile import mkdtemp
+
         path = Path(mkdtemp(prefix=_PREFIX))
         atexit.register(_remove, path, os.getpid())
         _folder = ObjectFolder(path, is_durable=False)
@@ -32,6 +33,8 @@ def is_scratch(folder: ObjectFolder) -> bool:
 def _remove(path: Path, process: int) -> None:
     # A forked process runs the functions of its parent at its own exit.
     if os.getpid() == process:
+        from shutil import rmtree  # as above
+
         rmtree(path, ignore_errors=True)
 
 
