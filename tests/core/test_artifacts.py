@@ -373,3 +373,17 @@ def test_inserted_artifacts_that_are_undone() -> None:
     with pytest.raises(KeyboardInterrupt), ExitStack() as undo:
         store.insert(0, 0, [other], undo)
     assert [kept] == store.in_order()
+
+
+def test_name_that_another_thread_takes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another thread takes the name while a content is stored, the first one stays, and is the step's alone."""
+    ctx: FrozenContext[Any] = FrozenContext()
+    ctx.artifacts.add("a", b"1")
+    monkeypatch.setattr(ArtifactStore, "check_free", lambda store, name: None)
+    with ctx.step("fit") as step:
+        step.artifacts.add("b", b"1")
+        for name, data in (("a", b"2"), ("b", b"1")):
+            with pytest.raises(ContextMutationError, match=f"'{name}' was added"):
+                step.artifacts.add(name, data)
+    assert b"1" == ctx.artifacts["a"].data
+    assert ("b",) == ctx.provenance.steps[0].artifacts

@@ -161,7 +161,8 @@ class ArtifactStore:
         made.append(artifact)
         taken = self.found.setdefault(_folded(artifact.name), artifact)
         if taken is not artifact:
-            made.remove(artifact)
+            # Not by `remove`: the other one may be equal, and of the same step.
+            made[:] = [other for other in made if other is not artifact]
             raise ContextMutationError(artifact.name, _taken(artifact.name, taken))
 
     def added_by(self, step: str | None) -> tuple[str, ...]:
