@@ -49,6 +49,7 @@ def make_runs(folder: Path) -> dict[str, Path]:
         step["rows"] = [1, {"a": None}, "b"]
         step.get("absent")
         step.artifacts.add("a.txt", b"hello")
+        step.artifacts.add("large.bin", bytes((1 << 20) + 1))
         for at in range(5):
             step.record("loss", at / 2)
     ctx.record("loss", 0.25)
@@ -57,9 +58,10 @@ def make_runs(folder: Path) -> dict[str, Path]:
     journal.flush()
     vars(journal)["flush"] = lambda: None
     with ctx.step("fit") as step:
-        step["accuracy"] = step["lr"] + 0.8
+        step["accuracy"] = step["lr"] + 0.8 + ("b.txt" in step.artifacts) + step.artifacts["a.txt"].size
         step.record("loss", 3.5)
         died = copied(journal, folder / "died")
+        shutil.copytree(journal.object_folder.path, died.parent / "objects")
     del vars(journal)["flush"]
     journal.close()
     with Journal.resume(copied_file(died, folder / "resumed")) as resumed:

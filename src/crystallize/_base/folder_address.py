@@ -28,12 +28,13 @@ class FolderAddress(NamedTuple):
 def address_of(folder: ObjectFolder) -> FolderAddress | None:
     """Return the address of a folder for other processes; None if no file can be made in it."""
     mark = f"{_TOKEN}{UNFINISHED}"
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        # Each time: what is older than a day counts as left by a dead process, and is removed.
+        (folder.path / mark).touch()
+    except OSError:
+        return None
     if folder.path not in _marked:
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            (folder.path / mark).touch()
-        except OSError:
-            return None
         _marked.add(folder.path)
         atexit.register(_remove, folder.path, mark, os.getpid())
     return FolderAddress(os.fspath(folder.path), mark)

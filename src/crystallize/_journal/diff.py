@@ -100,7 +100,7 @@ def _compared_parts(run: Run[Any]) -> tuple[_Compared, ...]:
     points: _Compared = {name: (_digest_of(run, name), _summary(run, name)) for name in run.metrics}
     attempts = {attempt.step: "finished" if attempt.finished else "did not finish" for attempt in run.attempts}
     steps = {name: (outcome, outcome) for name, outcome in attempts.items()}
-    artifacts = {made.name: (made.digest, counted(made.size, "byte")) for made in run.artifacts}
+    artifacts = {made.name: (made.digest, f"{counted(made.size, 'byte')}, {made.digest[:8]}") for made in run.artifacts}
     return inputs, values, points, steps, artifacts
 
 
