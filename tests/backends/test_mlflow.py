@@ -129,6 +129,8 @@ def test_the_server_has_what_was_recorded(reported: Reported, tmp_path: Path) ->
                 fit.record("seen", 100)
             with fit.step("plot") as plot:
                 plot.artifacts.add("plot ü.svg", b"<svg/>\x00")
+            (tmp_path / "weights").write_bytes(bytes(2_000_000))
+            fit.artifacts.add_file(tmp_path / "weights", "model.bin")
             fit.fields.accuracy = 0.9
         with pytest.raises(ValueError, match="hunter2"), ctx.step("fail"):
             raise ValueError("no entry for hunter2")
@@ -141,12 +143,15 @@ def test_the_server_has_what_was_recorded(reported: Reported, tmp_path: Path) ->
         series = ctx.metrics.series(TrainMetrics.loss).where(split=split)
         assert [(point.tags["epoch"], point.value) for point in series] == reported.points(f"loss/split-{split}")
     assert [(place, 100.0) for place in range(5)] == reported.points("seen")
-    assert {"plot ü.svg", "crystallize"} == reported.files()
+    assert {"plot ü.svg", "model.bin", "crystallize"} == reported.files()
+    assert bytes(2_000_000) == reported.file("model.bin", tmp_path)
     assert b"<svg/>\x00" == reported.file("plot ü.svg", tmp_path)
     content = reported.file("crystallize/lineage.json", tmp_path)
     lineage = json.loads(content)
     assert [{"key": "lr", "step": "fit"}] == lineage["reads"]
-    assert [{"step": "fit", "key": "accuracy"}] == lineage["writes"]
+    written = [{"step": "fit", "key": "accuracy"}, {"step": "fit/plot", "key": "artifact:plot ü.svg"}]
+    written.append({"step": "fit", "key": "artifact:model.bin"})
+    assert written == lineage["writes"]
     assert ["fit/plot", "fit", "fail"] == [step["name"] for step in lineage["steps"]]
     assert {"loss": 10, "seen": 5} == lineage["steps"][1]["points"]
     assert "ValueError: no entry for **********" == lineage["steps"][2]["error"]
