@@ -28,6 +28,7 @@ from crystallize._journal import drainer, frame_writer, run_files, run_writer
 from crystallize._journal.environment import Origin
 from crystallize._journal.journal import Journal
 from crystallize._journal.loaded_run import load_run
+from crystallize._journal.migrations import LATER
 from crystallize._journal.packed_points import points_of
 from crystallize._journal.read_run import RunData, read
 from crystallize._journal.verify import verify_run
@@ -353,6 +354,12 @@ def copied(dying: Journal, folder: Path) -> Path:
         for file in files_of(dying.path):
             shutil.copy(file, folder)
     return folder / dying.path.name
+
+
+def older(version: int) -> str:
+    """Return the statements that make the database of a run one of an older version."""
+    later = [f"DROP TABLE {table}" for table, since in LATER.items() if since > version]
+    return "; ".join((*later, f"PRAGMA user_version = {version}"))
 
 
 def files_of(path: Path) -> list[Path]:

@@ -55,13 +55,12 @@ from crystallize._journal import event_bytes as facts
 from crystallize._journal.diff import diff_runs
 from crystallize._journal.frame_writer import FrameWriter
 from crystallize._journal.loaded_run import Run
-from crystallize._journal.migrations import LATER
 from crystallize._journal.read_run import read
 from crystallize._journal.verify import verify_run
 from crystallize.sinks.memory import MemorySink
 
 from ..profiles import examples
-from .journal_runs import SMALL, copied, die, files_of, no_environment, processes
+from .journal_runs import SMALL, copied, die, files_of, no_environment, older, processes
 
 SETTINGS = settings(
     max_examples=examples(20),
@@ -799,7 +798,7 @@ def test_a_file_without_failures_of_branches(tmp_path: Path) -> None:
     with Journal.start(tmp_path, "run") as opened:
         fails(opened.context(FrozenContext, {"lr": 0.1}))
     with closing(sqlite3.connect(opened.path)) as connection:
-        connection.executescript("".join(f"DROP TABLE {table};" for table in LATER) + "PRAGMA user_version = 1")
+        connection.executescript(older(1))
     assert ["failing-0", "failing-1", "failing-2"] == [attempt.step for attempt in load_run(opened.path).attempts]
     assert () == verify_run(opened.path)
     with Journal.resume(opened.path) as opened:

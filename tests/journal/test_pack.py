@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from crystallize import FrozenContext, Journal, JournalError, ObjectError, RunNotFoundError, load_run
@@ -147,3 +148,15 @@ def test_unpacked_beside_others(tmp_path: Path, runs: Path) -> None:
     subprocess.run(["tar", "-xf", packed.archive, "-C", elsewhere], check=True)
     assert [(), ()] == [verify_run(path) for path in sorted(elsewhere.glob("*.db"))]
     assert ObjectFolder(elsewhere / "objects").problem_of(name_of([LARGE])) is None
+
+
+def test_large_values(tmp_path: Path, runs: Path) -> None:
+    """The large parts of values are objects, too: they are packed, and a missing one is named once."""
+    with Journal.start(runs, "train") as journal:
+        journal.context(FrozenContext, {"array": np.arange(300_000)})
+    elsewhere = unpacked(pack_run(journal.path).archive, tmp_path / "elsewhere")
+    assert () == verify_run(elsewhere)
+    assert 299_999 == load_run(elsewhere).values["array"][-1]
+    (part,) = (path for path in (elsewhere.parent / "objects").rglob("*") if path.is_file())
+    part.unlink()
+    assert (f"the value of key 'array': {part}: the object is missing",) == verify_run(elsewhere)

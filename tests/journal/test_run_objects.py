@@ -31,7 +31,7 @@ from crystallize._journal import database, run_files, run_objects
 from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import diff_runs, verify_run
 
-from .journal_runs import die, no_environment
+from .journal_runs import die, no_environment, older
 
 LARGE = bytes(range(256)) * (LARGEST_IN_MEMORY // 256) + b"!"
 OTHER = LARGE[:-1] + b"?"
@@ -196,8 +196,7 @@ def test_a_file_of_the_second_version(runs: Path) -> None:
         (row,) = connection.execute("SELECT sequence, session, step, name FROM files").fetchall()
         database.insert(connection, "contents", "x", LARGE)
         database.insert(connection, "artifacts", *row, "x")
-        connection.execute("DROP TABLE files")
-        connection.execute("PRAGMA user_version = 2")
+        connection.executescript(older(2))
     object_of(runs, LARGE).unlink()
     assert [LARGE[:10], LARGE] == [artifact.data for artifact in load_run(path).artifacts]
     with Journal.resume(path) as journal:

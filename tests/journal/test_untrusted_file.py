@@ -28,11 +28,11 @@ from crystallize._core.codec import Stored
 from crystallize._journal import database, untrusted_file
 from crystallize._journal.database import insert, transaction, update
 from crystallize._journal.event_bytes import MERGED, joined
-from crystallize._journal.migrations import LATER
 from crystallize._journal.untrusted_file import RunConnection, bounded, damage_in
 from crystallize.runs import verify_run
 
 from .forged_runs import add_foreign, circle
+from .journal_runs import older
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT max(x) FROM c"
 
@@ -387,9 +387,7 @@ def test_a_table_that_is_gone(path: Path) -> None:
 def test_a_file_of_the_first_version(path: Path) -> None:
     """A file of an older version, which lacks a table of the newest, is read, and migrated when it is resumed."""
     with closing(sqlite3.connect(path)) as connection:
-        for table in LATER:
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("PRAGMA user_version = 1")
+        connection.executescript(older(1))
 
     assert () == verify_run(path)
     assert 50 == len(load_run(path).values)

@@ -115,8 +115,8 @@ def _problem_of(what: str, stored: Stored) -> Iterator[str]:
         _ = stored.how in MISSING or decode_untyped(stored)
     except NotRegistered:
         return  # only the program that wrote it can restore it
-    except ObjectError as error:
-        yield printable(f"{what} cannot be restored: {error.reason} ({error.path})")
+    except ObjectError:
+        return  # `_problems_of_objects` names it
     except (ArithmeticError, ImportError, LookupError, StructError, TypeError, ValueError) as error:
         yield printable(f"{what} cannot be restored ({type(error).__name__}: {error})")
 
