@@ -4,7 +4,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -88,7 +88,9 @@ def _problems_of_content(path: Path) -> Iterator[str]:
         for _ in StoredPoints(data, lambda: iter(data.points), dropped=()).first_look():
             pass
         run: Run[Any] = Run(replace(data.as_read_here(), points=()), FrozenContext, None)
-        derived: list[object] = [run.context, run.so_far, run.declared, run.unwritten, run.entries]
+        with suppress(ObjectError):  # `_problems_of_objects` names it
+            _ = run.context
+        derived: list[object] = [run.so_far, run.declared, run.unwritten, run.entries]
         derived += [run.status, run.attempts, run.dead_attempts, data.steps_to_redo]
         # Those of attempts that were done again are in no context.
         values = ((f"the value of key {entry.key!r}", entry.stored) for entry in data.values)
@@ -116,7 +118,7 @@ def _problem_of(what: str, stored: Stored) -> Iterator[str]:
     except NotRegistered:
         return  # only the program that wrote it can restore it
     except ObjectError:
-        return  # `_problems_of_objects` names it
+        return  # as above
     except (ArithmeticError, ImportError, LookupError, StructError, TypeError, ValueError) as error:
         yield printable(f"{what} cannot be restored ({type(error).__name__}: {error})")
 
