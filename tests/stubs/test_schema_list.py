@@ -329,7 +329,7 @@ def test_one_that_cannot_be_written(write: Write) -> None:
     reasons = {refusal.schema: refusal.reason for refusal in listing.refused}
     assert {"of_a_user.Bad", "of_a_user.Lost", "of_a_user.Odd", "Metrics.worse", local} == set(reasons)
     assert "it is made in a function; define it at the top of a module" in reasons[local]
-    assert "it refers to 'Nowhere', which is not defined" == reasons["of_a_user.Lost"]
+    assert "it refers to 'Nowhere', which is not defined" in reasons["of_a_user.Lost"]
     assert "of the type of 'x', of_a_user.made.<locals>.Hidden: no stub can import it" in reasons["of_a_user.Bad"]
     assert "it is generic in ~P, which is no TypeVar" == reasons["of_a_user.Odd"]
     assert "it is made in a function" in reasons["Metrics.worse"]

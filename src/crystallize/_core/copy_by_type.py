@@ -75,6 +75,13 @@ def _to_deep_copy(value: Any) -> Any:
     return NotImplemented
 
 
+def _frozen_tensor(value: Any) -> Any:
+    """Freeze a tensor that was computed from others without its graph, with which PyTorch does not copy it."""
+    if value.is_leaf:
+        return NotImplemented
+    return None, value.detach().clone().clone
+
+
 KINDS: Final[TypeRegistry[CopyKind]] = TypeRegistry(
     {
         "numpy.generic": CopyKind(_as_it_is),
@@ -84,6 +91,7 @@ KINDS: Final[TypeRegistry[CopyKind]] = TypeRegistry(
         **{f"polars.{name}": CopyKind(frozen_polars) for name in ("DataFrame", "LazyFrame", "Series")},
         **{f"pandas.{name}": CopyKind(frozen_pandas) for name in ("DataFrame", "Series")},
         "pandas.Index": CopyKind(frozen_index),
+        "torch.Tensor": CopyKind(_frozen_tensor),
         "shapely.geometry.base.BaseGeometry": CopyKind(_as_it_is),
     }
 )

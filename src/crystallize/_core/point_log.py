@@ -107,8 +107,8 @@ class PointLog:
     def __init__(self, layout: PointLayout = ANY_TAGS) -> None:
         self._lock = make_lock()
         self.layout = layout
-        self.width = layout.width
-        self.full = BLOCK * self.width
+        self.width: int = layout.width
+        self.full: int = BLOCK * self.width
         self._sections: OrderedLog[StoredPoint] = OrderedLog()
         self._counts: dict[int, int] = {}
         """The number of points that were packed here, by the number of their step."""
