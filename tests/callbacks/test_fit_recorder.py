@@ -354,6 +354,7 @@ def test_settings_and_results() -> None:
     names = [file.name for file in ctx.artifacts if "settings" in file.name]
     assert [f"tune-fold{n}-settings{m}.json" for n in ("", "-2") for m in ("", "-2")] == names
     assert {"best": 3} == json.loads(ctx.artifacts["tune-fold-result.json"].data)
+    assert [(), (), ()] == [record.absent_artifacts for record in ctx.provenance.steps]
 
 
 def test_secrets_are_masked() -> None:

@@ -37,8 +37,8 @@ class FitOptions(TypedDict, total=False):
     step: str
     """The name of the step that each fit opens, by default "fit"."""
     resumable: bool
-    """Whether points that were recorded before a checkpoint survive the process: they are in inner steps, "part-1",
-    "part-2". Lightning ends one with each checkpoint, Keras with each epoch."""
+    """Whether points from before a checkpoint survive the process. They are recorded in inner steps, "part-1" and so
+    on. Lightning ends such a step with each checkpoint, Keras with each epoch."""
 
 
 def _frozen(tags: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
@@ -231,12 +231,12 @@ class FitRecorder:
         """
         if not facts or self._step is None:
             return
-        base = re.sub(r"[/#]", "-", str(token_of(self._step).step))
+        state, base = state_of(self._ctx), re.sub(r"[/#]", "-", str(token_of(self._step).step))
         name, count = f"{base}-{noun}.json", 1
-        while name in self._step.artifacts:
+        while name in state.artifacts:  # not those of the step, on whose record the look would be
             count += 1
             name = f"{base}-{noun}-{count}.json"
-        text = without(json.dumps(dict(facts), indent=2, default=str), state_of(self._ctx).secrets())
+        text = without(json.dumps(dict(facts), indent=2, default=str), state.secrets())
         self._step.artifacts.add(name, text.encode())
 
     def end(self, error: BaseException | None = None, result: Mapping[str, Any] | None = None) -> None:
