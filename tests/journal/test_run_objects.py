@@ -27,6 +27,7 @@ from crystallize import (
 from crystallize._base import file_system, folder_address, object_folder
 from crystallize._base.file_content import LARGEST_IN_MEMORY, FileContent
 from crystallize._base.object_folder import ObjectFolder, name_of
+from crystallize._core import value_parts
 from crystallize._journal import database, run_files, run_objects
 from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import diff_runs, verify_run
@@ -73,8 +74,8 @@ def artifacts_that_differ(one: Path, other: Path) -> list[str]:
 
 
 def test_limits_are_one() -> None:
-    """The context keeps in memory what the journal keeps in a row."""
-    assert LARGEST_IN_MEMORY == run_objects.LARGEST_ROW
+    """What is kept in memory is kept in a row, of artifacts and of values."""
+    assert LARGEST_IN_MEMORY == run_objects.LARGEST_ROW == value_parts.LARGE
 
 
 def test_stored_once(runs: Path) -> None:

@@ -8,9 +8,10 @@ names.
 from pathlib import Path
 from typing import Final
 
+from .._base.file_content import LARGEST_IN_MEMORY
 from .._base.object_folder import ObjectFolder
 
-LARGEST_ROW: Final = 1 << 20
+LARGEST_ROW: Final = LARGEST_IN_MEMORY
 """Maximum bytes of an artifact, or of a part of a value, in a row of the run's file; larger ones are objects."""
 
 _FOLDER: Final = "objects"
