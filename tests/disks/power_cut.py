@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 from .logged_disk import FLUSH, SAID, WRITE, Entry, LoggedDisk, entries
 from .mirror import Mirror
 from .mounts import boot_again, make_file_system, mounted, run, served
-from .promises import Promises, promises_in
+from .promises import LARGE, Promises, promises_in
 from .writer import Writer, in_a_fork
 
 SIZE: Final = 192 << 20
@@ -65,7 +65,7 @@ def _write_runs(root: Path, seed: int, until: float, said: int, way: Way) -> Non
             return
         # Some folders are new, with parents that are new as well.
         folder = root / random.choice(("runs", f"new-{number}", f"deep-{number}/new/runs"))
-        writer = Writer(root, said, 1000 * seed + number)
+        writer = Writer(root, said, 1000 * seed + number, LARGE)
         before = set(root.rglob("*.db"))
         for _ in range(random.choice((1, 1, 2, 3))):
             new = set(root.rglob("*.db")) - before
@@ -147,7 +147,8 @@ class Recording:
 
     def promises(self, cut: Cut) -> dict[str, Promises]:
         """Return what was promised of each run before a cut."""
-        return promises_in(entry.data for entry in self._entries[: cut.at] if entry.kind == SAID)
+        said = (entry.data for entry in self._entries[: cut.at] if entry.kind == SAID)
+        return promises_in(said, LARGE)
 
 
 def _write_sparse(descriptor: int, content: mmap.mmap) -> None:

@@ -53,13 +53,15 @@ class Act(NamedTuple):
 class Profile(NamedTuple):
     """How a program is composed."""
 
-    sizes: tuple[int, ...] = (0, 10, 5000, 300_000, 1_100_000)
+    sizes: tuple[int, ...] = (0, 10, 5000, 300_000)
     """The sizes of its values and artifacts."""
     burst: int = 200
     """Maximum number of points in a row."""
 
 
 ORDINARY: Final = Profile()
+LARGE: Final = Profile((0, 10, 5000, 300_000, 1_100_000))
+"""With artifacts that are objects. If the disk is full for one of these, the journal goes on without it."""
 SMALL: Final = Profile((0, 10, 400), 12)
 
 
