@@ -21,6 +21,7 @@ from tests.benchmarks.page import time_page
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
 from tests.benchmarks.sinks import time_sinks
+from tests.benchmarks.values import time_values
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -188,6 +189,8 @@ def main() -> None:
     if options.only in "branches":
         rounds = max(3, options.rounds // 3)
         results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds)]
+    if options.only in "values":
+        results += time_values(max(3, options.rounds // 3))
     if options.only in "frames":
         results += [*time_frames(max(3, options.rounds // 3)), *measure_frames()]
     if options.only in "page":

@@ -470,3 +470,25 @@ def test_digests_of_large_parts() -> None:
     digests = {encode(any_key(), array).digest for array in (np.zeros(1 << 18), np.zeros(1 << 18), np.ones(1 << 18))}
 
     assert 2 == len(digests)
+
+
+NESTED = st.recursive(
+    st.sampled_from([*KINDS.values(), *(value for value, _ in REFUSED.values()), 1, 0.5, "a", None, float("nan")]),
+    lambda parts: st.one_of(
+        st.lists(parts, max_size=3),
+        st.lists(parts, max_size=3).map(tuple),
+        st.dictionaries(st.one_of(st.text(max_size=3), st.integers(0, 3)), parts, max_size=3),
+        st.dictionaries(st.sampled_from(["crystallize.npy", "crystallize.value", "a"]), parts, max_size=2),
+    ),
+    max_leaves=6,
+)
+
+
+@given(NESTED)
+def test_nested_values_come_back_or_are_named(value: Any) -> None:
+    """A nested value of any kinds comes back equal and of its types, or it is named with a reason and advice."""
+    stored = encode(any_key(), value)
+    if stored.how == "none":
+        assert stored.why
+    else:
+        assert same(value, decode_untyped(reread(stored)))
