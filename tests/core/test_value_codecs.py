@@ -473,7 +473,18 @@ def test_digests_of_large_parts() -> None:
 
 
 NESTED = st.recursive(
-    st.sampled_from([*KINDS.values(), *(value for value, _ in REFUSED.values()), 1, 0.5, "a", None, float("nan")]),
+    # Without the long int, which hypothesis could not print.
+    st.sampled_from(
+        [
+            *KINDS.values(),
+            *(value for name, (value, _) in REFUSED.items() if name != "long int"),
+            1,
+            0.5,
+            "a",
+            None,
+            float("nan"),
+        ]
+    ),
     lambda parts: st.one_of(
         st.lists(parts, max_size=3),
         st.lists(parts, max_size=3).map(tuple),
