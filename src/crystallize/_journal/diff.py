@@ -60,13 +60,12 @@ def not_compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Kind, str], ...]
         The kind and name of each; inputs first, then values and metrics. Without those that `diff_runs` returns.
 
     Example:
-        >>> from random import Random
         >>> for lr in (0.1, 0.2):
         ...     with Journal.start("runs", "digits") as journal:
-        ...         ctx = journal.context(FrozenContext, {"lr": lr, "rng": Random(0)})
+        ...         ctx = journal.context(FrozenContext, {"lr": lr, "tool": object()})
 
         >>> not_compared(load_run("runs/digits-0001.db"), load_run("runs/digits-0002.db"))
-        (('input', 'rng'),)
+        (('input', 'tool'),)
     """
     return compared(one, other)[1]
 
