@@ -465,6 +465,28 @@ def test_a_large_part_of_a_value_that_is_lost() -> None:
     assert ("none", b"null", ()) == (stored.how, stored.json, stored.parts)
 
 
+@pytest.mark.usefixtures("registered")
+def test_a_dump_that_returns_a_piece_of_its_bytes() -> None:
+    """A registered function may return a piece of larger bytes, which alone is stored and checked."""
+    content = bytes(1 << 21) + b"5"
+    seen = []
+
+    def load(given: bytes) -> Odd:
+        seen.append(given)
+        return Odd()
+
+    piece: Any = memoryview(content)[1:]
+    register(Odd, dump=lambda odd: piece, load=load, equal=type_is)
+    stored = encode(any_key(), Odd())
+
+    assert [content[1:]] == seen
+    assert (content[1:],) == reread(stored).parts
+
+
+def type_is(left: object, right: object) -> bool:
+    return type(left) is type(right)
+
+
 def test_digests_of_large_parts() -> None:
     """A large part counts in the digest of its value by its own digest."""
     digests = {encode(any_key(), array).digest for array in (np.zeros(1 << 18), np.zeros(1 << 18), np.ones(1 << 18))}

@@ -76,7 +76,7 @@ def _dump_frame(frame: Any) -> Blob:
 def _load_frame(content: PartContent) -> Any:
     pl = library("polars")
     check_stream(content.buffer)
-    return pl.read_ipc_stream(content.bytes())
+    return pl.read_ipc_stream(content.as_bytes())
 
 
 def _dump_series(series: Any) -> list[Any]:

@@ -81,7 +81,7 @@ def _dump_timedelta(value: timedelta) -> list[int]:
 
 def _dump_ordered(value: Any) -> Any:
     """Return the pairs of an OrderedDict, and its attributes: a `state_dict` has the versions of its modules there."""
-    return [[[key, item] for key, item in value.items()], getattr(value, "_metadata", None)]
+    return [_dump_pairs(value), getattr(value, "_metadata", None)]
 
 
 def _load_ordered(found: Any) -> Any:
@@ -96,25 +96,61 @@ def _dump_path(value: Any) -> str:
     return str(value)
 
 
+def _dump_pairs(value: Any) -> Any:
+    return [[key, item] for key, item in value.items()]
+
+
+def _dump_deque(value: Any) -> Any:
+    return [value.maxlen, *value]
+
+
+def _load_deque(found: Any) -> Any:
+    return deque(found[1:], found[0])
+
+
+def _load_bytearray(found: Any) -> Any:
+    return bytearray(_load_bytes(found))
+
+
+def _dump_complex(value: complex) -> list[float]:
+    return [value.real, value.imag]
+
+
+def _load_complex(found: Any) -> Any:
+    return complex(*found)
+
+
+def _load_timedelta(found: Any) -> Any:
+    return timedelta(*found)
+
+
+def _dump_fraction(value: Fraction) -> list[int]:
+    # Not as one text: that may have an exponent of any size.
+    return [*value.as_integer_ratio()]
+
+
+def _load_fraction(found: Any) -> Any:
+    return Fraction(*found)
+
+
 STANDARD: Final[dict[type, StandardCodec]] = {
     tuple: StandardCodec("tuple", list, tuple),
     set: StandardCodec("set", list, set),
     frozenset: StandardCodec("frozenset", list, frozenset),
-    dict: StandardCodec("dict", lambda value: [[key, item] for key, item in value.items()], dict),
+    dict: StandardCodec("dict", _dump_pairs, dict),
     OrderedDict: StandardCodec("OrderedDict", _dump_ordered, _load_ordered),
-    deque: StandardCodec("deque", lambda value: [value.maxlen, *value], lambda found: deque(found[1:], found[0])),
+    deque: StandardCodec("deque", _dump_deque, _load_deque),
     bytes: StandardCodec("bytes", _dump_bytes, _load_bytes),
-    bytearray: StandardCodec("bytearray", _dump_bytes, lambda found: bytearray(_load_bytes(found))),
-    complex: StandardCodec("complex", lambda value: [value.real, value.imag], lambda found: complex(*found)),
+    bytearray: StandardCodec("bytearray", _dump_bytes, _load_bytearray),
+    complex: StandardCodec("complex", _dump_complex, _load_complex),
     date: StandardCodec("date", date.isoformat, date.fromisoformat),
     time: StandardCodec("time", _dump_time, _load_moment(time)),
     datetime: StandardCodec("datetime", _dump_time, _load_moment(datetime)),
-    timedelta: StandardCodec("timedelta", _dump_timedelta, lambda found: timedelta(*found)),
+    timedelta: StandardCodec("timedelta", _dump_timedelta, _load_timedelta),
     timezone: StandardCodec("timezone", _dump_zone, _load_zone),
     ZoneInfo: StandardCodec("ZoneInfo", _dump_zone, _load_zone),
     Decimal: StandardCodec("Decimal", str, Decimal),
-    # Not as one text: that may have an exponent of any size.
-    Fraction: StandardCodec("Fraction", lambda value: [*value.as_integer_ratio()], lambda found: Fraction(*found)),
+    Fraction: StandardCodec("Fraction", _dump_fraction, _load_fraction),
     UUID: StandardCodec("UUID", str, UUID),
     **{
         kind: StandardCodec(kind.__name__, _dump_path, kind)

@@ -249,7 +249,7 @@ def _load_of(name: Any) -> Callable[[Any], Any]:
         return STANDARD_BY_NAME[name].load
     if name.startswith(REGISTERED):
         load = registered_load(name.removeprefix(REGISTERED))
-        return lambda content: load(bytes(content.buffer))
+        return lambda content: load(content.as_bytes())
     return codec_named(name).load
 
 

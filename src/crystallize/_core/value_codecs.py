@@ -127,6 +127,6 @@ def _as_codec(name: str, registered: RegisteredCodec) -> ValueCodec:
         return type(left) is type(right) and bool(left == right)
 
     def load(content: PartContent) -> Any:
-        return registered.load(bytes(content.buffer))
+        return registered.load(content.as_bytes())
 
     return ValueCodec(REGISTERED + name, dump, load, equal)

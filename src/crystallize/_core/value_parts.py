@@ -78,10 +78,11 @@ class PartContent:
         """The bytes."""
         return memoryview(content_of(self._part))
 
-    def bytes(self) -> "bytes":
+    def as_bytes(self) -> bytes:
         """Return the bytes as such, which are copied if they are in memory of another kind."""
         held = self.buffer.obj
-        return held if isinstance(held, bytes) else self.buffer.tobytes()
+        # The buffer may be a piece of the bytes.
+        return held if isinstance(held, bytes) and len(held) == self.buffer.nbytes else self.buffer.tobytes()
 
 
 def content_of(part: Part) -> Buffer:
