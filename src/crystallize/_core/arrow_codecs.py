@@ -1,10 +1,12 @@
 """Codecs for the tables and columns of pyarrow and polars, as uncompressed Arrow streams."""
 
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any, Final
 
 from .._base.type_registry import TypeRegistry
 from .arrow_stream import check_stream
+from .polars_arrow import as_arrow, as_polars
 from .value_codecs import CannotStore, ValueCodec, library
 from .value_parts import Blob, PartContent
 
@@ -68,6 +70,9 @@ def _same_column(left: Any, right: Any) -> bool:
 
 
 def _dump_frame(frame: Any) -> Blob:
+    table = as_arrow(frame)
+    if table is not None:
+        return stream_of(table)
     stream = BytesIO()
     frame.write_ipc_stream(stream, compression="uncompressed")
     return Blob(stream.getvalue())
@@ -75,6 +80,11 @@ def _dump_frame(frame: Any) -> Blob:
 
 def _load_frame(content: PartContent) -> Any:
     pl = library("polars")
+    if find_spec("pyarrow") is not None:
+        try:
+            return as_polars(table_in(content))
+        except library("pyarrow").ArrowException:  # it has a type that only polars knows, or polars says what is wrong
+            pass
     check_stream(content.buffer)
     return pl.read_ipc_stream(content.as_bytes())
 

@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from .immutable_types import ATOMIC, IMMUTABLE
+from .polars_arrow import as_arrow, as_polars
 
 
 def over_bytes(value: Any) -> Any:
@@ -39,7 +40,9 @@ def frozen_table(value: Any) -> Any:
 
 def frozen_polars(value: Any) -> Any:
     """Freeze a polars frame or series, of which each reader gets a clone."""
-    return None, over_bytes(value).clone
+    table = as_arrow(value)
+    kept = over_bytes(value) if table is None else as_polars(over_bytes(table))
+    return None, kept.clone
 
 
 class _Part(NamedTuple):
