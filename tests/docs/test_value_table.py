@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from crystallize import FrozenContext, Journal, Shared, load_run, register
+from crystallize import FrozenContext, Journal, LiveValueError, Shared, load_run, register
 from crystallize._core.equality import same
+from crystallize._core.live_types import LIVE as LIVE_TYPES
 from crystallize._core.registered_codecs import CODECS
 from crystallize._core.value_codecs import library
 
@@ -60,6 +61,14 @@ class Scaler:
     __hash__ = None  # type: ignore[assignment]  # as of a class with an equality of its own
 
 
+class Engine:
+    """A class of live objects."""
+
+
+class Running(BaseModel, arbitrary_types_allowed=True):
+    engine: Engine
+
+
 class Registered(Scaler):
     """A class whose codec is registered."""
 
@@ -88,7 +97,8 @@ KINDS: dict[str, tuple[Any, ...]] = {
 }
 
 
-HEAD = "| value | its type declared | without a schema |\n|---|---|---|\n"
+HEAD = "| value | a reader gets | restored, its type declared | restored without a schema |\n|---|---|---|---|\n"
+LIVE = "live objects, such as a model that is trained"
 TYPED: dict[str, tuple[Any, Any]] = {
     "anything `Shared` that is no number or text": (Annotated[Any, Shared], [1]),
     "an instance of a subclass of the declared model": (Config, Deeper(depth=1)),
@@ -98,8 +108,10 @@ TYPED: dict[str, tuple[Any, Any]] = {
 
 @pytest.fixture
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register the codec of one class."""
+    """Register the codec of one class, and that another one is live."""
     monkeypatch.setattr(CODECS, "_by_type", {})
+    monkeypatch.setattr(LIVE_TYPES, "_by_type", {})
+    register(Engine, live=True)
     register(Registered, dump=lambda value: b"", load=lambda content: Registered())
 
 
@@ -110,6 +122,14 @@ def restored(folder: Path, values: dict[str, Any], shape: Any) -> dict[str, bool
         journal.context(kind, values)
     run = load_run(journal.path, shape)
     return {key: entry.missing is None and same(values[key], run.values[key]) for key, entry in run.entries.items()}
+
+
+def read(ctx: FrozenContext[Any], keys: list[str]) -> str:
+    """Return what a reader of the values of a row gets."""
+    found = {ctx[key] is ctx[key] for key in keys}
+    return {(True,): "the value itself", (False,): "a copy"}.get(
+        tuple(found), "the value if it is immutable, or a copy"
+    )
 
 
 def answer(found: set[bool]) -> str:
@@ -127,11 +147,20 @@ def test_each_row_is_true(tmp_path: Path) -> None:
     schema = create_model("Held", __config__=ConfigDict(arbitrary_types_allowed=True), **declared)
     others = {f"typed_{at}": value for at, (_, value) in enumerate(TYPED.values())}
     typed, untyped = restored(tmp_path, values | others, schema), restored(tmp_path, values, None)
+    ctx = FrozenContext(values)
     rows = [
-        f"| {name} | {answer({typed[key] for key in keys[name]})} | {answer({untyped[key] for key in keys[name]})} |"
+        f"| {name} | {read(ctx, keys[name])} "
+        f"| {answer({typed[key] for key in keys[name]})} | {answer({untyped[key] for key in keys[name]})} |"
         for name in KINDS
     ]
-    rows += [f"| {name} | {answer({typed[f'typed_{at}']})} | |" for at, name in enumerate(TYPED)]
+    declaring = FrozenContext[schema](values | others)  # type: ignore[valid-type]  # a model that only runtime knows
+    rows += [
+        f"| {name} | {read(declaring, [f'typed_{at}'])} | {answer({typed[f'typed_{at}']})} | |"
+        for at, name in enumerate(TYPED)
+    ]
+    with pytest.raises(LiveValueError):
+        FrozenContext[Running]()["engine"] = Engine()
+    rows.append(f"| {LIVE} | nothing: it is refused unless its key is `Shared` | no | no |")
     rest = PAGE.read_text("utf-8").partition(HEAD)[2]
 
     assert rows == rest.partition("\n\n")[0].split("\n")
