@@ -126,10 +126,10 @@ def restored(folder: Path, values: dict[str, Any], shape: Any) -> dict[str, bool
 
 def read(ctx: FrozenContext[Any], keys: list[str]) -> str:
     """Return what a reader of the values of a row gets."""
-    found = {ctx[key] is ctx[key] for key in keys}
-    return {(True,): "the value itself", (False,): "a copy"}.get(
-        tuple(found), "the value if it is immutable, or a copy"
-    )
+    are_kept = [ctx[key] is ctx[key] for key in keys]
+    if all(are_kept):
+        return "the value itself"
+    return "the value if it is immutable, or a copy" if any(are_kept) else "a copy"
 
 
 def answer(found: set[bool]) -> str:
