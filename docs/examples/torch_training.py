@@ -56,19 +56,23 @@ def train_epoch(ctx: LoggingContext[Train], epoch: int) -> None:
     }
 
 
-def restore(ctx: LoggingContext[Train], epoch: int) -> None:
-    """Bring model, optimizer and random numbers to where they were after an epoch."""
-    state = ctx[f"after-{epoch}"]
+def finished_epochs(ctx: FrozenContext[Train]) -> int:
+    return sum(ctx.provenance.finished(f"fit/epoch-{epoch}") for epoch in range(ctx.fields.epochs))
+
+
+def restore(ctx: FrozenContext[Train]) -> None:
+    """Load the state after the last finished epoch into the model, the optimizer and the random number generator."""
+    epochs = finished_epochs(ctx)
+    if epochs == 0:
+        return
+    state = ctx[f"after-{epochs - 1}"]
     ctx.fields.model.load_state_dict(state["model"])
     ctx.fields.optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["generator"])
 
 
 def fit(ctx: LoggingContext[Train]) -> None:
-    done = [epoch for epoch in range(ctx.fields.epochs) if ctx.provenance.finished(f"fit/epoch-{epoch}")]
-    if done:
-        restore(ctx, done[-1])
-    for epoch in range(len(done), ctx.fields.epochs):
+    for epoch in range(finished_epochs(ctx), ctx.fields.epochs):
         with ctx.step(f"epoch-{epoch}") as step:
             train_epoch(step, epoch)
         print(f"epoch {epoch}", flush=True)
@@ -84,6 +88,7 @@ def run(journal: Journal, lr: float = 0.05, epochs: int = 5) -> FrozenContext[Tr
     given = {"lr": lr, "epochs": epochs, "x": x, "y": y, "model": model}
     given["optimizer"] = torch.optim.SGD(model.parameters(), lr, momentum=0.9)
     ctx = journal.context(FrozenContext[Train], given, metrics=TrainMetrics)
+    restore(ctx)  # before any step, since a later step uses the model as well
     if not ctx.provenance.finished("fit"):
         with ctx.step("fit") as step:
             fit(step)

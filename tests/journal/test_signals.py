@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from _thread import start_new_thread
 from collections.abc import Callable
 from contextlib import suppress
@@ -125,6 +126,9 @@ def in_a_child(work: Callable[[], None]) -> int:
     if child == 0:
         try:
             logging.disable(logging.CRITICAL)
+            # Coverage takes a lock in the middle of any line, which an exception of a handler would leave locked.
+            sys.settrace(None)
+            threading.settrace(None)
             faulthandler.register(signal.SIGUSR1, 2)
             send_ignored_again()
             work()

@@ -1,7 +1,9 @@
 """Values in the file of a run: large parts beside it, and the reason of each that is not restorable."""
 
+import pickle
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from crystallize import (
+    DamagedRunError,
     FrozenContext,
     Journal,
     JournalError,
@@ -197,3 +200,21 @@ def test_values_larger_than_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(TooLargeError, match="'text'"):
             ctx["text"] = "a" * (1 << 21)
     assert same(LARGE, load_run(journal.path).values["data"])
+
+
+def test_a_part_that_is_gone(tmp_path: Path) -> None:
+    """A value of which one part is not in the file is damage that names the key."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"both": [np.arange(3), np.arange(4)]})
+    with closing(sqlite3.connect(journal.path)) as connection, connection:
+        connection.execute("DELETE FROM arrays WHERE place = 0")
+    with pytest.raises(DamagedRunError, match="the value of key 'both' lacks a part"):
+        load_run(journal.path)
+
+
+def test_the_values_of_a_run_are_pickled_as_a_dict(tmp_path: Path) -> None:
+    """The values of a run are sent to another process without the run."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"lr": 0.5})
+    copied = pickle.loads(pickle.dumps(load_run(journal.path).values))
+    assert (dict, {"lr": 0.5}) == (type(copied), copied)

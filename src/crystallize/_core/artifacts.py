@@ -374,11 +374,6 @@ def artifacts_view(
     return view
 
 
-def noting_view(view: ArtifactLog, notes: StepNotes) -> ArtifactLog:
-    """Return a view of the same store for the same step, whose reads are noted in further notes, too."""
-    return artifacts_view(view._store, view._token, (notes, *view._notes))
-
-
 def _source(path: object, name: str | None) -> Path:
     if not isinstance(path, str | PathLike):
         reason = f"its path should be a str or a path, got {short(path)} ({type(path).__name__}); add takes bytes"

@@ -30,7 +30,7 @@ from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
 from ..events import StepStarted
-from .artifacts import ArtifactLog, artifacts_view, noting_view
+from .artifacts import ArtifactLog, artifacts_view
 from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
 from .immutable_types import ATOMIC
@@ -467,7 +467,7 @@ class LoggingContext(FrozenContext[T_co]):
             object.__setattr__(self, "_watched", ctx)
             end_fast_reads(self)
         object.__setattr__(self, "metrics", ctx.metrics)
-        object.__setattr__(self, "artifacts", noting_view(ctx.artifacts, self._notes))
+        object.__setattr__(self, "artifacts", ctx.artifacts)
 
     def _make_fields(self, state: Any) -> Any:
         return noting_fields_of(self, state.schema, _reader)
@@ -484,12 +484,12 @@ class LoggingContext(FrozenContext[T_co]):
 
     @property
     def artifact_reads(self) -> tuple[str, ...]:
-        """The artifacts that were read, in the order of the first read."""
+        """The artifacts that a step has read, in the order of the first read; empty outside of steps."""
         return tuple(self._notes.artifact_reads)
 
     @property
     def absent_artifacts(self) -> set[str]:
-        """The artifacts that were looked for and not found."""
+        """The artifacts that a step looked for and did not find; empty outside of steps."""
         return set(self._notes.absent_artifacts)
 
     def __getitem__(self, key: str) -> Any:
