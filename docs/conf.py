@@ -57,6 +57,8 @@ nitpicky = True
 # `type` is a builtin, and an attribute of ours.
 suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
+    # The reference describes them where they are attributes: `Artifact.content`, `Stored.parts`.
+    (r"py:class", r"crystallize\.(_base\.file_content\.FileContent|_core\.value_parts\.LargePart)"),
     # What a sink is handed of these is on the page on sinks.
     (r"py:class", r"crystallize\._core\.(event_dispatch\.Batch|schema\.Schema)"),
     (r"py:.*", "|".join(dir(builtins))),

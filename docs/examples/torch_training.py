@@ -13,14 +13,6 @@ from crystallize import FrozenContext, Journal, LoggingContext, Metric, MetricSc
 from crystallize.runs import find_run
 
 
-class State(TypedDict):
-    """All that training changes."""
-
-    model: dict[str, Any]
-    optimizer: dict[str, Any]
-    generator: torch.Tensor
-
-
 class Train(BaseModel, arbitrary_types_allowed=True, extra="allow"):
     lr: PositiveFloat
     epochs: PositiveInt
@@ -28,7 +20,7 @@ class Train(BaseModel, arbitrary_types_allowed=True, extra="allow"):
     y: torch.Tensor
     model: Annotated[nn.Module, Shared]
     optimizer: Annotated[torch.optim.Optimizer, Shared]
-    __pydantic_extra__: dict[str, State]  # "after-0", "after-1", ...: the state after each epoch
+    # Besides, by extra="allow": "after-0", "after-1", ..., the state after each epoch.
 
 
 class EpochTags(TypedDict):
@@ -85,7 +77,7 @@ def run(journal: Journal, lr: float = 0.05, epochs: int = 5) -> FrozenContext[Tr
     x = torch.randn(64, 3)
     y = x @ torch.tensor([[1.0], [-2.0], [0.5]])
     model = nn.Linear(3, 1)
-    given = {"lr": lr, "epochs": epochs, "x": x, "y": y, "model": model}
+    given: dict[str, Any] = {"lr": lr, "epochs": epochs, "x": x, "y": y, "model": model}
     given["optimizer"] = torch.optim.SGD(model.parameters(), lr, momentum=0.9)
     ctx = journal.context(FrozenContext[Train], given, metrics=TrainMetrics)
     restore(ctx)  # before any step, since a later step uses the model as well

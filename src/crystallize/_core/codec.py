@@ -128,9 +128,9 @@ def encode(key: Key, value: Any) -> Stored:
             text = make(key, value, tagger)
             if type(value) in PLAIN and len(text) < LONGEST:
                 return Stored("json", kind, text)
-            how = next((how for how in _WAYS if _gives_back(how, text, tagger, key, value)), None)
-            if how is not None:
-                return Stored(how, kind, text, tagger.parts())
+            for how in _WAYS:
+                if _gives_back(how, text, tagger, key, value):
+                    return Stored(how, kind, text, tagger.parts())
             if seen == b"null" and _is_read_back(text):
                 seen = text
         except PydanticSerializationError as error:

@@ -34,7 +34,9 @@ def outputs_beside(known: Collection[str], shape: Any, label: str) -> Any:
     typed_dict: Any = TypedDict
     # A `__post_init__` sets the others in a snapshot, if no step has written them.
     is_total = not hasattr(cls, "__post_init__")
-    made = typed_dict(label, {name: Annotated[_filled(hints[name], filled), Output] for name in names}, total=is_total)
+    marked: Any = Annotated
+    types = {name: marked[_filled(hints[name], filled), Output] for name in names}
+    made = typed_dict(label, types, total=is_total)  # pyrefly: ignore[invalid-argument]  # known at run time only
     made.__pydantic_config__ = getattr(cls, "__pydantic_config__", {})
     return made
 

@@ -3,14 +3,15 @@
 from importlib.util import find_spec
 from typing import Any
 
+from .value_codecs import library
+
 _AS_POLARS_ONLY = ("Object", "Int128", "UInt128", "Unknown")
 """The data types of polars that Arrow does not have."""
 
 
 def as_arrow(frame: Any) -> Any:
     """Return a frame as a table that shares its memory; None if it is no frame, or Arrow cannot store its types."""
-    import polars as pl  # here, so that it is imported only if there is a frame
-
+    pl = library("polars")
     if type(frame) is not pl.DataFrame or find_spec("pyarrow") is None:
         return None
     if any(dtype.base_type().__name__ in _AS_POLARS_ONLY for dtype in _all_types(frame.dtypes)):
@@ -21,9 +22,7 @@ def as_arrow(frame: Any) -> Any:
 
 def as_polars(table: Any) -> Any:
     """Return a table as a frame that shares its memory."""
-    import polars as pl  # as above
-
-    return pl.from_arrow(table)
+    return library("polars").from_arrow(table)
 
 
 def _all_types(dtypes: Any) -> Any:

@@ -90,7 +90,7 @@ class EarlyRead(NamedTuple):
     """
 
     key: str
-    """The key; of an artifact, its name after "artifact:"."""
+    """The key. For an artifact, this is "artifact:" and its name."""
     reader: str
     writer: str | None
     """The step that wrote the key later; None if it was written outside any step."""

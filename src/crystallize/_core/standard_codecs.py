@@ -158,4 +158,4 @@ STANDARD: Final[dict[type, StandardCodec]] = {
     },
 }
 
-STANDARD_BY_NAME: Final = {codec.name: codec for codec in STANDARD.values()}
+STANDARD_BY_NAME: Final[dict[str, StandardCodec]] = {codec.name: codec for codec in STANDARD.values()}
