@@ -40,16 +40,17 @@ PLAIN: frozenset[type] = frozenset({float, int, str, bool, NoneType})
 
 def parts_of(item: Any) -> list[Any]:
     """Return the objects that an object contains: attributes, slots, items and keys."""
-    if isinstance(item, (type, ModuleType)):
+    cls = type(item)  # not `__class__`, about which a mock or a proxy lies
+    if issubclass(cls, (type, ModuleType)):
         return []
     inner: list[Any] = [*getattr(item, "__dict__", {}).values()]
     numpy = sys.modules.get("numpy")
-    if isinstance(item, (dict, MappingProxyType)):
+    if issubclass(cls, (dict, MappingProxyType)):
         inner += [*item.keys(), *item.values()]
-    elif numpy is not None and isinstance(item, numpy.ndarray) and item.dtype.hasobject:
+    elif numpy is not None and issubclass(cls, numpy.ndarray) and item.dtype.hasobject:
         inner += item.ravel().tolist()
-    elif isinstance(item, (list, tuple, set, frozenset, deque)):
-        inner += item
-    slots = [vars(base).get("__slots__", ()) for base in type(item).__mro__]
+    elif issubclass(cls, (list, tuple, set, frozenset, deque)):
+        inner.extend(item)  # a list of pandas refuses to be added
+    slots = [vars(base).get("__slots__", ()) for base in cls.__mro__]
     names = [name for own in slots for name in ([own] if isinstance(own, str) else own) if name != "__dict__"]
     return inner + [getattr(item, name) for name in names if hasattr(item, name)]
