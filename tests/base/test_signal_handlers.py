@@ -3,15 +3,19 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import BaseModel, field_serializer
 
-from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run
+from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run, register
 from crystallize._base.signal_handlers import is_raised_by_handler
+from crystallize._core.codec import any_key, decode, encode
 from crystallize._journal import fast_handler
 from crystallize._journal.event_intake import EventIntake
 from crystallize._journal.run_writer import RunWriter
@@ -122,6 +126,104 @@ def write(ctx: FrozenContext[Any]) -> None:
 
 def add_artifact(ctx: FrozenContext[Any]) -> None:
     ctx.artifacts.add("a.svg", b"x")
+
+
+class Wrapped:
+    """Its copies and its bytes are made by functions of the user."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wrapped) and self.number == other.number
+
+    __hash__ = None  # type: ignore[assignment]  # as Python sets it
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Wrapped":
+        return Wrapped(self.number)
+
+
+class Serialized(BaseModel):
+    number: int
+
+    @field_serializer("number")
+    def written(self, number: int) -> str:
+        return str(number)
+
+
+def dump(wrapped: Wrapped) -> bytes:
+    return str(wrapped.number).encode()
+
+
+def load(content: bytes) -> Wrapped:
+    return Wrapped(int(content))
+
+
+register(Wrapped, dump=dump, load=load)
+
+
+def keep(value: Any) -> None:
+    FrozenContext[dict[str, Any]]()["key"] = value
+
+
+def store(value: Any) -> None:
+    encode(any_key(), value)
+
+
+def restore(value: Any) -> None:
+    decode(encode(any_key(), value), any_key())
+
+
+@pytest.mark.parametrize("act", [keep, store, restore])
+@pytest.mark.parametrize(
+    "value", [[Wrapped(1)], np.arange(3), np.array([1, None]), Serialized(number=1), {"at": datetime(2026, 1, 1)}]
+)
+def test_comes_out_of_copies_and_codecs(act: Callable[[Any], None], value: Any) -> None:
+    """Wherever the handler raises while a value is copied or becomes bytes, that exception comes out as it is."""
+    with suppress(TypeError, ValueError):
+        act(value)  # so that all is imported
+    at, is_called = 0, True
+    while is_called:
+        at += 1
+        calls.clear()
+        is_through = False
+        with suppress(TookTooLong, TypeError, ValueError), called_at(at, partial(signal.raise_signal, signal.SIGUSR1)):
+            try:
+                act(value)
+            except (TypeError, ValueError):
+                assert not calls
+                raise
+            is_through = True
+        is_called = bool(calls)
+        assert not (is_through and is_called)
+    assert at > 3
+
+
+@pytest.mark.parametrize("name", ["dump", "equal", "load"])
+def test_comes_out_of_registered_functions(tmp_path: Path, name: str) -> None:
+    """If the handler raises in a function that was registered, it is not called a second time."""
+    asked: list[str] = []
+    late: list[str] = []
+
+    class Own:
+        pass
+
+    def calls_of(function: str, result: Any) -> Any:
+        asked.append(function)
+        if function in late:
+            signal.raise_signal(signal.SIGUSR1)
+        return result
+
+    register(
+        Own,
+        dump=lambda own: calls_of("dump", b""),
+        load=lambda content: calls_of("load", Own()),
+        equal=lambda left, right: calls_of("equal", True),
+    )
+    late.append(name)
+    with pytest.raises(TookTooLong):
+        encode(any_key(), {"own": Own()})
+    assert asked.count(name) == 1
 
 
 @pytest.mark.parametrize("has_sinks", [False, True])

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
+from .signal_handlers import reraise_from_handler
 from .text import MASK, legible, printable
 
 _SHORTEST_CODE: Final = 8
@@ -103,7 +104,8 @@ def text_of(secret: object) -> str:
     """Return a secret as text; empty if it has none."""
     try:
         return str(secret)
-    except Exception:  # an int of thousands of digits, or an object's own method: no text shows such a secret
+    except Exception as error:  # an int of thousands of digits, or an object's own method: no text shows such a secret
+        reraise_from_handler(error)
         return ""
 
 

@@ -4,6 +4,8 @@ import reprlib
 from collections.abc import Iterable
 from datetime import datetime
 
+from .signal_handlers import reraise_from_handler
+
 MASK = "**********"
 """The text that replaces a secret."""
 
@@ -45,6 +47,7 @@ def short(value: object) -> str:
     try:
         text = _repr(value)
     except Exception as error:  # a fault of the value's own repr must not hide the error that shows the value
+        reraise_from_handler(error)
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     line = " ".join(text.split())
     line = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")

@@ -48,8 +48,8 @@ class TypeRegistry(Generic[T]):
     def named(self, name: str) -> T | None:
         """Return the fact about the type of a full name; None if that is not registered."""
         types: list[type] = self._lock.run(partial(list, self._by_type))
-        named = next((self._by_type[kind] for kind in types if type_name(kind) == name), None)
-        return self._by_name.get(name) if named is None else named
+        named = [self._by_type[kind] for kind in types if type_name(kind) == name]
+        return named[0] if named else self._by_name.get(name)
 
     def _name_of(self, cls: type) -> str | None:
         """Return the registered name of a type: its full name, or a name that it can be imported by."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, ge
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import type_name
 from ..errors import SchemaError
 from .digest import digest, pandas_time
@@ -128,15 +129,17 @@ def encode(key: Key, value: Any) -> Stored:
             text = make(key, value, tagger)
             if type(value) in PLAIN and len(text) < LONGEST:
                 return Stored("json", kind, text)
-            for how in _WAYS:
-                if _gives_back(how, text, tagger, key, value):
-                    return Stored(how, kind, text, tagger.parts())
+            how = _way_back(text, tagger, key, value)
+            if how is not None:
+                return Stored(how, kind, text, tagger.parts())
             if seen == b"null" and _is_read_back(text):
                 seen = text
         except PydanticSerializationError as error:
+            if isinstance(error.__cause__, Exception):  # of a user's serializer
+                reraise_from_handler(error.__cause__)
             tagger.failure = tagger.failure or _unserialized(error)
-        except (TypeError, ValueError, RecursionError, AttributeError):
-            continue
+        except (TypeError, ValueError, RecursionError, AttributeError) as error:
+            reraise_from_handler(error)
     parts = tagger.parts()
     if not all(isinstance(part, bytes) for part in parts):
         seen, parts = b"null", ()  # only for looking at, it is not worth the space
@@ -185,6 +188,15 @@ def _is_read_back(text: bytes) -> bool:
 _WAYS: tuple[How, ...] = ("json", "schema", "python")
 
 
+def _way_back(text: bytes, tagger: Tagger, key: Key, value: Any) -> How | None:
+    """Return the first way that restores a value from its JSON; None if no way does."""
+    # In a loop, because an exception of a signal handler is lost while an unfinished generator is closed.
+    for how in _WAYS:
+        if _gives_back(how, text, tagger, key, value):
+            return how
+    return None
+
+
 def _gives_back(how: How, text: bytes, tagger: Tagger, key: Key, value: Any) -> bool:
     try:
         if how == "schema":
@@ -193,7 +205,8 @@ def _gives_back(how: How, text: bytes, tagger: Tagger, key: Key, value: Any) -> 
             return not looks_marked and same(key.validate_json(text), value)
         parsed = tagger.restore(from_json(text))
         return same(key.validate(parsed) if how == "python" else parsed, value)
-    except Exception:  # a user's validator may raise anything on its own output; then this way does not restore it
+    except Exception as error:  # a user's validator may raise anything on its own output; then this is not the way
+        reraise_from_handler(error)
         return False
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.type_registry import TypeRegistry
 from .array_copies import deep_copied_array, deep_copied_record, frozen_array
 from .frame_copies import frozen_index, frozen_pandas, frozen_polars, frozen_table
@@ -60,6 +61,7 @@ def freeze_by_kind(kind: CopyKind, value: Any) -> Frozen:
     try:
         frozen = kind.freeze(value)
     except Exception as error:  # a registered function may raise anything; the value is then rejected
+        reraise_from_handler(error)
         raise NotCopyable(type(value), f"{type(error).__name__}: {error}") from error
     if frozen is NotImplemented:
         raise NoPlan

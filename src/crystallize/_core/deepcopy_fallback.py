@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import type_name
 from ..errors import UncopyableValueError
 from .copy_by_type import Frozen, NoPlan, NotCopyable, freeze_by_kind
@@ -52,6 +53,7 @@ def deep_copied(value: Any, subject: str, *, refuses_live: bool) -> Frozen:
         whole = set(map(id, kept_parts.values()))
         copier = _DeepCopier(kept, lambda part: id(part) in whole)
     except Exception as error:  # a class's own __deepcopy__ may raise anything
+        reraise_from_handler(error)
         reason = TOO_DEEP if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
         culprit = type_name(type(_culprit(original, kept_parts)))
         raise UncopyableValueError(subject, culprit, reason) from error
@@ -61,6 +63,7 @@ def deep_copied(value: Any, subject: str, *, refuses_live: bool) -> Frozen:
         try:
             return copier.copy({place: _read(part) for place, part in thaws})
         except Exception as error:  # as above
+            reraise_from_handler(error)
             raise UncopyableValueError(subject, type_name(type(value)), f"{type(error).__name__}: {error}") from error
 
     return None, thaw
@@ -153,6 +156,7 @@ def _culprit(copier: _DeepCopier, memo: dict[int, Any]) -> Any:
 def _copies(part: Any, memo: dict[int, Any]) -> bool:
     try:
         copy.deepcopy(part, {**memo})
-    except Exception:  # any exception here explains why the whole cannot be copied
+    except Exception as error:  # any exception here explains why the whole cannot be copied
+        reraise_from_handler(error)
         return False
     return True

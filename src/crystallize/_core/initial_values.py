@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import nearest, short, type_name
 from ..errors import (
     AbsentKeyError,
@@ -141,7 +142,8 @@ def _of_instance(schema: Schema, initial: Any) -> dict[str, Any]:
 def _is_surely_same(left: Any, right: Any) -> bool:
     try:
         return same(left, right)
-    except Exception:  # a value's own `==` may raise anything; it is then a value that was given
+    except Exception as error:  # a value's own `==` may raise anything; it is then a value that was given
+        reraise_from_handler(error)
         return False
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short
 from ..errors import AbsentKeyError, CrystallizeError, InvalidKeyError, InvalidValueError, Problem
 from .digest import content_json
@@ -135,6 +136,7 @@ class Key:
                 raise
             failure, cause = absent or self._hidden(name, error), None
         except Exception as error:
+            reraise_from_handler(error)
             if not self.secret:
                 raise
             failure, cause = self._hidden(name, error), None
@@ -168,7 +170,8 @@ class Key:
         """Return bytes that are the same for equal values in every process; None if there are no such bytes."""
         try:
             return content_json(value, self.dump).encode()
-        except (PydanticSerializationError, TypeError, ValueError, RecursionError):
+        except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
+            reraise_from_handler(error)
             return None
 
     def _hidden(self, name: str, error: Exception) -> InvalidValueError:

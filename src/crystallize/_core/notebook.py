@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.table import Table, TableRow
 from .._base.text import counted, moment, one_line, short, took, type_name
 from .artifacts import Artifact
@@ -84,6 +85,7 @@ def _best(series: Series[Any, Any]) -> str | None:
     try:
         return short(series.best)
     except Exception as error:  # comparing values of a user's type may raise anything
+        reraise_from_handler(error)
         return f"<{type(error).__name__}>"
 
 

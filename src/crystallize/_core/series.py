@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, overload
 
 from typing_extensions import TypeVar
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.table import Table, TableDisplay
 from .._base.text import counted, short
 from ..errors import InvalidTagError, NoGoalError, NoPointsError
@@ -264,7 +265,8 @@ def _equal(tag: Any, wanted: Any) -> bool:
         return same(tag, wanted)
     try:
         return isinstance(tag, bool) == isinstance(wanted, bool) and bool(tag == wanted)
-    except (ValueError, TypeError):  # arrays in the tag, which compare item by item, or `pandas.NA`
+    except (ValueError, TypeError) as error:  # arrays in the tag, which compare item by item, or `pandas.NA`
+        reraise_from_handler(error)
         return same(tag, wanted)
 
 

@@ -95,14 +95,15 @@ class _Layout(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _layout_of(cls: type) -> _Layout:
+    lengths = [kind.__len__ for kind in (str, bytes, bytearray) if issubclass(cls, kind)]
     owns = [vars(base) for base in cls.__mro__]
     members = [member for own in owns if "__slots__" in own for member in own.values()]
-    attributes = (own["__dict__"] for own in owns if isinstance(own.get("__dict__"), GetSetDescriptorType))
+    attributes = [own["__dict__"] for own in owns if isinstance(own.get("__dict__"), GetSetDescriptorType)]
     return _Layout(
-        length=next((kind.__len__ for kind in (str, bytes, bytearray) if issubclass(cls, kind)), None),
+        length=lengths[0] if lengths else None,
         items=tuple(items for kind, *found in _ITEMS if issubclass(cls, kind) for items in found),
         members=tuple(member for member in members if isinstance(member, MemberDescriptorType)),
-        attributes=None if issubclass(cls, (type, ModuleType)) else next(attributes, None),
+        attributes=attributes[0] if attributes and not issubclass(cls, (type, ModuleType)) else None,
         has_nbytes=not _HAVE_NBYTES.isdisjoint(str(base.__module__).partition(".")[0] for base in cls.__mro__),
     )
 

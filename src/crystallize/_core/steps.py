@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._base.masking import without
 from .._base.moments import after
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import legible, short
 from ..errors import FinishedStepError, InvalidStepError, KeyLookupError, StepClosedError
 from .key import plain_key
@@ -214,6 +215,7 @@ def error_text(raised: BaseException, secrets: Iterable[str | bytes]) -> str:
     try:
         text = str(raised)
     except Exception as error:  # the exception cannot be shown as text, but the step's own error matters more
+        reraise_from_handler(error)
         text = f"its text raises {type(error).__name__}"
     name = type(raised).__name__
     return without(legible(f"{name}: {text}" if text else name), secrets)

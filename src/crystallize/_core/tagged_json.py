@@ -17,6 +17,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
 from ..errors import CrystallizeError
 from .live_types import LIVE
@@ -112,8 +113,10 @@ class Tagger:
         except CannotStore:
             raise
         except ImportError as error:
+            reraise_from_handler(error)
             raise CannotStore(f"a {name} is stored by {error.name}", f"pip install {error.name}") from error
         except Exception as error:  # whatever a library, or a function of the user, raises
+            reraise_from_handler(error)
             raise CannotStore(f"a {name} cannot be stored ({type(error).__name__}: {error})", advice) from error
 
     def _dumped(self, codec: ValueCodec, value: Any, *unequal: str) -> Any:
@@ -238,6 +241,8 @@ def _loaded(name: str, load: Callable[[Any], Any], dumped: Any) -> Any:
         # A library written in Rust raises this where it has an error of its own.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
+        if isinstance(error, Exception):
+            reraise_from_handler(error)
         raise ValueError(f"its {short(name)} cannot be read ({type(error).__name__}: {error})") from error
 
 

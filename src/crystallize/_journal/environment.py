@@ -20,6 +20,7 @@ from typing import Any, Final, NotRequired, TypeVar
 
 from typing_extensions import TypedDict
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import cut, legible, one_line, short
 
 _T = TypeVar("_T")
@@ -105,6 +106,7 @@ def _read(field: str, unread: dict[str, str], read: Callable[[], _T], otherwise:
     try:
         return read()
     except Exception as error:  # of any kind: programs replace these functions, and a run starts nevertheless
+        reraise_from_handler(error)
         _note(field, unread, _reason(error))
         return otherwise
 
@@ -289,6 +291,7 @@ def _versions(imported: frozenset[str], places: tuple[str, ...]) -> tuple[dict[s
                 # The first one on the path is imported.
                 found.setdefault(name, version)
         except Exception as error:  # of any kind, as finders of other packages may make these objects
+            reraise_from_handler(error)
             problems.append(f"{_folder_of(distribution)}: {_reason(error)}")
     return dict(sorted(found.items())), problems
 
@@ -300,6 +303,7 @@ def _installed(places: Iterable[str], problems: list[str]) -> Iterator[Distribut
             # Folder by folder, as an exception ends the search in all others.
             near = [*distributions(path=[place])]
         except Exception as error:  # as above
+            reraise_from_handler(error)
             problems.append(f"{place}: {_reason(error)}")
             continue
         yield from (distribution for distribution in near if not _folder_of(distribution).startswith("~"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short
 from .._core.codec import NotRestorable, json_view
 from .._core.metric_log import MetricLog
@@ -171,6 +172,7 @@ def _restored(path: Path, point: list[Any], checks: Any) -> tuple[Any, dict[str,
         reason = f"metric {point[0]!r} holds an array, and {error.name} is not installed"
         raise JournalError(str(path), reason) from error
     except Exception as error:  # whatever a user's validator raises
+        reraise_from_handler(error)
         reason = f"a point of metric {point[0]!r} cannot be restored ({type(error).__name__}: {error})"
         raise DamagedRunError(str(path), reason, VERIFY) from error
 

@@ -11,6 +11,7 @@ from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from .._base.signal_handlers import reraise_from_handler
 from .._branches.branch_registry import BranchEntry, MergeReceipt, registry_of
 from .._core.artifacts import Artifact
 from .._core.codec import decode, decode_untyped, revalidate
@@ -138,6 +139,7 @@ def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
     except ObjectError as error:
         raise ObjectError(error.path, f"{error.reason}; it has the value of key {entry.key!r}", error.advice) from error
     except Exception as error:  # whatever a user's validator raises
+        reraise_from_handler(error)
         if schema is Schema.untyped():
             reason = f"the value of key {entry.key!r} cannot be restored ({type(error).__name__}: {error})"
             raise DamagedRunError(str(data.path), reason, VERIFY) from error

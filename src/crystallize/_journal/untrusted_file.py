@@ -20,6 +20,7 @@ from types import NoneType
 from typing import Any, Final
 
 from .._base.files import status_of
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short
 from .._base.weak_objects import WeakObjects
 from ..errors import (
@@ -234,6 +235,7 @@ def damage_in(path: Path) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, StructError) as error:
+        reraise_from_handler(error)
         if isinstance(error, CrystallizeError) and not isinstance(error, _REFUSED):
             raise
         reason = f"it cannot be read ({type(error).__name__}: {error})"

@@ -13,6 +13,7 @@ from struct import error as StructError
 from typing import Any, Final
 
 from .._base.object_folder import ObjectName
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import printable, short
 from .._core.codec import Stored, decode_untyped
 from .._core.context import FrozenContext
@@ -120,6 +121,7 @@ def _problem_of(what: str, stored: Stored) -> Iterator[str]:
     except ObjectError:
         return  # as above
     except (ArithmeticError, ImportError, LookupError, StructError, TypeError, ValueError) as error:
+        reraise_from_handler(error)
         yield printable(f"{what} cannot be restored ({type(error).__name__}: {error})")
 
 
