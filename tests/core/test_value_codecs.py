@@ -29,7 +29,7 @@ from crystallize._core.codec import Stored, any_key, decode, decode_untyped, enc
 from crystallize._core.equality import same
 from crystallize._core.live_types import LIVE, LiveKind
 from crystallize._core.registered_codecs import CODECS
-from crystallize._core.value_codecs import NotRegistered, ValueCodec
+from crystallize._core.value_codecs import NotRegistered, RegisteredFailed, ValueCodec
 from crystallize._core.value_parts import Blob, PartInMemory, content_of
 
 from .value_kinds import KINDS, sparse
@@ -262,14 +262,56 @@ def test_a_registered_type_comes_back(kind: Any) -> None:
 def test_registered_functions_that_are_not_inverse() -> None:
     """A registered type that does not come back equal, or not as bytes, says so when it is written."""
     name = f"{__name__}.Point"
+
+    def why() -> str:
+        return encode(any_key(), {"point": Point(5)}).why
+
     register(Point, dump=dump_point, load=lambda content: Point(0))
-    assert f"a {name} does not come back equal; call register(" in encode(any_key(), Point(5)).why
+    assert f"a {name} does not come back equal; define __eq__, or give equal= to register" == why()
+    register(Point, dump=dump_point, load=load_point, equal=lambda left, right: False)
+    assert f"a {name} does not come back equal; so says the registered equal; see to it" in why()
+    register(Point, dump=dump_point, load=str)
+    assert f"a {name} comes back as a str; let load return a {name}" == why()
     register(Point, dump=dump_point, load=lambda content: Point(0), equal=lambda left, right: True)
     assert "" == encode(any_key(), Point(5)).why
     register(Point, dump=str, load=load_point)  # type: ignore[arg-type]  # which is the fault
-    assert f"the registered dump for {name} returned a str, not bytes" == encode(any_key(), Point(5)).why
-    register(Point, dump=lambda point: 1 / 0, load=load_point)  # type: ignore[arg-type,return-value]  # as above
-    assert f"a {name} cannot be stored (ZeroDivisionError: division by zero)" in encode(any_key(), Point(5)).why
+    assert f"the registered dump of {name} returned a str, not bytes" == why()
+
+
+def fail(*arguments: Any) -> Any:
+    raise ZeroDivisionError("by zero")
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("name", ["dump", "load", "equal"])
+def test_a_registered_function_that_raises(name: str) -> None:
+    """The reason names the function and its exception, and does not advise to register the type, which is done."""
+    functions: dict[str, Any] = {"dump": dump_point, "load": load_point, "equal": None} | {name: fail}
+    register(Point, **functions)
+    raised = f"the registered {name} of {__name__}.Point raised ZeroDivisionError: by zero; see to that function"
+    assert raised == encode(any_key(), [Point(5)]).why
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_registered_type_whose_equality_raises() -> None:
+    """An `==` that raises is named as the reason."""
+
+    class Odd(Point):
+        __eq__ = fail
+
+    register(Odd, dump=dump_point, load=lambda content: Odd(int(content)))
+    assert "Odd raised ZeroDivisionError: by zero; see to that function" in encode(any_key(), Odd(5)).why
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_registered_function_that_lacks_a_library() -> None:
+    """If a registered function imports a library that is not installed, the advice is to install it."""
+
+    def dump(point: Point) -> bytes:
+        raise ModuleNotFoundError("No module named 'skops'", name="skops")
+
+    register(Point, dump=dump, load=load_point)
+    assert encode(any_key(), Point(5)).why.endswith("pip install skops")
 
 
 @pytest.mark.usefixtures("registered")
@@ -374,10 +416,10 @@ def test_errors_of_a_library() -> None:
         """As a library written in Rust raises it."""
 
     for raised, expected in (
-        (RuntimeError("odd"), ValueError),
+        (RuntimeError("odd"), RegisteredFailed),
         (PanicException("odd"), ValueError),
         (KeyboardInterrupt(), KeyboardInterrupt),
-        (ValueError("odd"), ValueError),
+        (ValueError("odd"), RegisteredFailed),
     ):
 
         def load(content: bytes, raised: BaseException = raised) -> Point:

@@ -20,12 +20,15 @@ from crystallize import (
     Journal,
     JournalError,
     LostKeyError,
+    Metric,
+    MetricSchema,
     ObjectError,
     TooLargeError,
     fan_out,
     load_run,
     register,
 )
+from crystallize._core.codec import NotRestorable
 from crystallize._core.equality import same
 from crystallize._core.registered_codecs import CODECS
 from crystallize._journal import database
@@ -163,6 +166,47 @@ def test_a_type_that_is_registered_only_where_it_was_written(tmp_path: Path, mon
     assert () == verify_run(path)
     with Journal.resume(path) as journal, pytest.raises(JournalError, match=r"key 'data' holds .*; call register"):
         journal.context(FrozenContext)
+
+
+def fail(content: bytes) -> Any:
+    raise ZeroDivisionError("by zero")
+
+
+def test_a_registered_load_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the load of the reader raises, its exception is named, and the run does not count as damaged."""
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    register(Opaque, dump=lambda value: b"", load=lambda content: Opaque(), equal=lambda left, right: True)
+    path = written(tmp_path, Opaque())
+    register(Opaque, dump=lambda value: b"", load=fail)
+    text = r"'data' is not damaged, but the registered load of .*Opaque raised ZeroDivisionError: by zero; see to that"
+    with pytest.raises(JournalError, match=text) as caught:
+        _ = load_run(path).context
+    assert not isinstance(caught.value, DamagedRunError)
+    assert () == verify_run(path)
+
+
+class Sizes(MetricSchema):
+    size = Metric(Any)
+
+
+def test_a_point_of_a_registered_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point without its codec is read as lost, and one whose load raises names that; neither is damage."""
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    register(Opaque, dump=lambda value: b"", load=lambda content: Opaque(), equal=lambda left, right: True)
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, metrics=Sizes).record(Sizes.size, Opaque())
+    path = journal.path
+    assert Opaque is type(load_run(path, metrics=Sizes).metrics["size"][0])
+    register(Opaque, dump=lambda value: b"", load=fail)
+    with pytest.raises(
+        JournalError, match=r"a point of metric 'size' is not damaged, but the .* raised Zero"
+    ) as caught:
+        _ = load_run(path, metrics=Sizes).metrics
+    assert not isinstance(caught.value, DamagedRunError)
+    assert () == verify_run(path)
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    assert [NotRestorable(f"{__name__}.Opaque")] == [*load_run(path, metrics=Sizes).metrics["size"]]
+    assert () == verify_run(path)
 
 
 class Dated(BaseModel, arbitrary_types_allowed=True):

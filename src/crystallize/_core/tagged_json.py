@@ -22,7 +22,16 @@ from .._base.text import short, type_name
 from ..errors import CrystallizeError
 from .live_types import LIVE
 from .standard_codecs import STANDARD, STANDARD_BY_NAME, StandardCodec
-from .value_codecs import REGISTERED, CannotStore, NotRegistered, ValueCodec, codec_named, codec_of, registered_load
+from .value_codecs import (
+    REGISTERED,
+    CannotStore,
+    NotRegistered,
+    RegisteredFailed,
+    ValueCodec,
+    codec_named,
+    codec_of,
+    registered_load,
+)
 from .value_parts import Blob, Part, PartContent
 
 ARRAY: Final = "crystallize.npy"
@@ -112,6 +121,8 @@ class Tagger:
             return self._dumped(codec, value, f"a {name} does not come back equal", advice)
         except CannotStore:
             raise
+        except RegisteredFailed as error:
+            raise CannotStore(str(error), error.advice) from error
         except ImportError as error:
             reraise_from_handler(error)
             raise CannotStore(f"a {name} is stored by {error.name}", f"pip install {error.name}") from error
@@ -126,7 +137,7 @@ class Tagger:
         if not codec.is_exact:
             restored = (codec.peek or codec.load)(_Untagger(self._parts, {}).restore(inner))
             if not codec.equal(restored, value):
-                raise CannotStore(*unequal)
+                raise _other_type(codec, value, restored) or CannotStore(*unequal)
         if codec.name == _ARRAY_CODEC and isinstance(inner, dict):
             return {ARRAY: inner[_PART]}
         return {_VALUE: [codec.name, inner]}
@@ -152,6 +163,14 @@ class Tagger:
         inner = self._tag_dumped(codec.dump(value))
         # A set has no order, and equal sets should have equal bytes.
         return {_VALUE: [codec.name, sorted(inner, key=to_json) if isinstance(value, (set, frozenset)) else inner]}
+
+
+def _other_type(codec: ValueCodec, value: Any, restored: Any) -> CannotStore | None:
+    """Return the error for a registered type whose load returns another one; None if it does not."""
+    if type(restored) is type(value) or not codec.name.startswith(REGISTERED):
+        return None
+    kind = type_name(type(value))
+    return CannotStore(f"a {kind} comes back as a {type_name(type(restored))}", f"let load return a {kind}")
 
 
 def _plain_form(value: Any) -> Any:
@@ -235,7 +254,7 @@ _MARKS: Final = frozenset({ARRAY, _PART, _VALUE, _SCALAR})
 def _loaded(name: str, load: Callable[[Any], Any], dumped: Any) -> Any:
     try:
         return load(dumped)
-    except (ImportError, ValueError, CrystallizeError):
+    except (ImportError, ValueError, CrystallizeError, RegisteredFailed):
         raise
     except BaseException as error:
         # A library written in Rust raises this where it has an error of its own.
@@ -253,8 +272,7 @@ def _load_of(name: Any) -> Callable[[Any], Any]:
     if name in STANDARD_BY_NAME:
         return STANDARD_BY_NAME[name].load
     if name.startswith(REGISTERED):
-        load = registered_load(name.removeprefix(REGISTERED))
-        return lambda content: load(content.as_bytes())
+        return registered_load(name.removeprefix(REGISTERED))
     return codec_named(name).load
 
 

@@ -4,13 +4,18 @@ The codecs of a library are in a module of their own, which is imported when a v
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from operator import eq
+from typing import Any, Final, NamedTuple, TypeVar
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import type_name
 from .._base.type_registry import TypeRegistry
 from .registered_codecs import CODECS, RegisteredCodec
 from .value_parts import Blob, PartContent
+
+T = TypeVar("T")
 
 
 class ValueCodec(NamedTuple):
@@ -54,6 +59,15 @@ class NotRegistered(LookupError):
     def advice(self) -> str:
         """What to do."""
         return f'call register("{self.name}", dump=..., load=...) before, as the program did that wrote the run'
+
+
+class RegisteredFailed(Exception):
+    """A registered function has raised an exception, which is the cause of this one."""
+
+    advice: Final = "see to that function"
+
+    def __init__(self, function: str, error: Exception) -> None:
+        super().__init__(f"{function} raised {type(error).__name__}: {error}")
 
 
 def library(name: str) -> Any:
@@ -102,12 +116,12 @@ def codec_named(name: str) -> ValueCodec:
     return found
 
 
-def registered_load(name: str) -> Callable[[bytes], Any]:
+def registered_load(name: str) -> Callable[[PartContent], Any]:
     """Return the function that restores values of a registered type; raise NotRegistered if there is none."""
     found = CODECS.named(name) if isinstance(name, str) else None
     if found is None:
         raise NotRegistered(str(name))
-    return found.load
+    return partial(_load_registered, name, found)
 
 
 REGISTERED: Final = "registered:"
@@ -116,17 +130,35 @@ REGISTERED: Final = "registered:"
 
 def _as_codec(name: str, registered: RegisteredCodec) -> ValueCodec:
     def dump(value: Any) -> Blob:
-        content = registered.dump(value)
+        content = _called(f"the registered dump of {name}", registered.dump, value)
         if not isinstance(content, (bytes, bytearray, memoryview)):
-            raise CannotStore(f"the registered dump for {name} returned a {type_name(type(content))}, not bytes")
+            raise CannotStore(f"the registered dump of {name} returned a {type_name(type(content))}, not bytes")
         return Blob(content)
 
+    compare, label = registered.equal or eq, "the registered equal" if registered.equal else "the =="
+
     def equal(left: Any, right: Any) -> bool:
-        if registered.equal is not None:
-            return bool(registered.equal(left, right))
-        return type(left) is type(right) and bool(left == right)
+        is_like = registered.equal is not None or type(left) is type(right)
+        return is_like and _called(f"{label} of {name}", lambda: bool(compare(left, right)))
 
-    def load(content: PartContent) -> Any:
-        return registered.load(content.as_bytes())
+    if registered.equal is None:
+        advice = "define __eq__, or give equal= to register"
+    else:
+        advice = "so says the registered equal; see to it, and to the registered dump and load"
+    return ValueCodec(REGISTERED + name, dump, partial(_load_registered, name, registered), equal, advice=advice)
 
-    return ValueCodec(REGISTERED + name, dump, load, equal)
+
+def _load_registered(name: str, registered: RegisteredCodec, content: PartContent) -> Any:
+    held = content.as_bytes()
+    return _called(f"the registered load of {name}", registered.load, held)
+
+
+def _called(function: str, call: Callable[..., T], *arguments: Any) -> T:
+    """Call a function of the user; raise RegisteredFailed if it raises, unless it lacks a library."""
+    try:
+        return call(*arguments)
+    except Exception as error:
+        reraise_from_handler(error)
+        if isinstance(error, ImportError) and error.name:
+            raise
+        raise RegisteredFailed(function, error) from error

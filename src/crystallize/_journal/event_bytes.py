@@ -23,6 +23,7 @@ from .._core.codec import (
     WAYS,
     Stored,
     any_key,
+    as_read_here,
     decode,
     decode_untyped,
     encode,
@@ -322,5 +323,7 @@ def _restored(note: _Note, parsed: Any, key: Key | None) -> Any:
     # Points of the first version have the numbers of their arrays, and not the arrays.
     if how == "none" or (isinstance(note, str) and has_mark(parsed)):
         return unrestorable(kind, parsed, arrays)
-    stored = Stored(how, kind, to_json(parsed), arrays)
+    stored = as_read_here(Stored(how, kind, to_json(parsed), arrays))
+    if stored.how == "none":
+        return unrestorable(kind, None, ())
     return decode_untyped(stored) if key is None else decode(stored, key)

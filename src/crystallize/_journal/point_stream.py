@@ -17,6 +17,7 @@ from .._core.metric_store import MetricStore
 from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
 from .._core.point_log import Piece, PointLog, store
+from .._core.value_codecs import RegisteredFailed
 from ..errors import DamagedRunError, JournalError, MetricError
 from .event_bytes import decoded_point
 from .packed_points import points_of
@@ -171,6 +172,9 @@ def _restored(path: Path, point: list[Any], checks: Any) -> tuple[Any, dict[str,
     except ImportError as error:
         reason = f"metric {point[0]!r} holds an array, and {error.name} is not installed"
         raise JournalError(str(path), reason) from error
+    except RegisteredFailed as error:
+        reason = f"a point of metric {point[0]!r} is not damaged, but {error}"
+        raise JournalError(str(path), reason, error.advice) from error
     except Exception as error:  # whatever a user's validator raises
         reraise_from_handler(error)
         reason = f"a point of metric {point[0]!r} cannot be restored ({type(error).__name__}: {error})"

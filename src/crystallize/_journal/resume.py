@@ -23,7 +23,7 @@ from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
 from .._core.stored_value import LostValue
-from .._core.value_codecs import NotRegistered
+from .._core.value_codecs import NotRegistered, RegisteredFailed
 from ..errors import DamagedRunError, JournalError, KeyLookupError, ObjectError, ResumeError
 from .point_stream import PointStream
 from .read_run import RunData
@@ -135,6 +135,9 @@ def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
         raise JournalError(str(data.path), reason, f"pip install {error.name}") from error
     except NotRegistered as error:
         reason = f"key {entry.key!r} holds a {entry.stored.type}, and {error}"
+        raise JournalError(str(data.path), reason, error.advice) from error
+    except RegisteredFailed as error:
+        reason = f"the value of key {entry.key!r} is not damaged, but {error}"
         raise JournalError(str(data.path), reason, error.advice) from error
     except ObjectError as error:
         raise ObjectError(error.path, f"{error.reason}; it has the value of key {entry.key!r}", error.advice) from error

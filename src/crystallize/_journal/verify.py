@@ -4,7 +4,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,7 +17,7 @@ from .._base.signal_handlers import reraise_from_handler
 from .._base.text import printable, short
 from .._core.codec import Stored, decode_untyped
 from .._core.context import FrozenContext
-from .._core.value_codecs import NotRegistered
+from .._core.value_codecs import NotRegistered, RegisteredFailed
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
 from .database import check_of, connect, has_table, missing_in, salt_of, transaction
 from .loaded_run import Run
@@ -86,10 +86,11 @@ def _problems_of_content(path: Path) -> Iterator[str]:
         yield data.incomplete
     with damage_in(path):
         # All points, also of attempts that were done again; those of a long run need not be in memory at once.
-        for _ in StoredPoints(data, lambda: iter(data.points), dropped=()).first_look():
-            pass
+        with _past_registered_loads():
+            for _ in StoredPoints(data, lambda: iter(data.points), dropped=()).first_look():
+                pass
         run: Run[Any] = Run(replace(data.as_read_here(), points=()), FrozenContext, None)
-        with suppress(ObjectError):  # `_problems_of_objects` names it
+        with suppress(ObjectError), _past_registered_loads():  # `_problems_of_objects` names missing objects
             _ = run.context
         derived: list[object] = [run.so_far, run.declared, run.unwritten, run.entries]
         derived += [run.status, run.attempts, run.dead_attempts, data.steps_to_redo]
@@ -99,6 +100,16 @@ def _problems_of_content(path: Path) -> Iterator[str]:
         for what, stored in (*values, *results):
             yield from _problem_of(what, stored)
     yield from _problems_of_objects(data)
+
+
+@contextmanager
+def _past_registered_loads() -> Iterator[None]:
+    """Stop reading where a registered load raises an exception, which is no damage."""
+    try:
+        yield
+    except JournalError as error:
+        if not isinstance(error.__cause__, RegisteredFailed):
+            raise
 
 
 def _problems_of_objects(data: RunData) -> Iterator[str]:
@@ -116,8 +127,8 @@ def _problem_of(what: str, stored: Stored) -> Iterator[str]:
     """Return the reason why a value cannot be restored, if there is one."""
     try:
         _ = stored.how in MISSING or decode_untyped(stored)
-    except NotRegistered:
-        return  # only the program that wrote it can restore it
+    except (NotRegistered, RegisteredFailed):
+        return  # the program that wrote it can restore it
     except ObjectError:
         return  # as above
     except (ArithmeticError, ImportError, LookupError, StructError, TypeError, ValueError) as error:
