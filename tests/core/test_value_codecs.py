@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from io import BytesIO
+from itertools import combinations
 from struct import pack
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -180,6 +181,9 @@ class Hidden(BaseModel):
     at: Any = None
 
 
+_NOTED = pd.DataFrame({"a": [1]})
+_NOTED.attrs["odd"] = Odd()
+
 REFUSED = {
     "object": (Odd(), f'no codec stores a {__name__}.Odd; call register("{__name__}.Odd", dump=..., load=...)'),
     "within": ({"a": [Odd()]}, f"no codec stores a {__name__}.Odd"),
@@ -189,11 +193,40 @@ REFUSED = {
     "array of a class": (np.zeros(1).view(OddArray), "a OddArray is a subclass of numpy.ndarray"),
     "frame of a class": (OddFrame(), "a OddFrame is no plain pandas.DataFrame; write pandas.DataFrame(...) of it"),
     "series of a class": (OddSeries([1]), "a OddSeries is no plain pandas.Series"),
-    "frame with lists": (
-        pd.DataFrame({"a": [[1]]}),
-        "a pandas.DataFrame does not come back equal; convert",
+    "frame with an object": (
+        pd.DataFrame({"a": [1], "q": [Odd()]}),
+        f"its column 'q' cannot be stored: no codec stores a {__name__}.Odd; call register(",
     ),
-    "frame with anything": (pd.DataFrame({"a": [1, "x"]}), "a pandas.DataFrame cannot be stored (ArrowInvalid"),
+    "frame with an enum": (
+        pd.DataFrame({"q": [Color.RED, None]}),
+        f"a pandas.DataFrame does not come back equal: its column 'q' of objects (NoneType, {__name__}.Color); convert",
+    ),
+    "frame with a sparse column": (
+        pd.DataFrame({"a": [1], 5: pd.arrays.SparseArray([0])}),
+        "its column 5 of dtype Sparse[int64, 0] is sparse; convert it with .sparse.to_dense()",
+    ),
+    "frame with swapped bytes": (
+        pd.DataFrame({"a": [1], "b": np.zeros(1, ">i4")}),
+        "its column 'b' of dtype >i4 cannot be stored (Byte-swapped arrays not supported); convert it to a plain",
+    ),
+    "frame with categories of objects": (
+        pd.DataFrame({"a": pd.Categorical(pd.Index([1, 2], dtype=object))}),
+        "a pandas.DataFrame does not come back equal: its column 'a' of dtype category; convert it",
+    ),
+    "frame with an index of such categories": (
+        pd.DataFrame({"a": [1]}, index=pd.CategoricalIndex(pd.Index([1], dtype=object))),
+        "a pandas.DataFrame does not come back equal: its index, its columns or its attrs; convert it",
+    ),
+    "frame with an odd attribute": (_NOTED, f"its attrs cannot be stored: no codec stores a {__name__}.Odd"),
+    "series of an enum": (pd.Series([Color.RED]), f"does not come back equal: its data of objects ({__name__}.Color)"),
+    "series with an index of such categories": (
+        pd.Series([1], index=pd.CategoricalIndex(pd.Index([1], dtype=object))),
+        "a pandas.Series does not come back equal: its index, its name or its attrs; convert it",
+    ),
+    "index of sparse numbers": (
+        pd.Index(pd.arrays.SparseArray([0])),
+        "its labels of dtype Sparse[int64, 0] is sparse",
+    ),
     "lazy frame": (pl.LazyFrame(), "a polars.LazyFrame is a query without a result; write frame.collect()"),
     "sparse lists": (
         sparse.lil_array((2, 2)),
@@ -492,6 +525,37 @@ def test_a_type_of_ml_dtypes_that_is_none() -> None:
     json = b'{"crystallize.value":["numpy.ndarray",["finfo",{"crystallize.part":0}]]}'
     with pytest.raises(ValueError, match="ml_dtypes has no type 'finfo'"):
         decode_untyped(stored._replace(json=json))
+
+
+def test_frames_differ() -> None:
+    """Frames are the same if their items are, with their types: to pandas None is NaN, and 1 is 1.0."""
+    columns: list[list[Any]] = [
+        [1],
+        [1.0],
+        [True],
+        [np.int8(1)],
+        [None],
+        [float("nan")],
+        [pd.NA],
+        [[1]],
+        [[1.0]],
+        [[1, 2]],
+        [[2]],
+        [(1,)],
+    ]
+    frames = [pd.DataFrame({"a": pd.Series(items, dtype=object)}) for items in columns]
+    frames += [frames[0].astype(int), frames[0].rename(columns={"a": "b"}), frames[0].assign(b=5), frames[0].copy()]
+    frames[-1].attrs["a"] = (1,)
+    frames += [pd.DataFrame({"a": [1]}, index=index) for index in ([5], pd.Index([0], dtype=object), [[0], [1]])]
+    values: list[Any] = [
+        *frames,
+        *(frame["a"] for frame in frames[: len(columns)]),
+        *(frame.index for frame in frames[-3:]),
+    ]
+    for left, right in combinations(values, 2):
+        assert not same(left, right)
+    for value in values:
+        assert same(value, value.copy())
 
 
 def test_images_differ() -> None:

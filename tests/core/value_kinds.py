@@ -92,7 +92,42 @@ _COLUMNS = pd.DataFrame(
     }
 )
 
+_OBJECTS: dict[str, list[Any]] = {
+    "a number and None": [1, None],
+    "numbers of several types": [True, 1, 2.5],
+    "a text and None": ["x", None],
+    "all that is missing": [None, float("nan"), pd.NA, pd.NaT],
+    "scalars": [np.int8(1), np.float32(1)],
+    "a number and a text": [1, "x"],
+    "None alone": [None, None],
+    "tokens": [["x", "y"], [], None],
+    "lists of lists": [[[1], [2]], [[3], [4]]],
+    "tuples": [(1, 2), (3, 4)],
+    "dicts": [{"a": 1}, {"b": [1], 5: 6}],
+    "arrays": [np.arange(2), np.arange(2)],
+    "dates": [date(2026, 1, 1), None],
+    "decimals": [Decimal("1.50"), Decimal("1.5")],
+    "bytes": [b"\xff" * 300, None],
+    "long ints": [2**70, 2**71],
+    "frames": [pd.DataFrame({"a": [[1]]})],
+}
+_ATTRS = pd.DataFrame({"a": [1]})
+_ATTRS.attrs = {"a": (1, np.int8(1)), 5: 6}
+
 FRAMES: dict[str, Any] = {
+    **{f"pandas series with {name}": pd.Series(items, dtype=object) for name, items in _OBJECTS.items()},
+    "pandas frame with columns of objects": pd.DataFrame(
+        {name: pd.Series(items, dtype=object) for name, items in _OBJECTS.items() if len(items) == 2}
+        | {"complex": [1j, 2], "n": [1, 2]}
+    ),
+    "pandas frame with columns of one name": pd.DataFrame([[1, "x", [1]]], columns=["a", "a", "a"]),
+    "pandas frame with names of several types": pd.DataFrame([[1, 2, 3]], columns=["a", 1, None]),
+    "pandas frame with an index of objects": pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", None], dtype=object)),
+    "pandas frame with levels of objects": pd.DataFrame({"a": [1, 2]}, index=[["a", "b"], [1, "x"]]),
+    "pandas frame without columns": pd.DataFrame(index=range(1 << 21)),
+    "pandas frame with attributes": _ATTRS,
+    "pandas index of tuples": pd.Index([(1, 2), (3, 4)], tupleize_cols=False),
+    "pandas index of complex numbers": pd.Index([1j], name=5),
     "pandas frame": _COLUMNS,
     "pandas frame with an index of times": _COLUMNS.set_index("t"),
     "pandas frame with a frequency": pd.DataFrame({"a": [1, 2]}, index=pd.date_range("2026", periods=2, freq="D")),

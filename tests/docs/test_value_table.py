@@ -83,7 +83,8 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "numpy arrays without objects inside, and scalars": (np.arange(3), np.float32(1), np.timedelta64(5, "ns")),
     "arrays and scalars of ml_dtypes: bfloat16, float8": (np.ones(2, ml_dtypes.bfloat16), ml_dtypes.float8_e5m2(1)),
     "sparse arrays of SciPy: CSR, CSC, BSR, COO, DIA": (library("scipy.sparse").csr_array(np.eye(2)),),
-    "frames and series of pandas, its times": (
+    "frames and series of pandas, also with lists or None in a column; its times": (
+        pd.DataFrame({"a": pd.Series([1, None], dtype=object), "b": [["x", "y"], []]}),
         pd.DataFrame({"a": pd.Categorical(["x"])}),
         pd.Timestamp("2026-01-01", tz="Asia/Tokyo"),
     ),
@@ -92,7 +93,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "images of Pillow": (Image.new("RGB", (2, 2)),),
     "types with a registered `dump` and `load`": (Registered(),),
     "instances of other classes": (Scaler(),),
-    "frames with objects of several types in a column, a `LazyFrame`": (pd.DataFrame({"a": [1, "x"]}), pl.LazyFrame()),
+    "sparse columns of pandas, a `LazyFrame`": (pd.DataFrame({"a": pd.arrays.SparseArray([0])}), pl.LazyFrame()),
     "a model with a field of `exclude=True`": (Hidden(depth=1),),
 }
 

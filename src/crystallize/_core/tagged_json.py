@@ -25,6 +25,7 @@ from .standard_codecs import STANDARD, STANDARD_BY_NAME, StandardCodec
 from .value_codecs import (
     REGISTERED,
     CannotStore,
+    Named,
     NotRegistered,
     RegisteredFailed,
     ValueCodec,
@@ -130,14 +131,15 @@ class Tagger:
             reraise_from_handler(error)
             raise CannotStore(f"a {name} cannot be stored ({type(error).__name__}: {error})", advice) from error
 
-    def _dumped(self, codec: ValueCodec, value: Any, *unequal: str) -> Any:
+    def _dumped(self, codec: ValueCodec, value: Any, unequal: str, advice: str) -> Any:
         if codec.gather is not None:
             return self._put_together(codec, value)
         inner = self._tag_dumped(codec.dump(value))
         if not codec.is_exact:
             restored = (codec.peek or codec.load)(_Untagger(self._parts, {}).restore(inner))
             if not codec.equal(restored, value):
-                raise _other_type(codec, value, restored) or CannotStore(*unequal)
+                part = f": {codec.difference(restored, value)}" if codec.difference else ""
+                raise _other_type(codec, value, restored) or CannotStore(unequal + part, advice)
         if codec.name == _ARRAY_CODEC and isinstance(inner, dict):
             return {ARRAY: inner[_PART]}
         return {_VALUE: [codec.name, inner]}
@@ -157,7 +159,17 @@ class Tagger:
             return {_PART: len(self._parts) - 1}
         if type(dumped) is list:
             return [*map(self._tag_dumped, dumped)]
-        return self._tag(dumped)
+        return self._tag_named(dumped) if isinstance(dumped, Named) else self._tag(dumped)
+
+    def _tag_named(self, part: Named) -> Any:
+        before, self.failure = self.failure, None
+        try:
+            return self._tag_dumped(part.value)
+        except CannotStore as error:
+            self.failure = before or CannotStore(f"{part.name} cannot be stored: {error.why}", error.advice)
+            raise self.failure from error
+        finally:
+            self.failure = self.failure or before
 
     def _standard(self, codec: StandardCodec, value: Any) -> Any:
         inner = self._tag_dumped(codec.dump(value))

@@ -37,6 +37,15 @@ class ValueCodec(NamedTuple):
     """What helps if a value of the type cannot be stored."""
     gather: Callable[[list[Any]], Blob] | None = None
     """Returns one part for many values; `load` then gets the part and the index of the value, before all else."""
+    difference: Callable[[Any, Any], str] | None = None
+    """Names the part in which a value, given second, differs from the restored one, given first."""
+
+
+class Named(NamedTuple):
+    """A part of what a codec dumps, with the words by which an error names it."""
+
+    name: str
+    value: Any
 
 
 class CannotStore(TypeError):
