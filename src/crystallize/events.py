@@ -97,11 +97,14 @@ class ArtifactAdded(_ArtifactAddedFields):
     def open(self) -> BinaryIO:
         """Open the content for reading.
 
+        The first use of `open` or `path` in a process checks the digest of a stored file. This reads the whole file and
+        takes one or two seconds for a gigabyte. The file is read again if its size or its times have changed.
+
         Returns:
             A binary file.
 
         Raises:
-            ObjectError: The file with the content is missing, or has another size.
+            ObjectError: The file with the content is missing or changed.
         """
         return self.content.open()
 
@@ -109,8 +112,10 @@ class ArtifactAdded(_ArtifactAddedFields):
     def path(self) -> Path:
         """The path of a file with the content, to be read only. Its name is the digest, and has no suffix.
 
+        The first use in a process checks the digest of a stored file, as for `open`.
+
         Raises:
-            ObjectError: The file with the content is missing, or has another size.
+            ObjectError: The file with the content is missing or changed.
         """
         return self.content.path()
 

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -258,6 +259,42 @@ def test_damage(folder: ObjectFolder, harm: Callable[[Path], object], problem: s
     with pytest.raises(ObjectError, match=f"{name.digest[2:]}: {problem}.*put the file back from a copy") as raised:
         folder.read(name)
     assert raised.value.reason == folder.problem_of(name)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, truncate, change_content])
+def test_open_checked_names_the_same_damage(folder: ObjectFolder, harm: Callable[[Path], object]) -> None:
+    """An object that was changed after this process wrote and opened it is an error at the next opening."""
+    name = folder.put([LARGE])
+    path = folder.path_of(name.digest)
+    with folder.open_checked(name) as file:
+        assert LARGE == file.read()
+    harm(path)
+    if path.exists():
+        os.utime(path, (5, 5))  # some systems count the time in steps of some milliseconds
+    for _ in range(2):
+        with pytest.raises(ObjectError) as raised:
+            folder.open_checked(name)
+        assert folder.problem_of(name) == raised.value.reason
+
+
+def test_open_checked_reads_an_object_once(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digest of an object is checked once in a process, and again after another process has written the file."""
+    name = folder.put([LARGE])
+    checked = []
+    check = ObjectFolder._check_content
+
+    def noted(self: ObjectFolder, name: ObjectName, file: BinaryIO) -> None:
+        checked.append(name)
+        check(self, name, file)
+
+    monkeypatch.setattr(ObjectFolder, "_check_content", noted)
+    folder.open_checked(name).close()
+    assert [] == checked
+    os.utime(folder.path_of(name.digest), (5, 5))
+    for _ in range(3):
+        with ObjectFolder(folder.path).open_checked(name) as file:
+            assert LARGE == file.read()
+    assert [name] == checked
 
 
 def test_disk_that_cannot_be_read(folder: ObjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:

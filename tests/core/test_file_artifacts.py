@@ -302,3 +302,28 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert 100 > int(done.stdout)
+
+
+def test_artifact_whose_file_was_changed() -> None:
+    """No way to the content gives the bytes of a changed file of the same size."""
+    ctx: FrozenContext[Any] = FrozenContext()
+    ctx.artifacts.add("model.bin", b"!" + LARGE)
+    found = ctx.artifacts["model.bin"].content.moved_to(scratch_folder.scratch_folder())
+    artifact, event = Artifact("model.bin", found, None), ArtifactAdded("model.bin", found, None)
+    path = artifact.path
+    path.chmod(0o644)
+    path.write_bytes(b"?" + LARGE)
+    os.utime(path, (5, 5))  # some systems count the time in steps of some milliseconds
+    try:
+        for way in (
+            lambda: artifact.data,
+            lambda: artifact.path,
+            artifact.open,
+            lambda: event.path,
+            event.open,
+            lambda: pickle.dumps(artifact),
+        ):
+            with pytest.raises(ObjectError, match="the object was changed: its content has another digest"):
+                way()
+    finally:
+        path.unlink()

@@ -59,15 +59,24 @@ class FileContent:
         return self._folder.read(self.name)
 
     def open(self) -> BinaryIO:
-        """Open the content for reading; raise ObjectError if its object is missing or has another size."""
+        """Open the content for reading; raise ObjectError if its object is missing or changed.
+
+        The digest of an object is checked the first time, which reads all of it.
+        """
         if self._folder is None:
             assert self._data is not None
             return BytesIO(self._data)
-        return self._folder.open(self.name)
+        return self._folder.open_checked(self.name)
 
     def head(self, size: int) -> bytes:
-        """Return the first bytes; raise the errors of `open`."""
-        with closing(self.open()) as file:
+        """Return the first bytes; raise ObjectError if its object is missing or has another size.
+
+        The digest is not checked: a look at the first bytes does not read a large file.
+        """
+        if self._folder is None:
+            assert self._data is not None
+            return self._data[:size]
+        with closing(self._folder.open(self.name)) as file:
             return file.read(size)
 
     def path(self) -> Path:
@@ -80,7 +89,7 @@ class FileContent:
             folder = scratch_folder()
             if folder.problem_of(self.name) is not None:
                 folder.put((self.read(),))
-        folder.open(self.name).close()
+        folder.open_checked(self.name).close()
         return folder.path_of(self.digest)
 
     def _blocks(self) -> Iterator[bytes]:

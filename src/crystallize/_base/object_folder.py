@@ -32,6 +32,9 @@ UNFINISHED: Final = ".new"
 _ROOM: Final = "make room, or see to the permissions of the folder; nothing was added"
 _BACK: Final = "put the file back from a copy; a run needs the folder of its objects, and `crystallize pack` packs both"
 
+_checked: Final[set[tuple[object, ...]]] = set()
+"""The objects whose digest this process has checked, each with the state of its file at that time."""
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -104,6 +107,7 @@ class ObjectFolder:
                 finally:
                     os.close(descriptor)
                 self._give_name(unfinished, name)
+                _checked.add(_state_of(name, os.lstat(self.path_of(name.digest))))
             except BaseException:
                 with suppress(OSError):  # the error that comes out says more
                     unfinished.unlink()
@@ -169,6 +173,24 @@ class ObjectFolder:
             raise ObjectError(str(path), f"the object was changed: it has {size:,} bytes, not {name.size:,}", _BACK)
         return file
 
+    def open_checked(self, name: ObjectName) -> BinaryIO:
+        """Open an object for reading; if it is missing or changed, raise ObjectError.
+
+        The first time in a process this reads all of the file, unless the process wrote it. It does so again if the
+        state of the file is another one than then.
+        """
+        file = self.open(name)
+        try:
+            state = _state_of(name, os.fstat(file.fileno()))
+            if state not in _checked:
+                self._check_content(name, file)
+                file.seek(0)
+                _checked.add(state)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
     def read(self, name: ObjectName) -> bytes:
         """Return the content of an object; if it is missing or changed, raise ObjectError."""
         with closing(self.open(name)) as file:
@@ -183,14 +205,17 @@ class ObjectFolder:
         """Return the reason why an object is not as its name says, or None; this reads all of it."""
         try:
             with closing(self.open(name)) as file:
-                try:
-                    found = name_of(blocks_of(file))
-                except OSError as error:
-                    raise self._unreadable(name, error) from error
-            self._check(name, found)
+                self._check_content(name, file)
         except ObjectError as error:
             return error.reason
         return None
+
+    def _check_content(self, name: ObjectName, file: BinaryIO) -> None:
+        try:
+            found = name_of(blocks_of(file))
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+        self._check(name, found)
 
     def _unreadable(self, name: ObjectName, error: OSError) -> ObjectError:
         return ObjectError(str(self.path_of(name.digest)), f"the object cannot be read ({error})", _BACK)
@@ -199,6 +224,11 @@ class ObjectFolder:
         if found != name:
             reason = "the object was changed: its content has another digest"
             raise ObjectError(str(self.path_of(name.digest)), reason, _BACK)
+
+
+def _state_of(name: ObjectName, found: os.stat_result) -> tuple[object, ...]:
+    """Return an object with the state of its file, which differs after a write to the file."""
+    return name.digest, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class _Source:

@@ -61,11 +61,14 @@ class Artifact(_ArtifactFields):
     def open(self) -> BinaryIO:
         """Open the content for reading.
 
+        The first use of `open` or `path` in a process checks the digest of a stored file. This reads the whole file and
+        takes one or two seconds for a gigabyte. The file is read again if its size or its times have changed.
+
         Returns:
             A binary file.
 
         Raises:
-            ObjectError: The file with the content is missing, or has another size.
+            ObjectError: The file with the content is missing or changed.
 
         Example:
             >>> artifacts = FrozenContext().artifacts
@@ -80,11 +83,13 @@ class Artifact(_ArtifactFields):
     def path(self) -> Path:
         """The path of a file with the content, to be read only. Its name is the digest, and has no suffix.
 
+        The first use in a process checks the digest of a stored file, as for `open`.
+
         If the content is larger than 1 MiB, this is the stored file itself. Else it is a temporary copy, which the end
         of the process removes.
 
         Raises:
-            ObjectError: The file with the content is missing, or has another size.
+            ObjectError: The file with the content is missing or changed.
         """
         return self.content.path()
 
