@@ -164,6 +164,17 @@ def test_folder_that_cannot_be_written(folder: ObjectFolder) -> None:
         folder.put([b"content"])
 
 
+@pytest.mark.parametrize("within", ["", name_of([b"content"]).digest[:2]], ids=["folder", "folder in it"])
+def test_file_in_place_of_the_folder(folder: ObjectFolder, within: str) -> None:
+    """A file that has the name of a folder of objects is named, since more room would not help."""
+    path = folder.path / within
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(ObjectError, match=f"move '.*{path.name}' away, which is no folder; nothing was added"):
+        folder.put([b"content"])
+    assert [path] == [path for path in folder.path.parent.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("error", [ValueError("broken"), OSError(errno.ENOENT, "gone"), KeyboardInterrupt()])
 def test_error_of_the_source(folder: ObjectFolder, error: BaseException) -> None:
     """An error of the chunks comes out as it is, even if it is one of a disk, and leaves no file."""

@@ -115,7 +115,9 @@ class ObjectFolder:
         except OSError as error:
             if error is source.error or is_raised_by_handler(error):
                 raise
-            raise ObjectError(str(self.path), f"the object cannot be stored ({error})", _ROOM) from error
+            is_in_the_way = isinstance(error, (FileExistsError, NotADirectoryError))
+            advice = f"move {error.filename!r} away, which is no folder; nothing was added" if is_in_the_way else _ROOM
+            raise ObjectError(str(self.path), f"the object cannot be stored ({error})", advice) from error
         return name
 
     def _make_durable(self, folder: Path) -> None:
