@@ -246,6 +246,17 @@ def test_name_is_given_once() -> None:
     assert [Artifact("a", b"1", None)] == list(log)
 
 
+def test_normalization_does_not_count() -> None:
+    """A name that is another's where Unicode is normalized is refused, with the characters that differ."""
+    log = made(**{"\u00e9": b"1"})
+    with pytest.raises(
+        ContextMutationError, match=r"one file with .* where Unicode is normalized, as on macOS"
+    ) as caught:
+        log.add("e\u0301", b"2")
+
+    assert "'e\\u0301' is one file with '\\xe9'" in str(caught.value)
+
+
 @pytest.mark.parametrize(("first", "second"), [("Plot.svg", "plot.SVG"), ("É", "é"), ("STRASSE", "straße")])
 def test_case_does_not_count(first: str, second: str) -> None:
     """A name that differs in case only is another's where case does not count, and refused."""

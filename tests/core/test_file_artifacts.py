@@ -141,8 +141,12 @@ def test_path_that_is_none() -> None:
         artifacts.add_file(5, "m")
     with pytest.raises(InvalidArtifactError, match="its file cannot be read"):
         artifacts.add_file("a\0b", "m")
-    with pytest.raises(InvalidArtifactError, match="one or more printable characters"):
-        artifacts.add_file("/")
+    for path in ("/", "."):
+        with pytest.raises(InvalidArtifactError, match=f"its path '{path}' is that of a folder, not of a file; give"):
+            artifacts.add_file(path)
+    for name in (None, "m"):
+        with pytest.raises(InvalidArtifactError, match="its path is empty; give the path of a file"):
+            artifacts.add_file("", name)
 
 
 @pytest.mark.parametrize("size", [10, len(LARGE)])

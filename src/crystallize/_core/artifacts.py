@@ -1,5 +1,6 @@
 """Artifacts: files that a run makes, as bytes under a name."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -383,7 +384,11 @@ def _source(path: object, name: str | None) -> Path:
     if not isinstance(path, str | PathLike):
         reason = f"its path should be a str or a path, got {short(path)} ({type(path).__name__}); add takes bytes"
         raise InvalidArtifactError(short(path if name is None else name), reason)
-    return Path(path)
+    source, given = Path(path), os.fspath(path)
+    if not given or (name is None and not source.name):
+        reason = f"its path {given!r} is that of a folder, not of a file" if given else "its path is empty"
+        raise InvalidArtifactError(short(given if name is None else name), f"{reason}; give the path of a file")
+    return source
 
 
 def _content(name: str, data: object) -> bytes:
@@ -404,7 +409,12 @@ def _taken(name: str, by: Artifact) -> str:
     step = f" by step {by.step!r}" if by.step else ""
     if name == by.name:
         return f"Cannot mutate existing artifact: {name!r} was added{step}; an artifact's name is given once"
-    return f"Cannot mutate existing artifact: {name!r} is one file with {by.name!r} where case does not count"
+    if normalize("NFC", name) == normalize("NFC", by.name):
+        # They look the same if they are printed.
+        where = f"{name!a} is one file with {by.name!a} where Unicode is normalized, as on macOS"
+    else:
+        where = f"{name!r} is one file with {by.name!r} where case does not count"
+    return f"Cannot mutate existing artifact: {where}"
 
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\..*)?", re.IGNORECASE)
