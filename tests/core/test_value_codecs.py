@@ -176,6 +176,10 @@ class Span:
 Pair = namedtuple("Pair", "left right")  # noqa: PYI024 - untyped, as users have them
 
 
+class Node(BaseModel):
+    at: Any
+
+
 class Hidden(BaseModel):
     a: Any = Field(1, exclude=True)
     at: Any = None
@@ -183,6 +187,12 @@ class Hidden(BaseModel):
 
 _NOTED = pd.DataFrame({"a": [1]})
 _NOTED.attrs["odd"] = Odd()
+
+_OWN: list[Any] = [1, (2,)]
+_OWN.append({"a": [_OWN]})
+_DEEP: list[Any] = []
+for _ in range(5000):
+    _DEEP = [_DEEP, _DEEP]
 
 REFUSED = {
     "object": (Odd(), f'no codec stores a {__name__}.Odd; call register("{__name__}.Odd", dump=..., load=...)'),
@@ -240,6 +250,20 @@ REFUSED = {
     "named tuple": (Pair(1, 2), f"only a schema restores a {__name__}.Pair"),
     "excluded field": (Hidden(a=1), "its field 'a' has exclude=True; leave exclude=True out"),
 }
+
+
+NESTED_TOO_DEEPLY = {
+    "itself": (_OWN, "it contains itself; leave out the reference to itself"),
+    "itself in a model": (Node(at=_OWN), "it contains itself"),
+    "itself in a frame": (pd.DataFrame({"q": [_OWN]}), "its column 'q' cannot be stored: it contains itself"),
+    "many levels": (_DEEP, "it has too many levels of values within values; write it with fewer levels"),
+}
+
+
+@pytest.mark.parametrize(("value", "why"), NESTED_TOO_DEEPLY.values(), ids=NESTED_TOO_DEEPLY)
+def test_why_a_value_of_too_many_levels_is_not_restorable(value: Any, why: str) -> None:
+    """A value that contains itself, or that has more levels than Python can follow, says so."""
+    assert why in encode(any_key(), value).why
 
 
 @pytest.mark.parametrize(("value", "why"), REFUSED.values(), ids=REFUSED)

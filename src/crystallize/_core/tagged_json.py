@@ -9,18 +9,16 @@ A mark is a JSON object with one name:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from types import NoneType
 from typing import Any, Final
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
 from ..errors import CrystallizeError
 from .live_types import LIVE
+from .plain_forms import plain_form, too_deep
 from .standard_codecs import STANDARD, STANDARD_BY_NAME, StandardCodec
 from .value_codecs import (
     REGISTERED,
@@ -68,6 +66,9 @@ class Tagger:
         except CannotStore as error:
             self.failure = self.failure or error
             raise
+        except RecursionError:
+            self.failure = self.failure or too_deep(value)
+            raise
 
     def _tag(self, value: Any) -> Any:
         cls = type(value)
@@ -80,7 +81,7 @@ class Tagger:
         standard = STANDARD.get(cls)
         if standard is not None:
             return self._standard(standard, value)
-        plain = _plain_form(value)
+        plain = plain_form(value)
         if plain is value:
             return self.mark(value)
         self.needs_schema = self.needs_schema or type_name(cls)
@@ -165,8 +166,9 @@ class Tagger:
         before, self.failure = self.failure, None
         try:
             return self._tag_dumped(part.value)
-        except CannotStore as error:
-            self.failure = before or CannotStore(f"{part.name} cannot be stored: {error.why}", error.advice)
+        except (CannotStore, RecursionError) as error:
+            cause = error if isinstance(error, CannotStore) else too_deep(part.value)
+            self.failure = before or CannotStore(f"{part.name} cannot be stored: {cause.why}", cause.advice)
             raise self.failure from error
         finally:
             self.failure = self.failure or before
@@ -183,29 +185,6 @@ def _other_type(codec: ValueCodec, value: Any, restored: Any) -> CannotStore | N
         return None
     kind = type_name(type(value))
     return CannotStore(f"a {kind} comes back as a {type_name(type(restored))}", f"let load return a {kind}")
-
-
-def _plain_form(value: Any) -> Any:
-    """Return a value of which Pydantic makes a model, dataclass, named tuple or enum again; all others as they are."""
-    if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
-        return _fields_of(value)
-    if isinstance(value, Enum):
-        return value.value
-    return [*value] if isinstance(value, tuple) and hasattr(value, "_fields") else value
-
-
-def _fields_of(value: Any) -> dict[str, Any]:
-    """Return the fields of a model or dataclass by the names by which it takes them."""
-    if not isinstance(value, BaseModel):
-        return {field.name: getattr(value, field.name) for field in fields(value) if field.init}
-    found = {}
-    for name, field in type(value).model_fields.items():
-        if field.exclude:
-            advice = "leave exclude=True out, or write that field to a key of its own"
-            raise CannotStore(f"its field {name!r} has exclude=True", advice)
-        alias = field.validation_alias
-        found[alias if isinstance(alias, str) else name] = getattr(value, name)
-    return found | (value.__pydantic_extra__ or {})
 
 
 def advice_for(cls: type) -> str:
