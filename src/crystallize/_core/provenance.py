@@ -90,7 +90,7 @@ class EarlyRead(NamedTuple):
     """
 
     key: str
-    """The key. For an artifact, this is "artifact:" and its name."""
+    """The key, or the name of an artifact behind the word `artifact` and a colon."""
     reader: str
     writer: str | None
     """The step that wrote the key later; None if it was written outside any step."""
