@@ -25,7 +25,7 @@ def _dump_frame(frame: Any) -> list[Any]:
 
 def _dump_columns(frame: Any, names: list[str]) -> list[Any]:
     """Return the index, the labels, the attributes, the columns that Arrow lacks, and the others as one stream."""
-    beside = []
+    beside: list[list[Any]] = []
     numbered = frame.set_axis(range(frame.shape[1]), axis=1).reset_index(drop=True)
     for at, dtype in enumerate(frame.dtypes):
         if _is_beside(dtype):

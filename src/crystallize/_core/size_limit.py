@@ -96,7 +96,7 @@ class _Layout(NamedTuple):
 @lru_cache(maxsize=256)
 def _layout_of(cls: type) -> _Layout:
     lengths = [kind.__len__ for kind in (str, bytes, bytearray) if issubclass(cls, kind)]
-    owns = [vars(base) for base in cls.__mro__]
+    owns: list[Any] = [vars(base) for base in cls.__mro__]
     members = [member for own in owns if "__slots__" in own for member in own.values()]
     attributes = [own["__dict__"] for own in owns if isinstance(own.get("__dict__"), GetSetDescriptorType)]
     return _Layout(
