@@ -23,6 +23,7 @@ from crystallize import (
     Metric,
     MetricSchema,
     ObjectError,
+    SinkError,
     TooLargeError,
     fan_out,
     load_run,
@@ -78,6 +79,33 @@ def test_a_large_result_of_a_branch_comes_back(tmp_path: Path) -> None:
     assert 1 == len(objects_in(tmp_path))
     assert same(LARGE * 2, result)
     assert () == verify_run(journal.path)
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a large part cannot be stored, the error says that the file lacks the value, and that the run goes on."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    advice = r"the file of the run does not have this value, .*; make room, .* then go on with Journal.resume"
+    text = rf"'data' took effect in the context, .*No space left.*; {advice}"
+    journal = Journal.start(tmp_path, "run")
+    ctx = journal.context(FrozenContext)
+    ctx["before"] = 1
+    with monkeypatch.context() as patch:
+        patch.setattr("crystallize._base.object_folder.os.fsync", full)
+        with pytest.raises(SinkError, match=text) as caught:
+            ctx["data"] = LARGE
+    assert "nothing was added" not in str(caught.value)
+    with pytest.raises(SinkError, match=advice):
+        ctx["after"] = 1
+    with pytest.raises(JournalError, match=advice):
+        journal.close()
+    with Journal.resume(journal.path) as journal:
+        resumed = journal.context(FrozenContext)
+        assert ["before"] == [*resumed]
+        resumed["data"] = LARGE
+    assert same(LARGE, load_run(journal.path).values["data"])
 
 
 def test_an_object_that_is_changed_or_missing(tmp_path: Path) -> None:

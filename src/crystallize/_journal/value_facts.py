@@ -4,13 +4,14 @@ A large part of a value is an object in the folder `objects`. In its place the f
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
 from .._base.object_folder import Buffer, ObjectFolder, ObjectName, checked_name
 from .._core.codec import Stored
 from .._core.value_parts import LargePart, Part, PartInMemory, content_of
+from ..errors import ObjectError
 
 
 class ObjectPart:
@@ -39,6 +40,12 @@ class ObjectPart:
         return self._folder.read(self.name)
 
 
+_NOT_IN_FILE: Final = (
+    "the file of the run does not have this value, and takes nothing more; make room, or see to the permissions of the "
+    "folder, then go on with Journal.resume"
+)
+
+
 def with_objects(stored: Stored, folder: ObjectFolder) -> Stored:
     """Return a value whose large parts are objects of a folder: they are durable before a fact names them."""
     if all(isinstance(part, bytes) for part in stored.parts):
@@ -50,7 +57,10 @@ def _outside(part: Part, folder: ObjectFolder) -> Part:
     if isinstance(part, bytes):
         return part
     chunks = part.chunks if isinstance(part, PartInMemory) else (part.content(),)
-    return ObjectPart(folder, folder.put(chunks))
+    try:
+        return ObjectPart(folder, folder.put(chunks))
+    except ObjectError as error:
+        raise ObjectError(error.path, f"{error.reason}, which is a part of a value", _NOT_IN_FILE) from error
 
 
 def value_head(stored: Stored) -> list[Any]:
