@@ -22,6 +22,7 @@ from crystallize import (
     LostKeyError,
     Metric,
     MetricSchema,
+    NotRestorable,
     ObjectError,
     SinkError,
     TooLargeError,
@@ -233,8 +234,36 @@ def test_a_point_of_a_registered_type(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not isinstance(caught.value, DamagedRunError)
     assert () == verify_run(path)
     monkeypatch.setattr(CODECS, "_by_type", {})
-    assert [NotRestorable(f"{__name__}.Opaque")] == [*load_run(path, metrics=Sizes).metrics["size"]]
+    assert [f"{__name__}.Opaque"] == [value.type for value in load_run(path, metrics=Sizes).metrics["size"]]
     assert () == verify_run(path)
+
+
+def test_points_of_a_type_that_is_registered_only_where_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program without the codec of a type loads the run, with the reason in place of the value and of the tag."""
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    register(Opaque, dump=lambda value: b"", load=lambda content: Opaque(), equal=lambda left, right: True)
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx.record("odd", Opaque(), {"of": Opaque(), "epoch": 1})
+        ctx.record("odd", [Opaque(), object()])
+        ctx.record("loss", 0.5)
+    assert Opaque is type(load_run(journal.path).metrics["odd"][0])
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    run = load_run(journal.path)
+
+    (value, whole), (tags, _) = run.metrics["odd"], run.metrics.get_tags("odd")
+    name = f"{__name__}.Opaque"
+    advice = f'call register("{name}", dump=..., load=...) before, as the program did that wrote the run'
+    lost = NotRestorable(name, "null", f"no functions are registered for {name}; {advice}")
+    assert (lost, {"of": lost, "epoch": 1}) == (value, tags)
+    assert "list" == whole.type
+    assert {"odd": 2} == run.unrestorable_points
+    assert (0.5,) == run.metrics["loss"]
+    assert () == verify_run(journal.path)
+    with Journal.resume(journal.path) as resumed:
+        assert value == resumed.context(FrozenContext).metrics["odd"][0]
 
 
 class Dated(BaseModel, arbitrary_types_allowed=True):

@@ -79,6 +79,8 @@ class NotRestorable:
     """The full name of the value's type; empty if the file does not contain it."""
     json: str = "null"
     """The JSON of the value; `null` if it has none."""
+    why: str = ""
+    """Why it cannot be restored, and what would help, if this program could restore it; else empty."""
 
     @property
     def seen(self) -> Any:

@@ -21,9 +21,9 @@ from .._branches.merge import MergedWork
 from .._core.codec import (
     LONGEST,
     WAYS,
+    NotRestorable,
     Stored,
     any_key,
-    as_read_here,
     decode,
     decode_untyped,
     encode,
@@ -39,6 +39,7 @@ from .._core.packed_columns import Block
 from .._core.point_log import fetch
 from .._core.schema import Schema
 from .._core.tagged_json import has_mark
+from .._core.value_codecs import NotRegistered
 from .._core.value_parts import content_of
 from ..errors import CrystallizeError
 from ..events import (
@@ -320,10 +321,11 @@ def _restored(note: _Note, parsed: Any, key: Key | None) -> Any:
     if how not in WAYS:
         raise ValueError(f"it is stored in an unknown way, {short(how)}")
     arrays = tuple(map(b64decode, encoded))
-    # Points of the first version have the numbers of their arrays, and not the arrays.
-    if how == "none" or (isinstance(note, str) and has_mark(parsed)):
-        return unrestorable(kind, parsed, arrays)
-    stored = as_read_here(Stored(how, kind, to_json(parsed), arrays))
-    if stored.how == "none":
-        return unrestorable(kind, None, ())
-    return decode_untyped(stored) if key is None else decode(stored, key)
+    try:
+        # Points of the first version have the numbers of their arrays, and not the arrays.
+        if how == "none" or (isinstance(note, str) and has_mark(parsed)):
+            return unrestorable(kind, parsed, arrays)
+        stored = Stored(how, kind, to_json(parsed), arrays)
+        return decode_untyped(stored) if key is None else decode(stored, key)
+    except NotRegistered as error:
+        return NotRestorable(kind, why=f"{error}; {error.advice}")
