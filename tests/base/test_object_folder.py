@@ -69,6 +69,7 @@ def test_content_comes_back(folder: ObjectFolder, chunks: list[bytes]) -> None:
     with folder.open(name) as file:
         assert whole == b"".join(blocks_of(file))
     assert folder.problem_of(name) is None
+    folder.check(name, whole=False)
     assert [folder.path_of(name.digest)] == files_in(folder)
 
 

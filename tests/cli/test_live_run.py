@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from crystallize import FrozenContext, Journal, RunNotFoundError, SinkError, fan_out, fork, load_run, merge
+from crystallize._base.object_folder import name_of
+from crystallize._base.text import short
 from crystallize._cli.live_run import Follower
 from crystallize._journal import drainer, run_files
-from crystallize._tables.export import as_json
+from crystallize._tables.export import InShort, as_json
 from crystallize._tables.run_description import Description, describe
 
 from ..journal.journal_runs import acts, die, no_environment, perform, whole
@@ -137,6 +139,27 @@ def test_looks_at_values(tmp_path: Path) -> None:
             fit.artifacts.add("a.txt", b"12345")
             check(follower, opened)
         check(follower, opened)
+
+
+def test_looks_at_large_values(tmp_path: Path) -> None:
+    """Of a large value there is the text that shows it; of one whose file is missing or changed there is why."""
+    with started(tmp_path) as (opened, ctx, follower):
+        for key in ("whole", "missing", "changed"):
+            ctx[f"{key} bytes"] = key.encode() * (1 << 18)
+        opened.flush()
+        for key, harm in (("missing", Path.unlink), ("changed", lambda file: file.write_bytes(bytes(7 << 18)))):
+            name = name_of([key.encode() * (1 << 18)])
+            file = opened.object_folder.path_of(name.digest)
+            file.chmod(0o644)
+            harm(file)
+        running = follower.look().run
+    for run in (running, follower.look().run):
+        whole, missing, changed = (row for row in run.values if row.key.endswith("bytes"))
+        assert short(b"whole" * (1 << 18)) == short(whole.value)
+        assert InShort is type(whole.value)
+        assert ("not restorable", None) == (missing.missing, missing.value)
+        assert "the object is missing" in str(missing.why)
+        assert "the object was changed: its content" in str(changed.why)
 
 
 def test_looks_at_what_is_done_again(tmp_path: Path) -> None:

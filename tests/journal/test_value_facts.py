@@ -2,6 +2,7 @@
 
 import pickle
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
@@ -24,18 +25,24 @@ from crystallize import (
     MetricSchema,
     NotRestorable,
     ObjectError,
+    ResumeError,
     SinkError,
     TooLargeError,
     fan_out,
+    fork,
     load_run,
     register,
 )
-from crystallize._core.codec import NotRestorable
+from crystallize._base.object_folder import ObjectFolder, ObjectName
+from crystallize._base.text import short
 from crystallize._core.equality import same
 from crystallize._core.registered_codecs import CODECS
 from crystallize._journal import database
+from crystallize._journal.diff import compared
 from crystallize._journal.value_facts import names_in
-from crystallize.runs import verify_run
+from crystallize._tables.export import value_rows
+from crystallize._tables.run_description import describe
+from crystallize.runs import diff_runs, verify_run
 
 LARGE = np.arange(1 << 18, dtype=np.float64)
 SMALL = np.arange(3)
@@ -109,21 +116,199 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert same(LARGE, load_run(journal.path).values["data"])
 
 
-def test_an_object_that_is_changed_or_missing(tmp_path: Path) -> None:
-    """A value whose object was changed or is missing is an error that names the key, and a problem for `verify`."""
-    path = written(tmp_path)
-    (file,) = objects_in(tmp_path)
+def change(file: Path) -> None:
+    """Change a byte of an object."""
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.chmod(0o644)
     file.write_bytes(content)
-    with pytest.raises(ObjectError, match=r"the object was changed: .* it has the value of key 'data'"):
-        load_run(path).context
-    assert any("the object was changed" in problem for problem in verify_run(path))
+
+
+def shorten(file: Path) -> None:
+    """Truncate an object."""
+    file.chmod(0o644)
+    file.write_bytes(b"")
+
+
+def with_a_lost_object(folder: Path, harm: Callable[[Path], object], kind: Any = FrozenContext) -> Path:
+    """Return the file of a run whose step "load" wrote a value whose object is then harmed."""
+    with Journal.start(folder, "run") as journal:
+        ctx = journal.context(kind, {"lr": 0.1})
+        with ctx.step("load") as step:
+            step["data"] = LARGE
+            step.record("loss", 0.5)
+        with ctx.step("use") as step:
+            step["sum"] = float(step["data"].sum())
+    (file,) = objects_in(folder)
+    harm(file)
+    return journal.path
+
+
+HARMS = pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (Path.unlink, "the object is missing"),
+        (shorten, "the object was changed: it has 0 bytes"),
+        (change, "the object was changed: its content"),
+    ],
+)
+
+
+@HARMS
+def test_an_object_that_is_changed_or_missing(tmp_path: Path, harm: Callable[[Path], object], reason: str) -> None:
+    """Of a value whose object was changed or is missing, only reading the key fails; the error names the file."""
+    path = with_a_lost_object(tmp_path, harm)
+    run = load_run(path)
+
+    assert ((0.5,), 0.1, 2) == (run.metrics["loss"], run.values["lr"], len(run.provenance.steps))
+    for values in (run.values, run.context, run.context.fields):
+        with pytest.raises(ObjectError, match=f"objects.*{reason}.* it has the value of key 'data'; put the file back"):
+            values["data"]
+    assert any(reason in problem for problem in verify_run(path))
+    (row,) = (row for row in value_rows(run) if row.key == "data")
+    assert ("not restorable", None) == (row.missing, row.value)
+    assert reason in str(row.why)
+    assert reason in repr(run.__notebook_tables__()) or harm is not change
+    (difference,) = diff_runs(run, load_run(written(tmp_path / "other", LARGE + 1)))[1:2]
+    assert "data" == difference.name
+
+
+@HARMS
+def test_resuming_without_an_object(
+    tmp_path: Path, harm: Callable[[Path], object], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step whose value was lost with its object is done again, which puts the object back."""
+    path = with_a_lost_object(tmp_path, harm)
+    with Journal.resume(path) as journal:
+        ctx = journal.context(FrozenContext)
+        assert [True, False] == [ctx.provenance.finished(name) for name in ("use", "load")]
+        assert "data" not in ctx
+        with pytest.raises(ObjectError, match=reason):
+            ctx["data"]
+        with ctx.step("load") as step:
+            step["data"] = LARGE
+    assert "step 'use' finished, and had read 'data', which is to be written anew" in caplog.text
+    assert same(LARGE, load_run(path).values["data"])
+    assert () == verify_run(path)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, shorten])
+def test_a_key_without_its_object_is_not_there(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    """A run without an object has no such key, says why, and is compared by the name of the object."""
+    path = with_a_lost_object(tmp_path, harm)
+    run = load_run(path)
+
+    assert "data" not in run.values
+    assert 0 == run.values.get("data", 0)
+    assert {"data": "numpy.ndarray"} == run.unrestorable
+    assert "put the file back from a copy" in run.entries["data"].why
+    whole = load_run(with_a_lost_object(tmp_path / "whole", lambda file: None))
+    assert ((), ()) == compared(run, whole)
+    assert "numpy.ndarray" in run.__notebook_tables__()[1].rows[1]
+
+
+def test_an_input_without_its_object_is_given_again(tmp_path: Path) -> None:
+    """An input that was lost with its object has to be given again, which puts the object back."""
+    with Journal.start(tmp_path, "run") as journal:
+        journal.context(FrozenContext, {"data": LARGE})
+    (file,) = objects_in(tmp_path)
     file.unlink()
-    with pytest.raises(ObjectError, match="the object is missing; it has the value of key 'data'"):
-        load_run(path, None).values
-    assert any("the object is missing" in problem for problem in verify_run(path))
+    with (
+        Journal.resume(journal.path) as resumed,
+        pytest.raises(ResumeError, match=r"give again 'data' \(not restorable: .*objects.*: the object is missing"),
+    ):
+        resumed.context(FrozenContext)
+    with Journal.resume(journal.path) as resumed:
+        resumed.context(FrozenContext, {"data": LARGE})
+    assert same(LARGE, load_run(journal.path).inputs["data"])
+
+
+def test_a_result_without_its_object_is_made_again(tmp_path: Path) -> None:
+    """A branch whose result was lost with its object runs again when the run is resumed."""
+    with ThreadPoolExecutor(1) as pool, Journal.start(tmp_path, "run") as journal:
+        fan_out(journal.context(FrozenContext), double, [2], executor=pool)
+    (file,) = objects_in(tmp_path)
+    file.unlink()
+    with ThreadPoolExecutor(1) as pool, Journal.resume(journal.path) as resumed:
+        (result,) = fan_out(resumed.context(FrozenContext), double, [2], executor=pool)
+    assert same(LARGE * 2, result)
+    assert () == verify_run(journal.path)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[ObjectName]:
+    """The names of the objects that are read."""
+    names: list[ObjectName] = []
+    read = ObjectFolder.read
+
+    def counted(self: ObjectFolder, name: ObjectName) -> bytes:
+        names.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(ObjectFolder, "read", counted)
+    return names
+
+
+class Loaded(BaseModel, arbitrary_types_allowed=True):
+    lr: float
+    data: np.ndarray
+    sum: float
+
+
+class WrongType(BaseModel):
+    lr: float
+    data: int
+    sum: float
+
+
+@pytest.mark.parametrize("shape", [None, Loaded])
+def test_a_large_value_is_read_when_it_is_asked_for(tmp_path: Path, shape: Any, opened: list[ObjectName]) -> None:
+    """All else of a run, also the error of a step, needs no large value; one that was read is in memory."""
+    path = with_a_lost_object(tmp_path, lambda file: None, FrozenContext if shape is None else FrozenContext[shape])
+    run = load_run(path, shape)
+    ctx = run.context
+    assert ((0.5,), 0.1, 2) == (run.metrics["loss"], run.inputs["lr"], len(run.provenance.steps))
+    assert ["lr", "data", "sum"] == [*run.values]
+    assert 3 == len(run.values)
+    assert () == diff_runs(run, load_run(path))
+    assert "load" == run.provenance.writer("data")
+    with pytest.raises(ZeroDivisionError), ctx.step("failing"):
+        _ = 1 / 0
+    with pytest.raises(ZeroDivisionError), fork(ctx, "branch").open().step("failing"):
+        _ = 1 / 0
+    assert [] == opened
+
+    assert same(LARGE, run.values["data"])
+    assert same(LARGE, run.values.get("data"))
+    assert same(LARGE, ctx["data"])
+    assert same(LARGE, pickle.loads(pickle.dumps(run.values))["data"])
+    assert "data" in repr(run.values)
+    assert 1 == len(opened)
+
+
+def test_showing_keeps_no_large_value(tmp_path: Path, opened: list[ObjectName]) -> None:
+    """A table has the text of a large value, which is read for it and not kept."""
+    run = load_run(with_a_lost_object(tmp_path, lambda file: None))
+    whole = describe(run).values[0].value
+    shown = describe(run, in_short=True).values[0].value
+    assert same(LARGE, whole)
+    assert short(whole) == short(shown)
+    assert type(shown) is not type(whole)
+    assert short(whole) in repr(run.__notebook_tables__())
+    assert 3 == len(opened)
+
+
+def test_a_changed_object_in_another_schema(tmp_path: Path) -> None:
+    """A value of another type is validated at once, unless its object was changed: then reading the key says so."""
+    path = with_a_lost_object(tmp_path, lambda file: None, FrozenContext[Loaded])
+    with pytest.raises(JournalError, match="does not take that back"):
+        load_run(path, WrongType).context
+    (file,) = objects_in(tmp_path)
+    change(file)
+    run = load_run(path, WrongType)
+    assert 0.1 == run.values["lr"]
+    with pytest.raises(ObjectError, match="the object was changed"):
+        run.values["data"]
 
 
 def test_a_forged_name_of_an_object(tmp_path: Path) -> None:

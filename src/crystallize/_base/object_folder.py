@@ -203,11 +203,16 @@ class ObjectFolder:
         self._check(name, name_of((content,)))
         return content
 
+    def check(self, name: ObjectName, *, whole: bool = True) -> None:
+        """Raise ObjectError if an object is missing or changed. `whole`: all of it is read, not only its size."""
+        with closing(self.open(name)) as file:
+            if whole:
+                self._check_content(name, file)
+
     def problem_of(self, name: ObjectName) -> str | None:
         """Return the reason why an object is not as its name says, or None; this reads all of it."""
         try:
-            with closing(self.open(name)) as file:
-                self._check_content(name, file)
+            self.check(name)
         except ObjectError as error:
             return error.reason
         return None

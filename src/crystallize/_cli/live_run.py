@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from time import monotonic
@@ -23,7 +24,7 @@ from .._journal.read_run import RunData, data_of, real
 from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, done_so_far
 from .._journal.spool_format import has_writer
 from .._journal.untrusted_file import check_files, damage_in
-from .._tables.export import ValueRow, value_row
+from .._tables.export import ValueRow, row_to_show
 from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
 
 
@@ -107,7 +108,7 @@ class Follower:
             with damage_in(self._path):
                 run = self._run = self._described(new)
         else:
-            run = describe(load_run(self._path))
+            run = describe(load_run(self._path), in_short=True)
         return Look(run, self._came.copy(), self._began)
 
     def _described(self, new: RunData) -> Description:
@@ -149,8 +150,8 @@ class Follower:
         for attempt in new.attempts:
             self._attempts[attempt.session, attempt.step] = attempt
         for entry in new.as_read_here().values:
-            self._rows[entry.sequence] = value_row(entry, None if entry.missing else decode_untyped(entry.stored))
-            # A large value is not kept twice: the row has it.
+            self._rows[entry.sequence] = row_to_show(entry, partial(decode_untyped, entry.stored))
+            # No value is kept twice: the row has it.
             self._values.append(entry._replace(stored=entry.stored._replace(json=b"null", parts=())))
         for position, process, artifact in new.artifacts:
             made = MadeArtifact(artifact.name, artifact.size, artifact.step)

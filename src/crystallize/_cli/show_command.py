@@ -31,7 +31,7 @@ def show(
         return 0
     path = find(folder, run)
     with reporting_damage(path):
-        description = describe(load_run(path))
+        description = describe(load_run(path), in_short=not in_json)
         if in_json:
             print_json(description)
         else:

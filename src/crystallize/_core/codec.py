@@ -60,8 +60,12 @@ class Stored(NamedTuple):
 
     @property
     def digest(self) -> str | None:
-        """BLAKE2b of the JSON and the parts, 128 bits; None if the value cannot be restored."""
-        if self.how in ("secret", "none"):
+        """BLAKE2b of the JSON and the parts, 128 bits; None if the file does not have the value.
+
+        A value whose object in the folder `objects` is missing or changed has one, as the file names the object.
+        """
+        # Of a value that is not stored, no part is large.
+        if self.how == "secret" or (self.how == "none" and all(isinstance(part, bytes) for part in self.parts)):
             return None
         return digest(b"".join((self.json, *contents_for_digest(self.parts))))
 

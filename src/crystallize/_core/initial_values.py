@@ -34,8 +34,8 @@ class Baseline(NamedTuple):
     """
 
     values: Mapping[str, tuple[Any, str | None, bool]]
-    """Each value, which the schema accepts, with the step that wrote it and whether it is an input. Initial values for
-    these keys must be the same. Sinks have already received these keys."""
+    """Each value, which the schema accepts and which may be `Unread`, with the step that wrote it and whether it is an
+    input. Initial values for these keys must be the same. Sinks have already received these keys."""
     steps: Sequence[str | None]
     """The steps that were opened, after None for no step."""
     finished_steps: Collection[str]

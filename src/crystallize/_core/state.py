@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from .._base.text import MASK, nearest, short
+from .._base.text import MASK, nearest, one_line, short
 from ..errors import (
     AbsentKeyError,
     ContextMutationError,
-    KeyLookupError,
+    CrystallizeError,
     LiveValueError,
     LostKeyError,
+    ObjectError,
     UncopyableValueError,
 )
 from ..events import KeyWritten
@@ -29,7 +30,7 @@ from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view
 from .size_limit import check_value_size
 from .steps import StepRegistry, StepToken
-from .stored_value import LostValue, RawValue, StoredValue
+from .stored_value import Deferred, LostValue, RawValue, StoredValue, Unread
 
 
 class Extension(Protocol):
@@ -148,9 +149,14 @@ class State:
         return state
 
     def write_all(self, values: Mapping[str, tuple[Any, str | None, bool]]) -> None:
-        """Write values without validation, each with its step and whether it is an input."""
+        """Write values without validation, each with its step and whether it is an input; it may be `Unread`."""
         for key, (value, step, is_input) in values.items():
-            self.write(key, value, StepToken(step), is_input=is_input, trusted=True)
+            if type(value) is Unread:
+                deferred = Deferred(value.read, partial(self.freeze, self.schema.key(key), key))
+                self.unsearched.append(key)
+                self.claim(key, (None, deferred, step, is_input))
+            else:
+                self.write(key, value, StepToken(step), is_input=is_input, trusted=True)
 
     @property
     def registry(self) -> StepRegistry:
@@ -171,9 +177,19 @@ class State:
         kept, thaw, _, _ = self.values[key]  # as `StoredValue.read`, inlined for speed
         return kept if thaw is None else thaw()
 
+    def peek(self, key: str) -> Any:
+        """Return what `read` returns, without keeping a value that was not read before."""
+        thaw = self.values[key][1]
+        return thaw.peek() if isinstance(thaw, Deferred) else self.read(key)
+
     def short_value(self, key: str) -> str:
-        """Return a short text of a value, masked if the value may be secret."""
-        return MASK if self.schema.key(key).secret else short(self.read(key))
+        """Return a short text of a value, masked if the value may be secret; the error if it cannot be read."""
+        if self.schema.key(key).secret:
+            return MASK
+        try:
+            return short(self.peek(key))
+        except CrystallizeError as error:
+            return f"<{one_line(str(error))}>"
 
     def held(self) -> dict[str, Any]:
         """Return readers' copies of all values by key."""
@@ -186,10 +202,16 @@ class State:
     def _search_secrets(self) -> list[str | bytes]:
         # Many steps may fail. So a value is searched once, unless it is shared.
         keys = self.unsearched[:]
-        new = {key: self.schema.key(key).shared for key in keys if key in self.values}
+        # What nobody has read can be in no text.
+        known = {key: raw[1] for key in keys if (raw := self.values.get(key)) is not None}
+        new = {
+            key: self.schema.key(key).shared
+            for key, thaw in known.items()
+            if not isinstance(thaw, Deferred) or thaw.is_read
+        }
         self._secrets += secrets_in([self.read(key) for key, is_shared in new.items() if not is_shared])
         self._live += [key for key, is_shared in new.items() if is_shared]
-        # The others are just being written.
+        # The others are just being written, or were not read yet.
         self.unsearched[: len(keys)] = [key for key in keys if key not in new]
         found = secrets_in([self.read(key) for key in self._live if key in self.values])
         return [*self._secrets, *found, *self.foreign_secrets]
@@ -282,12 +304,12 @@ class State:
         )
         return ContextMutationError(name, f"Cannot mutate existing key: {name!r}, written {how}")
 
-    def missing_error(self, key: object) -> KeyLookupError:
+    def missing_error(self, key: object) -> CrystallizeError:
         """Return the error for reading a key that is not written; raise the error of an invalid or undeclared key."""
         declared = self.schema.key(key)
         name = declared.name or plain_key(key)
-        if name in self.lost:
-            return LostKeyError(name, *self.lost[name])
+        if (lost := self.lost.get(name)) is not None:
+            return LostKeyError(name, *lost[:3]) if lost.cause is None else ObjectError(*lost.cause.args)
         if declared.name:
             return AbsentKeyError(name, self.schema.name)
         return AbsentKeyError(name, None, nearest(name, list(self.values)))

@@ -1,8 +1,10 @@
 """The stored form of a key's value."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from .copy_by_type import Thaw
+from ..errors import ObjectError
+from .copy_by_type import Frozen, Thaw
 
 
 class StoredValue(NamedTuple):
@@ -30,6 +32,44 @@ class LostValue(NamedTuple):
     """The step that wrote it; None outside any step."""
     why: str
     """Why it could not be restored, and what would help."""
+    cause: ObjectError | None = None
+    """The error of its object that is missing or changed, which reading the key raises; None if that is not why."""
+
+
+class Unread(NamedTuple):
+    """A value that was written elsewhere, and is so large that it is read when it is first asked for."""
+
+    read: Callable[[], Any]
+    """Reads the value, which the schema accepts; it may raise an error each time."""
+
+
+class Deferred:
+    """The `Thaw` of an unread value: the first call reads the value, and keeps it unless that raises an error."""
+
+    __slots__ = ("_freeze", "_frozen", "_read")
+
+    def __init__(self, read: Callable[[], Any], freeze: Callable[[Any], Frozen]) -> None:
+        self._read = read
+        self._freeze = freeze
+        self._frozen: Frozen | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the value is in memory."""
+        return self._frozen is not None
+
+    def __call__(self) -> Any:
+        # Without a lock: two threads that read it at the same time read equal values.
+        if self._frozen is None:
+            self._frozen = self._freeze(self._read())
+        return self.peek()
+
+    def peek(self) -> Any:
+        """Return a reader's copy, without keeping the value if it was not read before."""
+        if self._frozen is None:
+            return self._read()
+        kept, thaw = self._frozen
+        return kept if thaw is None else thaw()
 
 
 RawValue: TypeAlias = tuple[Any, Thaw | None, str | None, bool]

@@ -1,5 +1,7 @@
 """Compare two runs."""
 
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -7,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pydantic_core import to_json
 
 from .._base.text import counted, short
+from .._core.context import state_of
 from .._core.digest import digest
 from .._core.equality import same
 from .loaded_run import Run
@@ -49,7 +52,7 @@ def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
         for name in dict.fromkeys((*left, *right)):
             (content, shown), (other_content, other_shown) = left.get(name, _NONE), right.get(name, _NONE)
             if not same(content, other_content):
-                found.append(Difference(what, name, shown, other_shown))
+                found.append(Difference(what, name, _text(shown), _text(other_shown)))
     return tuple(found)
 
 
@@ -75,7 +78,7 @@ def compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Difference, ...], tu
     found: set[tuple[Kind, str]] = set()
     entries = one.entries, other.entries
     for own, others in (entries, entries[::-1]):
-        missing = [entry for key, entry in own.items() if entry.missing is not None and key in others]
+        missing = [entry for key, entry in own.items() if entry.stored.digest is None and key in others]
         found.update(("input" if entry.is_input else "value", entry.key) for entry in missing)
     for run, beside in ((one, other), (other, one)):
         found.update(("metric", name) for name in run.unrestorable_points if name in beside.metrics)
@@ -86,21 +89,29 @@ def compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Difference, ...], tu
 
 _KINDS: tuple[Kind, ...] = ("input", "value", "metric", "step", "artifact")
 _NONE: tuple[None, None] = (None, None)
-_Compared: TypeAlias = dict[str, tuple[Any, str]]
-"""By name, the content by which two runs are compared, and how it is shown."""
+_Shown: TypeAlias = str | Callable[[], str] | None
+_Compared: TypeAlias = dict[str, tuple[Any, _Shown]]
+"""By name, the content by which two runs are compared, and how it is shown; None if the run has nothing of the name."""
+
+
+def _text(shown: _Shown) -> str | None:
+    return shown() if callable(shown) else shown
 
 
 def _compared_parts(run: Run[Any]) -> tuple[_Compared, ...]:
     inputs: _Compared = {}
     values: _Compared = {}
-    held = run.values
+    held = state_of(run.context)
     for key, entry in run.entries.items():
-        shown = short(held[key]) if key in held else f"a {entry.stored.type or 'secret'}"
-        (inputs if entry.is_input else values)[key] = (entry.stored.digest or shown, shown)
+        kind = f"a {entry.stored.type or 'secret'}"
+        shown = kind if entry.missing else partial(held.short_value, key)
+        (inputs if entry.is_input else values)[key] = (entry.stored.digest or kind, shown)
     points: _Compared = {name: (_digest_of(run, name), _summary(run, name)) for name in run.metrics}
     attempts = {attempt.step: "finished" if attempt.finished else "did not finish" for attempt in run.attempts}
-    steps = {name: (outcome, outcome) for name, outcome in attempts.items()}
-    artifacts = {made.name: (made.digest, f"{counted(made.size, 'byte')}, {made.digest[:8]}") for made in run.artifacts}
+    steps: _Compared = {name: (outcome, outcome) for name, outcome in attempts.items()}
+    artifacts: _Compared = {
+        made.name: (made.digest, f"{counted(made.size, 'byte')}, {made.digest[:8]}") for made in run.artifacts
+    }
     return inputs, values, points, steps, artifacts
 
 

@@ -154,6 +154,7 @@ class Journal:
         if data is None:
             made.__init__(initial, logger, metrics=metrics, sinks=(self, *sinks))  # type: ignore[misc]  # as a call does
             return made
+        data = data.without_lost_objects(whole=True)
         check_inputs(data, {} if initial is None else initial)
 
         state = blank_state(made, metrics)

@@ -1,7 +1,7 @@
 """A run, loaded from its file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -166,14 +166,16 @@ class Run(TableDisplay, Generic[T_co]):
         """All values by their keys.
 
         Without a schema, a value that only a schema restores, such as a model, is of JSON's types. A key whose value
-        cannot be restored is missing, and asking for it raises LostKeyError.
+        cannot be restored is missing, and asking for it raises LostKeyError, or ObjectError if a file in the folder
+        `objects` is missing. A value of more than 1 MiB is read when it is asked for; `dict(run.values)` reads all.
         """
-        return _ValuesOfRun(self.context.as_dict(), state_of(self.context))
+        state = state_of(self.context)
+        return _ValuesOfRun(state, state.keys.in_order())
 
     @property
     def inputs(self) -> Mapping[str, Any]:
         """The values that the run began with."""
-        return _ValuesOfRun({key: self.context[key] for key in self.provenance.inputs}, state_of(self.context))
+        return _ValuesOfRun(state_of(self.context), self.provenance.inputs)
 
     @property
     def metrics(self) -> FrozenMetrics:
@@ -271,18 +273,41 @@ class Run(TableDisplay, Generic[T_co]):
         return attempt.step, str(attempt.session), moment(attempt.started), one_line(outcome), *cells
 
 
-class _ValuesOfRun(dict[str, Any]):
-    """Values by their keys. A key that is missing is explained by an error, as in a context."""
+class _ValuesOfRun(Mapping[str, Any]):
+    """Values by their keys, each read when it is asked for. A key that is missing is explained, as in a context."""
 
-    def __init__(self, values: Mapping[str, Any], state: State) -> None:
-        super().__init__(values)
+    def __init__(self, state: State, keys: Iterable[str]) -> None:
         self._state = state
+        self._keys = dict.fromkeys(keys)
 
-    def __missing__(self, key: object) -> Any:
-        raise self._state.missing_error(key)
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._keys:
+            raise self._state.missing_error(key)
+        return self._state.read(key)
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """Return the value of a key, or a default if the run does not have it."""
+        return self._state.read(key) if key in self._keys else default
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
+
+
+def value_once(run: Run[Any], key: str) -> Any:
+    """Return a value of a run; a large one is not kept."""
+    return state_of(run.context).peek(key)
 
 
 def final_process(run: Run[Any]) -> Session:

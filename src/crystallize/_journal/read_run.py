@@ -41,7 +41,7 @@ from .rows import (
 from .run_objects import objects_of
 from .spool_format import has_writer, spooled
 from .untrusted_file import RunConnection, check_files
-from .value_facts import ObjectPart
+from .value_facts import ObjectPart, without_lost_object
 
 _log = logging.getLogger("crystallize")
 
@@ -80,9 +80,19 @@ class RunData:
         return f"the run was not closed, and {spool!r}, which may contain its last values and points, is missing"
 
     def as_read_here(self) -> "RunData":
-        """Return the run with the values as lost for which this program registers no codec."""
-        values = (entry._replace(stored=as_read_here(entry.stored)) for entry in self.values)
-        return replace(self, values=tuple(values))
+        """Return the run with the values as lost for which this program registers no codec, or an object is missing."""
+        data = self.without_lost_objects(whole=False)
+        values = (entry._replace(stored=as_read_here(entry.stored)) for entry in data.values)
+        return replace(data, values=tuple(values))
+
+    def without_lost_objects(self, *, whole: bool) -> "RunData":
+        """Return the run with the values and results as lost whose objects are missing, or of another size.
+
+        `whole`: all objects are read, and also those with another content count as lost.
+        """
+        values = (entry._replace(stored=without_lost_object(entry.stored, whole=whole)) for entry in self.values)
+        merges = (merged._replace(result=without_lost_object(merged.result, whole=whole)) for merged in self.merges)
+        return replace(self, values=tuple(values), merges=tuple(merges))
 
     @property
     def declared(self) -> dict[str, Declared]:

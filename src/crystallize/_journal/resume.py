@@ -7,6 +7,7 @@ import logging
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -14,21 +15,23 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from .._base.signal_handlers import reraise_from_handler
 from .._branches.branch_registry import BranchEntry, MergeReceipt, registry_of
 from .._core.artifacts import Artifact
-from .._core.codec import decode, decode_untyped, revalidate
+from .._core.codec import as_read_here, decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
 from .._core.initial_values import Baseline
+from .._core.key import Key
 from .._core.metric_log import MetricLog
 from .._core.point_log import PointLog, PointSection
 from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
-from .._core.stored_value import LostValue
+from .._core.stored_value import LostValue, Unread
 from .._core.value_codecs import NotRegistered, RegisteredFailed
 from ..errors import DamagedRunError, JournalError, KeyLookupError, ObjectError, ResumeError
 from .point_stream import PointStream
 from .read_run import RunData
 from .rows import Entry, MergedBranch
 from .untrusted_file import VERIFY, damage_in
+from .value_facts import lost_object
 
 _T = TypeVar("_T")
 _ByBranch: TypeAlias = dict[str | None, list[tuple[int, _T]]]
@@ -72,10 +75,10 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
     finished = {attempt.step for attempt in done if attempt.finished}
     stream = PointStream(data, state.metric_store, dropped)
     entries = [entry for entry in data.values if (entry.session, entry.step) not in dropped and not entry.missing]
-    values = {entry.key: (_restored_value(state.schema, data, entry), entry.step, entry.is_input) for entry in entries}
+    values = {entry.key: (_value_of(state.schema, data, entry), entry.step, entry.is_input) for entry in entries}
     superseded = data.superseded
     lost = (entry for entry in data.values if entry.missing and (entry.session, entry.step) not in superseded)
-    state.lost.update((entry.key, LostValue(entry.stored.type, entry.step, entry.why)) for entry in lost)
+    state.lost.update((entry.key, _lost_value(entry)) for entry in lost)
     baseline = Baseline(values, stream.steps, finished, "the run that is resumed")
     baseline.apply(state)
     branch_of = data.branch_of
@@ -116,13 +119,38 @@ def _by_branch(of: Iterable[tuple[str | None, int, Any]]) -> _ByBranch[Any]:
     return parts
 
 
-def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
-    """Return a value as the schema accepts it, or raise JournalError."""
+def _lost_value(entry: Entry) -> LostValue:
+    cause = lost_object(entry.stored, whole=True)
+    return LostValue(entry.stored.type, entry.step, entry.why, None if cause is None else _of_key(cause, entry))
+
+
+def _of_key(error: ObjectError, entry: Entry) -> ObjectError:
+    return ObjectError(error.path, f"{error.reason}; it has the value of key {entry.key!r}", error.advice)
+
+
+def _value_of(schema: Schema, data: RunData, entry: Entry) -> Any:
+    """Return a value as the schema accepts it, as `Unread` if a part of it is large; or raise JournalError."""
     try:
         key = schema.key(entry.key)
     except KeyLookupError as error:
         reason = f"the run holds what {schema.name} does not declare: {error}"
         raise JournalError(str(data.path), reason, "use the schema that the run was written with") from error
+    if all(isinstance(part, bytes) for part in entry.stored.parts) or as_read_here(entry.stored) is not entry.stored:
+        return _restored_value(schema, key, data, entry)
+    if schema is not Schema.untyped() and _written_fingerprint(data, entry) != key.fingerprint():
+        # Now, so that a value which the schema does not take is an error before the work goes on. If its object was
+        # changed, reading the key says so.
+        with suppress(ObjectError):
+            return _restored_value(schema, key, data, entry)
+    return Unread(partial(_read_later, schema, key, data, entry))
+
+
+def _read_later(schema: Schema, key: Key, data: RunData, entry: Entry) -> Any:
+    with damage_in(data.path):
+        return _restored_value(schema, key, data, entry)
+
+
+def _restored_value(schema: Schema, key: Key, data: RunData, entry: Entry) -> Any:
     try:
         # Without a schema there are only JSON's types.
         if schema is Schema.untyped():
@@ -140,7 +168,7 @@ def _restored_value(schema: Schema, data: RunData, entry: Entry) -> Any:
         reason = f"the value of key {entry.key!r} is not damaged, but {error}"
         raise JournalError(str(data.path), reason, error.advice) from error
     except ObjectError as error:
-        raise ObjectError(error.path, f"{error.reason}; it has the value of key {entry.key!r}", error.advice) from error
+        raise _of_key(error, entry) from error
     except Exception as error:  # whatever a user's validator raises
         reraise_from_handler(error)
         if schema is Schema.untyped():
@@ -202,11 +230,16 @@ def check_inputs(data: RunData, given: Any) -> None:
     """Raise ResumeError if an input that the file lacks is not given again, as an attribute or an item."""
     is_given = given.__contains__ if hasattr(given, "keys") else partial(hasattr, given)
     lost = {entry.key: entry for entry in data.values if entry.is_input and entry.missing}
-    missing = [f"{key!r} ({entry.missing})" for key, entry in lost.items() if not is_given(key)]
+    missing = [f"{key!r} ({_why_missing(entry)})" for key, entry in lost.items() if not is_given(key)]
     if missing:
         example = ", ".join(f"{key!r}: ..." for key in lost)
         reason = f"the file does not have all that the run began with: give again {', '.join(missing)}"
         raise ResumeError(str(data.path), reason, f"journal.context(..., {{{example}}})")
+
+
+def _why_missing(entry: Entry) -> str:
+    # A file can be put back; of the others the advice was a warning when they were written.
+    return f"{entry.missing}: {entry.why}" if entry.stored.parts else str(entry.missing)
 
 
 def warn_of_lost_reads(context: FrozenContext[Any], run: str) -> None:

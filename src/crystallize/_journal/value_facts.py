@@ -39,6 +39,27 @@ class ObjectPart:
         """Return its bytes; raise ObjectError if the object is missing or changed."""
         return self._folder.read(self.name)
 
+    def check(self, *, whole: bool) -> None:
+        """Raise ObjectError if the object is missing or changed. `whole`: all of it is read, not only its size."""
+        self._folder.check(self.name, whole=whole)
+
+
+def lost_object(stored: Stored, *, whole: bool) -> ObjectError | None:
+    """Return the error of the first object of a value that is missing or changed; see `ObjectPart.check`."""
+    for part in stored.parts:
+        if isinstance(part, ObjectPart):
+            try:
+                part.check(whole=whole)
+            except ObjectError as error:
+                return error
+    return None
+
+
+def without_lost_object(stored: Stored, *, whole: bool) -> Stored:
+    """Return a value as lost if one of its objects is; it keeps its parts, so that `lost_object` finds the error."""
+    error = lost_object(stored, whole=whole)
+    return stored if error is None else stored._replace(how="none", why=str(error))
+
 
 _NOT_IN_FILE: Final = (
     "the file of the run does not have this value, and takes nothing more; make room, or see to the permissions of the "

@@ -5,16 +5,19 @@ The fields of a row are the keys of its JSON object.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic_core import to_json
 
+from .._base.text import short
 from .._core.codec import NotRestorable, json_view
-from .._journal.loaded_run import Run
+from .._journal.loaded_run import Run, value_once
 from .._journal.rows import Entry
+from ..errors import ObjectError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,46 @@ class PointRow:
     tags: dict[str, Any]
 
 
-def value_rows(run: Run[Any]) -> Iterator[ValueRow]:
-    """Return the keys in the order in which they were written, also those whose values the file does not contain."""
-    values = run.values
-    for key, entry in run.entries.items():
-        yield value_row(entry, None if entry.missing else values[key])
+_RowOf: TypeAlias = Callable[[Entry, Callable[[], Any]], ValueRow]
 
 
-def value_row(entry: Entry, value: Any) -> ValueRow:
-    """Return the row of a key. Its value is None if the file does not contain it."""
+def value_rows(run: Run[Any], row_of: _RowOf | None = None) -> Iterator[ValueRow]:
+    """Return the keys in the order in which they were written, also those whose values the file does not contain.
+
+    `row_of` makes the rows; by default `value_row` does.
+    """
+    make = row_of or value_row
+    return (make(entry, partial(value_once, run, key)) for key, entry in run.entries.items())
+
+
+def value_row(entry: Entry, read: Callable[[], Any]) -> ValueRow:
+    """Return the row of a key, given the function that reads its value.
+
+    The value is None if the file does not contain it, or if its object was changed.
+    """
+    try:
+        value = None if entry.missing else read()
+    except ObjectError as error:
+        entry, value = entry._replace(stored=entry.stored._replace(how="none", why=str(error))), None
     return ValueRow(entry.key, entry.stored.type, entry.is_input, entry.step, entry.missing, value, entry.why or None)
+
+
+class InShort:
+    """A large value that is only shown: the text in which it is."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, value: Any) -> None:
+        self._text = short(value)
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def row_to_show(entry: Entry, read: Callable[[], Any]) -> ValueRow:
+    """Return what `value_row` returns, with a value that is `InShort` if it is large."""
+    is_small = all(isinstance(part, bytes) for part in entry.stored.parts)
+    return value_row(entry, read if is_small else lambda: InShort(read()))
 
 
 def point_rows(run: Run[Any]) -> Iterator[PointRow]:

@@ -16,7 +16,7 @@ from .._journal.environment import Origin
 from .._journal.loaded_run import Run, Status, final_process
 from .._journal.rows import Attempt, Session, SoFar
 from ..errors import DamagedRunError, JournalError
-from .export import ValueRow, value_rows
+from .export import ValueRow, row_to_show, value_row, value_rows
 
 OutcomeName: TypeAlias = Literal["running", "finished", "failed", "died", "done again"]
 
@@ -147,12 +147,15 @@ def unreadable(name: str, error: JournalError) -> Overview:
     return Overview(name, error.path, status, None, None, None, None, None, error.reason)
 
 
-def describe(run: Run[Any]) -> Description:
-    """Return the description of a run that was loaded without a schema, so that its values are as JSON has them."""
+def describe(run: Run[Any], *, in_short: bool = False) -> Description:
+    """Return the description of a run that was loaded without a schema, so that its values are as JSON has them.
+
+    `in_short`: in place of each large value is the text that shows it, so that not all of them are in memory at once.
+    """
     unrestorable = run.unrestorable_points
     return outline(
         run,
-        tuple(value_rows(run)),
+        tuple(value_rows(run, row_to_show if in_short else value_row)),
         tuple(_summary(run.metrics.series(name), unrestorable.get(name, 0)) for name in run.metrics),
         tuple(_without_content(artifact) for artifact in run.artifacts),
         run.so_far,

@@ -65,7 +65,8 @@ def runs_frame(
     for source in runs:
         try:
             run = source if isinstance(source, Run) else run_from(source, metrics)
-            chosen = {key: value for key, value in run.inputs.items() if inputs is None or key in inputs}
+            begun_with = run.inputs
+            chosen = {key: begun_with[key] for key in begun_with if inputs is None or key in inputs}
         except JournalError as error:
             if errors == "raise":
                 raise _with_advice(error) from error
