@@ -5,7 +5,7 @@ import sys
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from io import BytesIO
 from itertools import combinations
@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 from PIL import Image
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, PrivateAttr
 
 from crystallize import register
 from crystallize._core import array_codecs
@@ -274,6 +274,87 @@ def test_why_a_value_is_not_restorable(value: Any, why: str) -> None:
     assert "none" == stored.how
     assert why in stored.why
     assert None is stored.digest
+
+
+@dataclass
+class Counter:
+    start: int
+    seen: int = field(init=False, default=0)
+
+
+class Model(BaseModel):
+    size: int
+    _name: str = PrivateAttr(default="")
+    _epoch: int = PrivateAttr(default=0)
+
+
+@dataclass
+class Scaled:
+    scale: InitVar[int]
+    size: int = 0
+
+    def __post_init__(self, scale: int) -> None:
+        self.size = scale * 2
+
+
+class Grown(BaseModel):
+    size: Annotated[int, AfterValidator(lambda size: size + 1)]
+    whole: int = 0
+
+
+class Outer(BaseModel):
+    inner: list[Model]
+    beside: tuple[int, ...] = ()
+
+
+class Raising(BaseModel):
+    size: Annotated[int, BeforeValidator(lambda size: int(size, base=10))]
+
+
+class Loose(BaseModel):
+    size: Any
+
+
+def changed(value: Any, name: str, item: Any) -> Any:
+    setattr(value, name, item)
+    return value
+
+
+RAISING = Raising.model_validate({"size": "1"})
+INVERSE = "let the schema declare its type in full, with a validator and a serializer that are inverse"
+DECLARED: dict[str, tuple[Any, Any, str]] = {
+    "init=False": (
+        Counter,
+        changed(Counter(1), "seen", 5),
+        f"the field 'seen' of a {__name__}.Counter does not come back equal, because it has init=False; leave init=",
+    ),
+    "private": (
+        Model,
+        changed(Model(size=1), "_epoch", 5),
+        f"the private attribute '_epoch' of a {__name__}.Model does not come back equal; make it a field, or",
+    ),
+    "deep": (
+        dict[str, tuple[Outer, ...]],
+        {"a": (Outer(inner=[Model(size=1)]), Outer(inner=[changed(Model(size=1), "_epoch", 5)]))},
+        f"the private attribute '_epoch' of a {__name__}.Model does not come back equal",
+    ),
+    "InitVar": (list[Scaled], [Scaled(1)], f"a {__name__}.Scaled does not keep its InitVar 'scale'; make it a field"),
+    "validator": (Grown, Grown(size=1), f"the field 'size' of a {__name__}.Grown does not come back equal; {INVERSE}"),
+    "any type": (Loose, Loose(size=Span(1, 2)), f"the field 'size' of a {__name__}.Loose does not come back equal"),
+    "not declared": (list[Any], [Model(size=1)], f"only a schema restores a {__name__}.Model; declare this type"),
+    "nothing that can be read": (
+        Raising,
+        RAISING,
+        f"only a schema restores a {__name__}.Raising; declare",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "value", "why"), DECLARED.values(), ids=DECLARED)
+def test_why_a_declared_type_is_not_restorable(kind: Any, value: Any, why: str) -> None:
+    """If the schema declares a type, the reason names the field or attribute that does not come back."""
+    stored = encode(key_of(kind), value)
+    assert ("none", True) == (stored.how, why in stored.why), stored.why
 
 
 class Point:

@@ -15,7 +15,7 @@ from .._base.signal_handlers import reraise_from_handler
 from .._base.text import type_name
 from ..errors import SchemaError
 from .digest import digest, pandas_time
-from .equality import same
+from .equality import lost_argument, lost_part, same
 from .immutable_types import PLAIN
 from .key import Key
 from .schema import Schema
@@ -149,7 +149,7 @@ def encode(key: Key, value: Any) -> Stored:
     parts = tagger.parts()
     if not all(isinstance(part, bytes) for part in parts):
         seen, parts = b"null", ()  # only for looking at, it is not worth the space
-    return Stored("none", kind, seen, parts if seen != b"null" else (), why=_why(value, tagger))
+    return Stored("none", kind, seen, parts if seen != b"null" else (), why=_why(key, value, tagger))
 
 
 def _unserialized(error: PydanticSerializationError) -> CannotStore:
@@ -171,15 +171,31 @@ def _tagged_json_of(key: Key, value: Any, tagger: Tagger) -> bytes:
     return to_json(tagger.tag(value))
 
 
-def _why(value: Any, tagger: Tagger) -> str:
+def _why(key: Key, value: Any, tagger: Tagger) -> str:
     """Return why a value cannot be restored, and what would help."""
     found = tagger.failure
     if found is not None:
         return f"{found.why}; {found.advice}" if found.advice else found.why
     if tagger.needs_schema is not None:
+        lost = lost_argument(value) or _lost_part(key, value)
+        if lost is not None:
+            return "; ".join(lost)
         advice = "declare this type in the schema, and let it serialize all of its state"
         return f"only a schema restores a {tagger.needs_schema}; {advice}"
     return f"it does not come back equal; {advice_for(type(value))}"
+
+
+def _lost_part(key: Key, value: Any) -> tuple[str, str] | None:
+    """Return the field or attribute of a declared type that its schema does not restore, and what would help."""
+    tagger = Tagger()
+    for make in (_json_of, _tagged_json_of):
+        try:
+            parsed = tagger.restore(from_json(make(key, value, tagger)))
+            if (lost := lost_part(key.validate(parsed), value)) is not None:
+                return lost
+        except Exception as error:  # whatever a user's validator raises; then this tells nothing
+            reraise_from_handler(error)
+    return None
 
 
 def _is_read_back(text: bytes) -> bool:
