@@ -4,7 +4,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -90,7 +90,7 @@ def _problems_of_content(path: Path) -> Iterator[str]:
             for _ in StoredPoints(data, lambda: iter(data.points), dropped=()).first_look():
                 pass
         run: Run[Any] = Run(replace(data.as_read_here(), points=()), FrozenContext, None)
-        with suppress(ObjectError), _past_registered_loads():  # `_problems_of_objects` names missing objects
+        with _past_registered_loads():
             _ = run.context
         derived: list[object] = [run.so_far, run.declared, run.unwritten, run.entries]
         derived += [run.status, run.attempts, run.dead_attempts, data.steps_to_redo]
@@ -130,7 +130,7 @@ def _problem_of(what: str, stored: Stored) -> Iterator[str]:
     except (NotRegistered, RegisteredFailed):
         return  # the program that wrote it can restore it
     except ObjectError:
-        return  # as above
+        return  # `_problems_of_objects` names it
     except (ArithmeticError, ImportError, LookupError, StructError, TypeError, ValueError) as error:
         reraise_from_handler(error)
         yield printable(f"{what} cannot be restored ({type(error).__name__}: {error})")
