@@ -538,7 +538,7 @@ class LiveValueError(UncopyableValueError):
     declaration: str
     """A declaration of the key that accepts the value; empty if there is none."""
     state: str
-    """An expression for the state of the object, which can be stored in its place; empty if none is known."""
+    """How to get the state of the object, which can be stored in its place; empty if it is not known."""
 
     def __init__(self, subject: str, type: str, declaration: str, state: str) -> None:
         super().__init__(subject, type, "it changes while it is used, and every reader would get another copy")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import pytest
 from pydantic import BaseModel
@@ -138,8 +138,8 @@ def test_refused(shape: Any, key: str, wrap: Callable[[Any], Any], cls: Any) -> 
 
     assert repr(key) == caught.value.subject
     assert caught.value.type.endswith(f".{cls.__name__}")
-    own = f"{key}: Annotated[{type(value).__name__}, Shared]"
-    assert caught.value.declaration in (own, "dict[str, Annotated[Any, Shared]]")
+    own = {f"{key}: Annotated[{type(value).__name__}, {output}Shared]" for output in ("Output, ", "")}
+    assert caught.value.declaration in own | {"dict[str, Annotated[Any, Shared]]"}
     assert key not in ctx
 
 
@@ -152,11 +152,37 @@ def test_the_lines_that_help() -> None:
     assert (
         f"cannot hold 'model': a {name} changes while it is used, and every reader would get a copy\n"
         "To share the object itself with all readers, declare:\n"
-        "  model: Annotated[Deep, Shared]\n"
+        "  model: Annotated[Net | None, Output, Shared]\n"
         "To store a copy of its state, write in its place:\n"
         "  model.state_dict()"
     ) == str(caught.value)
-    assert ("'model'", name, "model: Annotated[Deep, Shared]", "model.state_dict()") == caught.value.args
+    declaration = "model: Annotated[Net | None, Output, Shared]"
+    assert ("'model'", name, declaration, "model.state_dict()") == caught.value.args
+
+
+class Group(BaseModel, arbitrary_types_allowed=True):
+    nets: list[Net]
+    pair: tuple[Net, ...]
+    named: dict[str, Net | None]
+    either: Union[list[Net], dict[str, list[Net]], None]  # noqa: UP007 - as some users write it
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind", "state"),
+    [
+        ("nets", [Net()], "list[Net]", "[item.state_dict() for item in nets]"),
+        ("pair", (Net(), Deep()), "tuple[Net, ...]", "[item.state_dict() for item in pair]"),
+        ("named", {"a": Net()}, "dict[str, Net | None]", "{key: item.state_dict() for key, item in named.items()}"),
+        ("named", {"a": Net(), "b": None}, "dict[str, Net | None]", "state_dict() of each Net in it"),
+        ("either", {"a": [Net()]}, "list[Net] | dict[str, list[Net]] | None", "state_dict() of each Net in it"),
+    ],
+)
+def test_the_declaration_is_the_users(key: str, value: Any, kind: str, state: str) -> None:
+    """The error shows the annotation of the key as it is, with Shared, and the state of each object in the value."""
+    with pytest.raises(LiveValueError) as caught:
+        FrozenContext[Group]()[key] = value
+
+    assert (f"{key}: Annotated[{kind}, Shared]", state) == (caught.value.declaration, caught.value.state)
 
 
 def test_what_the_lines_say_works() -> None:
@@ -192,7 +218,9 @@ def test_initial_values(initial: Any) -> None:
         FrozenContext[Schema](initial)
 
     assert "'model' is a" in str(caught.value)
-    assert "declare it as model: Annotated[Deep, Shared], or store model.state_dict()" in str(caught.value)
+    assert "declare it as model: Annotated[Net | None, Output, Shared], or store model.state_dict()" in str(
+        caught.value
+    )
 
 
 def test_untyped_contexts_warn() -> None:
@@ -228,6 +256,10 @@ def test_metrics() -> None:
         typed.record(Loss.loss, Deep())
 
     assert ("", "deep.state_dict()") == (caught.value.declaration, caught.value.state)
+    with pytest.raises(LiveValueError) as caught:
+        typed.record(Loss.loss, [Deep()])
+
+    assert "state_dict() of each Deep in it" == caught.value.state
     with pytest.warns(UserWarning, match="a value of metric 'model' contains a"):
         free.record("model", Deep())
     assert 0 == len(typed.metrics)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from types import UnionType
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -50,8 +50,10 @@ def plain_key(key: object) -> str:
 
 def shape_name(shape: Any) -> str:
     """Return a type as it is written in code, without its modules."""
-    if isinstance(shape, UnionType):
-        return str(shape)
+    if get_origin(shape) in (Union, UnionType):
+        return " | ".join(map(shape_name, get_args(shape)))
+    if shape is NoneType or shape is ...:
+        return "None" if shape is NoneType else "..."
     if get_origin(shape) is Annotated:
         return shape_name(get_args(shape)[0])
     if get_origin(shape) is None:

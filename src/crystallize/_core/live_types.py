@@ -3,7 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from weakref import WeakSet
 
 from .._base.text import type_name
@@ -67,11 +67,22 @@ def warn_of_live(subject: str, cls: type) -> None:
     _warned.add(cls)
 
 
-def refuse_live(subject: str, cls: type, *, name: str = "", declaration: str = "") -> NoReturn:
-    """Raise LiveValueError for a live object, whose variable is probably called `name`."""
-    state = state_of_live(cls)
-    variable = name if name.isidentifier() else cls.__name__.lower()
-    raise LiveValueError(subject, type_name(cls), declaration, f"{variable}.{state}" if state else "")
+def refuse_live(subject: str, value: Any, cls: type, *, name: str = "", declaration: str = "") -> NoReturn:
+    """Raise LiveValueError for a live object in a value, whose variable is probably called `name`."""
+    raise LiveValueError(subject, type_name(cls), declaration, _stored_state(name, value, cls))
+
+
+def _stored_state(name: str, value: Any, cls: type) -> str:
+    """Return how the state of the live objects in a value is stored; empty if it is not known."""
+    state, variable = state_of_live(cls), name if name.isidentifier() else ""
+    if not state or type(value) is cls:
+        return f"{variable or cls.__name__.lower()}.{state}" if state else ""
+    items = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    if not variable or {state_of_live(type(item)) for item in items} != {state}:
+        return f"{state} of each {cls.__name__} in it"
+    if type(value) is dict:
+        return f"{{key: item.{state} for key, item in {variable}.items()}}"
+    return f"[item.{state} for item in {variable}]"
 
 
 def state_of_live(cls: type) -> str:

@@ -40,7 +40,8 @@ class Copied:
 
 def store(value: Any, subject: str, *, is_declared: bool = False) -> Any:
     """Freeze a value or a tag of a point for storage; raise UncopyableValueError if it cannot be copied."""
-    kept, thaw = freeze(value, subject, partial(refuse_live if is_declared else warn_of_live, subject))
+    meet = partial(refuse_live, subject, value) if is_declared else partial(warn_of_live, subject)
+    kept, thaw = freeze(value, subject, meet)
     return kept if thaw is None else Copied(thaw)
 
 

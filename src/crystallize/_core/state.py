@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .._base.text import MASK, nearest, one_line, short
+from .._base.type_hints import key_types
 from ..errors import (
     AbsentKeyError,
     ContextMutationError,
@@ -19,7 +20,7 @@ from .artifacts import ArtifactLog, ArtifactStore, artifacts_view
 from .event_dispatch import EventDispatcher
 from .freezing import freeze
 from .immutable_types import ATOMIC
-from .key import Key, plain_key
+from .key import Key, plain_key, shape_name
 from .live_types import refuse_live, warn_of_live
 from .metric_store import MetricStore
 from .metrics import MetricSchema
@@ -269,10 +270,15 @@ class State:
         if self.schema is Schema.untyped():
             warn_of_live(repr(name), cls)
             return
-        own = f"{name}: Annotated[{type(value).__name__}, Shared]"
         # The values of a dict cannot be of any type, as Pydantic has no config for it.
-        declaration = own if self.schema.keys else "dict[str, Annotated[Any, Shared]]"
-        refuse_live(repr(name), cls, name=name if type(value) is cls else "", declaration=declaration)
+        declaration = self._shared(name, value) if self.schema.keys else "dict[str, Annotated[Any, Shared]]"
+        refuse_live(repr(name), value, cls, name=name, declaration=declaration)
+
+    def _shared(self, name: str, value: Any) -> str:
+        """Return the declaration of a key as the user wrote it, with Shared."""
+        hint = key_types(self.schema.plain, [name])[name]
+        kind = type(value).__name__ if hint is Any else shape_name(hint)
+        return f"{name}: Annotated[{kind}, {'Output, ' if self.schema.key(name).output else ''}Shared]"
 
     def claim(self, name: str, stored: RawValue) -> None:
         """Claim a key in one atomic step. If several threads try, all but one raise ContextMutationError."""
