@@ -1,21 +1,27 @@
 """Exceptions that a signal handler raises are told from all others, and come out of recording, writing and sinks."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import BaseModel, field_serializer
 
 from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run, register
+from crystallize._base import object_folder
+from crystallize._base.object_folder import ObjectFolder
 from crystallize._base.signal_handlers import is_raised_by_handler
+from crystallize._core import pandas_codecs
 from crystallize._core.codec import any_key, decode, encode
+from crystallize._core.value_codecs import library
 from crystallize._journal import fast_handler
 from crystallize._journal.event_intake import EventIntake
 from crystallize._journal.run_writer import RunWriter
@@ -224,6 +230,44 @@ def test_comes_out_of_registered_functions(tmp_path: Path, name: str) -> None:
     with pytest.raises(TookTooLong):
         encode(any_key(), {"own": Own()})
     assert asked.count(name) == 1
+
+
+class TookTooLongToRead(OSError):
+    """As TimeoutError is, which many handlers raise."""
+
+
+@pytest.mark.parametrize("name", ["open_for_reading", "blocks_of"])
+def test_comes_out_of_reading_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An error of the system that the handler raises is not taken for one of the disk."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TookTooLongToRead
+
+    folder = ObjectFolder(tmp_path / "objects")
+    stored = folder.put([b"content"])
+    os.utime(folder.path_of(stored.digest), (5, 5))  # so that it is read
+    signal.signal(signal.SIGUSR1, stop)
+    monkeypatch.setattr(object_folder, name, lambda *given: signal.raise_signal(signal.SIGUSR1))
+    for read in (folder.open_checked, folder.problem_of):
+        with pytest.raises(TookTooLongToRead):
+            read(stored)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pd.DataFrame({"a": [1]}), pd.Index([1]), pd.Series(["a"], dtype=object)],
+    ids=["frame", "index", "objects"],
+)
+def test_comes_out_of_the_conversion_of_frames(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    """If the handler raises while Arrow converts a column, that is not taken for an error of the column."""
+
+    def convert(*given: object, **named: object) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    arrow = SimpleNamespace(Table=SimpleNamespace(from_pandas=convert), array=convert)
+    monkeypatch.setattr(pandas_codecs, "library", lambda name: arrow if name == "pyarrow" else library(name))
+    with pytest.raises(TookTooLong):
+        encode(any_key(), value)
 
 
 @pytest.mark.parametrize("has_sinks", [False, True])

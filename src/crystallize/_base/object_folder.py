@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeAlias
 from ..errors import ObjectError
 from .file_calls import POSIX
 from .file_system import create_file, make_folder, open_for_reading, sync_folder
-from .signal_handlers import is_raised_by_handler
+from .signal_handlers import is_raised_by_handler, reraise_from_handler
 from .text import short
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ class ObjectFolder:
         except FileNotFoundError as error:
             raise ObjectError(str(path), "the object is missing", _BACK) from error
         except OSError as error:
+            reraise_from_handler(error)
             raise ObjectError(str(path), f"the object cannot be read ({error})", _BACK) from error
         size = os.fstat(file.fileno()).st_size
         if size != name.size:
@@ -199,6 +200,7 @@ class ObjectFolder:
             try:
                 content = file.read()
             except OSError as error:
+                reraise_from_handler(error)
                 raise self._unreadable(name, error) from error
         self._check(name, name_of((content,)))
         return content
@@ -221,6 +223,7 @@ class ObjectFolder:
         try:
             found = name_of(blocks_of(file))
         except OSError as error:
+            reraise_from_handler(error)
             raise self._unreadable(name, error) from error
         self._check(name, found)
 

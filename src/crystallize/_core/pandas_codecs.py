@@ -4,6 +4,7 @@ from datetime import date
 from itertools import chain
 from typing import Any, Final
 
+from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
 from .._base.type_registry import TypeRegistry
 from .arrow_codecs import stream_of, table_in
@@ -52,6 +53,7 @@ def _table_of(frame: Any, names: list[str]) -> Any:
     try:
         return pa.Table.from_pandas(frame)
     except Exception as error:  # whatever Arrow, or a dtype of another library, raises
+        reraise_from_handler(error)
         problems = ((at, found) for at in frame if (found := _problem_of(frame[at])))
         at, problem = next(problems, (0, error))
         why = f"{names[at]} of dtype {frame.dtypes[at]} cannot be stored ({problem})"
@@ -62,6 +64,7 @@ def _problem_of(column: Any) -> Exception | None:
     try:
         library("pyarrow").Array.from_pandas(column)
     except Exception as error:  # as above
+        reraise_from_handler(error)
         return error
     return None
 
@@ -77,8 +80,8 @@ def _dump_items(items: Any) -> Any:
     if len(inner) == 1 and inner <= _ARROW_ITEMS:
         try:
             return pa.array(listed, from_pandas=False)
-        except (ArithmeticError, TypeError, ValueError):  # an int of more than 64 bits
-            pass
+        except (ArithmeticError, TypeError, ValueError) as error:  # an int of more than 64 bits
+            reraise_from_handler(error)
     return listed
 
 
