@@ -33,7 +33,8 @@ def _dump_columns(frame: Any, names: list[str]) -> list[Any]:
             beside.append([at, Named(names[at], _dump_items(numbered[at].to_numpy()))])
     rest = numbered.drop(columns=[at for at, _ in beside])
     # They would be JSON in the stream.
-    rest.attrs = {}
+    empty: dict[Any, Any] = {}
+    rest.attrs = empty
     stream = stream_of(_table_of(rest, names)) if rest.shape[1] else None
     labels = Named("its index", _dump_index(frame.index)), Named("its columns", _dump_index(frame.columns))
     return [*labels, Named("its attrs", frame.attrs), beside, stream]

@@ -95,6 +95,7 @@ class _Layout(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _layout_of(cls: type) -> _Layout:
+    bases: tuple[type, ...] = cls.__mro__
     lengths = [kind.__len__ for kind in (str, bytes, bytearray) if issubclass(cls, kind)]
     owns: list[Any] = [vars(base) for base in cls.__mro__]
     members = [member for own in owns if "__slots__" in own for member in own.values()]
@@ -104,7 +105,7 @@ def _layout_of(cls: type) -> _Layout:
         items=tuple(items for kind, *found in _ITEMS if issubclass(cls, kind) for items in found),
         members=tuple(member for member in members if isinstance(member, MemberDescriptorType)),
         attributes=attributes[0] if attributes and not issubclass(cls, (type, ModuleType)) else None,
-        has_nbytes=not _HAVE_NBYTES.isdisjoint(str(base.__module__).partition(".")[0] for base in cls.__mro__),
+        has_nbytes=not _HAVE_NBYTES.isdisjoint(str(base.__module__).partition(".")[0] for base in bases),
     )
 
 

@@ -1,6 +1,7 @@
 """The state of a context: all its data, which every handle on the context shares."""
 
 from collections.abc import Mapping
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +13,6 @@ from ..errors import (
     CrystallizeError,
     LiveValueError,
     LostKeyError,
-    ObjectError,
     UncopyableValueError,
 )
 from ..events import KeyWritten
@@ -315,7 +315,7 @@ class State:
         declared = self.schema.key(key)
         name = declared.name or plain_key(key)
         if (lost := self.lost.get(name)) is not None:
-            return LostKeyError(name, *lost[:3]) if lost.cause is None else ObjectError(*lost.cause.args)
+            return LostKeyError(name, *lost[:3]) if lost.cause is None else copy(lost.cause)
         if declared.name:
             return AbsentKeyError(name, self.schema.name)
         return AbsentKeyError(name, None, nearest(name, list(self.values)))

@@ -95,7 +95,7 @@ _Compared: TypeAlias = dict[str, tuple[Any, _Shown]]
 
 
 def _text(shown: _Shown) -> str | None:
-    return shown() if callable(shown) else shown
+    return shown if shown is None or isinstance(shown, str) else shown()
 
 
 def _compared_parts(run: Run[Any]) -> tuple[_Compared, ...]:

@@ -285,9 +285,9 @@ class _ValuesOfRun(Mapping[str, Any]):
             raise self._state.missing_error(key)
         return self._state.read(key)
 
-    def get(self, key: str, default: Any = None, /) -> Any:
+    def get(self, key: object, default: Any = None, /) -> Any:
         """Return the value of a key, or a default if the run does not have it."""
-        return self._state.read(key) if key in self._keys else default
+        return self._state.read(key) if isinstance(key, str) and key in self._keys else default
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
