@@ -271,14 +271,8 @@ class State:
             warn_of_live(repr(name), cls)
             return
         # The values of a dict cannot be of any type, as Pydantic has no config for it.
-        declaration = self._shared(name, value) if self.schema.keys else "dict[str, Annotated[Any, Shared]]"
+        declaration = _shared_key(self.schema, name, value) if self.schema.keys else "dict[str, Annotated[Any, Shared]]"
         refuse_live(repr(name), value, cls, name=name, declaration=declaration)
-
-    def _shared(self, name: str, value: Any) -> str:
-        """Return the declaration of a key as the user wrote it, with Shared."""
-        hint = key_types(self.schema.plain, [name])[name]
-        kind = type(value).__name__ if hint is Any else shape_name(hint)
-        return f"{name}: Annotated[{kind}, {'Output, ' if self.schema.key(name).output else ''}Shared]"
 
     def claim(self, name: str, stored: RawValue) -> None:
         """Claim a key in one atomic step. If several threads try, all but one raise ContextMutationError."""
@@ -319,6 +313,13 @@ class State:
         if declared.name:
             return AbsentKeyError(name, self.schema.name)
         return AbsentKeyError(name, None, nearest(name, list(self.values)))
+
+
+def _shared_key(schema: Schema, name: str, value: Any) -> str:
+    """Return the declaration of a key as the user wrote it, with Shared."""
+    hint = key_types(schema.plain, [name])[name]
+    kind = type(value).__name__ if hint is Any else shape_name(hint)
+    return f"{name}: Annotated[{kind}, {'Output, ' if schema.key(name).output else ''}Shared]"
 
 
 def _event_of(declared: Key, name: str, stored: StoredValue, source: str | None = None) -> KeyWritten:
