@@ -25,7 +25,7 @@ from PIL import Image
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, PrivateAttr
 
 from crystallize import register
-from crystallize._core import array_codecs
+from crystallize._core import array_codecs, arrow_codecs
 from crystallize._core.codec import Stored, any_key, decode, decode_untyped, encode, key_of
 from crystallize._core.equality import same
 from crystallize._core.live_types import LIVE, LiveKind
@@ -428,6 +428,13 @@ def test_a_registered_function_that_raises(name: str) -> None:
     register(Point, **functions)
     raised = f"the registered {name} of {__name__}.Point raised ZeroDivisionError: by zero; see to that function"
     assert raised == encode(any_key(), [Point(5)]).why
+
+
+def test_a_library_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a library cannot store a value of its own, the reason has its exception."""
+    codecs: Any = arrow_codecs.VALUE_CODECS
+    monkeypatch.setitem(codecs._by_name, "pyarrow.Table", codecs._by_name["pyarrow.Table"]._replace(dump=fail))
+    assert "cannot be stored (ZeroDivisionError: by zero)" in encode(any_key(), pa.table({"a": [1]})).why
 
 
 @pytest.mark.usefixtures("registered")
