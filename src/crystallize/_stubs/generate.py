@@ -19,7 +19,7 @@ _MARK = "# Written by `crystallize stubs`"
 _SILENCED = """\
 # mypy: ignore-errors
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false, reportGeneralTypeIssues=false
-# pyright: reportInvalidTypeVarUse=false
+# pyright: reportInvalidTypeVarUse=false, reportAttributeAccessIssue=false
 # pyrefly: ignore-errors
 # ty: ignore[unused-ignore-comment, incompatible-mutable-override, incompatible-method-override, import-not-found]
 # ty: ignore[unused-ignore-comment, deprecated, subclass-of-final-class]
