@@ -39,7 +39,7 @@ def test_deletes_and_closes(file: Path) -> None:
 def test_file_that_another_process_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Windows a file stays that another process opens before it is deleted."""
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError
 
     monkeypatch.setattr(file_calls, "POSIX", False)

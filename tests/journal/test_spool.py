@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crystallize import DamagedRunError, JournalError, RunInUseError
+from crystallize._base.file_system import create_file
 from crystallize._journal import frame_writer, spool, spool_format
 from crystallize._journal.event_bytes import MERGE, POINTS, gathered, members, span
 from crystallize._journal.lock import is_locked
@@ -47,6 +48,22 @@ def test_claims_once(tmp_path: Path) -> None:
     first.close(delete=True)
     assert [] == list(tmp_path.iterdir())
     assert not is_locked(path)
+
+
+def test_somebody_else_has_just_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the file that somebody else is making is renamed before it can be opened, the spool is made after all."""
+    create = create_file
+    tries: list[Path] = []
+
+    def create_late(path: Path) -> int:
+        tries.append(path)
+        if len(tries) == 1:
+            raise FileExistsError
+        return create(path)
+
+    monkeypatch.setattr(spool, "create_file", create_late)
+    made(tmp_path / "a.spool").close()
+    assert len(tries) == 2
 
 
 def test_somebody_else_is_making_it(tmp_path: Path) -> None:
@@ -199,7 +216,7 @@ def test_spool_that_cannot_be_deleted(
     path = tmp_path / "a.spool"
     spooler = made(path)
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:

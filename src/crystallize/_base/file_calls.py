@@ -32,9 +32,9 @@ def delete_and_close(descriptor: int, path: Path) -> None:
     """
     try:
         if POSIX:
-            path.unlink()
+            path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
     if not POSIX:
         with suppress(PermissionError):
-            path.unlink()
+            path.unlink(missing_ok=True)

@@ -166,7 +166,10 @@ def _create_locked(path: Path) -> int | None:
         try:
             descriptor = create_file(path)
         except FileExistsError:
-            descriptor = open_file(path)
+            try:
+                descriptor = open_file(path)
+            except FileNotFoundError:  # somebody else has just renamed it, or deleted it
+                continue
             is_left = lock(descriptor) and has_name(os.fstat(descriptor), path)
             is_left = is_left and read_at(descriptor, 8, 0) in (b"", MAGIC, bytes(8))
             if not is_left:
