@@ -17,6 +17,9 @@ from crystallize.sinks.memory import MemorySink
 from tests.core.test_interruptions import PROGRAMS, Other, merge_branch, schema_of, seen_in, told_to
 from tests.interruption import Stopped, assert_free, count_bytecodes, in_thread, interrupted
 
+# Each of the many runs would start git.
+pytestmark = pytest.mark.usefixtures("without_environment")
+
 
 def check(program: Callable[[FrozenContext[Any]], None], folder: Path, at: int) -> bool:
     """Interrupt a program; return whether its journal has gone on, with all that the context has."""

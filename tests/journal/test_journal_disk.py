@@ -23,10 +23,7 @@ from crystallize.runs import list_runs, verify_run
 from ..permissions import modes_hold
 from .journal_runs import SMALL, copied, die, files_of, no_environment, processes
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "current_environment", no_environment)
+pytestmark = pytest.mark.usefixtures("without_environment")
 
 
 @pytest.fixture

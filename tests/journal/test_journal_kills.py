@@ -6,10 +6,9 @@ from random import Random
 import pytest
 
 from crystallize import FrozenContext, Journal, load_run
-from crystallize._journal import run_files
 from crystallize.runs import list_runs, verify_run
 
-from .journal_runs import SMALL, Expected, Plan, RunMetrics, acts, killed, no_environment, perform, whole
+from .journal_runs import SMALL, Expected, Plan, RunMetrics, acts, killed, perform, whole
 
 
 def kill_again_and_again(folder: Path, seed: int) -> None:
@@ -52,9 +51,7 @@ def kill_again_and_again(folder: Path, seed: int) -> None:
     assert [path] == [file for file in folder.iterdir() if file.stem == path.stem]
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "current_environment", no_environment)
+pytestmark = pytest.mark.usefixtures("without_environment")
 
 
 @pytest.mark.slow

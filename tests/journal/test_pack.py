@@ -13,21 +13,13 @@ import pytest
 
 from crystallize import FrozenContext, Journal, JournalError, ObjectError, RunNotFoundError, load_run
 from crystallize._base.object_folder import ObjectFolder, name_of
-from crystallize._journal import pack, run_files
+from crystallize._journal import pack
 from crystallize.runs import pack_run, verify_run
 
-from .journal_runs import die, no_environment
+from .journal_runs import die
 from .test_run_objects import LARGE, OTHER, made, object_of
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "current_environment", no_environment)
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
+pytestmark = pytest.mark.usefixtures("without_environment")
 
 
 def names_in(archive: Path) -> list[str]:

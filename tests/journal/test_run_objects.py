@@ -28,24 +28,17 @@ from crystallize._base import file_system, folder_address, object_folder
 from crystallize._base.file_content import LARGEST_IN_MEMORY, FileContent
 from crystallize._base.object_folder import ObjectFolder, name_of
 from crystallize._core import value_parts
-from crystallize._journal import database, run_files, run_objects
+from crystallize._journal import database, run_objects
 from crystallize._journal.run_writer import RunWriter
 from crystallize.runs import diff_runs, verify_run
 
-from .journal_runs import die, no_environment, older
+from .journal_runs import die, older
 
 LARGE = bytes(range(256)) * (LARGEST_IN_MEMORY // 256) + b"!"
 OTHER = LARGE[:-1] + b"?"
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "current_environment", no_environment)
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
+pytestmark = pytest.mark.usefixtures("without_environment")
 
 
 def objects_in(runs: Path) -> list[Path]:

@@ -21,11 +21,9 @@ import pytest
 
 import crystallize
 from crystallize import CrystallizeError, Journal
-from crystallize._journal import run_files
 
 from ..disks.promises import SMALL, Program, promises_in
 from ..disks.writer import SAY, Writer
-from .journal_runs import no_environment
 
 Handler = Callable[[int, FrameType | None], object]
 SECONDS: Final = 20
@@ -73,8 +71,11 @@ def interrupting(journal: Journal) -> Handler:
     return signal.default_int_handler
 
 
-# Since Python 3.12, of a fork in a process that has threads, as pytest's workers have.
-pytestmark = pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("without_environment"),
+    # Since Python 3.12, of a fork in a process that has threads, as pytest's workers have.
+    pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning"),
+]
 HANDLERS: Final = (closing, flushing, exiting, dying, interrupting)
 
 
@@ -186,11 +187,6 @@ def check_signals(folder: Path, seed: int) -> None:
             wait_for_end(child)
     ((name, promises),) = promises_in([said.read_bytes()], SMALL).items()
     promises.check_resuming(folder / name)
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "current_environment", no_environment)
 
 
 @pytest.mark.slow
