@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
-from ._base.file_content import FileContent
+from ._base.file_content import ContentAccess, FileContent
 
 __all__ = [
     "ArtifactAdded",
@@ -70,7 +69,7 @@ class _ArtifactAddedFields(NamedTuple):
     branch: str | None
 
 
-class ArtifactAdded(_ArtifactAddedFields):
+class ArtifactAdded(_ArtifactAddedFields, ContentAccess):
     """An artifact was added. A large one is not in memory, so a sink sends it by `path` or `open()`.
 
     Example:
@@ -84,50 +83,6 @@ class ArtifactAdded(_ArtifactAddedFields):
     def __new__(cls, name: str, data: bytes | FileContent, step: str | None, branch: str | None = None) -> Self:
         """Make an event; contexts do."""
         return super().__new__(cls, name, FileContent(data) if isinstance(data, bytes) else data, step, branch)
-
-    @property
-    def data(self) -> bytes:
-        """The whole content, in memory.
-
-        Raises:
-            ObjectError: The file with the content is missing or changed.
-        """
-        return self.content.read()
-
-    def open(self) -> BinaryIO:
-        """Open the content for reading.
-
-        The first use of `open` or `path` in a process checks the digest of a stored file. This reads the whole file and
-        takes one or two seconds for a gigabyte. The file is read again if its size or its times have changed.
-
-        Returns:
-            A binary file.
-
-        Raises:
-            ObjectError: The file with the content is missing or changed.
-        """
-        return self.content.open()
-
-    @property
-    def path(self) -> Path:
-        """The path of a file with the content, to be read only. Its name is the digest, and has no suffix.
-
-        The first use in a process checks the digest of a stored file, as for `open`.
-
-        Raises:
-            ObjectError: The file with the content is missing or changed.
-        """
-        return self.content.path()
-
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        return self.content.size
-
-    @property
-    def digest(self) -> str:
-        """The digest of the content, BLAKE2b with 256 bits, in hexadecimal."""
-        return self.content.digest
 
 
 class StepStarted(NamedTuple):

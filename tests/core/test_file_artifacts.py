@@ -142,7 +142,7 @@ def test_path_that_is_none() -> None:
     with pytest.raises(InvalidArtifactError, match="its file cannot be read"):
         artifacts.add_file("a\0b", "m")
     for path in ("/", "."):
-        with pytest.raises(InvalidArtifactError, match=f"its path '{path}' is that of a folder, not of a file; give"):
+        with pytest.raises(InvalidArtifactError, match=f"its path '{path}' is a folder, not a file; give"):
             artifacts.add_file(path)
     for name in (None, "m"):
         with pytest.raises(InvalidArtifactError, match="its path is empty; give the path of a file"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 from .object_folder import ObjectFolder, ObjectName, blocks_of, name_of
 from .scratch_folder import is_scratch, scratch_folder
@@ -135,3 +135,68 @@ def _arrived(data: bytes) -> FileContent:
 
 def _arrived_object(folder: str, digest: str, size: int) -> FileContent:
     return FileContent.of_object(ObjectFolder(Path(folder)), ObjectName(digest, size))
+
+
+class _HasContent(Protocol):
+    @property
+    def content(self) -> FileContent: ...
+
+
+class ContentAccess:
+    """The properties of a named tuple that has a field `content`."""
+
+    __slots__ = ()
+
+    @property
+    def data(self: _HasContent) -> bytes:
+        """The whole content, in memory. Of a large artifact, `open()` reads a part at a time.
+
+        Raises:
+            ObjectError: The file with the content is missing or changed.
+        """
+        return self.content.read()
+
+    def open(self: _HasContent) -> BinaryIO:
+        """Open the content for reading.
+
+        The first use of `open` or `path` in a process checks the digest of a stored file. This reads the whole file and
+        takes one or two seconds for a gigabyte. The file is read again if its size or its times have changed.
+
+        Returns:
+            A binary file.
+
+        Raises:
+            ObjectError: The file with the content is missing or changed.
+
+        Example:
+            >>> artifacts = FrozenContext().artifacts
+            >>> artifacts.add("log.txt", b"epoch 1")
+            >>> with artifacts["log.txt"].open() as file:
+            ...     file.read(5)
+            b'epoch'
+        """
+        return self.content.open()
+
+    @property
+    def path(self: _HasContent) -> Path:
+        """The path of a file with the content, to be read only. Its name is the digest, and has no suffix.
+
+        The first use in a process checks the digest of a stored file, as for `open`.
+
+        If the content is larger than 1 MiB, this is the stored file itself. Else it is a temporary copy, which the end
+        of the process removes.
+
+        Raises:
+            ObjectError: The file with the content is missing or changed.
+        """
+        return self.content.path()
+
+    @property
+    def size(self: _HasContent) -> int:
+        """The size in bytes."""
+        return self.content.size
+
+    @property
+    def digest(self: _HasContent) -> str:
+        """The digest of the content, BLAKE2b with 256 bits, in hexadecimal."""
+        return self.content.digest

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from .._base.file_content import LARGEST_IN_MEMORY, FileContent
+from .._base.file_content import LARGEST_IN_MEMORY, ContentAccess, FileContent
 from .._base.object_folder import ObjectFolder
 from .._base.scratch_folder import scratch_folder
 from .._base.table import Table, TableDisplay
@@ -32,7 +32,7 @@ class _ArtifactFields(NamedTuple):
     """The step that made it; None outside any step."""
 
 
-class Artifact(_ArtifactFields):
+class Artifact(_ArtifactFields, ContentAccess):
     """A file that a run made.
 
     Example:
@@ -49,60 +49,6 @@ class Artifact(_ArtifactFields):
     def __new__(cls, name: str, data: bytes | FileContent, step: str | None) -> Self:
         """Make an artifact; contexts do."""
         return super().__new__(cls, name, FileContent(data) if isinstance(data, bytes) else data, step)
-
-    @property
-    def data(self) -> bytes:
-        """The whole content, in memory. Of a large artifact, `open()` reads a part at a time.
-
-        Raises:
-            ObjectError: The file with the content is missing or changed.
-        """
-        return self.content.read()
-
-    def open(self) -> BinaryIO:
-        """Open the content for reading.
-
-        The first use of `open` or `path` in a process checks the digest of a stored file. This reads the whole file and
-        takes one or two seconds for a gigabyte. The file is read again if its size or its times have changed.
-
-        Returns:
-            A binary file.
-
-        Raises:
-            ObjectError: The file with the content is missing or changed.
-
-        Example:
-            >>> artifacts = FrozenContext().artifacts
-            >>> artifacts.add("log.txt", b"epoch 1")
-            >>> with artifacts["log.txt"].open() as file:
-            ...     file.read(5)
-            b'epoch'
-        """
-        return self.content.open()
-
-    @property
-    def path(self) -> Path:
-        """The path of a file with the content, to be read only. Its name is the digest, and has no suffix.
-
-        The first use in a process checks the digest of a stored file, as for `open`.
-
-        If the content is larger than 1 MiB, this is the stored file itself. Else it is a temporary copy, which the end
-        of the process removes.
-
-        Raises:
-            ObjectError: The file with the content is missing or changed.
-        """
-        return self.content.path()
-
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        return self.content.size
-
-    @property
-    def digest(self) -> str:
-        """The digest of the content, BLAKE2b with 256 bits, in hexadecimal."""
-        return self.content.digest
 
 
 class ArtifactStore:
@@ -372,7 +318,7 @@ class ArtifactLog(TableDisplay):
 def artifacts_view(
     store: ArtifactStore, token: StepToken | None = None, notes: tuple[StepNotes, ...] = ()
 ) -> ArtifactLog:
-    """Return a view of a store for a step, or for the context outside any step; `notes` receive what is read."""
+    """Return a view of a store for a step, or outside any step; `notes` receive the names that are read."""
     view = ArtifactLog.__new__(ArtifactLog)
     view._store = store
     view._token = token or StepToken()
@@ -386,7 +332,7 @@ def _source(path: object, name: str | None) -> Path:
         raise InvalidArtifactError(short(path if name is None else name), reason)
     source, given = Path(path), os.fspath(path)
     if not given or (name is None and not source.name):
-        reason = f"its path {given!r} is that of a folder, not of a file" if given else "its path is empty"
+        reason = f"its path {given!r} is a folder, not a file" if given else "its path is empty"
         raise InvalidArtifactError(short(given if name is None else name), f"{reason}; give the path of a file")
     return source
 

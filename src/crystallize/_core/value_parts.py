@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
+from .._base.file_content import LARGEST_IN_MEMORY
 from .._base.object_folder import Buffer, name_of
 
-LARGE: Final = 1 << 20
+LARGE: Final = LARGEST_IN_MEMORY
 """The size in bytes above which a part is not stored in a row of a database, but in a file of its own."""
 
 
