@@ -30,7 +30,7 @@ def address_of(folder: ObjectFolder) -> FolderAddress | None:
     mark = f"{_TOKEN}{UNFINISHED}"
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        # Each time: what is older than a day counts as left by a dead process, and is removed.
+        # Each time, because a later start removes a folder whose mark is older than a day.
         (folder.path / mark).touch()
     except OSError:
         return None

@@ -76,7 +76,7 @@ class ObjectFolder:
 
     Attributes:
         path: The folder. It is made with the first object.
-        is_durable: Whether an object survives a crash of the machine; that of a temporary folder need not.
+        is_durable: Whether an object survives a crash of the machine. An object in a temporary folder need not.
     """
 
     def __init__(self, path: Path, *, is_durable: bool = True) -> None:

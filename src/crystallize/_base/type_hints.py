@@ -35,7 +35,7 @@ def key_types(shape: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 def unaliased(shape: Any) -> Any:
-    """Return what the name of a type stands for: the value of an alias, or the type under a `NewType`."""
+    """Return the type that an alias or a `NewType` names."""
     origin = get_origin(shape)
     if isinstance(shape, TypeAliasType):
         return unaliased(shape.__value__)

@@ -1,4 +1,4 @@
-"""What is registered for types, by the type itself or by its name, so that its library need not be imported."""
+"""A registry by type. A type can be registered by its name, so that its library need not be imported."""
 
 import sys
 from functools import partial

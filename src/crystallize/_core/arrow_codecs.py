@@ -83,7 +83,7 @@ def _load_frame(content: PartContent) -> Any:
     if find_spec("pyarrow") is not None:
         try:
             return as_polars(table_in(content))
-        except library("pyarrow").ArrowException:  # it has a type that only polars knows, or polars says what is wrong
+        except library("pyarrow").ArrowException:  # pyarrow lacks a type of polars; or polars raises the better error
             pass
     check_stream(content.buffer)
     return pl.read_ipc_stream(content.as_bytes())

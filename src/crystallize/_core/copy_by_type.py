@@ -25,7 +25,7 @@ class CopyKind(NamedTuple):
     """How values of a type are copied."""
 
     freeze: Callable[[Any], Any]
-    """Returns a `Frozen`; NotImplemented if the value is to be deep-copied."""
+    """Returns a `Frozen`; NotImplemented if the value needs a deep copy."""
     deep_copy: Callable[[Any, dict[int, Any]], Any] | None = None
     """Copies a value within one that is deep-copied, by the memo of `copy.deepcopy`. If it is None, the value is frozen
     there as well."""

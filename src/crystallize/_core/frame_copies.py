@@ -39,7 +39,7 @@ def frozen_table(value: Any) -> Any:
 
 
 def frozen_polars(value: Any) -> Any:
-    """Freeze a polars frame or series, of which each reader gets a clone."""
+    """Freeze a polars frame or series; each reader gets a clone."""
     table = as_arrow(value)
     kept = over_bytes(value) if table is None else as_polars(over_bytes(table))
     return None, kept.clone
