@@ -51,9 +51,10 @@ def _compared(
         for number in range(rounds + 1):
             # Another value each time, as an object that is there already is written again all the same.
             value = make(number)
+            file = folder / f"file {number}"
             start = perf_counter()
-            write(folder / "file", value)
-            _synced(folder / "file")
+            write(file, value)
+            _synced(file)
             theirs.append(perf_counter() - start)
             ours.append(_stored(folder, value))
     best, least = min(ours[1:]), min(theirs[1:])

@@ -48,7 +48,7 @@ class FileContent:
 
     @property
     def digest(self) -> str:
-        """The digest of the content, BLAKE2b with 256 bits, in hexadecimal."""
+        """The digest of the content, SHA-256, in hexadecimal."""
         return self.name.digest
 
     def read(self) -> bytes:
@@ -198,5 +198,5 @@ class ContentAccess:
 
     @property
     def digest(self: _HasContent) -> str:
-        """The digest of the content, BLAKE2b with 256 bits, in hexadecimal."""
+        """The digest of the content, SHA-256, in hexadecimal."""
         return self.content.digest

@@ -4,9 +4,10 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeAlias
 
@@ -17,16 +18,20 @@ from .signal_handlers import is_raised_by_handler, reraise_from_handler
 from .text import short
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 BLOCK: Final = 1 << 20
-"""Bytes that are read and written at a time."""
-DIGEST_SIZE: Final = 32
-"""Bytes of a digest, BLAKE2b. It is the only name of the content, so it has to be safe against intended collisions."""
+"""Bytes of a file that are read at a time."""
 LEFT_AFTER: Final = 24 * 60 * 60
 """Seconds after which an unfinished file that nobody has written to is a dead process's."""
 
-_DIGEST: Final = re.compile(f"[0-9a-f]{{{2 * DIGEST_SIZE}}}", re.ASCII)
+_PIECE: Final = 1 << 24
+"""Bytes that are written at a time."""
+_AHEAD: Final = 16
+"""Pieces that may be written before the digest has them, which stay in memory so long."""
+# SHA-256: the digest is the only name of the content, so it has to be safe against intended collisions. `sha256sum`
+# computes it too, and most processors have instructions for it.
+_DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 UNFINISHED: Final = ".new"
 """The ending of a file that is no object yet."""
 _ROOM: Final = "make room, or see to the permissions of the folder; nothing was added"
@@ -58,7 +63,7 @@ def checked_name(digest: object, size: object) -> ObjectName:
 
 def name_of(chunks: Iterable[Buffer]) -> ObjectName:
     """Return the name that an object of this content has."""
-    content, size = blake2b(digest_size=DIGEST_SIZE), 0
+    content, size = sha256(), 0
     for chunk in chunks:
         content.update(chunk)
         size += memoryview(chunk).nbytes
@@ -99,11 +104,9 @@ class ObjectFolder:
                 self._make_durable(self.path)
                 descriptor = create_file(unfinished)
                 try:
-                    name = _write(descriptor, source)
                     if POSIX:  # Windows replaces and deletes no file that is read-only
                         os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o444)
-                    if self.is_durable:
-                        os.fsync(descriptor)
+                    name = _write(descriptor, source, is_durable=self.is_durable)
                 finally:
                     os.close(descriptor)
                 self._give_name(unfinished, name)
@@ -252,7 +255,7 @@ class _Source:
         try:
             for chunk in self._chunks:
                 whole = memoryview(chunk).cast("B")
-                yield from (whole[at : at + BLOCK] for at in range(0, len(whole), BLOCK))
+                yield from (whole[at : at + _PIECE] for at in range(0, len(whole), _PIECE))
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -260,58 +263,61 @@ class _Source:
             raise
 
 
-def _write(descriptor: int, blocks: Iterable[memoryview]) -> ObjectName:
-    """Write blocks to a file, and return the name of their content."""
+def _write(descriptor: int, pieces: Iterable[memoryview], *, is_durable: bool) -> ObjectName:
+    """Write pieces to a file, sync it if it is to be durable, and return the name of its content."""
     size = 0
     with closing(_Digester()) as digester:
-        for block in blocks:
-            size += len(block)
-            digester.update(block)
-            while block:
-                block = block[os.write(descriptor, block) :]
+        for piece in pieces:
+            size += len(piece)
+            digester.update(piece)
+            while piece:
+                piece = piece[os.write(descriptor, piece) :]
+        if is_durable:
+            # Before the digest is waited for: its thread goes on meanwhile.
+            os.fsync(descriptor)
         return ObjectName(digester.digest(), size)
 
 
 class _Digester:
-    """Computes a digest in a thread, if one can start: the digest of a block takes about as long as writing it."""
+    """Computes a digest in a thread, if one can start: the digest of a piece takes about as long as writing it."""
 
     def __init__(self) -> None:
-        self._content = blake2b(digest_size=DIGEST_SIZE)
+        self._content = sha256()
         self._pool: ThreadPoolExecutor | None = None
-        self._has_thread = True
-        self._wait: Callable[[], object] | None = None
+        self._pending: deque[Future[None]] = deque()
 
-    def update(self, block: memoryview) -> None:
-        """Add a block, which must not change before the next call."""
-        self._finish_block()
+    def update(self, piece: memoryview) -> None:
+        """Add a piece, which must not change before the digest is asked for."""
         # A thread for less costs more than it saves.
-        if len(block) == BLOCK and self._has_thread:
-            try:
-                self._wait = self._submit(block)
-            except RuntimeError:  # the process is ending, or has as many threads as it may have
-                self._has_thread = False
-        if self._wait is None:
-            self._content.update(block)
-
-    def _submit(self, block: memoryview) -> Callable[[], object]:
-        if self._pool is None:
-            # Only now, as the import takes long.
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(1, "crystallize-digest")
-        return self._pool.submit(self._content.update, block).result
-
-    def _finish_block(self) -> None:
-        if self._wait is not None:
+        if len(piece) >= BLOCK and self._submit(piece):
+            self._wait(_AHEAD)
+        else:
             self._wait()
-            self._wait = None
+            self._content.update(piece)
+
+    def _submit(self, piece: memoryview) -> bool:
+        try:
+            if self._pool is None:
+                # Only now, as the import takes long.
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._pool = ThreadPoolExecutor(1, "crystallize-digest")
+            self._pending.append(self._pool.submit(self._content.update, piece))
+        except RuntimeError:  # the process is ending, or has as many threads as it may have
+            return False
+        return True
+
+    def _wait(self, left: int = 0) -> None:
+        """Wait until no more pieces than these are missing."""
+        while len(self._pending) > left:
+            self._pending.popleft().result()
 
     def digest(self) -> str:
-        """Return the digest of all blocks, in hexadecimal."""
-        self._finish_block()
+        """Return the digest of all pieces, in hexadecimal."""
+        self._wait()
         return self._content.hexdigest()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, without the rest if there was an error."""
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(cancel_futures=True)

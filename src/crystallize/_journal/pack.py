@@ -5,7 +5,7 @@ import sqlite3
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from hashlib import blake2b
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from stat import S_IMODE
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .._base.file_system import create_file, sync_folder
-from .._base.object_folder import DIGEST_SIZE, ObjectFolder, ObjectName
+from .._base.object_folder import ObjectFolder, ObjectName
 from .._base.signal_handlers import reraise_from_handler
 from ..errors import JournalError, ObjectError
 from .database import connect, transaction
@@ -151,7 +151,7 @@ class _DigestReader:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.content = blake2b(digest_size=DIGEST_SIZE)
+        self.content = sha256()
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next bytes."""
