@@ -104,6 +104,18 @@ def test_a_large_array_is_not_copied() -> None:
     assert len(bytes(part.content())) == part.size
 
 
+def test_large_columns_with_nan_come_back() -> None:
+    """A table, a batch, an array and chunks of more than 1 MiB come back, although their NaN equals no NaN."""
+    column = pa.array(np.full(1 << 18, np.nan))
+    for value in (
+        pa.table({"a": column}),
+        pa.RecordBatch.from_pydict({"a": column}),
+        column,
+        pa.chunked_array([column]),
+    ):
+        assert same(value, from_file(value))
+
+
 def test_dates_keep_their_zone() -> None:
     """A day after a date with a zone has the same hour, also after it came back."""
     noon = datetime(2026, 3, 28, 12, tzinfo=ZoneInfo("Europe/Berlin"))
@@ -200,6 +212,14 @@ REFUSED = {
     "plain object": (object(), "no codec stores a object; write it as another type"),
     "array of objects": (np.array([Odd()]), "an array of dtype object has any objects in it; write a list"),
     "scalar with objects": (np.array([(1,)], dtype="O,")[0], "it has objects in it"),
+    "array of noted numbers": (
+        np.zeros(1, np.dtype("f8", metadata={"unit": "m"})),
+        "its dtype has metadata, which is lost in a file; write it with a dtype without metadata",
+    ),
+    "array of records in records": (
+        np.zeros(1, [("a", np.dtype((np.record, [("b", "f8")])), (2,))]),
+        "a field of its dtype is a numpy.record; write it with a dtype without numpy.record",
+    ),
     "array of a class": (np.zeros(1).view(OddArray), "a OddArray is a subclass of numpy.ndarray"),
     "frame of a class": (OddFrame(), "a OddFrame is no plain pandas.DataFrame; write pandas.DataFrame(...) of it"),
     "series of a class": (OddSeries([1]), "a OddSeries is no plain pandas.Series"),

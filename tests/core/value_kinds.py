@@ -62,6 +62,8 @@ ARRAYS: dict[str, Any] = {
     "texts": np.array(["a", "bc"]),
     "empty texts": np.array(["", ""], dtype="U0"),
     "records": np.array([(1, 2.5)], dtype=[("a", "i4"), ("é", "f8")]),
+    "attributes of records": np.rec.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])[0],
+    "array of such records": np.asarray(np.rec.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])),
     "times": np.array(["2026-01-01", "NaT"], dtype="M8[ns]"),
     "big-endian": np.arange(3, dtype=">i4"),
     "bfloat16": np.array([0.5, np.nan], ml_dtypes.bfloat16),

@@ -26,7 +26,24 @@ def _dump_array(array: Any) -> Any:
         raise CannotStore("an array of dtype object has any objects in it", "write a list, or give the array a dtype")
     if dtype.type.__module__ == "ml_dtypes":
         return [dtype.name, _npy(array.view(f"u{dtype.itemsize}"))]
+    if dtype.metadata or dtype.names:
+        _check_fields(dtype)
+    if dtype.type is np.record:
+        return [_RECORD, _npy(array.view(np.dtype((np.void, dtype))))]
     return _npy(array)
+
+
+_RECORD: Final = "record"
+
+
+def _check_fields(dtype: Any) -> None:
+    """Raise CannotStore if a dtype has more to it than an `.npy` says, at any depth."""
+    if dtype.metadata:
+        raise CannotStore("its dtype has metadata, which is lost in a file", "write it with a dtype without metadata")
+    for field, *_ in (dtype.fields or {}).values():
+        if field.base.type.__name__ == _RECORD:
+            raise CannotStore("a field of its dtype is a numpy.record", "write it with a dtype without numpy.record")
+        _check_fields(field.base)
 
 
 def _npy(array: Any) -> Blob:
@@ -52,6 +69,9 @@ def _load_array(dumped: Any) -> Any:
         return _array(dumped.buffer)
     name, content = dumped
     found = _array(content.buffer)
+    if name == _RECORD:
+        np = library("numpy")
+        return found.view(np.dtype((np.record, found.dtype)))
     return found.view(_small_dtype(name))
 
 

@@ -60,7 +60,7 @@ def _load_column(content: PartContent) -> Any:
 def _same_table(left: Any, right: Any) -> bool:
     # By their bytes if they are not equal: NaN equals no NaN.
     is_same = type(left) is type(right) and left.schema.equals(right.schema, check_metadata=True)
-    return is_same and bool(left.equals(right) or stream_of(left).part() == stream_of(right).part())
+    return is_same and bool(left.equals(right) or stream_of(left).chunks == stream_of(right).chunks)
 
 
 def _same_column(left: Any, right: Any) -> bool:
