@@ -4,14 +4,14 @@ import pickle
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
 from textwrap import dedent
-from types import new_class
+from types import ModuleType, new_class
 from typing import Annotated, Any, ClassVar, Literal, NotRequired
 
 import cloudpickle
@@ -51,10 +51,12 @@ from crystallize import (
     NoPointsError,
     Point,
     SchemaError,
+    Sink,
     UncopyableValueError,
     UnknownMetricError,
 )
 from crystallize._core.equality import same
+from crystallize.sinks.memory import MemorySink
 
 
 class EpochTags(TypedDict):
@@ -1563,15 +1565,52 @@ class Tensor:
         return detached
 
 
-@pytest.mark.parametrize("action", ["default", "error"])
-def test_a_loss_with_its_graph(action: Literal["default", "error"]) -> None:
-    """A tensor with its graph is recorded as its number, and nothing warns."""
-    ctx = FrozenContext(metrics=TrainMetrics)
+class GraphTags(TypedDict):
+    epoch: int
+
+
+class EpochModel(BaseModel):
+    epoch: int
+
+
+class GraphMetrics(MetricSchema):
+    loss = Metric(float)
+    by_epoch = Metric(float, tags=GraphTags)
+    by_model = Metric(float, tags=EpochModel)
+
+
+@pytest.mark.parametrize("sinks", [(), (MemorySink(),)], ids=["without sinks", "with a sink"])
+@pytest.mark.parametrize("action", ["default", "error", "always"])
+def test_a_loss_with_its_graph(
+    action: Literal["default", "error", "always"], sinks: Sequence[Sink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensor with its graph is recorded as its number, and nothing warns, whatever the filters are."""
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    ctx = FrozenContext(metrics=GraphMetrics, sinks=sinks)
+    value: Any = Tensor(0.5)
     with warnings.catch_warnings(record=True) as told:
-        if action == "error":
+        if action != "default":
             warnings.simplefilter(action)
-        value: Any = Tensor(0.5)
-        ctx.metrics.series(TrainMetrics.seconds).add(value)
-        ctx.record("seconds", value)
+        numbers: list[Any] = [value, 0.25, np.float32(0.75)]
+        for number in numbers:
+            ctx.record(GraphMetrics.loss, number)
+            ctx.metrics.series(GraphMetrics.loss).add(number)
+            ctx.record(GraphMetrics.by_epoch, number, GraphTags(epoch=1))
+            ctx.record(GraphMetrics.by_model, number, EpochModel(epoch=1))
+            ctx.metrics.series(GraphMetrics.by_epoch).bind({"epoch": 1})(number)
     assert not told
-    assert ctx.metrics["seconds"] == (0.5, 0.5)
+    assert ctx.metrics["loss"] == (0.5, 0.5, 0.25, 0.25, 0.75, 0.75)
+    assert ctx.metrics["by_epoch"] == (0.5, 0.5, 0.25, 0.25, 0.75, 0.75)
+    assert ctx.metrics["by_model"] == (0.5, 0.25, 0.75)
+
+
+def test_a_loss_in_a_program_that_imports_pytorch_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If PyTorch is imported after the first point of a metric, the usual filters let nothing warn."""
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    ctx = FrozenContext(metrics=GraphMetrics)
+    ctx.record(GraphMetrics.loss, 0.25)
+    value: Any = Tensor(0.5)
+    with warnings.catch_warnings(record=True) as told:
+        ctx.record(GraphMetrics.loss, value)
+    assert not told
+    assert ctx.metrics["loss"] == (0.25, 0.5)

@@ -86,7 +86,7 @@ def _recorder_of_items(slow: Recorder, log: MetricLog, items: ItemMaker) -> Reco
 
 def _recorder_of_dicts(slow: Recorder, log: MetricLog, checks: MetricChecks, token: StepToken) -> Recorder:
     # If `split` leaves it to others to find undeclared tags, `validate_tags` finds them.
-    validate, split = checks.validate, checks.split if checks.tag_count is None else checks.validate_tags
+    validate, split = checks.fast_validate, checks.split if checks.tag_count is None else checks.validate_tags
     extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, log.points.full
     assert split is not None
 
@@ -105,7 +105,7 @@ def _recorder_of_dicts(slow: Recorder, log: MetricLog, checks: MetricChecks, tok
 
 
 def _emitter(slow: Recorder, keep: _Keeper, checks: MetricChecks, layout: PointLayout) -> Recorder:
-    validate, split, count, has_dict = checks.validate, checks.split, checks.tag_count, layout.tags is None
+    validate, split, count, has_dict = checks.fast_validate, checks.split, checks.tag_count, layout.tags is None
     assert split is not None
 
     def record(value: Any, tags: Any = None) -> None:
@@ -180,7 +180,7 @@ def fast_bound_recorder(
 ) -> Recorder:
     """Return a fast recorder of values with these tags, which are already valid."""
     assert log.metric is not None
-    validate = log.metric.checks.validate
+    validate = log.metric.checks.fast_validate
     extend, tail, seal, full = log.points.extend, log.points.tail, log.points.seal, log.points.full
     items = log.points.layout.tag_items(tags)
 

@@ -1,5 +1,6 @@
 """Validate the values and the tags of a metric."""
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -18,8 +19,8 @@ from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
 from .validation_problems import DEFINED_AGAIN, MISSING, problems_of, raised_in
 
-# A loss is often recorded with its graph. The fast recorders leave its conversion to Pydantic, whose warning would name
-# this package as the place. Where warnings are errors, the slow way detaches it.
+# A loss is often recorded with its graph. If PyTorch is imported only after a step has recorded a metric, the fast
+# recorder leaves the conversion of the loss to Pydantic, and the warning would name this package as the place.
 warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning, r"crystallize\.")
 
 
@@ -106,10 +107,23 @@ class MetricChecks:
         # Counting is faster than checking for undeclared tags: with as many tags as are required, none is undeclared.
         return core.validator(shape.config, undeclared="ignore")
 
+    @property
+    def fast_validate(self) -> Callable[[Any], Any]:
+        """Validates a value, which may be a tensor with its graph if PyTorch is imported by now.
+
+        A program without PyTorch has no tensors, and looking for one would take a fifth of the time of a point.
+        """
+        return self._validate_number if "torch" in sys.modules else self.validate
+
+    def _validate_number(self, value: Any) -> Any:
+        if type(value) is not float and getattr(value, "requires_grad", None) is True:
+            value = value.detach()  # Python's conversion of it to a number warns
+        return self.validate(value)
+
     def check(self, metric: str, value: Any) -> Any:
         """Return a validated value, or raise InvalidMetricError."""
         try:
-            return self.validate(value.detach() if getattr(value, "requires_grad", None) is True else value)
+            return self._validate_number(value)
         except ValidationError as error:
             problems = problems_of(error, ())
             failure = InvalidMetricError(metric, tuple(problems))

@@ -46,7 +46,7 @@ def plain_tags(tags: Any) -> dict[str, Any] | None:
 
 def items_by_tag(checks: MetricChecks, names: list[str], token: StepToken) -> ItemMaker:
     """Return a function that returns the items of a point for a layout with an item for each tag."""
-    validate, split, count = checks.validate, checks.split, len(names)
+    validate, split, count = checks.fast_validate, checks.split, len(names)
     validators = [checks.tag_keys[name].validate for name in names]
     assert split is not None
 
