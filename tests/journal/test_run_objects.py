@@ -121,7 +121,7 @@ def test_object_comes_before_its_fact(runs: Path, monkeypatch: pytest.MonkeyPatc
     assert LARGE == load_run(journal.path).artifacts["model"].data
 
 
-def test_resumed_lazily(runs: Path) -> None:
+def test_resumed_lazily(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The context of a resumed run has the artifacts, and reads none of them before it is asked to."""
     opened = Journal.start(runs, "train")
     ctx = opened.context(FrozenContext)
@@ -129,17 +129,104 @@ def test_resumed_lazily(runs: Path) -> None:
         step.artifacts.add("model", LARGE)
         step.artifacts.add("note", b"n")
     die(opened)
-    moved = object_of(runs, LARGE).rename(runs / "elsewhere")
+    file = object_of(runs, LARGE)
     with Journal.resume(opened.path) as journal:
+        file.write_bytes(OTHER)
         again = journal.context(FrozenContext)
+        assert again.provenance.finished("fit")
         assert ["model", "note"] == [artifact.name for artifact in again.artifacts]
         assert len(LARGE) == again.artifacts["model"].size
-        with pytest.raises(ObjectError, match="the object is missing; put the file back"):
+        with pytest.raises(ObjectError, match="the object was changed"):
             again.artifacts["model"].open()
-        moved.rename(object_of(runs, LARGE))
+        file.write_bytes(LARGE)
         assert LARGE == again.artifacts["model"].data
         again.artifacts.add("other", OTHER)
     assert [LARGE, b"n", OTHER] == [artifact.data for artifact in load_run(opened.path).artifacts]
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [(Path.unlink, "the object is missing"), (lambda file: file.write_bytes(b"5"), "it has 1 bytes, not")],
+)
+@pytest.mark.parametrize("is_value", [False, True])
+def test_a_finished_step_whose_object_is_lost(
+    runs: Path, harm: Callable[[Path], object], reason: str, is_value: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step whose artifact or value lost its object runs again, as a warning says, and so do the steps around it."""
+
+    def work(ctx: FrozenContext[Any]) -> list[str]:
+        done = []
+        for name in ("load", "fit"):
+            if ctx.provenance.finished(name):
+                continue
+            with ctx.step(name) as outer:
+                done.append(name)
+                if name == "fit":
+                    with outer.step("epoch") as step:
+                        if is_value:
+                            step["model"] = LARGE
+                        else:
+                            step.artifacts.add("model", LARGE)
+        return done
+
+    opened = Journal.start(runs, "train")
+    assert ["load", "fit"] == work(opened.context(FrozenContext))
+    opened.close()
+    (file,) = objects_in(runs)
+    harm(file)
+    with Journal.resume(opened.path) as journal:
+        ctx = journal.context(FrozenContext)
+        assert "model" not in ctx
+        assert [] == list(ctx.artifacts)
+        assert ["fit"] == work(ctx)
+    what = "key 'model'" if is_value else "artifact 'model'"
+    assert f"train-0001: step 'fit/epoch' finished, and runs again, as the file of {what} is lost: " in caplog.text
+    assert reason in caplog.text
+    caplog.clear()
+    run = load_run(opened.path)
+    assert LARGE == (run.values["model"] if is_value else run.artifacts["model"].data)
+    assert () == verify_run(opened.path)
+    with Journal.resume(opened.path) as journal:
+        assert [] == work(journal.context(FrozenContext))
+    assert "" == caplog.text
+
+
+def test_an_artifact_of_no_step_whose_object_is_lost(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An artifact that was added outside any step stays in a resumed context. Reading it says that its file is lost."""
+    with Journal.start(runs, "train") as opened:
+        opened.context(FrozenContext).artifacts.add("model", LARGE)
+    object_of(runs, LARGE).unlink()
+    with Journal.resume(opened.path) as journal:
+        ctx = journal.context(FrozenContext)
+        with pytest.raises(ObjectError, match="the object is missing; put the file back"):
+            ctx.artifacts["model"].open()
+    assert "" == caplog.text
+
+
+def add_or_return(ctx: Any, item: int) -> bytes:
+    if item == 1:
+        ctx.artifacts.add("model", LARGE)
+    return OTHER if item == 2 else b""
+
+
+def test_branches_whose_objects_are_lost(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A branch runs again if the object of an artifact that it added, or of its result, is lost."""
+    opened = Journal.start(runs, "train")
+    with ThreadPoolExecutor(1) as pool:
+        assert [b"", b"", OTHER] == fan_out(opened.context(FrozenContext), add_or_return, range(3), executor=pool)
+    opened.close()
+    for file in objects_in(runs):
+        file.unlink()
+    with Journal.resume(opened.path) as journal:
+        ctx = journal.context(FrozenContext)
+        assert [] == list(ctx.artifacts)
+        with ThreadPoolExecutor(1) as pool:
+            assert [b"", b"", OTHER] == fan_out(ctx, add_or_return, range(3), executor=pool)
+        assert LARGE == ctx.artifacts["model"].data
+    assert "step 'add_or_return-1' finished, and runs again, as the file of artifact 'model' is lost" in caplog.text
+    assert "as the file of what branch 'add_or_return-2' returned is lost" in caplog.text
+    assert "add_or_return-0" not in caplog.text
+    assert () == verify_run(opened.path)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,11 @@ class FileContent:
         with closing(self._folder.open(self.name)) as file:
             return file.read(size)
 
+    def check(self) -> None:
+        """Raise ObjectError if the object of the content is missing or has another size."""
+        if self._folder is not None:
+            self._folder.check(self.name, whole=False)
+
     def path(self) -> Path:
         """Return the path of a file with the content; raise the errors of `open`.
 

@@ -27,7 +27,7 @@ from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
 from .fast_handler import fast_handler
 from .read_run import RunData
-from .resume import check_inputs, restore, warn_of_lost_reads
+from .resume import check_inputs, restore, warn_of_lost_objects, warn_of_lost_reads
 from .run_files import RunFiles, create_run, reopen_run
 from .run_objects import objects_of
 from .run_writer import RunWriter
@@ -126,8 +126,8 @@ class Journal:
         """Make the context of this run. The context of a resumed run has the finished work of the run.
 
         This is the values of the start, everything written outside any step, and the work of all finished steps. A step
-        runs again from the start if it did not finish, or if it wrote a value that cannot be restored from the file.
-        Its earlier results are discarded.
+        runs again from the start if it did not finish, if it wrote a value that cannot be restored from the file, or if
+        the file of one of its artifacts is lost. Its earlier results are discarded.
 
         Args:
             kind: The context's class, as in `FrozenContext[Train]`.
@@ -164,6 +164,7 @@ class Journal:
             begin_context(made, state, initial, logger, (self, *sinks), baseline)
         finally:
             self._is_restoring = False
+        warn_of_lost_objects(data, self.name)
         warn_of_lost_reads(made, self.name)
         return made
 

@@ -16,7 +16,7 @@ from .._base.text import printable, short
 from .._core.artifacts import unfit_name
 from .._core.codec import as_read_here
 from .._core.value_parts import Part
-from ..errors import DamagedRunError, JournalError, RunNotFoundError
+from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
 from .database import apply, connect, has_log, missing_in, rows, state_of, transaction
 from .rows import (
     MISSING,
@@ -93,6 +93,20 @@ class RunData:
         values = (entry._replace(stored=without_lost_object(entry.stored, whole=whole)) for entry in self.values)
         merges = (merged._replace(result=without_lost_object(merged.result, whole=whole)) for merged in self.merges)
         return replace(self, values=tuple(values), merges=tuple(merges))
+
+    @cached_property
+    def lost_artifacts(self) -> tuple[tuple[StoredArtifact, ObjectError], ...]:
+        """The artifacts whose objects are missing, or of another size, each with the error.
+
+        No object is read, as a run may have many large ones.
+        """
+        found = []
+        for stored in self.artifacts:
+            try:
+                stored.artifact.content.check()
+            except ObjectError as error:
+                found.append((stored, error))
+        return tuple(found)
 
     @property
     def declared(self) -> dict[str, Declared]:
@@ -173,17 +187,21 @@ class RunData:
 
     @property
     def steps_to_redo(self) -> frozenset[tuple[int, str | None]]:
-        """The attempts to repeat: those that did not finish, or wrote or returned a value that cannot be restored."""
+        """The attempts to repeat: those that did not finish, or lost a value or an artifact.
+
+        A value is lost if it cannot be restored, an artifact if its object is missing or of another size.
+        """
         lost = {(entry.session, entry.step) for entry in self.values if entry.missing}
+        lost |= {(found.process, found.artifact.step) for found, _ in self.lost_artifacts}
         lost |= {(merged.session, merged.branch) for merged in self.merges if merged.result.how in MISSING}
         parts = ((process, (self.branch_of(process, step) or step).split("/")) for process, step in lost if step)
-        # The steps around a step that lost a value lost it too.
+        # The steps around a step that lost a part of its work lost it too.
         inner = {(process, "/".join(names[:depth])) for process, names in parts for depth in range(1, len(names) + 1)}
         undone = (attempt for attempt in self.attempts if self._is_undone(attempt, inner))
         return frozenset({*self.superseded, *((attempt.session, attempt.step) for attempt in undone)})
 
     def _is_undone(self, attempt: Attempt, lost: Collection[tuple[int, str]]) -> bool:
-        """Return whether to repeat an attempt, given the steps and branches, by process, that lost a value."""
+        """Return whether to repeat an attempt, given the steps and branches, by process, that lost a part of it."""
         branch = self.branch_of(attempt.session, attempt.step)
         if branch is not None:
             return (attempt.session, branch) in lost

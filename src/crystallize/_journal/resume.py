@@ -6,7 +6,7 @@ This is the only file that puts the content of a file into the core.
 import logging
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import attrgetter, itemgetter
@@ -240,6 +240,30 @@ def check_inputs(data: RunData, given: Any) -> None:
 def _why_missing(entry: Entry) -> str:
     # A file can be put back; of the others the advice was a warning when they were written.
     return f"{entry.missing}: {entry.why}" if entry.stored.parts else str(entry.missing)
+
+
+def warn_of_lost_objects(data: RunData, run: str) -> None:
+    """Warn of each step that finished, and runs again because an object of its values or artifacts is lost."""
+    superseded = data.superseded
+    for process, step, what, error in _lost_objects(data):
+        if step is not None and (process, step) not in superseded:
+            text = "%s: step %r finished, and runs again, as the file of %s is lost: %s"
+            _log.warning(text, run, step, what, error)
+
+
+def _lost_objects(data: RunData) -> Iterator[tuple[int, str | None, str, ObjectError]]:
+    """Return each value, result and artifact whose object is lost: its process, step and name, and the error."""
+    stored = [(entry.session, entry.step, f"key {entry.key!r}", entry.stored) for entry in data.values]
+    stored += [
+        (merged.session, merged.branch, f"what branch {merged.branch!r} returned", merged.result)
+        for merged in data.merges
+    ]
+    for process, step, what, value in stored:
+        # Others have no lost object, and looking for one would read all of them again.
+        if value.how == "none" and (error := lost_object(value, whole=True)) is not None:
+            yield process, step, what, error
+    for found, error in data.lost_artifacts:
+        yield found.process, found.artifact.step, f"artifact {found.artifact.name!r}", error
 
 
 def warn_of_lost_reads(context: FrozenContext[Any], run: str) -> None:
