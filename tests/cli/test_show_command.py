@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystallize import FrozenContext, Journal, load_run
+from crystallize import FrozenContext, Journal, load_run, register
+from crystallize._cli.live_run import Follower
+from crystallize._core.registered_codecs import CODECS
 from crystallize._journal.database import update
 
 from .command_runs import Opaque, Train, call, came_from, died, document_of, made, opened, printed, section
@@ -35,7 +37,7 @@ def test_shows_run(tmp_path: Path) -> None:
         [
             "model",
             f"{Opaque.__module__}.Opaque",
-            f"not in the file: {why}",
+            f"cannot be restored: {why}",
         ],
     ] == section(text, "inputs")
     assert [["key", "type", "step", "value"], ["accuracy", "float", "fit", "0.9"]] == section(text, "values")
@@ -52,6 +54,36 @@ def test_shows_run(tmp_path: Path) -> None:
     assert ["lr", "accuracy", "accuracy", "loss: 3", "model.bin"] == step[4:]
     assert "hunter2" not in text
     assert "dead attempts" not in text
+
+
+def fail(content: bytes) -> Opaque:
+    raise ZeroDivisionError("by zero")
+
+
+def test_shows_the_rest_of_a_run_with_a_value_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the `load` of one value raises, all others are shown and exported, and the reason is in its place."""
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    register(Opaque, dump=lambda value: b"", load=lambda content: Opaque(), equal=lambda left, right: True)
+    journal = Journal.start(tmp_path, "digits")
+    ctx = journal.context(FrozenContext)
+    ctx["odd"], ctx["last"] = Opaque(), 5
+    journal.flush()
+    register(Opaque, dump=lambda value: b"", load=fail)
+    why = "raised ZeroDivisionError: by zero; see to that function"
+    for _ in range(2):
+        _, *rows = section(printed("show", journal.path), "values")
+        assert ["odd", "last"] == [row[0] for row in rows]
+        assert "5" == rows[1][-1]
+        assert rows[0][-1].startswith("cannot be restored: ")
+        assert rows[0][-1].endswith(why)
+        odd, last = document_of("export", journal.path)["values"]
+        assert [("odd", None), ("last", 5)] == [(row["key"], row["value"]) for row in (odd, last)]
+        assert odd["why"].endswith(why)
+        assert [None, 5] == [row.value for row in Follower(journal.path).look().run.values]
+        journal.close()
+    assert "odd" in printed("export", journal.path, "--format", "csv", "--what", "values")
 
 
 def test_shows_what_repeats_it(tmp_path: Path) -> None:

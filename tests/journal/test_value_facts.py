@@ -2,6 +2,7 @@
 
 import pickle
 import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pydantic import BaseModel, SecretStr
 
@@ -386,17 +388,55 @@ def fail(content: bytes) -> Any:
     raise ZeroDivisionError("by zero")
 
 
+def beside_lr(folder: Path, value: Any) -> Path:
+    """Return the file of a run with a value and an input."""
+    with Journal.start(folder, "run") as journal:
+        journal.context(FrozenContext, {"lr": 0.1})["data"] = value
+    return journal.path
+
+
 def test_a_registered_load_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the load of the reader raises, its exception is named, and the run does not count as damaged."""
     monkeypatch.setattr(CODECS, "_by_type", {})
     register(Opaque, dump=lambda value: b"", load=lambda content: Opaque(), equal=lambda left, right: True)
-    path = written(tmp_path, Opaque())
+    path = beside_lr(tmp_path, Opaque())
     register(Opaque, dump=lambda value: b"", load=fail)
     text = r"'data' is not damaged, but the registered load of .*Opaque raised ZeroDivisionError: by zero; see to that"
-    with pytest.raises(JournalError, match=text) as caught:
-        _ = load_run(path).context
-    assert not isinstance(caught.value, DamagedRunError)
+    run = load_run(path)
+    for values in (run.values, run.context):
+        with pytest.raises(JournalError, match=text) as caught:
+            values["data"]
+        assert not isinstance(caught.value, DamagedRunError)
+    assert 0.1 == run.values["lr"]
+    assert "raised ZeroDivisionError" in repr(run.__notebook_tables__())
+    with Journal.resume(path) as journal, pytest.raises(JournalError, match=text):
+        journal.context(FrozenContext)
     assert () == verify_run(path)
+
+
+def test_rows_of_a_value_whose_load_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of all values are there, and that of the value says why it is not."""
+    monkeypatch.setattr(CODECS, "_by_type", {})
+    register(Opaque, dump=lambda value: b"", load=lambda content: Opaque(), equal=lambda left, right: True)
+    path = beside_lr(tmp_path, Opaque())
+    register(Opaque, dump=lambda value: b"", load=fail)
+    rows = {row.key: row for row in value_rows(load_run(path))}
+    assert (None, "not restorable") == (rows["data"].value, rows["data"].missing)
+    assert "raised ZeroDivisionError: by zero; see to that function" in str(rows["data"].why)
+    assert 0.1 == rows["lr"].value
+
+
+@pytest.mark.parametrize("value", [pa.table({"a": [1]}), pa.table({"a": pa.array(LARGE)})])
+def test_a_value_whose_library_is_not_installed(tmp_path: Path, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library of a value all other values can be read, and reading it says what to install."""
+    path = beside_lr(tmp_path, value)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    run = load_run(path)
+    rows = {row.key: row for row in value_rows(run)}
+    assert 0.1 == run.values["lr"] == rows["lr"].value
+    assert "pip install pyarrow" in str(rows["data"].why)
+    with pytest.raises(JournalError, match=r"key 'data' holds a .*Table, and pyarrow is not installed; pip"):
+        run.values["data"]
 
 
 class Sizes(MetricSchema):

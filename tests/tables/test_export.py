@@ -3,15 +3,19 @@
 import csv
 import json
 import math
+import tracemalloc
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from crystallize import FrozenContext, Journal, Run, load_run
+from crystallize._tables import export
 from crystallize._tables.export import (
     PointRow,
     ValueRow,
@@ -20,6 +24,7 @@ from crystallize._tables.export import (
     csv_of_values,
     json_document,
     json_lines,
+    json_pieces,
     point_rows,
     value_rows,
 )
@@ -221,3 +226,73 @@ def test_csv_gives_text_back(tmp_path: Path, text: str) -> None:
     given = table_of(csv_of_points(recorded(tmp_path, f"a{text}")))
 
     assert f"a{text}" == given[1][4]
+
+
+LARGE_VALUES: dict[str, Any] = {
+    "array": np.arange(60.0),
+    "matrix": np.arange(60).reshape(3, 20),
+    "one long row": np.arange(60).reshape(1, 1, 60),
+    "array of longer texts than pieces": np.array(["é" * 40, '"quoted"']),
+    "array without dimensions": np.array("x" * 40),
+    "NaN": np.array([np.nan, np.inf] * 20),
+    "dates": np.arange("2026-01-01", "2026-02-01", dtype="M8[D]"),
+    "records": np.ones(20, dtype="i,f"),
+    "empty": np.zeros((0, 7)),
+    "array of objects": np.array([[1], None] * 20, dtype=object),
+    "series": pd.Series(range(20), index=range(20, 0, -1)),
+    "index": pd.Index(["x"] * 20),
+    "arrow array": pa.array([1, None] * 20),
+    "nested": {"a": [np.arange(60), {"b": np.arange(50)}], "c": 'a,"b"', "d": np.arange(2)},
+    "text": 'a,"b"' * 20,
+    "list": [1, "é"],
+    "number": np.int8(-5),
+    "None": None,
+    "float": -0.5,
+}
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take arrays for large from some numbers on."""
+    monkeypatch.setattr(export, "_PIECE", 64)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("value", LARGE_VALUES.values(), ids=LARGE_VALUES)
+def test_json_of_large_arrays_in_pieces(value: Any) -> None:
+    """The pieces are the JSON of the whole value."""
+    assert as_json(value) == b"".join(json_pieces(value))
+    assert as_json([value, value]) == b"".join(json_pieces([value, value]))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_csv_of_large_arrays_in_pieces(tmp_path: Path) -> None:
+    """A large value is one cell, in quotes, with the JSON of the value."""
+    run = written(tmp_path, **{"first": 1, **LARGE_VALUES, "last": "x"})
+    _, *rows = table_of(csv_of_values(run))
+    cells = {key: cell for key, *_, cell in rows}
+
+    assert ["first", *LARGE_VALUES, "last"] == [*cells]
+    assert ("", "-0.5", LARGE_VALUES["text"]) == (cells["None"], cells["float"], cells["text"])
+    for name in ("array", "matrix", "nested", "list", "arrow array", "array of longer texts than pieces"):
+        assert as_json(LARGE_VALUES[name]).decode() == cells[name]
+
+
+@pytest.mark.parametrize("make", [json_lines, lambda rows: json_document({"values": rows}), None])
+def test_memory_of_an_export(tmp_path: Path, make: Any) -> None:
+    """An export needs no more memory than reading one value, which has its bytes twice, however many there are."""
+    array = np.zeros((4, 1 << 17))
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        ctx["a"], ctx["b"], ctx["c"] = array, [{"c": array.T}], array
+    run = load_run(journal.path)
+    assert ["a", "b", "c"] == [*run.values]
+    tracemalloc.start()
+    try:
+        pieces = csv_of_values(run) if make is None else make(value_rows(run))
+        size = sum(map(len, pieces))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 6 * array.size
+    assert peak < 2.8 * array.nbytes

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
 from .._base.table import Table
 from .._base.text import printable
-from .._tables.export import as_json
+from .._tables.export import json_pieces
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +22,7 @@ _UNLIMITED: Final = 1_000_000
 
 def print_json(document: object) -> None:
     """Print a document as JSON on one line."""
-    print_bytes([as_json(document), b"\n"])
+    print_bytes(chain(json_pieces(document), (b"\n",)))
 
 
 def print_bytes(chunks: Iterable[bytes]) -> None:

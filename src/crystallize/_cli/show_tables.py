@@ -75,8 +75,8 @@ def _value_row(row: ValueRow) -> TableRow:
 
 
 def shown_value(row: ValueRow) -> str:
-    """Return a value in short, or a text in its place if the file does not contain it."""
-    replacements = {"secret": MASK, "not restorable": f"not in the file: {row.why}"}
+    """Return a value in short, or a text in its place if it cannot be restored."""
+    replacements = {"secret": MASK, "not restorable": f"cannot be restored: {row.why}"}
     return short(row.value) if row.missing is None else replacements[row.missing]
 
 

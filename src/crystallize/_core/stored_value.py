@@ -37,7 +37,7 @@ class LostValue(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """A value that was written elsewhere, and is so large that it is read when it is first asked for."""
+    """A value that was written elsewhere, and is read when it is first asked for."""
 
     read: Callable[[], Any]
     """Reads the value, which the schema accepts; it may raise an error each time."""

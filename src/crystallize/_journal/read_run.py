@@ -70,6 +70,8 @@ class RunData:
     the file, and the same branch may be merged later."""
     lacks_spool: bool = False
     """Whether it has no writer and did not end, and its spool is not beside it."""
+    is_to_look_at: bool = False
+    """Whether a value that this program cannot read is an error only when it is asked for."""
 
     @property
     def incomplete(self) -> str | None:
@@ -80,10 +82,10 @@ class RunData:
         return f"the run was not closed, and {spool!r}, which may contain its last values and points, is missing"
 
     def as_read_here(self) -> "RunData":
-        """Return the run with the values as lost for which this program registers no codec, or an object is missing."""
+        """Return the run to look at, with the values as lost whose codec or object this program does not have."""
         data = self.without_lost_objects(whole=False)
         values = (entry._replace(stored=as_read_here(entry.stored)) for entry in data.values)
-        return replace(data, values=tuple(values))
+        return replace(data, values=tuple(values), is_to_look_at=True)
 
     def without_lost_objects(self, *, whole: bool) -> "RunData":
         """Return the run with the values and results as lost whose objects are missing, or of another size.

@@ -7,7 +7,6 @@ import logging
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -129,20 +128,32 @@ def _of_key(error: ObjectError, entry: Entry) -> ObjectError:
 
 
 def _value_of(schema: Schema, data: RunData, entry: Entry) -> Any:
-    """Return a value as the schema accepts it, as `Unread` if a part of it is large; or raise JournalError."""
+    """Return a value as the schema accepts it, or raise JournalError.
+
+    It is `Unread` if a part of it is large. In a run to look at, so is a value that this program cannot read: reading
+    the key raises the error.
+    """
     try:
         key = schema.key(entry.key)
     except KeyLookupError as error:
         reason = f"the run holds what {schema.name} does not declare: {error}"
         raise JournalError(str(data.path), reason, "use the schema that the run was written with") from error
-    if all(isinstance(part, bytes) for part in entry.stored.parts) or as_read_here(entry.stored) is not entry.stored:
-        return _restored_value(schema, key, data, entry)
-    if schema is not Schema.untyped() and _written_fingerprint(data, entry) != key.fingerprint():
-        # Now, so that a value which the schema does not take is an error before the work goes on. If its object was
-        # changed, reading the key says so.
-        with suppress(ObjectError):
+    if not _is_read_later(schema, key, data, entry):
+        try:
             return _restored_value(schema, key, data, entry)
+        except ObjectError:
+            pass  # reading the key says so
+        except JournalError as error:
+            if not (data.is_to_look_at and isinstance(error.__cause__, (ImportError, RegisteredFailed))):
+                raise
     return Unread(partial(_read_later, schema, key, data, entry))
+
+
+def _is_read_later(schema: Schema, key: Key, data: RunData, entry: Entry) -> bool:
+    if all(isinstance(part, bytes) for part in entry.stored.parts) or as_read_here(entry.stored) is not entry.stored:
+        return False
+    # If the schema does not take the value, that is an error before the work goes on.
+    return schema is Schema.untyped() or _written_fingerprint(data, entry) == key.fingerprint()
 
 
 def _read_later(schema: Schema, key: Key, data: RunData, entry: Entry) -> Any:

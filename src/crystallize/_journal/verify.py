@@ -90,8 +90,7 @@ def _problems_of_content(path: Path) -> Iterator[str]:
             for _ in StoredPoints(data, lambda: iter(data.points), dropped=()).first_look():
                 pass
         run: Run[Any] = Run(replace(data.as_read_here(), points=()), FrozenContext, None)
-        with _past_registered_loads():
-            _ = run.context
+        _ = run.context
         derived: list[object] = [run.so_far, run.declared, run.unwritten, run.entries]
         derived += [run.status, run.attempts, run.dead_attempts, data.steps_to_redo]
         # Those of attempts that were done again are in no context.

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from os import urandom
 from types import NoneType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -15,9 +17,10 @@ from pydantic_core import to_json
 
 from .._base.text import short
 from .._core.codec import NotRestorable, json_view
+from .._core.value_codecs import RegisteredFailed
 from .._journal.loaded_run import Run, value_once
 from .._journal.rows import Entry
-from ..errors import ObjectError
+from ..errors import DamagedRunError, JournalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,16 @@ def value_rows(run: Run[Any], row_of: _RowOf | None = None) -> Iterator[ValueRow
 def value_row(entry: Entry, read: Callable[[], Any]) -> ValueRow:
     """Return the row of a key, given the function that reads its value.
 
-    The value is None if the file does not contain it, or if its object was changed.
+    The value is None if the file does not contain it, if its object was changed, or if this program cannot read it: a
+    library is not installed, or a registered function raised an exception.
     """
     try:
         value = None if entry.missing else read()
-    except ObjectError as error:
-        entry, value = entry._replace(stored=entry.stored._replace(how="none", why=str(error))), None
+    except (JournalError, ImportError, RegisteredFailed) as error:
+        if isinstance(error, DamagedRunError):
+            raise
+        why = f"{error}; {error.advice}" if isinstance(error, RegisteredFailed) else str(error)
+        entry, value = entry._replace(stored=entry.stored._replace(how="none", why=why)), None
     return ValueRow(entry.key, entry.stored.type, entry.is_input, entry.step, entry.missing, value, entry.why or None)
 
 
@@ -114,7 +121,56 @@ def _point_row(name: str, position: int, value: Any, tags: Any, step: str | None
 
 def as_json(value: object) -> bytes:
     """Return JSON on one line: numbers that are not finite as "NaN", "Infinity", "-Infinity", arrays as lists."""
-    return to_json(value, inf_nan_mode="strings", bytes_mode="base64", fallback=_without_arrays)
+    return _json(value, _without_arrays)
+
+
+def _json(value: object, fallback: Callable[[Any], Any]) -> bytes:
+    return to_json(value, inf_nan_mode="strings", bytes_mode="base64", fallback=fallback)
+
+
+_PIECE: Final = 1 << 18
+"""The size in bytes up to which an array becomes a list at once. The list and its text take about six times as much."""
+
+
+def json_pieces(value: object) -> Iterator[bytes]:
+    """Return the JSON of `as_json`, a piece at a time; no large array in the value becomes a list as a whole."""
+    arrays: list[Any] = []
+    mark = urandom(16).hex()
+
+    def fallback(found: Any) -> Any:
+        if not _is_large(found):
+            return _without_arrays(found)
+        arrays.append(found)
+        return mark
+
+    # One mark, as the arrays are in the text in their order.
+    first, *rest = _json(value, fallback).split(as_json(mark))
+    yield first
+    for array, text in zip(arrays, rest, strict=True):
+        yield from _array_pieces(array)
+        yield text
+
+
+def _is_large(value: Any) -> bool:
+    # An array without dimensions cannot be cut.
+    return hasattr(value, "tolist") and getattr(value, "nbytes", 0) > _PIECE and getattr(value, "ndim", 1) > 0
+
+
+def _array_pieces(array: Any) -> Iterator[bytes]:
+    count = len(array)
+    size = array.nbytes // count
+    by_place = getattr(array, "iloc", array)
+    yield b"["
+    if size > _PIECE and getattr(array, "ndim", 1) > 1:
+        for at in range(count):
+            if at:
+                yield b","
+            yield from _array_pieces(by_place[at])
+    else:
+        step = max(_PIECE // max(size, 1), 1)
+        for at in range(0, count, step):
+            yield (b"," if at else b"") + as_json(by_place[at : at + step])[1:-1]
+    yield b"]"
 
 
 def _without_arrays(value: Any) -> Any:
@@ -126,26 +182,58 @@ def _without_arrays(value: Any) -> Any:
 
 
 def json_lines(rows: Iterable[ValueRow | PointRow]) -> Iterator[bytes]:
-    """Return rows as JSON, one per line."""
+    """Return rows as JSON, one per line, a piece at a time."""
     for row in rows:
-        yield as_json(row) + b"\n"
+        yield from _row_pieces(row, b"", b"\n")
+        del row  # or its value would stay in memory beside the next one
 
 
 def json_document(lists: Mapping[str, Iterable[ValueRow | PointRow]]) -> Iterator[bytes]:
     """Return named lists of rows as one JSON object, a piece at a time."""
     yield b"{"
     for list_number, (name, rows) in enumerate(lists.items()):
-        yield (b"," if list_number else b"") + as_json(name) + b":["
-        for row_number, row in enumerate(rows):
-            yield (b"," if row_number else b"") + as_json(row)
-        yield b"]"
+        before = (b"," if list_number else b"") + as_json(name) + b":["
+        for row in rows:
+            yield from _row_pieces(row, before)
+            before = b","
+            del row  # as above
+        yield (b"" if before == b"," else before) + b"]"
     yield b"}\n"
+
+
+def _row_pieces(row: ValueRow | PointRow, before: bytes, after: bytes = b"") -> Iterator[bytes]:
+    if isinstance(row, PointRow):  # of which there may be millions
+        yield before + as_json(row) + after
+        return
+    yield before
+    yield from json_pieces(row)
+    yield after
 
 
 def csv_of_values(run: Run[Any]) -> Iterator[bytes]:
     """Return the keys and values of a run as CSV: a column for each field of `ValueRow`."""
-    rows = ((row.key, row.type, row.input, row.step, row.missing, row.value) for row in value_rows(run))
-    return _csv(("key", "type", "input", "step", "missing", "value"), rows)
+    writer = csv.writer(_LineEncoder())
+    yield writer.writerow(("key", "type", "input", "step", "missing", "value"))
+    for row in value_rows(run):
+        yield from _value_line(writer, row)
+        del row  # or its value would stay in memory beside the next one
+
+
+def _value_line(writer: Any, row: ValueRow) -> Iterator[bytes]:
+    """Return the line of a value, a piece at a time."""
+    texts = [*map(_csv_text, (row.key, row.type, row.input, row.step, row.missing))]
+    if row.value is None or isinstance(row.value, (str, float)):
+        yield writer.writerow([*texts, _csv_text(row.value)])
+        return
+    pieces = json_pieces(row.value)
+    first, second = next(pieces), next(pieces, None)
+    if second is None:
+        yield writer.writerow([*texts, first.decode()])
+        return
+    yield writer.writerow([*texts, ""]).removesuffix(_LINE_END) + b'"'
+    for piece in chain((first, second), pieces):
+        yield piece.replace(b'"', b'""')
+    yield b'"' + _LINE_END
 
 
 def csv_of_points(run: Run[Any]) -> Iterator[bytes]:
@@ -159,8 +247,11 @@ def csv_of_points(run: Run[Any]) -> Iterator[bytes]:
     return _csv(("metric", "sequence", "step", "missing", "value", *(f"tag.{tag}" for tag in tags)), rows)
 
 
+_LINE_END: Final = b"\r\n"
+"""As in RFC 4180. Older versions of `csv` only quote the characters of the line end."""
+
+
 def _csv(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
-    # Lines end in CR LF, as in RFC 4180: older versions of `csv` only quote the characters of the line end.
     writer = csv.writer(_LineEncoder())
     yield writer.writerow(map(_csv_text, header))
     for row in rows:
