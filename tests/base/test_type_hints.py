@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Any, Generic, Literal, NewType, Optional, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Optional, Protocol, TypeVar
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, PositiveInt
 from typing_extensions import TypeAliasType, TypedDict
 
-from crystallize._base.type_hints import choices_of, classes_of, key_types
+from crystallize._base.type_hints import choices_of, classes_of, key_types, unchecked_class
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -117,3 +117,37 @@ def test_classes(annotation: Any, expected: set[type] | None) -> None:
 def test_choices(annotation: Any, expected: tuple[Any, ...] | None) -> None:
     """The values of a type are listed where there are few that can be."""
     assert expected == choices_of(annotation)
+
+
+class Unchecked(Protocol):
+    pass
+
+
+class Loop(BaseModel):
+    odd: "dict[str, Unchecked]" = {}
+    inner: "Loop | None" = None
+
+    model_config = {"arbitrary_types_allowed": True, "defer_build": True}
+
+
+class Linked(NamedTuple):
+    odd: Annotated[Unchecked | None, 5]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (Model, None),
+        (Typed, None),
+        (in_a_function(), None),
+        (dict[str, Model], None),
+        (Loop, ("odd", Unchecked)),
+        (Linked, ("odd", Unchecked)),
+        (dict[str, tuple[Linked, ...]], ("", Unchecked)),
+        (Annotated[NewType("Named", Unchecked), 5], ("", Unchecked)),
+        (list[Any], None),
+    ],
+)
+def test_unchecked_class(shape: Any, expected: Any) -> None:
+    """A class that isinstance rejects is found at any depth of a type, with its key."""
+    assert expected == unchecked_class(shape)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from datetime import date
 from enum import Enum
-from typing import Annotated, Any, Generic, Literal, NotRequired, Protocol, Required, TypeVar
+from io import StringIO
+from typing import Annotated, Any, Generic, Literal, NotRequired, Protocol, Required, TypeVar, runtime_checkable
 from uuid import UUID
 
 import numpy as np
@@ -302,6 +303,95 @@ def test_type_that_pydantic_does_not_know(shape: Any) -> None:
     """A type that Pydantic cannot work with is named, with what to do about it."""
     with pytest.raises(SchemaError, match=r"Unable to generate pydantic-core schema for .*Opaque"):
         C[shape]()
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Checkable(Closable, Protocol):
+    pass
+
+
+ANY_CLASS = ConfigDict(arbitrary_types_allowed=True)
+
+
+class HoldsProtocol(TypedDict):
+    __pydantic_config__ = ANY_CLASS  # type: ignore[misc]  # Pydantic reads it
+    lr: float
+    handles: dict[str, list[Closable]]
+
+
+@dataclass
+class ProtocolData:
+    __pydantic_config__ = ANY_CLASS
+    handles: Closable | None
+
+
+class SharesProtocol(TypedDict):
+    handles: Annotated[Closable, Shared]
+
+
+class LateProtocol(BaseModel, arbitrary_types_allowed=True, defer_build=True):
+    handles: tuple[Closable, ...]
+
+
+CLOSABLE = (
+    "isinstance cannot check a value against Closable; if Closable is a Protocol, decorate it with "
+    "@typing.runtime_checkable, or declare another class, or Any"
+)
+
+
+@pytest.mark.parametrize("shape", [HoldsProtocol, ProtocolData, SharesProtocol, LateProtocol])
+def test_a_protocol_that_isinstance_does_not_take(shape: Any) -> None:
+    """A Protocol that is not runtime-checkable is named with its key when the context is made, with what to do."""
+    with pytest.raises(SchemaError) as caught:
+        C[shape]()
+
+    assert f"{shape.__name__}: 'handles': {CLOSABLE}" == str(caught.value).partition("\n")[0]
+
+
+@pytest.mark.parametrize("shape", [dict[str, Annotated[Closable, Shared]], dict[str, HoldsProtocol]])
+def test_a_protocol_of_any_key(shape: Any) -> None:
+    """In the type of undeclared keys such a Protocol is named too."""
+    with pytest.raises(SchemaError, match=re.escape(f": {CLOSABLE}")):
+        C[shape]()
+
+
+def test_a_protocol_of_a_metric() -> None:
+    """In the type of a metric or its tags such a Protocol is named too."""
+
+    class Measured(MetricSchema):
+        closed = Metric(float, tags=HoldsProtocol)
+
+    with pytest.raises(SchemaError, match=re.escape(CLOSABLE)):
+        FrozenContext(metrics=Measured)
+
+
+def test_a_protocol_that_isinstance_takes() -> None:
+    """A runtime-checkable Protocol is checked."""
+
+    class Holds(TypedDict):
+        handle: Annotated[Checkable, Shared]
+
+    Holds.__pydantic_config__ = ANY_CLASS  # type: ignore[attr-defined]  # Pydantic reads it
+    with StringIO() as file:
+        assert file is C[Holds]({"handle": file})["handle"]
+    with pytest.raises(InvalidInitialError, match="should be an instance of Checkable"):
+        C[Holds]({"handle": 5})
+
+
+class Unbuildable(TypedDict):
+    text: Annotated[str, Field(pattern="(")]
+
+
+def test_a_type_that_pydantic_cannot_build() -> None:
+    """Another fault of a type, which Pydantic finds when it builds the validators, is an error with its reason."""
+    with pytest.raises(SchemaError, match=r"Unbuildable: 'text': regex parse error: .* unclosed group"):
+        FrozenContext[Unbuildable]()
+    with pytest.raises(SchemaError, match=r"]: regex parse error: .* unclosed group"):
+        C[dict[str, Annotated[str, Field(pattern="(")]]]()
 
 
 class Odd(BaseModel):

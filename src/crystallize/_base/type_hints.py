@@ -1,7 +1,8 @@
 """Read annotations: the types of keys and tags, and the classes and choices that a type allows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import is_dataclass
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
@@ -32,6 +33,41 @@ def key_types(shape: Any, names: Iterable[str]) -> dict[str, Any]:
     filled: dict[Any, Any] = dict(zip(getattr(cls, "__parameters__", ()), arguments, strict=False))
     found = {name: hints.get(name, others) for name in names}
     return {name: filled.get(hint, Any) if isinstance(hint, TypeVar) else hint for name, hint in found.items()}
+
+
+def unchecked_class(shape: Any) -> tuple[str, type] | None:
+    """Return a class in a shape that `isinstance` rejects, such as a Protocol, after its key; None if there is none.
+
+    The key is empty if no single key has the class in its type.
+    """
+    known = plain_type(shape)
+    keys = _hints_of(get_origin(known) or known)
+    found = ((key, cls) for key, hint in (keys or {"": known}).items() for cls in _unchecked_in(hint, set()))
+    return next(found, None)
+
+
+def _unchecked_in(annotation: Any, met: set[int]) -> Iterator[type]:
+    known = unaliased(annotation)
+    if id(known) in met:
+        return
+    met.add(id(known))
+    hints = _hints_of(known)
+    if isinstance(known, type) and known is not Any and not get_args(known) and not is_typeddict(known):
+        try:
+            isinstance(None, known)
+        except TypeError:
+            yield known
+    for part in (*get_args(known), *hints.values()):
+        yield from _unchecked_in(part, met)
+
+
+def _hints_of(cls: Any) -> dict[str, Any]:
+    """Return the annotations of a class whose fields Pydantic validates; none if they cannot be resolved."""
+    is_holder = is_typeddict(cls) or is_dataclass(cls) or hasattr(cls, "__pydantic_fields__") or hasattr(cls, "_fields")
+    try:
+        return get_type_hints(cls) if is_holder else {}
+    except (NameError, TypeError):
+        return {}
 
 
 def unaliased(shape: Any) -> Any:

@@ -1,5 +1,6 @@
 """Read the core schemas that Pydantic makes of types. No other file depends on their structure."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import partial
@@ -7,11 +8,12 @@ from itertools import chain
 from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
+from pydantic_core import SchemaError as CoreSchemaError
 from pydantic_core import SchemaSerializer, SchemaValidator
 from typing_extensions import is_typeddict
 
 from .._base.caller_namespace import caller_namespace
-from .._base.type_hints import key_types, plain_type, unaliased
+from .._base.type_hints import key_types, plain_type, unaliased, unchecked_class
 from ..errors import SchemaError
 from .dataclass_outputs import outputs_beside
 from .digest import digest, stable_form
@@ -298,9 +300,27 @@ def _core_schema_of(shape: Any, name: str) -> CoreNode:
         )
         raise SchemaError(name, reason) from error
     except PydanticUserError as error:
-        raise SchemaError(name, _reason(error)) from error
+        raise SchemaError(name, _unchecked(shape) or _reason(error)) from error
+    except CoreSchemaError as error:
+        raise SchemaError(name, _unchecked(shape) or _not_built(str(error))) from error
     node: Any = adapter.core_schema
     return dict(node)
+
+
+def _unchecked(shape: Any) -> str | None:
+    """Return the reason why values of a shape cannot be checked by `isinstance`; None if they can."""
+    if (found := unchecked_class(shape)) is None:
+        return None
+    key, cls = f"{found[0]!r}: " if found[0] else "", shape_name(found[1])
+    advice = f"if {cls} is a Protocol, decorate it with @typing.runtime_checkable, or declare another class, or Any"
+    return f"{key}isinstance cannot check a value against {cls}; {advice}"
+
+
+def _not_built(text: str) -> str:
+    """Return the reason why a validator cannot be built, after the field, from the lines that lead to it."""
+    field = re.search(r"""Field ['"](.+?)['"]:""", text)
+    reason = " ".join(text.rpartition("SchemaError: ")[2].split())
+    return f"{field[1]!r}: {reason}" if field else reason
 
 
 def _reason(error: PydanticUserError) -> str:
