@@ -151,6 +151,12 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"subject": "'gen'", "type": "generator", "reason": "TypeError: cannot pickle 'generator' object"},
     ),
     (
+        errors.UnpicklableValueError("box", "m.Box[list[m.Item]]"),
+        "cannot pickle key 'box': pickle finds a class by its name, and finds no m.Box[list[m.Item]]; declare a "
+        "class at the top of a module, as `class MyBox(Box[list[m.Item]]): pass`, and make the value with it",
+        {"key": "box", "type": "m.Box[list[m.Item]]"},
+    ),
+    (
         errors.TooLargeError("'rows'", 2000, 1000, "Small", "write several keys"),
         "cannot take 'rows': it has 2,000 bytes, and Small takes at most 1,000; write several keys",
         {"subject": "'rows'", "size": 2000, "limit": 1000, "sink": "Small", "advice": "write several keys"},

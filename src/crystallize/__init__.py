@@ -71,6 +71,7 @@ from .errors import (
     UnknownKeyError,
     UnknownMetricError,
     UnknownSinkError,
+    UnpicklableValueError,
 )
 from .events import (
     ArtifactAdded,
@@ -185,6 +186,7 @@ __all__ = [
     "UnknownKeyError",
     "UnknownMetricError",
     "UnknownSinkError",
+    "UnpicklableValueError",
     "__version__",
     "fan_out",
     "fork",

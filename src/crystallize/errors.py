@@ -17,6 +17,7 @@
     ├── IncompleteContextError (LookupError)  a snapshot with keys missing
     ├── UncopyableValueError (TypeError)      a value that cannot be copied
     │   └── LiveValueError                    a model or another live object for a key that is not `Shared`
+    ├── UnpicklableValueError (TypeError)     a value whose class pickle does not find
     ├── TooLargeError (ValueError)            a value or an artifact that is too large for a sink
     ├── MetricError
     │   ├── UnknownMetricError (KeyError)     a metric that the schema does not declare
@@ -120,6 +121,7 @@ __all__ = [
     "UnknownKeyError",
     "UnknownMetricError",
     "UnknownSinkError",
+    "UnpicklableValueError",
 ]
 
 
@@ -562,6 +564,23 @@ class LiveValueError(UncopyableValueError):
         advice = [f"declare it as {self.declaration}", f"store {self.state}" if self.state else ""]
         chosen = ", or ".join(filter(None, advice))
         return f"is a {self.type}, which changes while it is used, so that every reader would get a copy; {chosen}"
+
+
+@_with_fields
+class UnpicklableValueError(CrystallizeError, TypeError):
+    """A value of a context whose class pickle does not find by its name, such as `Box[int]` of a generic model."""
+
+    key: str
+    type: str
+    """The full name of the class, whose instance may be within the value."""
+
+    def __str__(self) -> str:
+        origin = self.type.partition("[")[0]
+        name, arguments = origin.rpartition(".")[2], self.type.removeprefix(origin)
+        return (
+            f"cannot pickle key {self.key!r}: pickle finds a class by its name, and finds no {self.type}; declare a "
+            f"class at the top of a module, as `class My{name}({name}{arguments}): pass`, and make the value with it"
+        )
 
 
 @_with_fields

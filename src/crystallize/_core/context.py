@@ -7,6 +7,7 @@ fall back to the methods of `State`, which raise the errors.
 """
 
 import logging
+import sys
 import types
 from collections.abc import (
     Callable,
@@ -21,7 +22,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, Self, SupportsIndex, overload
 
 from typing_extensions import TypeVar
 
@@ -37,6 +38,7 @@ from .immutable_types import ATOMIC
 from .initial_values import Baseline, emit_inputs, take_initial
 from .key import plain_key, shape_name
 from .metrics import Metric, MetricSchema
+from .pickled_values import check_classes
 from .protocols import Sink
 from .provenance import Provenance
 from .schema import Schema
@@ -167,6 +169,12 @@ class ContextHandle(TableDisplay):
         shown = ", ".join(f"{key}={state.short_value(key)}" for key in keys[:20])
         more = f", and {len(keys) - 20} more" if len(keys) > 20 else ""
         return f"{context_kind(self)}({shown}{more})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        state = self._state
+        values = ((key, partial(state.read, key)) for key in state.keys.in_order())
+        check_classes(values, protocol, str(sys._getframe(1).f_globals.get("__name__")))
+        return self.__reduce__()
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(dict.fromkeys([*self._state.schema.keys, *self._state.values]))

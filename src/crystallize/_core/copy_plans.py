@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from .copy_by_type import KINDS, CopyKind, Frozen, NoPlan, NotCopyable, Thaw, freeze_by_kind
 from .immutable_types import ATOMIC
 from .live_types import LIVE, LiveFound
+from .pickled_values import note_class
 from .secrets import is_secret
 
 DEEPEST = 100
@@ -213,6 +214,7 @@ def copier_of(cls: type) -> PartCopier:
     """Return the function that freezes values of a type. The result is cached."""
     copier = _copiers.get(cls)
     if copier is None:
+        note_class(cls)
         copier = _copiers[cls] = _find_copier(cls)
     return copier
 
