@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from io import StringIO
@@ -28,6 +29,7 @@ from crystallize._tables.export import (
     point_rows,
     value_rows,
 )
+from crystallize._tables.legible_times import with_legible_times
 from crystallize._tables.run_description import describe
 
 from .exported_runs import Opaque, recorded, written
@@ -114,12 +116,62 @@ def test_document_without_rows() -> None:
         (np.timedelta64(5, "ns"), "5 nanoseconds"),
         (np.timedelta64("NaT"), "NaT"),
         (np.array([(1, 2.5)], dtype="i,f"), [[1, 2.5]]),
+        (np.array([[1, "NaT"]], "M8[ns]"), [["1970-01-01T00:00:00.000000001", "NaT"]]),
+        (np.array([5], "m8[ns]"), ["5 nanoseconds"]),
     ],
-    ids=["matrix", "scalar", "complex", "bytes", "longdouble", "dates", "seconds", "ns", "5 ns", "NaT", "records"],
+    ids=[
+        *("matrix", "scalar", "complex", "bytes", "longdouble", "dates", "seconds", "ns", "5 ns", "NaT", "records"),
+        *("array of ns", "array of 5 ns"),
+    ],
 )
 def test_json_of_array(array: Any, expected: object) -> None:
     """An array is a list, and what in it JSON has not is text."""
     assert expected == json.loads(as_json(array))
+
+
+FINE = pd.Timestamp("2026-01-01 00:00:00.000000001")
+FINE_TEXT = "2026-01-01T00:00:00.000000001"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (pd.NaT, "NaT"),
+        ([1, (pd.NaT, FINE)], [1, ["NaT", FINE_TEXT]]),
+        ({"a": {"b": FINE.tz_localize("Europe/Berlin")}}, {"a": {"b": f"{FINE_TEXT}+01:00"}}),
+        (pd.Timedelta(5, "ns"), "P0DT0H0M0.000000005S"),
+        (pd.Timedelta(5, "s"), "PT5S"),
+        (pd.Timestamp("2026-01-01", tz="UTC"), "2026-01-01T00:00:00Z"),
+        (pd.Series([FINE, pd.NaT]), [FINE_TEXT, "NaT"]),
+        (pd.DatetimeIndex([FINE]), [FINE_TEXT]),
+        (pd.Series([pd.NaT, 1, {"a": FINE}], dtype=object), ["NaT", 1, {"a": FINE_TEXT}]),
+        ([pd.Timestamp, 1], [str(pd.Timestamp), 1]),
+    ],
+)
+def test_json_of_times_of_pandas(value: Any, expected: object) -> None:
+    """A time that JSON cannot express is text, with its nanoseconds, at any depth and in rows."""
+    assert expected == json.loads(as_json(value))
+    assert expected == json.loads(as_json(ValueRow("a", "", False, None, None, value)))["value"]
+    assert expected == json.loads(b"".join(json_pieces([value])))[0]
+
+
+def test_times_in_a_program_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pandas there are no such times, and nothing is looked through for them."""
+    monkeypatch.delitem(sys.modules, "pandas")
+    value = [object()]
+    assert value is with_legible_times(value)
+
+
+def test_export_of_nat(tmp_path: Path) -> None:
+    """A run with NaT as an input, a value and a tag can be exported and described."""
+    with Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext, {"at": pd.NaT, "all": [FINE]}).record("loss", 0.5, {"at": pd.NaT})
+    run = load_run(journal.path)
+    assert ["NaT", [FINE_TEXT]] == [row["value"] for row in lines_of(json_lines(value_rows(run)))]
+    assert [{"at": "NaT"}] == [row["tags"] for row in lines_of(json_lines(point_rows(run)))]
+    assert ['"NaT"', f'["{FINE_TEXT}"]'] == [row[-1] for row in table_of(csv_of_values(run))[1:]]
+    assert '"NaT"' == table_of(csv_of_points(run))[1][-1]
+    assert ["NaT", [FINE_TEXT]] == [row["value"] for row in json.loads(as_json(describe(run)))["inputs"]]
 
 
 def test_csv_of_points(run: Run[Any]) -> None:

@@ -17,10 +17,11 @@ from pydantic_core import to_json
 
 from .._base.text import short
 from .._core.codec import NotRestorable, json_view
-from .._core.value_codecs import RegisteredFailed
+from .._core.value_codecs import RegisteredFailed, library
 from .._journal.loaded_run import Run, value_once
 from .._journal.rows import Entry
 from ..errors import DamagedRunError, JournalError
+from .legible_times import with_legible_times
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def as_json(value: object) -> bytes:
 
 
 def _json(value: object, fallback: Callable[[Any], Any]) -> bytes:
-    return to_json(value, inf_nan_mode="strings", bytes_mode="base64", fallback=fallback)
+    return to_json(with_legible_times(value), inf_nan_mode="strings", bytes_mode="base64", fallback=fallback)
 
 
 _PIECE: Final = 1 << 18
@@ -177,8 +178,16 @@ def _without_arrays(value: Any) -> Any:
     """Return an array, or an item of one, as a value that JSON can express."""
     plain = value.tolist() if hasattr(value, "tolist") else value
     # Of a time that Python's times are too coarse for, `tolist` returns the number without its unit.
-    is_bare = getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M") and isinstance(plain, (int, NoneType))
-    return str(value) if is_bare or type(plain) is type(value) else plain
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+        if isinstance(plain, (int, NoneType)):
+            return str(value)
+        if type(value).__module__ == "numpy" and _is_bare(value.dtype):
+            return value.astype(str).tolist()
+    return str(value) if type(plain) is type(value) else with_legible_times(plain)
+
+
+def _is_bare(dtype: Any) -> bool:
+    return isinstance(library("numpy").zeros((), dtype).item(), int)
 
 
 def json_lines(rows: Iterable[ValueRow | PointRow]) -> Iterator[bytes]:
