@@ -1,5 +1,7 @@
 """Tensors of PyTorch in the file of a run."""
 
+import copy
+import tempfile
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -193,3 +195,47 @@ def test_a_large_tensor_is_not_copied() -> None:
 
     assert isinstance(part, PartInMemory)
     assert np.shares_memory(tensor.numpy(), np.frombuffer(part.chunks[1], np.float32))
+
+
+def zeroed(value: Any) -> None:
+    """Set all tensors in a value to zero, in place."""
+    if isinstance(value, torch.Tensor):
+        value.detach().zero_()
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            zeroed(part)
+
+
+NESTED = st.recursive(
+    st.sampled_from(sorted(KINDS)),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=2), parts, max_size=3),
+    max_leaves=5,
+)
+
+
+def built(recipe: Any) -> Any:
+    """Return a value in which each name is a tensor of its kind; no two values have memory in common."""
+    if isinstance(recipe, str):
+        return copy.deepcopy(KINDS[recipe])
+    return {key: built(part) for key, part in recipe.items()} if isinstance(recipe, dict) else [*map(built, recipe)]
+
+
+@settings(deadline=None)
+@given(NESTED)
+def test_nested_tensors_in_a_run(recipe: Any) -> None:
+    """Nobody changes tensors at any depth that were written, and they come back from a loaded and a resumed run."""
+    value, expected = built(recipe), built(recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        with Journal.start(folder, "run") as opened:
+            ctx = opened.context(FrozenContext)
+            with ctx.step("fit") as fit:
+                fit["x"] = value
+                zeroed(value)
+                zeroed(fit["x"])
+            assert same(expected, ctx["x"])
+        assert same(expected, load_run(opened.path).values["x"])
+        with Journal.resume(opened.path) as journal:
+            again = journal.context(FrozenContext)
+            zeroed(again["x"])
+            assert same(expected, again["x"])
+            assert again.provenance.finished("fit")
