@@ -538,6 +538,16 @@ def test_a_part_that_is_gone(tmp_path: Path) -> None:
         load_run(journal.path)
 
 
+def test_rows_of_a_large_value_whose_json_is_damaged(tmp_path: Path) -> None:
+    """A large value with JSON that nobody wrote is damage, which ends the rows of a run."""
+    path = written(tmp_path)
+    forged = load_run(path).entries["data"].stored._replace(json=b'{"crystallize.npy":7}')
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        database.update(connection, "entries", "key = ?", "data", json=forged.json.decode(), digest=forged.digest)
+    with pytest.raises(DamagedRunError, match="the value of key 'data' cannot be restored"):
+        list(value_rows(load_run(path)))
+
+
 def test_the_values_of_a_run_are_pickled_as_a_dict(tmp_path: Path) -> None:
     """The values of a run are sent to another process without the run."""
     with Journal.start(tmp_path, "run") as journal:
