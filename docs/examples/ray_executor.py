@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import ray
@@ -19,6 +20,10 @@ class RayExecutor(Executor):
 
     def __init__(self, **options: Any) -> None:
         self._task = ray.remote(call).options(**options)
+
+    def broadcast(self, value: Any) -> Callable[[], Any]:
+        """Put what all tasks need into Ray's object store, once; each task gets the function that fetches it."""
+        return partial(ray.get, ray.put(value))
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         return self._task.remote(function, args, kwargs).future()

@@ -89,6 +89,8 @@ if TYPE_CHECKING:
     from ._branches.delta import Delta
     from ._branches.fan_out import LostBranchesError, fan_out
     from ._branches.merge import BatchSink, MergedWork, merge
+    from ._branches.sending import shared_base
+    from ._branches.shared_base import SharedBase
     from ._journal.journal import Journal
     from ._journal.loaded_run import Run, load_run
 
@@ -167,6 +169,7 @@ __all__ = [
     "SchemaError",
     "Series",
     "Shared",
+    "SharedBase",
     "Sink",
     "SinkCheckError",
     "SinkClosedError",
@@ -193,6 +196,7 @@ __all__ = [
     "load_run",
     "merge",
     "register",
+    "shared_base",
 ]
 
 __version__ = "0.1.0"
@@ -201,6 +205,7 @@ _LATER = {
     **dict.fromkeys(("Branch", "BranchContext", "fork"), "_branches.branch"),
     **dict.fromkeys(("BatchSink", "MergedWork", "merge"), "_branches.merge"),
     **{"Delta": "_branches.delta", "LostBranchesError": "_branches.fan_out", "fan_out": "_branches.fan_out"},
+    **{"SharedBase": "_branches.shared_base", "shared_base": "_branches.sending"},
     **{"Journal": "_journal.journal", "Run": "_journal.loaded_run", "load_run": "_journal.loaded_run"},
 }
 """What is imported when it is first asked for, and from where: many programs need none of it."""

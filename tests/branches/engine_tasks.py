@@ -247,6 +247,10 @@ def returns_item(ctx: FrozenContext[Any], item: _I) -> _I:
     return item
 
 
+def reads(ctx: FrozenContext[Any], key: str) -> str:
+    return str(ctx[key])
+
+
 def returns_its_process(ctx: FrozenContext[Any], item: int) -> int:
     return os.getpid()
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
@@ -35,6 +37,7 @@ from crystallize import (
 )
 
 from ..profiles import examples
+from .sending_ways import Way, opened_way, pickled
 
 SETTINGS = settings(
     max_examples=examples(40), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -218,13 +221,14 @@ Out: TypeAlias = "list[tuple[Branch[Any], Op]]"
 
 
 class Schedule:
-    """Decides who runs when, how often, and whether what is sent is pickled."""
+    """Decides who runs when, how often, and whether what is sent goes by a way or stays in memory."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, way: Way = pickled) -> None:
         self.random = random
+        self.way = way
 
     def may_send(self, value: Any) -> Any:
-        return pickle.loads(pickle.dumps(value)) if self.random.random() < 0.4 else value
+        return self.way(value) if self.random.random() < 0.4 else value
 
     def attempt(self, branch: Branch[Any], program: tuple[Op, ...]) -> Delta:
         """Do the work of a branch once, with all the branches in it."""
@@ -291,13 +295,13 @@ PROGRAMS = ops(2).map(lambda program: named(program, count(100)))
 
 
 def check_two_schedules(
-    program: tuple[Op, ...], metrics: type[MetricSchema] | None, first: Random, second: Random
+    program: tuple[Op, ...], metrics: type[MetricSchema] | None, first: Random, second: Random, way: Way = pickled
 ) -> None:
     log = Log()
     log.do_all(program, Notes(None))
     for random in (first, second):
         ctx = FrozenContext(INITIAL, metrics=metrics)
-        Schedule(random).run(ctx, program)
+        Schedule(random, way).run(ctx, program)
         assert expected(log) == seen(ctx)
         assert expected(log) == seen(pickle.loads(pickle.dumps(ctx)))
 
@@ -310,6 +314,20 @@ two_schedules = given(program=PROGRAMS, metrics=METRICS, first=st.randoms(use_tr
 def test_any_two_schedules_give_the_same(**drawn: Any) -> None:
     """However branches are scheduled, the context is as if all had been done one after another."""
     check_two_schedules(**drawn)
+
+
+@pytest.mark.parametrize("name", ["file", "broadcast"])
+def test_any_two_schedules_give_the_same_by_any_way(tmp_path: Path, name: str) -> None:
+    """As above, where what a parent holds is sent once for all its branches."""
+    with opened_way(name, tmp_path) as way:
+
+        @settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @two_schedules
+        def check(**drawn: Any) -> None:
+            check_two_schedules(**drawn, way=way)
+
+        check()
+    assert [] == list(tmp_path.iterdir())
 
 
 @pytest.mark.long
@@ -350,10 +368,20 @@ class BranchMachine(RuleBasedStateMachine):
     """A parent with branches that are out, against the interpreter restricted to what is merged."""
 
     metrics: type[MetricSchema] | None = None
+    way = "pickle"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        folder = Path(self.stack.enter_context(TemporaryDirectory()))
+        self.opened_way = self.stack.enter_context(opened_way(self.way, folder))
+
+    def teardown(self) -> None:
+        self.stack.close()
 
     @initialize(random=st.randoms(use_true_random=False))
     def make(self, random: Random) -> None:
-        self.schedule = Schedule(random)
+        self.schedule = Schedule(random, self.opened_way)
         self.ctx: FrozenContext[Any] = FrozenContext(INITIAL, metrics=self.metrics)
         self.log, self.root = Log(), Notes(None)
         self.numbers = count(100)
@@ -500,7 +528,23 @@ class MeasuredBranchMachine(BranchMachine):
     metrics = Measured
 
 
+class FileBranchMachine(BranchMachine):
+    """The same where what the parent holds, and what comes back, is in files."""
+
+    way = "file"
+
+
+class BroadcastBranchMachine(BranchMachine):
+    """The same where an executor brings what the parent holds."""
+
+    way = "broadcast"
+
+
 TestBranches = BranchMachine.TestCase
 TestBranches.settings = SETTINGS
 TestMeasuredBranches = MeasuredBranchMachine.TestCase
 TestMeasuredBranches.settings = SETTINGS
+TestBranchesByFile = FileBranchMachine.TestCase
+TestBranchesByFile.settings = settings(SETTINGS, max_examples=examples(20))
+TestBranchesByBroadcast = BroadcastBranchMachine.TestCase
+TestBranchesByBroadcast.settings = settings(SETTINGS, max_examples=examples(20))

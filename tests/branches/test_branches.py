@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -1324,17 +1325,37 @@ def _without(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None
     monkeypatch.setattr(f"{module}.find_spec", find)
 
 
+UNSENDABLE = "key 'model' cannot be sent to another process: a tests.*Unpicklable does not pickle .it holds a lock."
+
+
 @pytest.mark.usefixtures("cloudpickle")
-def test_a_value_of_the_parent_that_does_not_pickle() -> None:
-    """A branch that cannot be sent says which key of the parent cannot, and can be opened here all the same."""
+def test_a_value_of_the_parent_that_does_not_pickle(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that cannot be sent is an error of the branches that read it elsewhere, of which a warning says so."""
     ctx = FrozenContext[FreeModels]({"model": Unpicklable()})
     branch = fork(ctx, "a")
-    with pytest.raises(
-        TravelError, match=r"key 'model' cannot be sent.*Unpicklable does not pickle.*holds a lock"
-    ) as caught:
-        pickle.dumps(branch)
-    assert "a" == caught.value.branch
+    child = travelled(branch).open()
+    assert re.search(f"{UNSENDABLE}; a branch that reads the key fails", caplog.text)
+    assert ["model"] == list(child)
+    assert "<branch '(any)': key 'model' cannot be sent" in repr(child)
+    with pytest.raises(TravelError, match=f"{UNSENDABLE}; a task that needs it has to make it"):
+        child["model"]
     assert isinstance(branch.open()["model"], Unpicklable)
+    again = travelled(fork(child, "b")).open()
+    with pytest.raises(TravelError, match=UNSENDABLE):
+        again["model"]
+
+
+def test_shared_values_that_do_not_pickle() -> None:
+    """Of several shared values, those that can be sent are, and still refer to the same objects."""
+    words = {"a": 1}
+    initial = {"words": words, "model": Unpicklable(), "same": [words], "fine": 1}
+    ctx = FrozenContext[dict[str, Annotated[Any, Shared]]](initial)
+    child = travelled(fork(ctx, "a")).open()
+    assert list(initial) == list(child)
+    assert child["same"][0] is child["words"]
+    assert (words, 1) == (child["words"], child["fine"])
+    with pytest.raises(TravelError, match=UNSENDABLE):
+        child["model"]
 
 
 @pytest.mark.usefixtures("cloudpickle")
@@ -1372,7 +1393,7 @@ def test_what_pickles_by_cloudpickle_alone(cloudpickle: bool) -> None:
         assert 3 == ctx["g"][0](1)
     else:
         with pytest.raises(TravelError, match="key 'f' cannot be sent"):
-            pickle.dumps(branch)
+            travelled(branch).open()["f"]
         with pytest.raises(TravelError, match="key 'g' cannot be sent"):
             pickle.dumps(delta)
 
@@ -1413,9 +1434,9 @@ def test_a_schema_or_metrics_that_do_not_pickle(monkeypatch: pytest.MonkeyPatch)
 def test_a_branch_that_cannot_be_read() -> None:
     """A branch, or a delta, that cannot be read where it arrived says so when it is used."""
     ctx = FrozenContext({"model": Unreadable()})
-    branch = travelled(fork(ctx, "a"))
-    with pytest.raises(TravelError, match=r"what its parent held cannot be read.*RuntimeError: no such file"):
-        branch.open()
+    opened = travelled(fork(ctx, "a")).open()
+    with pytest.raises(TravelError, match=r"key 'model' cannot be read in this process .RuntimeError: no such file"):
+        opened["model"]
     other = FrozenContext({})
     delta = travelled(done(fork(other, "a"), model=Unreadable()))
     before = seen(other)
@@ -1925,7 +1946,7 @@ def test_a_generator_is_not_sent() -> None:
     """Of what can be gone through once it is said what to send in its place."""
     ctx = FrozenContext[dict[str, Annotated[Any, Shared]]]({"rows": (row for row in range(3))})
     with pytest.raises(TravelError, match=r"key .rows. cannot be sent .* a generator does not pickle .*; make a list"):
-        pickle.dumps(fork(ctx, "a"))
+        travelled(fork(ctx, "a")).open()["rows"]
 
 
 def test_a_task_that_takes_its_delta() -> None:
@@ -2287,11 +2308,12 @@ def test_executors_of_dask() -> None:
 
 
 @pytest.mark.parametrize("package", ["loky.process_executor", "distributed.cfexecutor"])
-def test_what_cannot_be_sent_is_said_before_anything_runs(package: str) -> None:
-    """Where workers are other processes, what of the parent cannot be sent is an error of the call."""
+def test_what_cannot_be_sent_is_said_before_anything_runs(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where workers are other processes, what every branch needs and cannot be sent is an error of the call."""
+    _without(monkeypatch, "crystallize._branches.pickling", "cloudpickle")
     executor: Any = type("Sending", (Now,), {"__module__": package, "_kwargs": {"pure": False}})()
-    ctx = FrozenContext[FreeModels]({"model": Unpicklable()})
-    with pytest.raises(TravelError, match="key 'model' cannot be sent"):
+    ctx = FrozenContext({}, logging.Logger("unknown"))
+    with pytest.raises(TravelError, match="the logger cannot be sent"):
         fan_out(ctx, fold, [1], executor=executor)
     assert () == ctx.provenance.steps
 

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ from .engine_tasks import (
     new_work,
     opened,
     raises_sour,
+    reads,
     replaces_work,
     returns_item,
     returns_its_process,
@@ -337,23 +339,25 @@ def test_an_exception_that_cannot_be_read_here(name: str) -> None:
 class Holder(BaseModel):
     model_config = {"arbitrary_types_allowed": True}
 
+    fine: int
     handle: Annotated[Stuck, Shared]
     a: Annotated[int | None, Output] = None
 
 
 @on_sending
 @pytest.mark.parametrize("as_shape", [False, True], ids=["untyped", "shape"])
-def test_a_key_that_cannot_be_sent(executor: Executor, as_shape: bool) -> None:
-    """A key whose value does not pickle is named before anything is sent, and the call can be made elsewhere."""
+def test_a_key_that_cannot_be_sent(executor: Executor, as_shape: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A key whose value does not pickle is named before anything is sent; a branch that reads it fails."""
     initial = {"fine": 1, "handle": Stuck()}
-    ctx: FrozenContext[Any] = FrozenContext[Holder]({"handle": Stuck()}) if as_shape else FrozenContext(initial)
-    before = view(ctx)
-    with pytest.raises(TravelError, match=r"key 'handle' cannot be sent to another process: .*bolted down"):
-        fan_out(ctx, returns_item, [1, 2], executor=executor)
+    ctx: FrozenContext[Any] = FrozenContext[Holder](initial) if as_shape else FrozenContext(initial)
+    reason = r"key 'handle' cannot be sent to another process: .*bolted down"
+    with pytest.raises(TravelError, match=rf"^branch 'reads-1': {reason}.*; a task that needs it has to make it"):
+        fan_out(ctx, reads, ["fine", "handle", "fine"], executor=executor)
 
-    assert before == view(ctx)
+    assert 1 == len([record for record in caplog.records if re.search(reason, record.getMessage())])
+    assert [True, False, True] == [record.error is None for record in ctx.provenance.steps]
     with ThreadPoolExecutor(2) as threads:
-        assert [1, 2] == fan_out(ctx, returns_item, [1, 2], executor=threads)
+        assert ["1", str(ctx["handle"]), "1"] == fan_out(ctx, reads, ["fine", "handle", "fine"], executor=threads)
 
 
 @on_sending

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystallize import CrystallizeError, DamagedRunError, FrozenContext, Journal, load_run
+from crystallize._base.file_lock import lock
 from crystallize._cli.live_run import Follower
 from crystallize._journal import frame_writer, read_run, run_files
 from crystallize._journal.event_bytes import KEY
-from crystallize._journal.lock import lock
 from crystallize._journal.spool_format import spooled
 from crystallize._journal.untrusted_file import check_files
 from crystallize.frames import runs_frame, to_reader

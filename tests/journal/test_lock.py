@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from crystallize._base.file_lock import RANGE_LENGTH, RANGE_START, lock
 from crystallize._journal.frame_writer import CAPACITY
-from crystallize._journal.lock import RANGE_LENGTH, RANGE_START, is_locked, lock
+from crystallize._journal.lock import is_locked
 from tests.windows_like import msvcrt_like
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
 from .object_folder import ObjectFolder, ObjectName, blocks_of, name_of
-from .scratch_folder import is_scratch, scratch_folder
+from .scratch_folder import folder_at, is_scratch, scratch_folder
 from .text import counted
 
 LARGEST_IN_MEMORY: Final = 1 << 20
@@ -139,7 +139,7 @@ def _arrived(data: bytes) -> FileContent:
 
 
 def _arrived_object(folder: str, digest: str, size: int) -> FileContent:
-    return FileContent.of_object(ObjectFolder(Path(folder)), ObjectName(digest, size))
+    return FileContent.of_object(folder_at(Path(folder)), ObjectName(digest, size))
 
 
 class _HasContent(Protocol):

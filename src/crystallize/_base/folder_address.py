@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from .object_folder import UNFINISHED, ObjectFolder
+from .scratch_folder import LentFolder
 
 _TOKEN: Final = os.urandom(16).hex()
 _marked: set[Path] = set()
@@ -18,11 +19,14 @@ class FolderAddress(NamedTuple):
     path: str
     mark: str
     """The name of an empty file in it. On another machine, another folder may have the same path, but not that file."""
+    is_durable: bool = True
 
     def folder(self) -> ObjectFolder | None:
         """Return the folder if this process reaches it, or None."""
         path = Path(self.path)
-        return ObjectFolder(path) if (path / self.mark).exists() else None
+        if not (path / self.mark).exists():
+            return None
+        return ObjectFolder(path) if self.is_durable else LentFolder(path)
 
 
 def address_of(folder: ObjectFolder) -> FolderAddress | None:
@@ -37,7 +41,7 @@ def address_of(folder: ObjectFolder) -> FolderAddress | None:
     if folder.path not in _marked:
         _marked.add(folder.path)
         atexit.register(_remove, folder.path, mark, os.getpid())
-    return FolderAddress(os.fspath(folder.path), mark)
+    return FolderAddress(os.fspath(folder.path), mark, folder.is_durable)
 
 
 def _remove(folder: Path, mark: str, process: int) -> None:

@@ -27,7 +27,19 @@ def scratch_folder() -> ObjectFolder:
 
 def is_scratch(folder: ObjectFolder) -> bool:
     """Return whether a folder is a temporary one, of this process or of the one from which it was forked."""
-    return not folder.is_durable
+    return not folder.is_durable and not isinstance(folder, LentFolder)
+
+
+class LentFolder(ObjectFolder):
+    """The temporary folder of the process that waits for the objects: an object need only be named to it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, is_durable=False)
+
+
+def folder_at(path: Path) -> ObjectFolder:
+    """Return the folder of objects at a path, which may be the temporary folder of this process."""
+    return _folder if _folder is not None and _folder.path == path else ObjectFolder(path)
 
 
 def _remove(path: Path, process: int) -> None:

@@ -27,9 +27,13 @@ from .._core.state import LogMarks, State
 from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, step_path
 from ..errors import BranchError, ForeignDeltaError, SchemaError
 from ..events import BranchForked
+from .base_file import ExchangePlace, whole_base
 from .branch_registry import BranchEntry, BranchRegistry, registry_of
-from .delta import Delta, Work, digest_of
-from .fork_base import ForkBase, arrived_base
+from .delta import Delta, digest_of
+from .fork_base import BaseSource, ForkBase, arrived_base
+from .packed_base import ParcelToken
+from .packed_work import Work
+from .shared_base import SharedBase, address_in_shared, check_shared
 
 _T = TypeVar("_T")
 
@@ -48,22 +52,28 @@ class Branch(Generic[T_co]):
         name: The full name, with the step that the branch was forked from: "tune/fold-3".
     """
 
-    __slots__ = ("_base", "_fingerprint", "_packed", "_within", "name")
+    __slots__ = ("_fingerprint", "_place", "_source", "_within", "name")
 
     name: str
-    _base: ForkBase | None
-    _packed: tuple[str, bytes] | None
-    """The digest and the bytes of the base, if it came from another process."""
+    _source: ForkBase | BaseSource
+    """What the parent held, or where this process finds it."""
+    _place: ExchangePlace | None
+    """The folder for large values, which the parent and its workers share; None if there is none."""
     _fingerprint: str
     """The fingerprint of the parent's schema and metrics."""
     _within: str | None
     """The branch whose child the parent is; None if the parent is not a child."""
 
     def __init__(
-        self, name: str, within: str | None, fingerprint: str, base: ForkBase | None, packed: tuple[str, bytes] | None
+        self,
+        name: str,
+        within: str | None,
+        fingerprint: str,
+        source: ForkBase | BaseSource,
+        place: ExchangePlace | None = None,
     ) -> None:
         """Make a branch; `fork` does."""
-        for attribute, value in zip(Branch.__slots__, (base, fingerprint, packed, within, name), strict=True):
+        for attribute, value in zip(Branch.__slots__, (fingerprint, place, source, within, name), strict=True):
             object.__setattr__(self, attribute, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -76,22 +86,39 @@ class Branch(Generic[T_co]):
         The reads and writes of the child become the record of a step with the branch's name.
 
         Raises:
-            TravelError: The parent's values cannot be unpickled in this process.
+            TravelError: The parent's values cannot be unpickled in this process, or the file of a shared base is gone.
             ForeignDeltaError: This process has another version of the schema or the metrics.
         """
-        base = self._base if self._packed is None else arrived_base(self.name, *self._packed)
-        assert base is not None
+        base = self._source if isinstance(self._source, ForkBase) else arrived_base(self._source, self.name)
         if base.fingerprint != self._fingerprint:
             reason = f"{base.label} is another in this process than where it was forked; does a worker have older code?"
             raise ForeignDeltaError(self.name, reason)
         return _child(self, base)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        packed = self._packed or (self._base and self._base.packed(self.name))
-        return Branch, (self.name, self._within, self._fingerprint, None if packed else self._base, packed)
+        source = self._source
+        if isinstance(source, ForkBase):
+            source = whole_base(source, self.name) or source
+        return Branch, (self.name, self._within, self._fingerprint, source, self._place)
 
     def __repr__(self) -> str:
         return f"Branch({self.name!r})"
+
+
+def base_of(branch: Branch[Any]) -> ForkBase | None:
+    """Return the base of a branch that was forked in this process; None for any other."""
+    return branch._source if isinstance(branch._source, ForkBase) else None
+
+
+def redirected(branch: Branch[T_co], source: ForkBase | BaseSource, place: ExchangePlace | None = None) -> Branch[T_co]:
+    """Return a branch that finds the contents of its parent elsewhere."""
+    return Branch(branch.name, branch._within, branch._fingerprint, source, place or branch._place)
+
+
+def with_parcel(branch: Branch[T_co], parcel: Any) -> Branch[T_co]:
+    """Return a branch in a worker, to which the executor has brought the contents of the parent."""
+    source = branch._source
+    return redirected(branch, source._replace(parcel=parcel)) if isinstance(source, ParcelToken) else branch
 
 
 class BranchContext(LoggingContext[T_co]):
@@ -112,6 +139,7 @@ class BranchContext(LoggingContext[T_co]):
         "_made": "The delta, once it was taken.",
         "_opening": "When it was opened.",
         "_parent": "The branch within which the parent is, if any, and the fingerprint of the schema.",
+        "_place": "The folder for large values, which it shares with the parent; None if there is none.",
     }
 
     if TYPE_CHECKING:
@@ -119,6 +147,7 @@ class BranchContext(LoggingContext[T_co]):
         _made: Delta | None
         _opening: StepOpening
         _parent: tuple[str | None, str]
+        _place: ExchangePlace | None
 
     def delta(self) -> Delta:
         """End the branch and return its work, for `merge` in the parent. The delta can be pickled.
@@ -143,7 +172,7 @@ def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
     state.values.update(base.values)
     state.shared.update(base.shared)
     state.unsearched += base.values
-    state.artifact_store.objects = base.objects
+    state.artifact_store.objects = base.objects or (branch._place and branch._place.objects())
     store = state.metric_store
     for name, metric in base.undeclared.items():
         store.logs[name] = store.new(name if metric is None else metric)
@@ -152,6 +181,7 @@ def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
         "_held": len(base.values),
         "_made": None,
         "_parent": (branch._within, base.fingerprint),
+        "_place": branch._place,
         "_opening": StepOpening.now(1),
     }.items():
         object.__setattr__(child, attribute, value)
@@ -169,7 +199,7 @@ def finished_delta(child: BranchContext[Any], result: Any = None, item: str | No
         state = state_of(child)
         work = state.dispatcher.lock.run(partial(_work, child, result, item))
         digest = digest_of(state.schema, work)
-        made = Delta(work.names[0], digest, *child._parent, work, None)
+        made = Delta(work.names[0], digest, *child._parent, work, child._place)
         object.__setattr__(child, "_made", made)
     assert child._made is not None
     return child._made
@@ -217,7 +247,7 @@ def _work(child: BranchContext[Any], result: Any, item: str | None) -> Work:
     )
 
 
-def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
+def fork(ctx: FrozenContext[T_co], name: str, *, base: SharedBase[T_co] | None = None) -> Branch[T_co]:
     """Fork a branch from a context: an immutable copy that can be pickled and opened on any worker.
 
     After the merge, the work of the branch has the position of this fork in the parent. Forking the same name again
@@ -227,13 +257,15 @@ def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
         ctx: The parent context, or a step of it. A step's name becomes part of the branch's name: "tune/fold-3".
         name: The name of the branch, which is the same for each attempt, such as the name of the item. It contains
             printable characters other than `/` and `#`.
+        base: The values of the context in a file, which `shared_base` has written for workers on this machine. By
+            default the branch takes all values along when it is pickled.
 
     Returns:
         The branch. `Branch.open` returns a child context, whose `delta` is passed to `merge`.
 
     Raises:
         InvalidStepError: The name is not allowed.
-        BranchError: A step has that name.
+        BranchError: A step has that name, or `base` is not of this context as it is now.
         StepClosedError: `ctx` is a step that has ended.
 
     Example:
@@ -244,8 +276,11 @@ def fork(ctx: FrozenContext[T_co], name: str) -> Branch[T_co]:
         >>> ctx["score"]
         0.2
     """
-    (branch,) = forked(ctx, [step_path(token_of(checked(ctx)), name)])
-    return branch
+    path = step_path(token_of(checked(ctx)), name)
+    if base is not None:
+        check_shared(base, path, ctx)
+    (branch,) = forked(ctx, [path])
+    return branch if base is None else redirected(branch, *address_in_shared(base))
 
 
 def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
@@ -273,7 +308,7 @@ def _forked(ctx: FrozenContext[_T], state: State, registry: BranchRegistry, path
             enter()
     if found:
         raise sink_error(found)
-    return [Branch(path, registry.within, base.fingerprint, base, None) for path in paths]
+    return [Branch(path, registry.within, base.fingerprint, base) for path in paths]
 
 
 def _enter(state: State, registry: BranchRegistry, path: str, new: BranchEntry) -> None:

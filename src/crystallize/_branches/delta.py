@@ -3,55 +3,22 @@
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from .._base.text import type_name
-from .._core.artifacts import Artifact
 from .._core.codec import any_key
 from .._core.digest import digest
 from .._core.immutable_types import PLAIN
 from .._core.key import Key
-from .._core.metrics import Metric
-from .._core.packed_columns import Block
 from .._core.point_log import fetch
-from .._core.provenance import StepRecord, nodes_missed, nodes_read
+from .._core.provenance import nodes_missed, nodes_read
 from .._core.schema import Schema
 from .._core.secrets import secrets_in
-from .._core.stored_value import RawValue, StoredValue
-from .pickling import dumped, loaded
-
-
-class Work(NamedTuple):
-    """All work of a branch."""
-
-    values: dict[str, RawValue]
-    points: dict[str, tuple[Block, ...]]
-    """The packed points by metric."""
-    undeclared: dict[str, Metric[Any, Any] | None]
-    """The metrics that were used, if there is no schema of metrics."""
-    names: list[str]
-    """The branch, then its steps in the order of opening. Points refer to them by number, counted from 1."""
-    steps: tuple[StepRecord, ...]
-    """The records in the order in which the steps ended. The last is the record of the branch."""
-    artifacts: tuple[Artifact, ...]
-    result: Any
-    """The return value of its task."""
-    item: str | None
-    """The digest of the task's item, if there is one."""
-    is_frozen: bool = True
-    """Whether the values are frozen. They are not if they came from another process."""
-
-    def parts(self) -> Iterator[tuple[str, Any]]:
-        """Return the parts of the work, each with its name for error messages."""
-        yield "what its task returned", self.result
-        for key, raw in self.values.items():
-            yield f"key {key!r}", StoredValue._make(raw).read()
-        for name, blocks in self.points.items():
-            yield f"metric {name!r}", blocks
-        for artifact in self.artifacts:
-            yield f"artifact {artifact.name!r}", artifact
+from .._core.stored_value import StoredValue
+from .base_file import ExchangePlace
+from .packed_work import PackedWork, Work, pack_work
 
 
 class Delta:
@@ -71,7 +38,7 @@ class Delta:
         digest: The digest of the work without its times. Attempts that did the same work have the same digest.
     """
 
-    __slots__ = ("_fingerprint", "_packed", "_within", "_work", "branch", "digest")
+    __slots__ = ("_fingerprint", "_place", "_within", "_work", "branch", "digest")
 
     branch: str
     digest: str
@@ -79,15 +46,22 @@ class Delta:
     """The branch whose child the parent is; None if the parent is not a child."""
     _fingerprint: str
     """The fingerprint of the schema and the metrics."""
-    _work: Work | None
-    _packed: bytes | None
-    """The pickled work, if it came from another process."""
+    _work: Work | PackedWork
+    """The work, packed if it came from another process."""
+    _place: ExchangePlace | None
+    """The folder for large values, which the branch shares with its parent; None if there is none."""
 
     def __init__(
-        self, branch: str, digest: str, within: str | None, fingerprint: str, work: Work | None, packed: bytes | None
+        self,
+        branch: str,
+        digest: str,
+        within: str | None,
+        fingerprint: str,
+        work: Work | PackedWork,
+        place: ExchangePlace | None = None,
     ) -> None:
         """Make a delta; `BranchContext.delta` does."""
-        values = (fingerprint, packed, within, work, branch, digest)
+        values = (fingerprint, place, within, work, branch, digest)
         for attribute, value in zip(Delta.__slots__, values, strict=True):
             object.__setattr__(self, attribute, value)
 
@@ -97,7 +71,7 @@ class Delta:
 
     def __reduce__(self) -> tuple[Any, ...]:
         delta = sent(self)
-        return Delta, (delta.branch, delta.digest, delta._within, delta._fingerprint, None, delta._packed)
+        return Delta, (delta.branch, delta.digest, delta._within, delta._fingerprint, delta._work)
 
     def __repr__(self) -> str:
         return f"Delta({self.branch!r})"
@@ -105,21 +79,23 @@ class Delta:
 
 def work_of(delta: Delta) -> Work:
     """Return the work of a branch; raise TravelError if it cannot be unpickled in this process."""
-    if delta._work is not None:
-        return delta._work
-    work: Work = loaded(delta._packed or b"", delta.branch, "what it brings")
-    return work
+    return delta._work if isinstance(delta._work, Work) else delta._work.unpacked(delta.branch)
 
 
 def sent(delta: Delta) -> Delta:
     """Return a delta with its work as bytes, so that unpickling the delta itself cannot fail in the receiver."""
     work = delta._work
-    if work is None:
+    if isinstance(work, PackedWork):
         return delta
-    stored = {key: StoredValue._make(raw) for key, raw in work.values.items()}
-    values: dict[str, RawValue] = {key: (kept.read(), None, kept.step, kept.is_input) for key, kept in stored.items()}
-    packed = dumped(work._replace(values=values, is_frozen=False), delta.branch, work.parts)
-    return Delta(delta.branch, delta.digest, delta._within, delta._fingerprint, None, packed)
+    folder = None if delta._place is None else delta._place.folder
+    packed = pack_work(work, delta.branch, folder)
+    return Delta(delta.branch, delta.digest, delta._within, delta._fingerprint, packed)
+
+
+def discard(delta: Delta) -> None:
+    """Remove the file with the large values of a delta, if it has one."""
+    if isinstance(delta._work, PackedWork):
+        delta._work.discard()
 
 
 def parent_of(delta: Delta) -> tuple[str | None, str]:

@@ -1,7 +1,9 @@
 """The executors that branches run on: which can be used, and by which exceptions they report a dead worker."""
 
 import pickle
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 from .._base.text import short
@@ -33,6 +35,26 @@ def is_sending(executor: Executor) -> bool:
     """Whether an executor sends tasks to other processes."""
     packages = {cls.__module__.partition(".")[0] for cls in type(executor).__mro__}
     return isinstance(executor, ProcessPoolExecutor) or not packages.isdisjoint(("loky", "distributed"))
+
+
+def is_local(executor: Executor) -> bool:
+    """Whether an executor's workers are other processes on this machine."""
+    packages = {cls.__module__.partition(".")[0] for cls in type(executor).__mro__}
+    return isinstance(executor, ProcessPoolExecutor) or "loky" in packages
+
+
+def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
+    """Return a function that brings an object to all workers once; None if the executor has no such way.
+
+    It returns what to pass to `submit` in place of the object: a task is given the object, or a function that returns
+    it.
+    """
+    if type(executor).__module__.partition(".")[0] == "distributed":
+        client = getattr(executor, "_client", None)
+        # Dask would wait for workers, which some clusters start for tasks alone.
+        return partial(client.scatter, broadcast=True, hash=False) if client and client.nthreads() else None
+    found: Callable[[Any], Any] | None = getattr(executor, "broadcast", None)
+    return found if callable(found) else None
 
 
 def usable(executor: Any) -> Executor:

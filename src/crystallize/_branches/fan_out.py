@@ -1,7 +1,6 @@
 """`fan_out`: a task for each item, each in a branch, on threads, processes or a cluster."""
 
 import logging
-import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from .branch_registry import registry_of
 from .delta import Delta, work_of
 from .engines import is_cancelled, is_sending, pickle_as, tells_of_death, usable
 from .merge import file_failure, merge_result
+from .sending import Sender, sending
 from .task import item_digest, restored_result, return_type, runnable, task_name
 from .worker import TaskFailure, run_task, this_process
 
@@ -159,6 +159,7 @@ class _FanOut:
         """Set when all branches have ended and are merged, or when the caller gives up waiting."""
         self._is_abandoned = False
         self._fault: BaseException | None = None
+        self._sender = Sender()
 
     def run(self, errors: str, progress: bool) -> list[Any]:
         """Run the branches that are not merged yet, and return the results in the order of the items."""
@@ -169,11 +170,13 @@ class _FanOut:
         every = forked(self._ctx, self._paths)
         branches = [every[at] for at in rest]
         home = this_process() if isinstance(self._executor, ThreadPoolExecutor) else None
-        if branches and is_sending(self._executor):
-            # Pickled here, so that the error names the key. The executor's own error would not, or it would hang.
-            pickle.dumps(branches[0])
-            self._check_task(branches[0].name)
-        with progress_bar(progress, len(self._items), len(self._results)) as advance:
+        # What the parent holds is packed here: the executor's own errors would name no key, or it would hang.
+        with (
+            sending(self._executor, branches[:1]) as self._sender,
+            progress_bar(progress, len(self._items), len(self._results)) as advance,
+        ):
+            if branches and is_sending(self._executor):
+                self._check_task(branches[0].name)
             self._work(zip(rest, branches, strict=True), home, advance)
         return self._outcome(errors)
 
@@ -252,7 +255,8 @@ class _FanOut:
     def _submit(self, at: int, branch: Branch[Any], home: object, done: _Done) -> None:
         self._submitted[at] = datetime.now(UTC)
         try:
-            future = self._executor.submit(run_task, branch, self._task, self._items[at], home)
+            sent = self._sender.sent(branch)
+            future = self._executor.submit(run_task, sent, self._task, self._items[at], home, self._sender.parcel)
         except Exception as error:  # executors raise anything if an object cannot be sent
             self._fail(at, self._explained(at, error), None, is_lost=isinstance(error, BrokenExecutor))
         else:

@@ -1,9 +1,10 @@
 """The contents of a context at the moment of a fork, which the branches that are forked together share."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 from weakref import ref
 
 from pydantic_core import to_json
@@ -16,9 +17,11 @@ from .._core.digest import digest
 from .._core.metrics import Metric, MetricSchema
 from .._core.schema import Schema
 from .._core.state import State
-from .._core.stored_value import RawValue, StoredValue
+from .._core.stored_value import RawValue, StoredValue, Unread
+from ..errors import TravelError
 from .branch_registry import registry_of
-from .pickling import dumped, loaded
+
+_log = logging.getLogger("crystallize")
 
 
 @dataclass(frozen=True)
@@ -73,46 +76,65 @@ class ForkBase:
         """The values that need no copying."""
         return {key: raw[0] for key, raw in self.values.items() if raw[1] is None}
 
-    def packed(self, branch: str) -> tuple[str, bytes] | None:
-        """Return the digest of the pickled base, and the bytes; None if the executor has to pickle the base itself.
+    @property
+    def unsendable(self) -> dict[str, str]:
+        """Why keys cannot be sent to another process, for those of which it is known."""
+        found: dict[str, str] = vars(self).get("_unsendable", {})
+        return found
 
-        The base is pickled once, for the first of its branches; errors name that branch.
-        """
-        if "_packed" not in vars(self):
-            vars(self)["_packed"] = self._pack(branch)
-        packed: tuple[str, bytes] | None = vars(self)["_packed"]
-        return packed
-
-    def _pack(self, branch: str) -> tuple[str, bytes] | None:
-        content = dumped(self, branch, self._parts)
-        # Workers of some executors import classes of `__main__` by name; other executors pickle these classes.
-        by_name = b"cloudpickle" not in content and (b"__main__" in content or b"__mp_main__" in content)
-        return None if by_name else (digest(content), content)
+    def set_unsendable(self, found: dict[str, str]) -> None:
+        """Set the keys that cannot be sent, each with the reason, and warn of them once."""
+        for key in found.keys() - self.unsendable.keys():
+            _log.warning("%s; a branch that reads the key fails", found[key])
+        vars(self)["_unsendable"] = found
 
     def _read(self) -> dict[str, tuple[Any, str | None, bool]]:
-        stored = {key: StoredValue._make(raw) for key, raw in self.values.items()}
-        return {key: (value.read(), value.step, value.is_input) for key, value in stored.items()}
+        made = {}
+        for key, raw in self.values.items():
+            value = StoredValue._make(raw)
+            reason = self.unsendable.get(key)
+            sent: object = value.read() if reason is None else Unread(Unsendable(reason).read)
+            made[key] = (sent, value.step, value.is_input)
+        return made
 
-    def _parts(self) -> Iterator[tuple[str, Any]]:
+    def head(self) -> tuple[Any, ...]:
+        """Return everything but the values, in a form that can be pickled."""
+        address = None if self.objects is None else address_of(self.objects)
+        return self.schema, self.metrics, self.undeclared, self.logger, address
+
+    def head_parts(self) -> Iterator[tuple[str, Any]]:
+        """Return the parts of that, each with its name for errors."""
         yield "the schema", self.schema.parts
         yield "the metrics", self.metrics
         yield "the logger", self.logger
-        for key, (value, _, _) in self._read().items():
-            yield f"key {key!r}", value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        address = None if self.objects is None else address_of(self.objects)
-        return _unpacked_base, (self.schema, self._read(), self.metrics, self.undeclared, self.logger, address)
+        return unpacked_base, (self._read(), *self.head())
 
 
-def _unpacked_base(
-    schema: Schema,
+class Unsendable(NamedTuple):
+    """Stands for a value that could not be sent."""
+
+    reason: str
+
+    def read(self) -> NoReturn:
+        """Raise TravelError."""
+        raise TravelError(ANY_BRANCH, f"{self.reason}; a task that needs it has to make it")
+
+
+ANY_BRANCH: Final = "(any)"
+"""Stands for the name of the branch in errors of a base that several branches share."""
+
+
+def unpacked_base(
     values: dict[str, Any],
+    schema: Schema,
     metrics: Any,
     undeclared: dict[str, Any],
     logger: Any,
     address: FolderAddress | None,
 ) -> ForkBase:
+    """Return a base in another process; a value may be `Unread`."""
     state = State(schema)
     state.write_all(values)
     own = fingerprint_of(state.schema, metrics)
@@ -135,15 +157,28 @@ def _fingerprint_of(kinds: tuple[Schema, type[MetricSchema] | None]) -> str:
     return digest(to_json(fingerprints(*kinds)))
 
 
-_last_arrived: tuple[str, ForkBase] | None = None
+class BaseSource(Protocol):
+    """The contents of a parent, as they reach another process."""
+
+    @property
+    def token(self) -> str | bytes:
+        """Identifies the base."""
+        ...
+
+    def opened(self, branch: str) -> ForkBase:
+        """Return the base; errors name a branch."""
+        ...
+
+
+_last_arrived: tuple[str | bytes, ForkBase] | None = None
 """The base that arrived last: the next branch usually has the same base. Only one is kept, since it may be large."""
 
 
-def arrived_base(branch: str, which: str, content: bytes) -> ForkBase:
-    """Return the base in these bytes. It is not unpickled again if the last branch had the same base."""
+def arrived_base(source: BaseSource, branch: str) -> ForkBase:
+    """Return a base of another process. It is not opened again if the last branch had the same base."""
     global _last_arrived
     last = _last_arrived
-    if last is None or last[0] != which:
-        last = which, loaded(content, branch, "what its parent held")
+    if last is None or last[0] != source.token:
+        last = source.token, source.opened(branch)
         _last_arrived = last
     return last[1]

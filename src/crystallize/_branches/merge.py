@@ -22,8 +22,9 @@ from ..errors import BranchError, DivergentRetryError, ForeignDeltaError, Foreig
 from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, KeyWritten, MetricRecorded, StepStarted
 from .branch import checked
 from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry_of
-from .delta import DIGEST_PARTS, Delta, Work, parent_of, work_of
+from .delta import DIGEST_PARTS, Delta, discard, parent_of, work_of
 from .fork_base import fingerprint_of, schema_label
+from .packed_work import Work
 
 
 class MergedWork:
@@ -153,6 +154,7 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
     state.dispatcher.lock.run(partial(_merge_checked, state, registry_of(state), delta, returns))
+    discard(delta)
 
 
 def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any) -> None:
@@ -249,7 +251,7 @@ def _frozen(state: State, values: dict[str, RawValue]) -> dict[str, RawValue]:
     """Freeze values that came from another process."""
     made: dict[str, RawValue] = {}
     for key, (value, _, step, is_input) in values.items():
-        kept, thaw = state.freeze(state.schema.key(key), key, value)
+        kept, thaw = state.freeze(state.schema.key(key), key, value, is_owned=True)
         made[key] = (kept, thaw, step, is_input)
     return made
 

@@ -8,15 +8,19 @@ from typing import Any
 from .._base.text import type_name
 from .._core.provenance import StepRecord
 from ..errors import BranchError, TravelError
-from .branch import Branch, failed_branch, finished_delta, has_delta
+from .branch import Branch, failed_branch, finished_delta, has_delta, with_parcel
 from .delta import Delta, sent
+from .fork_base import ANY_BRANCH
 from .pickling import dumped
 from .task import item_digest
 
 
-def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
-    """Run a task for an item in a branch. `home` is the calling process: within it, the delta is not pickled."""
-    child = branch.open()
+def run_task(branch: Branch[Any], task: Any, item: Any, home: object, parcel: Any = None) -> Delta:
+    """Run a task for an item in a branch. `home` is the calling process: within it, the delta is not pickled.
+
+    `parcel` is the packed base, or a function that returns it, if the executor has brought that to the worker.
+    """
+    child = branch.open() if parcel is None else with_parcel(branch, parcel).open()
     try:
         result = task(child, item)
         if has_delta(child):
@@ -26,6 +30,8 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object) -> Delta:
         # As bytes, so that pickling fails here: some executors hang, and others break, if pickling fails in them.
         return delta if home == this_process() else sent(delta)
     except BaseException as error:  # SystemExit too, which would end the worker
+        if isinstance(error, TravelError) and error.branch == ANY_BRANCH:
+            error.branch, error.args = branch.name, (branch.name, *error.args[1:])
         failed = failed_branch(child, error)
         raised = TaskFailure.here(error, *failed) if home == this_process() else TaskFailure.of(error, *failed)
     # Outside of `except`, because some executors also send the context of an exception.

@@ -13,18 +13,44 @@ from typing import Any
 
 def frozen_array(array: Any) -> Any:
     """Freeze an array; return NotImplemented for subclasses and arrays with objects, which are deep-copied."""
-    cls, dtype = type(array), array.dtype
-    if dtype.hasobject or (cls.__module__, cls.__qualname__) != ("numpy", "ndarray"):
+    if array.dtype.hasobject or not _is_numpy_array(array):
         return NotImplemented
     order = "F" if array.flags.fnc else "C"
+    return _kept(type(array)(array.shape, array.dtype, array.tobytes(order), 0, None, order))
+
+
+def _kept(base: Any) -> Any:
+    """Return the frozen form of a private array over immutable memory."""
     # numpy makes `base` the base of all further views, so that readers can reach `base`, but not `kept`.
-    base = cls(array.shape, dtype, array.tobytes(order), 0, None, order)
+    dtype = base.dtype
     if not _is_mutable(dtype):
         return base, base.view().view
     own = own_dtype(dtype)
     base.dtype, kept = own_dtype(dtype), base.view(own)
     copied: Callable[[], Any] = partial(deepcopy, own) if _needs_deep_copy(own) else partial(own.newbyteorder, "|")
     return base, lambda: kept.view(copied())
+
+
+def _is_numpy_array(value: Any) -> bool:
+    """Whether a value is an array of numpy's own class, which need not be imported for that."""
+    return (type(value).__module__, type(value).__qualname__) == ("numpy", "ndarray")
+
+
+def adopted_array(array: Any) -> Any:
+    """Freeze an array that nobody else has, without a copy if its memory is immutable."""
+    is_plain = not array.dtype.hasobject and _is_numpy_array(array)
+    if not (is_plain and array.flags.forc and _lies_over_immutable_memory(array)):
+        return frozen_array(array)
+    return _kept(array.view())
+
+
+def _lies_over_immutable_memory(array: Any) -> bool:
+    """Whether the memory of an array belongs to a read-only buffer, such as bytes or a part of a mapped file."""
+    # numpy asks the owner itself before it makes an array writeable.
+    owner = array
+    while _is_numpy_array(owner):
+        owner = owner.base
+    return isinstance(owner, bytes | memoryview) and memoryview(owner).readonly
 
 
 def deep_copied_array(array: Any, memo: dict[int, Any]) -> Any:

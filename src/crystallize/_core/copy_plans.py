@@ -30,8 +30,10 @@ _copiers: dict[type, PartCopier] = {}
 class CopyPlanner:
     """One walk through one value, which copies it and plans how to copy it again."""
 
-    def __init__(self, *, refuses_live: bool = True) -> None:
+    def __init__(self, *, refuses_live: bool = True, is_owned: bool = False) -> None:
         self.refuses_live = refuses_live
+        self.is_owned = is_owned
+        """Whether nobody else has the value, and its buffers are immutable; see `CopyKind.adopt`."""
         self._met: set[int] = set()
         self._kept: dict[int, Frozen] = {}
         self._depth = 0
@@ -253,7 +255,7 @@ def _find_copier(cls: type) -> PartCopier:
 
 
 def _by_kind(kind: CopyKind, walk: "CopyPlanner", value: Any) -> Frozen:
-    return freeze_by_kind(kind, value)
+    return freeze_by_kind(kind, value, is_owned=walk.is_owned)
 
 
 CONTAINERS: dict[type, PartCopier] = {

@@ -4,13 +4,12 @@ Their own copies share memory with the original, and Arrow's memory may belong t
 over immutable bytes.
 """
 
-import sys
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from functools import partial
-from io import BytesIO
 from typing import Any, NamedTuple
 
+from .buffer_pickle import split_pickle
 from .immutable_types import ATOMIC, IMMUTABLE
 from .polars_arrow import as_arrow, as_polars
 
@@ -19,23 +18,28 @@ def over_bytes(value: Any) -> Any:
     """Return a copy of a table or frame whose buffers are immutable bytes."""
     import pickle  # here, to keep the import of the package fast
 
-    buffers: list[pickle.PickleBuffer] = []
-    content = BytesIO()
-    pickler = pickle.Pickler(content, protocol=5, buffer_callback=buffers.append)
-    # polars and pyarrow work without numpy.
-    pickler.dispatch_table = {numpy.ndarray: _contiguous for numpy in [sys.modules.get("numpy")] if numpy}
-    pickler.dump(value)
-    return pickle.loads(content.getbuffer(), buffers=[buffer.raw().tobytes() for buffer in buffers])
+    split = split_pickle(value)
+    return pickle.loads(b"".join(split.chunks), buffers=[view.tobytes() for view in split.views])
 
 
-def _contiguous(array: Any) -> Any:
-    """Return how an array is pickled. The memory of a strided one would become part of the pickle, and writeable."""
-    return (array if array.flags.forc else array.copy()).__reduce_ex__(5)
+def as_it_is(value: Any) -> Any:
+    """Return a value over immutable memory that nobody else has, in place of a copy by `over_bytes`."""
+    return value
 
 
 def frozen_table(value: Any) -> Any:
     """Freeze an Arrow table or array, which all readers share."""
     return over_bytes(value), None
+
+
+def adopted_table(value: Any) -> Any:
+    """Freeze an Arrow table or array over immutable memory that nobody else has."""
+    return value, None
+
+
+def adopted_polars(value: Any) -> Any:
+    """Freeze a polars frame or series over immutable memory that nobody else has."""
+    return None, value.clone
 
 
 def frozen_polars(value: Any) -> Any:
@@ -53,27 +57,29 @@ class _Part(NamedTuple):
     """Returns the items; a frame takes long to make thousands of columns of itself."""
 
 
-def frozen_pandas(value: Any) -> Any:
-    """Freeze a pandas frame or series."""
+def frozen_pandas(value: Any, take: Callable[[Any], Any] = over_bytes) -> Any:
+    """Freeze a pandas frame or series; `take` returns the kept one."""
     dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
     columns = [_Part(dtype, partial(_column, value, place)) for place, dtype in enumerate(dtypes)]
     labels = [label for axis in value.axes for label in _labels(axis)]
     # pandas copies a column on the first write to it, but the array of a column writes to its memory itself.
     is_lazy = all(map(_is_read_only, dtypes))
-    return None, _copier(value, [*columns, *labels], partial(_copied_frame, is_lazy))
+    return None, _copier(value, [*columns, *labels], partial(_copied_frame, is_lazy), take)
 
 
-def frozen_index(value: Any) -> Any:
-    """Freeze a pandas index."""
-    return None, _copier(value, _labels(value), _copied_index)
+def frozen_index(value: Any, take: Callable[[Any], Any] = over_bytes) -> Any:
+    """Freeze a pandas index; `take` returns the kept one."""
+    return None, _copier(value, _labels(value), _copied_index, take)
 
 
-def _copier(value: Any, parts: Iterable[_Part], copy: Callable[[Any], Any]) -> Callable[[], Any]:
+def _copier(
+    value: Any, parts: Iterable[_Part], copy: Callable[[Any], Any], take: Callable[[Any], Any]
+) -> Callable[[], Any]:
     """Return a function that makes copies of a value: by `copy` if that copies all parts completely, or by pickle."""
     import pickle  # as above
 
     if all(map(_copies_itself, parts)):
-        return partial(copy, over_bytes(value))
+        return partial(copy, take(value))
     return partial(pickle.loads, pickle.dumps(value, protocol=5))
 
 

@@ -78,26 +78,27 @@ def _keep_instance(kinds: tuple[type, ...], value: Any, validate: Callable[[Any]
     return value if isinstance(value, kinds) and type(value) not in ATOMIC else validate(value)
 
 
-def freeze(value: Any, subject: str, on_live: Callable[[type], None]) -> Frozen:
+def freeze(value: Any, subject: str, on_live: Callable[[type], None], *, is_owned: bool = False) -> Frozen:
     """Return the stored form of a value and the function that copies it; None if readers get the stored object.
 
     `subject` is the name of the value in errors: "'lr'" or "a value of metric 'loss'". `on_live` is called with the
     type of a live object in the value. It raises an error, or the object is copied. If the value cannot be copied, or
-    is nested too deeply, UncopyableValueError is raised.
+    is nested too deeply, UncopyableValueError is raised. `is_owned`: nobody else has the value, and its buffers are
+    immutable, so that they need not be copied.
     """
     if type(value) in ATOMIC:
         return value, None
     try:
-        return _frozen(value, subject, refuses_live=True)
+        return _frozen(value, subject, refuses_live=True, is_owned=is_owned)
     except LiveFound as found:
         live = found.cls
     on_live(live)
-    return _frozen(value, subject, refuses_live=False)
+    return _frozen(value, subject, refuses_live=False, is_owned=is_owned)
 
 
-def _frozen(value: Any, subject: str, *, refuses_live: bool) -> Frozen:
+def _frozen(value: Any, subject: str, *, refuses_live: bool, is_owned: bool) -> Frozen:
     try:
-        return CopyPlanner(refuses_live=refuses_live).take(value)
+        return CopyPlanner(refuses_live=refuses_live, is_owned=is_owned).take(value)
     except NoPlan:
         pass
     except RecursionError:

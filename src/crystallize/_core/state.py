@@ -153,7 +153,8 @@ class State:
         """Write values without validation, each with its step and whether it is an input; it may be `Unread`."""
         for key, (value, step, is_input) in values.items():
             if type(value) is Unread:
-                deferred = Deferred(value.read, partial(self.freeze, self.schema.key(key), key))
+                freeze = partial(self.freeze, self.schema.key(key), key, is_owned=value.is_owned)
+                deferred = Deferred(value.read, freeze)
                 self.unsearched.append(key)
                 self.claim(key, (None, deferred, step, is_input))
             else:
@@ -250,12 +251,12 @@ class State:
             partial(self.claim, name, stored), lambda: self.values.get(name) is stored, lambda: (event,)
         )
 
-    def freeze(self, declared: Key, name: str, valid: Any) -> tuple[Any, Any]:
-        """Freeze a valid value of a key."""
+    def freeze(self, declared: Key, name: str, valid: Any, *, is_owned: bool = False) -> tuple[Any, Any]:
+        """Freeze a valid value of a key. `is_owned`: nobody else has it, and its buffers are immutable."""
         if declared.shared:
             return valid, None
         try:
-            return freeze(valid, repr(name), partial(self._meet_live, name, valid))
+            return freeze(valid, repr(name), partial(self._meet_live, name, valid), is_owned=is_owned)
         except LiveValueError:
             raise  # its text has names of types alone
         except UncopyableValueError as error:

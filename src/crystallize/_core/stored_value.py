@@ -41,6 +41,8 @@ class Unread(NamedTuple):
 
     read: Callable[[], Any]
     """Reads the value, which the schema accepts; it may raise an error each time."""
+    is_owned: bool = False
+    """Whether nobody else has what `read` returns, and its buffers are immutable."""
 
 
 class Deferred:

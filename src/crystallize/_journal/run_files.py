@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
+from .._base.exchange_folder import remove_leftovers
 from .._base.file_system import above_stdio, check_path, make_folder
 from .._base.text import short
 from .._core.artifacts import unfit_name
@@ -73,6 +74,7 @@ def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
         make_folder(folder)
     except OSError as error:
         raise JournalError(str(folder), f"the folder cannot be made ({error})") from error
+    remove_leftovers(folder)
     number = _next_number(folder, name)
     identity = os.urandom(16)
     while True:
@@ -104,6 +106,7 @@ def _files_of(path: Path) -> list[Path]:
 def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
     """Take over the files of a run whose process has ended, with the facts that its spool still has."""
     path = real(Path(path))
+    remove_leftovers(path.parent)
     row, clock = _process_row(), perf_counter()
     had_spool = os.path.exists(path.with_suffix(".spool"))
     with closing(connect(path)) as connection, transaction(path, connection):

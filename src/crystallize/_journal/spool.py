@@ -13,6 +13,7 @@ from pathlib import Path
 from time import sleep
 
 from .._base.file_calls import POSIX, delete_and_close, read_at
+from .._base.file_lock import lock
 from .._base.file_system import (
     create_file,
     open_file,
@@ -22,7 +23,7 @@ from .._base.file_system import (
 )
 from ..errors import JournalError, RunInUseError
 from . import frame_writer
-from .lock import has_name, lock
+from .lock import has_name
 from .spool_format import MAGIC, START, SpoolHeader, check_header, new_header
 
 _log = logging.getLogger("crystallize")

@@ -1,0 +1,119 @@
+"""The work of a branch, and the form in which it is sent to the parent.
+
+Large values are apart from the pickles: in a file, if the branch and its parent share a folder.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from .._base.buffer_file import BufferFile, write_buffers
+from .._core.artifacts import Artifact
+from .._core.buffer_pickle import SplitPickle
+from .._core.metrics import Metric
+from .._core.packed_columns import Block
+from .._core.provenance import StepRecord
+from .._core.stored_value import RawValue, StoredValue
+from ..errors import TravelError
+from .pickling import failure_to_send, loaded, split
+
+LARGE: Final = 1 << 18
+"""Bytes of the buffers of a work from which they are sent in a file: less is faster in the pickle."""
+
+
+class Work(NamedTuple):
+    """All work of a branch."""
+
+    values: dict[str, RawValue]
+    points: dict[str, tuple[Block, ...]]
+    """The packed points by metric."""
+    undeclared: dict[str, Metric[Any, Any] | None]
+    """The metrics that were used, if there is no schema of metrics."""
+    names: list[str]
+    """The branch, then its steps in the order of opening. Points refer to them by number, counted from 1."""
+    steps: tuple[StepRecord, ...]
+    """The records in the order in which the steps ended. The last is the record of the branch."""
+    artifacts: tuple[Artifact, ...]
+    result: Any
+    """The return value of its task."""
+    item: str | None
+    """The digest of the task's item, if there is one."""
+    is_frozen: bool = True
+    """Whether the values are frozen. They are not if they came from another process: nobody else has them then, and
+    their buffers are immutable."""
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Return the parts of the work, each with its name for error messages."""
+        yield "what its task returned", self.result
+        for key, raw in self.values.items():
+            yield f"key {key!r}", StoredValue._make(raw).read()
+        for name, blocks in self.points.items():
+            yield f"metric {name!r}", blocks
+        for artifact in self.artifacts:
+            yield f"artifact {artifact.name!r}", artifact
+
+
+class PackedWork(NamedTuple):
+    """The work of a branch as bytes, for another process."""
+
+    rest: bytes
+    """The pickled work without its values."""
+    values: bytes
+    """The pickled values, on their own: what the task returned shares no objects with them."""
+    buffers: tuple[bytes, ...]
+    """The buffers of both, if they are small."""
+    file: BufferFile | None
+    """The file with the buffers, if they are large."""
+    places: tuple[slice, ...]
+    """Their places in the file."""
+    writable: tuple[bool | None, ...]
+    """For each buffer, whether its memory was writable; None for those of the values, which come first."""
+
+    def unpacked(self, branch: str) -> Work:
+        """Return the work; raise TravelError if it cannot be unpickled in this process, or if its file is gone."""
+        buffers = self.buffers if self.file is None else self._read(self.file, branch)
+        own = [part for part, free in zip(buffers, self.writable, strict=True) if free is None]
+        others = [(part, free) for part, free in zip(buffers, self.writable, strict=True) if free is not None]
+        shown = [bytearray(part) if free else part for part, free in others]
+        work: Work = loaded(self.rest, branch, "what it brings", shown)
+        values = loaded(self.values, branch, "what it brings", own) if self.values else {}
+        return work._replace(values=values)
+
+    def _read(self, file: BufferFile, branch: str) -> Sequence[bytes]:
+        try:
+            whole = file.opened()
+        except FileNotFoundError as error:
+            reason = "is gone; merge its delta before fan_out ends, or the `with` block of shared_base"
+            raise TravelError(branch, f"the file with its large values, {file.path}, {reason}") from error
+        except (OSError, ValueError) as error:
+            reason = f"the file with its large values, {file.path}, cannot be read ({error}); run the branch again"
+            raise TravelError(branch, reason) from error
+        # Not as views: the disk would be full of files that have no name any more, as long as the values live.
+        return [bytes(whole[place]) for place in self.places]
+
+    def discard(self) -> None:
+        """Remove the file, if there is one."""
+        if self.file is not None:
+            Path(self.file.path).unlink(missing_ok=True)
+
+
+def pack_work(work: Work, branch: str, folder: str | None) -> PackedWork:
+    """Pack the work of a branch; if its values are large, into a file in the folder, if there is one."""
+    stored = {key: StoredValue._make(raw) for key, raw in work.values.items()}
+    read: dict[str, RawValue] = {key: (kept.read(), None, kept.step, kept.is_input) for key, kept in stored.items()}
+    try:
+        rest = split(work._replace(values={}, is_frozen=False))
+        values = split(read) if read else SplitPickle([], [])
+    except Exception as error:  # a type's own pickling may raise anything
+        raise failure_to_send(branch, work.parts, error) from error
+    views = [*values.views, *rest.views]
+    writable = (*[None] * len(values.buffers), *(not buffer.raw().readonly for buffer in rest.buffers))
+    made = PackedWork(b"".join(rest.chunks), b"".join(values.chunks), (), None, (), writable)
+    if folder is not None and sum(view.nbytes for view in views) >= LARGE:
+        # If the disk is full, or the parent does not live any more, the values are sent in the pickle.
+        with suppress(OSError):
+            file, places = write_buffers(Path(folder) / f"{os.urandom(8).hex()}.delta", views)
+            return made._replace(file=file, places=tuple(places))
+    return made._replace(buffers=tuple(view.tobytes() for view in views))

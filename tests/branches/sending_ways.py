@@ -1,0 +1,84 @@
+"""The ways in which a branch reaches a worker, and its delta the parent, for tests in one process."""
+
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from crystallize import Branch
+from crystallize._branches import base_file, packed_work
+from crystallize._branches.base_file import BaseWriter
+from crystallize._branches.branch import base_of, redirected, with_parcel
+from crystallize._branches.fork_base import ForkBase
+from crystallize._branches.packed_base import ParcelToken, pack
+from crystallize._branches.sending import base_in_folder
+
+Way: TypeAlias = Callable[[Any], Any]
+"""Returns a branch, or a delta, as it arrives."""
+
+
+def as_it_is(value: Any) -> Any:
+    """What threads do."""
+    return value
+
+
+def pickled(value: Any) -> Any:
+    """What an unknown executor does: all goes along."""
+    return pickle.loads(pickle.dumps(value))
+
+
+@contextmanager
+def by_file(folder: Path) -> Iterator[Way]:
+    """What processes on one machine do, of any size."""
+    bases: dict[int, tuple[ForkBase, Any]] = {}
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base_file, "SMALL", -1)
+        patch.setattr(packed_work, "LARGE", 0)
+
+        def way(value: Any) -> Any:
+            base = base_of(value) if isinstance(value, Branch) else None
+            if base is None:
+                return pickled(value)
+            if id(base) not in bases:
+                found = stack.enter_context(base_in_folder(base, folder, value.name, by_value=False))
+                bases[id(base)] = base, found
+            return pickled(redirected(value, *bases[id(base)][1]))
+
+        yield way
+
+
+@contextmanager
+def by_broadcast() -> Iterator[Way]:
+    """What Dask and Ray do, of any size: the executor brings the base, the branch follows."""
+    parcels: dict[int, tuple[ForkBase, Any]] = {}
+
+    def way(value: Any) -> Any:
+        base = base_of(value) if isinstance(value, Branch) else None
+        if base is None:
+            return pickled(value)
+        if id(base) not in parcels:
+            writer = BaseWriter()
+            parcels[id(base)] = base, writer.parcel(pack(base, value.name, writer.add, by_value=False))
+        parcel = parcels[id(base)][1]
+        return with_parcel(pickled(redirected(value, ParcelToken(parcel.token))), pickled(parcel))
+
+    yield way
+
+
+@contextmanager
+def opened_way(name: str, folder: Path) -> Iterator[Way]:
+    """Yield a way by its name."""
+    if name == "file":
+        with by_file(folder) as way:
+            yield way
+    elif name == "broadcast":
+        with by_broadcast() as way:
+            yield way
+    else:
+        yield {"memory": as_it_is, "pickle": pickled}[name]
+
+
+WAYS = ("memory", "pickle", "file", "broadcast")
