@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr
 from typing_extensions import TypedDict
 
 from crystallize import FrozenContext, Metric, MetricSchema, Output, fan_out
+from crystallize._branches import base_file
 from tests.branches.engine_tasks import in_a_loop, opened, view
 
 
@@ -114,11 +115,13 @@ def check(executor: Executor) -> None:
         assert [kind, str] == [type(result) for result in ended]
 
 
-def main(engine: str) -> None:
+def main(engine: str, once: str = "") -> None:
+    if once:
+        base_file.SMALL = -1  # type: ignore[misc]  # what is small is sent once, too
     with opened(engine) as executor:
         check(executor)
     print("as expected")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -63,7 +64,8 @@ def by_broadcast() -> Iterator[Way]:
             writer = BaseWriter()
             parcels[id(base)] = base, writer.parcel(pack(base, value.name, writer.add, by_value=False))
         parcel = parcels[id(base)][1]
-        return with_parcel(pickled(redirected(value, ParcelToken(parcel.token))), pickled(parcel))
+        sent = pickled(redirected(value, ParcelToken(parcel.token)))
+        return with_parcel(sent, partial(pickled, parcel))
 
     yield way
 

@@ -29,6 +29,7 @@ from crystallize import (
     fork,
     merge,
 )
+from crystallize._branches import base_file
 
 from . import engine_tasks
 from .engine_tasks import (
@@ -68,6 +69,7 @@ from .engine_tasks import (
     returns_table,
     tells,
     trains,
+    trains_again,
     trains_each,
     view,
     writes_sour,
@@ -99,8 +101,11 @@ on_processes = pytest.mark.parametrize("engine", APART, indirect=True, scope="mo
 on_threads = pytest.mark.parametrize("engine", ["threads"], indirect=True, scope="module")
 
 
+SETTINGS = Settings(rate=0.5, layers=[1])
+
+
 def new_context() -> FrozenContext:
-    initial = {"settings": Settings(rate=0.5, layers=[1]), "table": np.arange(6.0), "names": ["a", "b"]}
+    initial = {"settings": SETTINGS, "table": np.arange(6.0), "names": ["a", "b"]}
     return FrozenContext(initial, metrics=WorkMetrics)
 
 
@@ -115,6 +120,29 @@ def test_it_is_as_in_a_loop(executor: Executor) -> None:
 
     assert expected == fan_out(together, trains, folds, executor=executor)
     assert view(alone) == view(together)
+
+
+def test_it_is_as_in_a_loop_with_large_values(executor: Executor) -> None:
+    """The same holds where what the parent holds is sent once, and what the branches wrote comes back by files."""
+    table = np.arange(60_000.0)
+    alone, together = (FrozenContext({"settings": SETTINGS, "table": table, "names": ["a"]}) for _ in range(2))
+    expected = in_a_loop(alone, trains, [3, 0, 1])
+
+    assert expected == fan_out(together, trains, [3, 0, 1], executor=executor)
+    assert view(alone) == view(together)
+    assert not together["weights-3"].flags.writeable
+    assert expected[:2] == fan_out(together, trains_again, [3, 0], executor=executor)
+
+
+@on_sending
+def test_all_is_sent_once(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is small may be sent once as well: schemas, models, secrets and what is shared."""
+    monkeypatch.setattr(base_file, "SMALL", -1)
+    ctx = new_work()
+
+    assert [3, 3, 3] == fan_out(ctx, fills_a_field, ["third", "first", "second"], executor=executor)
+    assert Summary(fold=1, losses=[1.5, 1.0]) == ctx.fields.first
+    assert ("settings", "lookup", "names") == ctx.provenance.steps[0].reads[2:]
 
 
 def test_it_is_as_in_a_loop_between_other_work(executor: Executor) -> None:
@@ -499,8 +527,9 @@ def test_a_client_is_no_executor(client: Any) -> None:
         fan_out(FrozenContext(), returns_item, [1], executor=client)
 
 
+@pytest.mark.parametrize("once", [False, True], ids=["with each branch", "once"])
 @pytest.mark.parametrize("engine_name", ENGINES)
-def test_a_script(engine_name: str) -> None:
+def test_a_script(engine_name: str, once: bool) -> None:
     """Schemas, metrics, models, exceptions and tasks may be defined in the script that is run.
 
     What its tasks raise comes as it was, also what would end a generator or a process.
@@ -511,7 +540,11 @@ def test_a_script(engine_name: str) -> None:
     root = str(script.parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONWARNINGS": "error"}
     ended = subprocess.run(
-        [sys.executable, str(script), engine_name], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, str(script), engine_name, *["once"] * once],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
     assert ("as expected\n", "") == (ended.stdout, ended.stderr)

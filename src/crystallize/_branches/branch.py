@@ -4,6 +4,7 @@ A branch is read as a step that was done elsewhere. In the parent its work has t
 order the workers finish, and however often a worker dies.
 """
 
+from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -31,7 +32,7 @@ from .base_file import ExchangePlace, whole_base
 from .branch_registry import BranchEntry, BranchRegistry, registry_of
 from .delta import Delta, digest_of
 from .fork_base import BaseSource, ForkBase, arrived_base
-from .packed_base import ParcelToken
+from .packed_base import Parcel, ParcelToken
 from .packed_work import Work
 from .shared_base import SharedBase, address_in_shared, check_shared
 
@@ -115,10 +116,10 @@ def redirected(branch: Branch[T_co], source: ForkBase | BaseSource, place: Excha
     return Branch(branch.name, branch._within, branch._fingerprint, source, place or branch._place)
 
 
-def with_parcel(branch: Branch[T_co], parcel: Any) -> Branch[T_co]:
+def with_parcel(branch: Branch[T_co], bring: Callable[[], Parcel]) -> Branch[T_co]:
     """Return a branch in a worker, to which the executor has brought the contents of the parent."""
     source = branch._source
-    return redirected(branch, source._replace(parcel=parcel)) if isinstance(source, ParcelToken) else branch
+    return redirected(branch, source._replace(bring=bring)) if isinstance(source, ParcelToken) else branch
 
 
 class BranchContext(LoggingContext[T_co]):

@@ -46,15 +46,50 @@ def is_local(executor: Executor) -> bool:
 def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
     """Return a function that brings an object to all workers once; None if the executor has no such way.
 
-    It returns what to pass to `submit` in place of the object: a task is given the object, or a function that returns
-    it.
+    That function returns what to pass to `submit`: a function, which a task calls to get the object.
     """
     if type(executor).__module__.partition(".")[0] == "distributed":
         client = getattr(executor, "_client", None)
         # Dask would wait for workers, which some clusters start for tasks alone.
-        return partial(client.scatter, broadcast=True, hash=False) if client and client.nthreads() else None
+        return partial(Scattered.by, client) if client and client.nthreads() else None
     found: Callable[[Any], Any] | None = getattr(executor, "broadcast", None)
     return found if callable(found) else None
+
+
+class Scattered:
+    """An object in the memory of Dask's workers. A task calls it to get the object.
+
+    Tasks do not depend on the object, though Dask's could: if it was lost with the last worker that had it, Dask would
+    never end them.
+    """
+
+    def __init__(self, key: str, future: Any = None) -> None:
+        """Take the key of the object, and in the caller Dask's future, which keeps the object alive."""
+        self.key = key
+        self._future = future
+
+    @classmethod
+    def by(cls, client: Any, value: Any) -> "Scattered":
+        """Bring an object to all workers of a client."""
+        future = client.scatter(value, broadcast=True, hash=False)
+        return cls(future.key, future)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Scattered, (self.key,)
+
+    def __call__(self) -> Any:
+        """Return the object; raise BrokenExecutor if no worker has it any more."""
+        import distributed  # an extra, imported only where it is used
+
+        library: Any = distributed  # its types are not all known
+        held = library.get_worker().data
+        if self.key in held:
+            return held[self.key]
+        # A worker that was started later.
+        client = library.get_client()
+        if not any(client.who_has([self.key]).values()):
+            raise BrokenExecutor("the workers died that had what the parent held")
+        return client.gather(library.Future(self.key, client=client))
 
 
 def usable(executor: Any) -> Executor:

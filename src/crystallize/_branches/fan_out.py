@@ -256,7 +256,7 @@ class _FanOut:
         self._submitted[at] = datetime.now(UTC)
         try:
             sent = self._sender.sent(branch)
-            future = self._executor.submit(run_task, sent, self._task, self._items[at], home, self._sender.parcel)
+            future = self._executor.submit(run_task, sent, self._task, self._items[at], home, self._sender.bring)
         except Exception as error:  # executors raise anything if an object cannot be sent
             self._fail(at, self._explained(at, error), None, is_lost=isinstance(error, BrokenExecutor))
         else:

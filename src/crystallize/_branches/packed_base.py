@@ -199,15 +199,14 @@ class Parcel:
 
 
 class ParcelToken(NamedTuple):
-    """Stands for a parcel in a branch, whose task is given the parcel itself."""
+    """Stands for a parcel in a branch, whose task is given a function that returns the parcel."""
 
     token: bytes
-    parcel: Parcel | Callable[[], Parcel] | None = None
-    """The parcel, or a function that returns it, once the task has it."""
+    bring: Callable[[], Parcel] | None = None
+    """The function by which the task gets the parcel, once it has that function."""
 
     def opened(self, branch: str) -> ForkBase:
         """Return the base; errors name a branch."""
-        if self.parcel is None:
+        if self.bring is None:
             raise TravelError(branch, "its executor has not brought to the worker what its parent held")
-        parcel = self.parcel if isinstance(self.parcel, Parcel) else self.parcel()
-        return parcel.opened(branch)
+        return self.bring().opened(branch)

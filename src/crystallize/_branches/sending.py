@@ -30,8 +30,8 @@ class Sender(NamedTuple):
     """Where workers find the base; None if each branch takes it along."""
     place: ExchangePlace | None = None
     """The folder for large values, which workers on this machine share with the parent."""
-    parcel: Any = None
-    """An argument for each task, by which the executor gives it the base."""
+    bring: Any = None
+    """An argument for each task: the function by which it gets the base from its executor."""
 
     def sent(self, branch: Branch[T_co]) -> Branch[T_co]:
         """Return a branch as it is sent."""

@@ -15,12 +15,12 @@ from .pickling import dumped
 from .task import item_digest
 
 
-def run_task(branch: Branch[Any], task: Any, item: Any, home: object, parcel: Any = None) -> Delta:
+def run_task(branch: Branch[Any], task: Any, item: Any, home: object, bring: Any = None) -> Delta:
     """Run a task for an item in a branch. `home` is the calling process: within it, the delta is not pickled.
 
-    `parcel` is the packed base, or a function that returns it, if the executor has brought that to the worker.
+    `bring` returns the packed base, if the executor has brought that to the worker.
     """
-    child = branch.open() if parcel is None else with_parcel(branch, parcel).open()
+    child = branch.open() if bring is None else with_parcel(branch, bring).open()
     try:
         result = task(child, item)
         if has_delta(child):
