@@ -20,6 +20,7 @@ from tests.benchmarks.journal import measure_runs, time_record, time_trackers
 from tests.benchmarks.page import time_page
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
+from tests.benchmarks.shared_base import time_shared_base
 from tests.benchmarks.sinks import time_sinks
 from tests.benchmarks.values import time_values
 
@@ -189,6 +190,8 @@ def main() -> None:
     if options.only in "branches":
         rounds = max(3, options.rounds // 3)
         results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds)]
+    if options.only in "shared base":
+        results += time_shared_base(max(3, options.rounds // 3))
     if options.only in "values":
         results += time_values(max(3, options.rounds // 3))
     if options.only in "frames":

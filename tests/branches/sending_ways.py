@@ -11,8 +11,8 @@ import pytest
 
 from crystallize import Branch
 from crystallize._branches import base_file, packed_work
-from crystallize._branches.base_file import BaseWriter
-from crystallize._branches.branch import base_of, redirected, with_parcel
+from crystallize._branches.base_file import BaseWriter, address_of
+from crystallize._branches.branch import base_of, opened_with, redirected
 from crystallize._branches.fork_base import ForkBase
 from crystallize._branches.packed_base import ParcelToken, pack
 from crystallize._branches.sending import base_in_folder
@@ -46,9 +46,17 @@ def by_file(folder: Path) -> Iterator[Way]:
             if id(base) not in bases:
                 found = stack.enter_context(base_in_folder(base, folder, value.name, by_value=False))
                 bases[id(base)] = base, found
-            return pickled(redirected(value, *bases[id(base)][1]))
+            return pickled(redirected(value, bases[id(base)][1]))
 
         yield way
+
+
+class Brought:
+    """A branch in a worker, to which the executor brings what its parent held."""
+
+    def __init__(self, branch: Branch[Any], bring: Callable[[], Any]) -> None:
+        self.name = branch.name
+        self.open = partial(opened_with, branch, bring)
 
 
 @contextmanager
@@ -64,8 +72,8 @@ def by_broadcast() -> Iterator[Way]:
             writer = BaseWriter()
             parcels[id(base)] = base, writer.parcel(pack(base, value.name, writer.add, by_value=False))
         parcel = parcels[id(base)][1]
-        sent = pickled(redirected(value, ParcelToken(parcel.token)))
-        return with_parcel(sent, partial(pickled, parcel))
+        sent = pickled(redirected(value, address_of(ParcelToken(parcel.token))))
+        return Brought(sent, partial(pickled, parcel))
 
     yield way
 

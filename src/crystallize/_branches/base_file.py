@@ -9,10 +9,9 @@ from typing import Final, NamedTuple
 from .._base.buffer_file import ALIGNMENT, BufferFile, BufferWriter
 from .._base.folder_address import FolderAddress
 from .._base.object_folder import ObjectFolder
-from .._core.digest import digest
 from ..errors import TravelError
 from .fork_base import ForkBase
-from .packed_base import BaseIndex, Chunks, Parcel, pack
+from .packed_base import BaseIndex, Chunks, Parcel, ParcelToken, pack
 from .pickling import loaded, names_main
 
 SMALL: Final = 1 << 15
@@ -39,8 +38,6 @@ def _lent_folder(address: FolderAddress) -> ObjectFolder | None:
 class WholeBase(NamedTuple):
     """A packed base that each of its branches takes along."""
 
-    token: str
-    """The digest of the content: equal ones need not be opened twice."""
     content: bytes
     place: slice
     """The place of the index in it."""
@@ -56,11 +53,6 @@ class BaseFile(NamedTuple):
     file: BufferFile
     place: slice
     """The place of the index in it."""
-
-    @property
-    def token(self) -> bytes:
-        """Identifies the base."""
-        return self.file.token
 
     def opened(self, branch: str) -> ForkBase:
         """Map the file, and return the base in it; errors name a branch."""
@@ -127,7 +119,7 @@ class BaseWriter:
             self._places.append(slice(start, size))
         parts.append(_packed(index, self._places))
         content = b"".join(parts)
-        return WholeBase(digest(content), content, slice(size, len(content)))
+        return WholeBase(content, slice(size, len(content)))
 
     def close(self) -> None:
         """Remove a file that was not finished."""
@@ -147,20 +139,53 @@ def _joined(chunks: Chunks) -> bytes | memoryview:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def whole_base(base: ForkBase, branch: str) -> WholeBase | None:
+class OpenedBase(NamedTuple):
+    """A base in another process than its parent."""
+
+    base: ForkBase
+    place: ExchangePlace | None
+    """The folder for large values, which the parent shares with this process; None if there is none."""
+
+
+def address_of(source: BaseFile | WholeBase | ParcelToken, place: ExchangePlace | None = None) -> bytes:
+    """Return the form in which each branch has its base: as bytes, which are made and unpickled once for all."""
+    return pickle.dumps((source, place), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+_last_opened: tuple[bytes, OpenedBase] | None = None
+"""The base that was opened last: the next branch usually has the same. Only one is kept, since it may be large."""
+
+
+def opened_base(address: bytes, branch: str, bring: Callable[[], Parcel] | None = None) -> OpenedBase:
+    """Return a base, given its address. It is not opened again if the last branch had the same base.
+
+    `bring` returns a parcel, if the executor has brought one. Errors name a branch.
+    """
+    global _last_opened
+    last = _last_opened
+    if last is None or last[0] != address:
+        source, place = pickle.loads(address)
+        if bring is not None:
+            source = bring()
+        last = address, OpenedBase(source.opened(branch), place)
+        _last_opened = last
+    return last[1]
+
+
+def whole_address(base: ForkBase, branch: str) -> bytes | None:
     """Return a base for branches that take it along; None if the executor has to pickle the base itself.
 
     It is packed once, for the first of its branches; errors name that branch.
     """
     if "_packed" not in vars(base):
         vars(base)["_packed"] = _pack_whole(base, branch)
-    packed: WholeBase | None = vars(base)["_packed"]
+    packed: bytes | None = vars(base)["_packed"]
     return packed
 
 
-def _pack_whole(base: ForkBase, branch: str) -> WholeBase | None:
+def _pack_whole(base: ForkBase, branch: str) -> bytes | None:
     writer = BaseWriter()
     made = writer.whole(pack(base, branch, writer.add, by_value=False))
     # Workers of some executors import classes of `__main__` by name; other executors pickle these classes.
     by_name = b"cloudpickle" not in made.content and names_main(made.content)
-    return None if by_name else made
+    return None if by_name else address_of(made)

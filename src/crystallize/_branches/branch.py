@@ -28,11 +28,11 @@ from .._core.state import LogMarks, State
 from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, step_path
 from ..errors import BranchError, ForeignDeltaError, SchemaError
 from ..events import BranchForked
-from .base_file import ExchangePlace, whole_base
+from .base_file import ExchangePlace, OpenedBase, opened_base, whole_address
 from .branch_registry import BranchEntry, BranchRegistry, registry_of
 from .delta import Delta, digest_of
-from .fork_base import BaseSource, ForkBase, arrived_base
-from .packed_base import Parcel, ParcelToken
+from .fork_base import ForkBase
+from .packed_base import Parcel
 from .packed_work import Work
 from .shared_base import SharedBase, address_in_shared, check_shared
 
@@ -53,28 +53,19 @@ class Branch(Generic[T_co]):
         name: The full name, with the step that the branch was forked from: "tune/fold-3".
     """
 
-    __slots__ = ("_fingerprint", "_place", "_source", "_within", "name")
+    __slots__ = ("_fingerprint", "_source", "_within", "name")
 
     name: str
-    _source: ForkBase | BaseSource
-    """What the parent held, or where this process finds it."""
-    _place: ExchangePlace | None
-    """The folder for large values, which the parent and its workers share; None if there is none."""
+    _source: ForkBase | bytes
+    """The contents of the parent, or their address, if the branch is sent."""
     _fingerprint: str
     """The fingerprint of the parent's schema and metrics."""
     _within: str | None
     """The branch whose child the parent is; None if the parent is not a child."""
 
-    def __init__(
-        self,
-        name: str,
-        within: str | None,
-        fingerprint: str,
-        source: ForkBase | BaseSource,
-        place: ExchangePlace | None = None,
-    ) -> None:
+    def __init__(self, name: str, within: str | None, fingerprint: str, source: ForkBase | bytes) -> None:
         """Make a branch; `fork` does."""
-        for attribute, value in zip(Branch.__slots__, (fingerprint, place, source, within, name), strict=True):
+        for attribute, value in zip(Branch.__slots__, (fingerprint, source, within, name), strict=True):
             object.__setattr__(self, attribute, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -90,17 +81,13 @@ class Branch(Generic[T_co]):
             TravelError: The parent's values cannot be unpickled in this process, or the file of a shared base is gone.
             ForeignDeltaError: This process has another version of the schema or the metrics.
         """
-        base = self._source if isinstance(self._source, ForkBase) else arrived_base(self._source, self.name)
-        if base.fingerprint != self._fingerprint:
-            reason = f"{base.label} is another in this process than where it was forked; does a worker have older code?"
-            raise ForeignDeltaError(self.name, reason)
-        return _child(self, base)
+        return opened_with(self, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         source = self._source
         if isinstance(source, ForkBase):
-            source = whole_base(source, self.name) or source
-        return Branch, (self.name, self._within, self._fingerprint, source, self._place)
+            source = whole_address(source, self.name) or source
+        return Branch, (self.name, self._within, self._fingerprint, source)
 
     def __repr__(self) -> str:
         return f"Branch({self.name!r})"
@@ -111,15 +98,20 @@ def base_of(branch: Branch[Any]) -> ForkBase | None:
     return branch._source if isinstance(branch._source, ForkBase) else None
 
 
-def redirected(branch: Branch[T_co], source: ForkBase | BaseSource, place: ExchangePlace | None = None) -> Branch[T_co]:
-    """Return a branch that finds the contents of its parent elsewhere."""
-    return Branch(branch.name, branch._within, branch._fingerprint, source, place or branch._place)
+def redirected(branch: Branch[T_co], address: bytes) -> Branch[T_co]:
+    """Return a branch that finds the contents of its parent at an address."""
+    return Branch(branch.name, branch._within, branch._fingerprint, address)
 
 
-def with_parcel(branch: Branch[T_co], bring: Callable[[], Parcel]) -> Branch[T_co]:
-    """Return a branch in a worker, to which the executor has brought the contents of the parent."""
+def opened_with(branch: Branch[T_co], bring: Callable[[], Parcel] | None) -> "BranchContext[T_co]":
+    """Return what `Branch.open` does; `bring` returns the contents of the parent, if the executor has brought these."""
     source = branch._source
-    return redirected(branch, source._replace(bring=bring)) if isinstance(source, ParcelToken) else branch
+    opened = OpenedBase(source, None) if isinstance(source, ForkBase) else opened_base(source, branch.name, bring)
+    base = opened.base
+    if base.fingerprint != branch._fingerprint:
+        reason = f"{base.label} is another in this process than where it was forked; does a worker have older code?"
+        raise ForeignDeltaError(branch.name, reason)
+    return _child(branch, base, opened.place)
 
 
 class BranchContext(LoggingContext[T_co]):
@@ -167,13 +159,13 @@ class BranchContext(LoggingContext[T_co]):
         return restored, (LoggingContext, *arguments)
 
 
-def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
+def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) -> BranchContext[T_co]:
     state = State(base.schema, base.metrics, StepRegistry([None, branch.name]))
     registry_of(state).within = branch.name
     state.values.update(base.values)
     state.shared.update(base.shared)
     state.unsearched += base.values
-    state.artifact_store.objects = base.objects or (branch._place and branch._place.objects())
+    state.artifact_store.objects = base.objects or (place and place.objects())
     store = state.metric_store
     for name, metric in base.undeclared.items():
         store.logs[name] = store.new(name if metric is None else metric)
@@ -182,7 +174,7 @@ def _child(branch: Branch[Any], base: ForkBase) -> BranchContext[Any]:
         "_held": len(base.values),
         "_made": None,
         "_parent": (branch._within, base.fingerprint),
-        "_place": branch._place,
+        "_place": place,
         "_opening": StepOpening.now(1),
     }.items():
         object.__setattr__(child, attribute, value)
@@ -281,7 +273,7 @@ def fork(ctx: FrozenContext[T_co], name: str, *, base: SharedBase[T_co] | None =
     if base is not None:
         check_shared(base, path, ctx)
     (branch,) = forked(ctx, [path])
-    return branch if base is None else redirected(branch, *address_in_shared(base))
+    return branch if base is None else redirected(branch, address_in_shared(base))
 
 
 def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:

@@ -71,10 +71,15 @@ class Delta:
 
     def __reduce__(self) -> tuple[Any, ...]:
         delta = sent(self)
-        return Delta, (delta.branch, delta.digest, delta._within, delta._fingerprint, delta._work)
+        # As a tuple, since pickle looks up the class of a named tuple each time.
+        return _arrived, (delta.branch, delta.digest, delta._within, delta._fingerprint, tuple(delta._work))
 
     def __repr__(self) -> str:
         return f"Delta({self.branch!r})"
+
+
+def _arrived(branch: str, digest: str, within: str | None, fingerprint: str, packed: tuple[Any, ...]) -> Delta:
+    return Delta(branch, digest, within, fingerprint, PackedWork._make(packed))
 
 
 def work_of(delta: Delta) -> Work:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from .._base.text import short
 from ..errors import BranchError
@@ -71,7 +72,9 @@ class Scattered:
     @classmethod
     def by(cls, client: Any, value: Any) -> "Scattered":
         """Bring an object to all workers of a client."""
-        future = client.scatter(value, broadcast=True, hash=False)
+        # By way of the scheduler, unless the workers are on this machine, and so can be reached from here.
+        is_local = all(urlsplit(address).hostname in (None, "127.0.0.1", "::1") for address in client.nthreads())
+        future = client.scatter(value, broadcast=True, hash=False, direct=is_local)
         return cls(future.key, future)
 
     def __reduce__(self) -> tuple[Any, ...]:

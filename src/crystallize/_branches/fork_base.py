@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn
 from weakref import ref
 
 from pydantic_core import to_json
@@ -155,30 +155,3 @@ def fingerprint_of(schema: Schema, metrics: type[MetricSchema] | None) -> str:
 @lru_cache(maxsize=64)
 def _fingerprint_of(kinds: tuple[Schema, type[MetricSchema] | None]) -> str:
     return digest(to_json(fingerprints(*kinds)))
-
-
-class BaseSource(Protocol):
-    """The contents of a parent, as they reach another process."""
-
-    @property
-    def token(self) -> str | bytes:
-        """Identifies the base."""
-        ...
-
-    def opened(self, branch: str) -> ForkBase:
-        """Return the base; errors name a branch."""
-        ...
-
-
-_last_arrived: tuple[str | bytes, ForkBase] | None = None
-"""The base that arrived last: the next branch usually has the same base. Only one is kept, since it may be large."""
-
-
-def arrived_base(source: BaseSource, branch: str) -> ForkBase:
-    """Return a base of another process. It is not opened again if the last branch had the same base."""
-    global _last_arrived
-    last = _last_arrived
-    if last is None or last[0] != source.token:
-        last = source.token, source.opened(branch)
-        _last_arrived = last
-    return last[1]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pickle import PickleBuffer
 from threading import Lock
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from .._core.buffer_pickle import SplitPickle
 from .._core.immutable_types import PLAIN
@@ -202,11 +202,7 @@ class ParcelToken(NamedTuple):
     """Stands for a parcel in a branch, whose task is given a function that returns the parcel."""
 
     token: bytes
-    bring: Callable[[], Parcel] | None = None
-    """The function by which the task gets the parcel, once it has that function."""
 
-    def opened(self, branch: str) -> ForkBase:
-        """Return the base; errors name a branch."""
-        if self.bring is None:
-            raise TravelError(branch, "its executor has not brought to the worker what its parent held")
-        return self.bring().opened(branch)
+    def opened(self, branch: str) -> NoReturn:
+        """Raise TravelError: the task was not given it."""
+        raise TravelError(branch, "its executor has not brought to the worker what its parent held")

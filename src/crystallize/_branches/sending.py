@@ -8,16 +8,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._base import folder_address
 from .._base.buffer_file import BufferWriter
 from .._base.exchange_folder import exchange_folder
-from .._base.folder_address import address_of
 from .._base.scratch_folder import scratch_folder
 from .._core.context import FrozenContext, T_co, state_of
 from ..errors import TravelError
-from .base_file import BaseFile, BaseWriter, ExchangePlace, WholeBase
+from .base_file import BaseWriter, ExchangePlace, address_of
 from .branch import Branch, base_of, checked, redirected
 from .engines import broadcaster, is_local, is_sending
-from .fork_base import BaseSource, ForkBase
+from .fork_base import ForkBase
 from .packed_base import ParcelToken, pack
 from .shared_base import SharedBase, close_shared
 
@@ -26,19 +26,15 @@ class Sender(NamedTuple):
     """How the branches of a call find the contents of their parent."""
 
     base: ForkBase | None = None
-    source: BaseSource | None = None
-    """Where workers find the base; None if each branch takes it along."""
-    place: ExchangePlace | None = None
-    """The folder for large values, which workers on this machine share with the parent."""
+    address: bytes = b""
+    """Where workers find the base."""
     bring: Any = None
     """An argument for each task: the function by which it gets the base from its executor."""
 
     def sent(self, branch: Branch[T_co]) -> Branch[T_co]:
         """Return a branch as it is sent."""
         base = base_of(branch)
-        if base is None or base is not self.base:
-            return branch
-        return redirected(branch, self.source or base, self.place)
+        return branch if base is None or base is not self.base else redirected(branch, self.address)
 
 
 @contextmanager
@@ -54,8 +50,8 @@ def sending(executor: Executor, branches: Sequence[Branch[Any]]) -> Iterator[Sen
         yield Sender()
     elif is_local(executor):
         by_value = not isinstance(executor, ProcessPoolExecutor)
-        with base_in_folder(base, _folder_for(base), first.name, by_value=by_value) as (source, place):
-            yield Sender(base, source, place)
+        with base_in_folder(base, _folder_for(base), first.name, by_value=by_value) as address:
+            yield Sender(base, address)
     elif is_sending(executor) or hasattr(executor, "broadcast"):
         yield _broadcast(base, first.name, broadcaster(executor))
     else:
@@ -66,16 +62,14 @@ def _broadcast(base: ForkBase, branch: str, broadcast: Any) -> Sender:
     writer = BaseWriter()
     index = pack(base, branch, writer.add, by_value=True)
     if writer.is_small or broadcast is None:
-        return Sender(base, writer.whole(index))
+        return Sender(base, address_of(writer.whole(index)))
     parcel = writer.parcel(index)
-    return Sender(base, ParcelToken(parcel.token), None, broadcast(parcel))
+    return Sender(base, address_of(ParcelToken(parcel.token)), broadcast(parcel))
 
 
 @contextmanager
-def base_in_folder(
-    base: ForkBase, parent: Path, branch: str, *, by_value: bool
-) -> Iterator[tuple[BaseFile | WholeBase, ExchangePlace | None]]:
-    """Write a base into a file, if it is large, in a folder that is removed at the end."""
+def base_in_folder(base: ForkBase, parent: Path, branch: str, *, by_value: bool) -> Iterator[bytes]:
+    """Write a base into a file, if it is large, in a folder that is removed at the end; yield its address."""
     with ExitStack() as stack:
         try:
             folder: Path | OSError = stack.enter_context(exchange_folder(parent))
@@ -91,7 +85,8 @@ def base_in_folder(
             raise TravelError(branch, reason) from error
         finally:
             writer.close()
-        yield source, None if isinstance(folder, OSError) else ExchangePlace(str(folder), _artifacts_of(base))
+        place = None if isinstance(folder, OSError) else ExchangePlace(str(folder), _artifacts_of(base))
+        yield address_of(source, place)
 
 
 def _new_file(folder: Path | OSError) -> BufferWriter:
@@ -102,7 +97,7 @@ def _new_file(folder: Path | OSError) -> BufferWriter:
 
 def _artifacts_of(base: ForkBase) -> Any:
     """Return the address of the temporary folder for artifacts; None if a run has a folder for these."""
-    return address_of(scratch_folder()) if base.objects is None else None
+    return folder_address.address_of(scratch_folder()) if base.objects is None else None
 
 
 def _folder_for(base: ForkBase) -> Path:
@@ -146,8 +141,8 @@ def shared_base(ctx: FrozenContext[T_co], folder: str | PathLike[str] | None = N
     """
     base = state_of(checked(ctx)).dispatcher.lock.run(partial(ForkBase.of, ctx))
     parent = _folder_for(base) if folder is None else Path(folder)
-    with base_in_folder(base, parent, "shared_base", by_value=False) as (source, place):
-        shared: SharedBase[T_co] = SharedBase(base, source, place)
+    with base_in_folder(base, parent, "shared_base", by_value=False) as address:
+        shared: SharedBase[T_co] = SharedBase(base, address)
         try:
             yield shared
         finally:

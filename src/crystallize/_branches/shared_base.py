@@ -6,8 +6,7 @@ from typing import Any, Generic
 from .._base.text import type_name
 from .._core.context import FrozenContext, T_co, state_of
 from ..errors import BranchError
-from .base_file import ExchangePlace
-from .fork_base import BaseSource, ForkBase
+from .fork_base import ForkBase
 
 
 class SharedBase(Generic[T_co]):
@@ -23,13 +22,12 @@ class SharedBase(Generic[T_co]):
         (True, 100000)
     """
 
-    __slots__ = ("_base", "_is_closed", "_place", "_source")
+    __slots__ = ("_address", "_base", "_is_closed")
 
-    def __init__(self, base: ForkBase, source: BaseSource, place: ExchangePlace | None) -> None:
+    def __init__(self, base: ForkBase, address: bytes) -> None:
         """Make it; `shared_base` does."""
         self._base = base
-        self._source = source
-        self._place = place
+        self._address = address
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -47,9 +45,9 @@ def check_shared(shared: Any, branch: str, ctx: FrozenContext[Any]) -> None:
         raise BranchError(branch, reason)
 
 
-def address_in_shared(shared: SharedBase[Any]) -> tuple[BaseSource, ExchangePlace | None]:
-    """Return where the workers find a shared base."""
-    return shared._source, shared._place
+def address_in_shared(shared: SharedBase[Any]) -> bytes:
+    """Return the address by which workers find a shared base."""
+    return shared._address
 
 
 def close_shared(shared: SharedBase[Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from .._base.text import type_name
 from .._core.provenance import StepRecord
 from ..errors import BranchError, TravelError
-from .branch import Branch, failed_branch, finished_delta, has_delta, with_parcel
+from .branch import Branch, failed_branch, finished_delta, has_delta, opened_with
 from .delta import Delta, sent
 from .fork_base import ANY_BRANCH
 from .pickling import dumped
@@ -20,7 +20,7 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object, bring: Any
 
     `bring` returns the packed base, if the executor has brought that to the worker.
     """
-    child = branch.open() if bring is None else with_parcel(branch, bring).open()
+    child = opened_with(branch, bring)
     try:
         result = task(child, item)
         if has_delta(child):
