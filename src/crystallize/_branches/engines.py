@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from functools import partial
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,9 +83,7 @@ class Scattered:
 
     def __call__(self) -> Any:
         """Return the object; raise BrokenExecutor if no worker has it any more."""
-        import distributed  # an extra, imported only where it is used
-
-        library: Any = distributed  # its types are not all known
+        library: Any = import_module("distributed")
         held = library.get_worker().data
         if self.key in held:
             return held[self.key]
