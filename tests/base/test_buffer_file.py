@@ -72,6 +72,15 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [] == list(tmp_path.iterdir())
 
 
+def test_a_file_that_is_abandoned_late(tmp_path: Path) -> None:
+    """A finished file can be removed, and a descriptor is closed once."""
+    writer = BufferWriter(tmp_path / "file")
+    writer.finished()
+    writer.abandon()
+    writer.abandon()
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_parts_of_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the system does not write at once is written in parts."""
     write = os.write

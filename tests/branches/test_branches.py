@@ -1345,6 +1345,46 @@ def test_a_value_of_the_parent_that_does_not_pickle(caplog: pytest.LogCaptureFix
         again["model"]
 
 
+@pytest.mark.usefixtures("cloudpickle")
+def test_a_value_that_does_not_pickle_and_is_not_shared() -> None:
+    """The same holds of a value that is copied, also where the branch forks another one, or a task reads it."""
+    ctx = FrozenContext({"model": Unpicklable()})
+    child = travelled(fork(ctx, "a")).open()
+    for opened in (child, travelled(fork(child, "b")).open()):
+        with pytest.raises(TravelError, match=f"{UNSENDABLE}; a task that needs it has to make it"):
+            opened["model"]
+    executor: Any = type("Local", (Now,), {"__module__": "loky"})()
+    with pytest.raises(TravelError, match=f"^branch 'reads-0': {UNSENDABLE}"):
+        fan_out(ctx, reads, ["model"], executor=executor)
+
+
+def reads(child: BranchContext[Any], key: str) -> Any:
+    return child[key]
+
+
+class Lonely:
+    """Pickles at every second attempt."""
+
+    attempts = 0
+
+    def __reduce__(self) -> Any:
+        Lonely.attempts += 1
+        if Lonely.attempts % 2:
+            raise RuntimeError("not now")
+        return Lonely, ()
+
+
+def test_shared_values_that_pickle_alone() -> None:
+    """Shared values that do not pickle together are sent one by one."""
+    _ = Lonely
+    ctx = FrozenContext[dict[str, Annotated[Any, Shared]]]({"a": Lonely(), "b": [1]})
+    Lonely.attempts = 0
+    with pytest.MonkeyPatch.context() as patch:
+        _without(patch, "crystallize._branches.pickling", "cloudpickle")
+        child = travelled(fork(ctx, "a")).open()
+    assert [1] == child["b"]
+
+
 def test_shared_values_that_do_not_pickle() -> None:
     """Of several shared values, those that can be sent are, and still refer to the same objects."""
     words = {"a": 1}

@@ -7,11 +7,13 @@ import pickle
 import re
 import signal
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -39,7 +41,8 @@ from crystallize import (
 from crystallize._base.buffer_file import BufferFile
 from crystallize._base.scratch_folder import scratch_folder
 from crystallize._branches import base_file
-from crystallize._branches.engines import broadcaster
+from crystallize._branches.engines import Scattered, broadcaster
+from crystallize._core.buffer_pickle import split_pickle
 from crystallize.runs import verify_run
 
 from ..core.test_isolation import PARTS, WRAPS, shown, spoil, values
@@ -180,6 +183,63 @@ def test_a_base_of_another_moment() -> None:
         assert 1000 > len(pickle.dumps(late))
         assert ["rows"] == list(pickle.loads(pickle.dumps(early)).open())
         assert ["rows", "more"] == list(pickle.loads(pickle.dumps(late)).open())
+
+
+class Library:
+    """Stands in for Dask, as a worker sees it."""
+
+    def __init__(self, held: dict[str, Any], elsewhere: dict[str, Any]) -> None:
+        self.data = held
+        self.elsewhere = elsewhere
+
+    def get_worker(self) -> "Library":
+        return self
+
+    def get_client(self) -> "Library":
+        return self
+
+    def who_has(self, keys: list[str]) -> dict[str, list[str]]:
+        return {key: ["tcp://worker"] * (key in self.elsewhere) for key in keys}
+
+    def Future(self, key: str, client: object) -> str:
+        assert client is self
+        return key
+
+    def gather(self, key: str) -> Any:
+        return self.elsewhere[key]
+
+    def nthreads(self) -> dict[str, int]:
+        return dict.fromkeys(self.data, 1)
+
+    def scatter(self, value: Any, **options: Any) -> Any:
+        self.elsewhere |= options
+        return SimpleNamespace(key="found")
+
+
+def test_what_dask_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has what was brought, fetches it from another one, or says that it is lost with all that had it."""
+    for held, elsewhere in (({"key": 1}, {}), ({}, {"key": 1})):
+        monkeypatch.setitem(sys.modules, "distributed", Library(held, elsewhere))
+        assert 1 == pickle.loads(pickle.dumps(Scattered("key")))()
+    monkeypatch.setitem(sys.modules, "distributed", Library({}, {}))
+    with pytest.raises(BrokenExecutor, match="the workers died that had what the parent held"):
+        Scattered("key")()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "direct"),
+    [(["tcp://127.0.0.1:80", "inproc://a/1"], True), (["tcp://127.0.0.1:80", "tcp://10.0.0.1:80"], False)],
+)
+def test_how_dask_brings_it(addresses: list[str], direct: bool) -> None:
+    """To workers on this machine it is sent directly, and else by way of the scheduler, which reaches them."""
+    client = Library(dict.fromkeys(addresses), {})
+    executor = type("ClientExecutor", (Sending,), {"__module__": "distributed", "_client": client})()
+    broadcast = broadcaster(executor)
+    assert broadcast is not None
+    assert "found" == broadcast(1).key
+    assert {"broadcast": True, "hash": False, "direct": direct} == client.elsewhere
+    client.data.clear()
+    assert broadcaster(executor) is None
 
 
 class Counted:
@@ -334,6 +394,14 @@ def test_values_over_a_file_are_not_copied(folder: Path, make: Callable[[], Any]
     start = np.frombuffer(mapped[0], "u1").__array_interface__["data"][0]
     assert all(start <= address < start + len(mapped[0]) for address in found)
     assert all((address - start) % 64 == 0 for address in found)
+
+
+@pytest.mark.parametrize("absent", ["numpy", "polars"])
+def test_libraries_that_are_not_there(absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What libraries are not imported need not be sent."""
+    monkeypatch.delitem(sys.modules, absent)
+    chunks, buffers = split_pickle([1, b"a"])
+    assert ([1, b"a"], []) == (pickle.loads(b"".join(chunks)), buffers)
 
 
 def test_strided_memory() -> None:

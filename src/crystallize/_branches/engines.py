@@ -74,8 +74,9 @@ class Scattered:
     def by(cls, client: Any, value: Any) -> "Scattered":
         """Bring an object to all workers of a client."""
         # By way of the scheduler, unless the workers are on this machine, and so can be reached from here.
-        is_local = all(urlsplit(address).hostname in (None, "127.0.0.1", "::1") for address in client.nthreads())
-        future = client.scatter(value, broadcast=True, hash=False, direct=is_local)
+        addresses = map(urlsplit, client.nthreads())
+        is_near = all(address.scheme == "inproc" or address.hostname in _HERE for address in addresses)
+        future = client.scatter(value, broadcast=True, hash=False, direct=is_near)
         return cls(future.key, future)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,6 +93,9 @@ class Scattered:
         if not any(client.who_has([self.key]).values()):
             raise BrokenExecutor("the workers died that had what the parent held")
         return client.gather(library.Future(self.key, client=client))
+
+
+_HERE = ("127.0.0.1", "::1")
 
 
 def usable(executor: Any) -> Executor:

@@ -150,13 +150,13 @@ class _Packer:
         try:
             made = split(tuple(value.read() for value in stored.values()), by_value=self._by_value)
         except Exception:  # as above
-            before = len(self.refused)
-            # Those that can be sent are packed again.
             alone = {name: self._refusal_of(name, value) for name, value in stored.items()}
             numbers = {name: self._refuse(name, reason) for name, reason in alone.items() if reason is not None}
-            if len(self.refused) == before:
-                raise
-            return numbers | self.pack_shared({name: stored[name] for name in stored if name not in numbers})
+            rest = {name: value for name, value in stored.items() if name not in numbers}
+            if numbers:
+                return numbers | self.pack_shared(rest)
+            # None is at fault alone.
+            return {name: self.pack(name, value) for name, value in rest.items()}
         return dict.fromkeys(stored, self._put(made, is_shared=True))
 
     def _refusal_of(self, name: str, stored: StoredValue) -> str | None:
