@@ -29,7 +29,7 @@ from crystallize import (
     fork,
     merge,
 )
-from crystallize._branches import base_file
+from crystallize._branches import base_file, engines
 
 from . import engine_tasks
 from .engine_tasks import (
@@ -132,6 +132,17 @@ def test_it_is_as_in_a_loop_with_large_values(executor: Executor) -> None:
     assert view(alone) == view(together)
     assert not together["weights-3"].flags.writeable
     assert expected[:2] == fan_out(together, trains_again, [3, 0], executor=executor)
+
+
+@pytest.mark.parametrize("engine", ["dask", "dask-threads"], indirect=True, scope="module")
+def test_dask_as_on_other_machines(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the workers of Dask may be on other machines, Dask itself brings them what the parent holds."""
+    monkeypatch.setattr(engines, "is_near", lambda client: False)
+    ctx = FrozenContext({"settings": SETTINGS, "table": np.arange(60_000.0), "names": ["a"]})
+    alone = FrozenContext({"settings": SETTINGS, "table": np.arange(60_000.0), "names": ["a"]})
+
+    assert in_a_loop(alone, trains, [3, 0, 1]) == fan_out(ctx, trains, [3, 0, 1], executor=executor)
+    assert view(alone) == view(ctx)
 
 
 @on_sending

@@ -41,7 +41,7 @@ from crystallize import (
 from crystallize._base.buffer_file import BufferFile
 from crystallize._base.scratch_folder import scratch_folder
 from crystallize._branches import base_file
-from crystallize._branches.engines import Scattered, broadcaster
+from crystallize._branches.engines import Scattered, broadcaster, is_local
 from crystallize._core.buffer_pickle import split_pickle
 from crystallize.runs import verify_run
 
@@ -169,7 +169,7 @@ def test_executors_that_nobody_knows() -> None:
     assert [0.0] == fan_out(FrozenContext({"rows": LARGE}), reads_one, [0], executor=executor)
     assert [True] == [size > len(LARGE.tobytes()) for size in executor.sizes]
     assert broadcaster(executor) is None
-    assert broadcaster(type("ClientExecutor", (Sending,), {"__module__": "distributed"})()) is None
+    assert broadcaster(type("ClientExecutor", (Sending,), {"__module__": "distributed.cfexecutor"})()) is None
 
 
 def test_a_base_of_another_moment() -> None:
@@ -201,12 +201,14 @@ class Library:
     def who_has(self, keys: list[str]) -> dict[str, list[str]]:
         return {key: ["tcp://worker"] * (key in self.elsewhere) for key in keys}
 
-    def Future(self, key: str, client: object) -> str:
+    def Future(self, key: str, client: object) -> "Library":
         assert client is self
-        return key
+        return self
 
-    def gather(self, key: str) -> Any:
-        return self.elsewhere[key]
+    def result(self, timeout: float) -> Any:
+        if self.elsewhere["key"] is None:
+            raise TimeoutError
+        return self.elsewhere["key"]
 
     def nthreads(self) -> dict[str, int]:
         return dict.fromkeys(self.data, 1)
@@ -221,25 +223,41 @@ def test_what_dask_brings(monkeypatch: pytest.MonkeyPatch) -> None:
     for held, elsewhere in (({"key": 1}, {}), ({}, {"key": 1})):
         monkeypatch.setitem(sys.modules, "distributed", Library(held, elsewhere))
         assert 1 == pickle.loads(pickle.dumps(Scattered("key")))()
-    monkeypatch.setitem(sys.modules, "distributed", Library({}, {}))
-    with pytest.raises(BrokenExecutor, match="the workers died that had what the parent held"):
-        Scattered("key")()
+    for lost in (Library({}, {}), Library({}, {"key": None})):
+        monkeypatch.setitem(sys.modules, "distributed", lost)
+        with pytest.raises(BrokenExecutor, match="the workers died that had what the parent held"):
+            Scattered("key")()
 
 
-@pytest.mark.parametrize(
-    ("addresses", "direct"),
-    [(["tcp://127.0.0.1:80", "inproc://a/1"], True), (["tcp://127.0.0.1:80", "tcp://10.0.0.1:80"], False)],
-)
-def test_how_dask_brings_it(addresses: list[str], direct: bool) -> None:
-    """To workers on this machine it is sent directly, and else by way of the scheduler, which reaches them."""
-    client = Library(dict.fromkeys(addresses), {})
-    executor = type("ClientExecutor", (Sending,), {"__module__": "distributed", "_client": client})()
+def dask_executor(addresses: list[str]) -> Any:
+    """Return an executor of Dask, as far as it is asked, with workers of these addresses."""
+    kind = type("ClientExecutor", (Sending,), {"__module__": "distributed.cfexecutor", "_kwargs": {"pure": False}})
+    executor: Any = kind()
+    executor._client = Library(dict.fromkeys(addresses), {})
+    return executor
+
+
+def test_dask_on_other_machines() -> None:
+    """To workers of Dask on other machines it is brought by `scatter`, unless none has started yet."""
+    executor = dask_executor(["tcp://127.0.0.1:80", "tcp://10.0.0.1:80"])
+    assert not is_local(executor)
     broadcast = broadcaster(executor)
     assert broadcast is not None
     assert "found" == broadcast(1).key
-    assert {"broadcast": True, "hash": False, "direct": direct} == client.elsewhere
-    client.data.clear()
+    assert {"broadcast": True, "hash": False} == executor._client.elsewhere
+    executor = dask_executor([])
     assert broadcaster(executor) is None
+    assert [2.0] == fan_out(FrozenContext({"rows": LARGE}), reads_one, [2], executor=executor)
+    assert LARGE.nbytes < max(executor.sizes)
+
+
+@pytest.mark.parametrize("addresses", [["tcp://127.0.0.1:80", "tcp://127.0.0.1:81"], ["inproc://10.0.0.1/80/1"]])
+def test_dask_on_this_machine(addresses: list[str]) -> None:
+    """Workers of Dask on this machine map the file, which is not lost with any of them."""
+    executor = dask_executor(addresses)
+    assert is_local(executor)
+    assert [2.0] == fan_out(FrozenContext({"rows": LARGE}), reads_one, [2], executor=executor)
+    assert 2000 > max(executor.sizes)
 
 
 class Counted:

@@ -3,9 +3,10 @@
 import pickle
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .._base.text import short
@@ -40,9 +41,23 @@ def is_sending(executor: Executor) -> bool:
 
 
 def is_local(executor: Executor) -> bool:
-    """Whether an executor's workers are other processes on this machine."""
+    """Whether an executor's workers are other processes on this machine, or threads of Dask."""
     packages = {cls.__module__.partition(".")[0] for cls in type(executor).__mro__}
-    return isinstance(executor, ProcessPoolExecutor) or "loky" in packages
+    return isinstance(executor, ProcessPoolExecutor) or "loky" in packages or is_near(_dask_client(executor))
+
+
+def is_near(client: Any) -> bool:
+    """Whether all workers of a client of Dask are on this machine: they have its loopback device."""
+    addresses = [] if client is None else [urlsplit(address) for address in client.nthreads()]
+    return bool(addresses) and all(found.scheme == "inproc" or found.hostname in _LOOPBACK for found in addresses)
+
+
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+
+
+def _dask_client(executor: Executor) -> Any:
+    """Return the client of an executor of Dask; None for other executors."""
+    return getattr(executor, "_client", None) if type(executor).__module__.startswith("distributed.") else None
 
 
 def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
@@ -50,10 +65,10 @@ def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
 
     That function returns what to pass to `submit`: a function, which a task calls to get the object.
     """
-    if type(executor).__module__.partition(".")[0] == "distributed":
-        client = getattr(executor, "_client", None)
+    client = _dask_client(executor)
+    if client is not None:
         # Dask would wait for workers, which some clusters start for tasks alone.
-        return partial(Scattered.by, client) if client and client.nthreads() else None
+        return partial(Scattered.by, client) if client.nthreads() else None
     found: Callable[[Any], Any] | None = getattr(executor, "broadcast", None)
     return found if callable(found) else None
 
@@ -73,29 +88,28 @@ class Scattered:
     @classmethod
     def by(cls, client: Any, value: Any) -> "Scattered":
         """Bring an object to all workers of a client."""
-        # By way of the scheduler, unless the workers are on this machine, and so can be reached from here.
-        addresses = map(urlsplit, client.nthreads())
-        is_near = all(address.scheme == "inproc" or address.hostname in _HERE for address in addresses)
-        future = client.scatter(value, broadcast=True, hash=False, direct=is_near)
+        future = client.scatter(value, broadcast=True, hash=False)
         return cls(future.key, future)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Scattered, (self.key,)
 
     def __call__(self) -> Any:
-        """Return the object; raise BrokenExecutor if no worker has it any more."""
+        """Return the object; raise BrokenExecutor if this worker cannot get it."""
         library: Any = import_module("distributed")
         held = library.get_worker().data
         if self.key in held:
             return held[self.key]
-        # A worker that was started later.
+        # A worker that was started later. Of an object that was lost, Dask would wait for ever.
         client = library.get_client()
-        if not any(client.who_has([self.key]).values()):
-            raise BrokenExecutor("the workers died that had what the parent held")
-        return client.gather(library.Future(self.key, client=client))
+        if any(client.who_has([self.key]).values()):
+            with suppress(TimeoutError):
+                return library.Future(self.key, client=client).result(timeout=_PATIENCE)
+        raise BrokenExecutor("the workers died that had what the parent held")
 
 
-_HERE = ("127.0.0.1", "::1")
+_PATIENCE: Final = 60
+"""Seconds for which a worker waits for an object that another worker has."""
 
 
 def usable(executor: Any) -> Executor:
