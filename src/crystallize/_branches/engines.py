@@ -3,7 +3,6 @@
 import pickle
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
@@ -95,21 +94,13 @@ class Scattered:
         return Scattered, (self.key,)
 
     def __call__(self) -> Any:
-        """Return the object; raise BrokenExecutor if this worker cannot get it."""
+        """Return the object; raise BrokenExecutor if this worker does not have it."""
         library: Any = import_module("distributed")
         held = library.get_worker().data
-        if self.key in held:
-            return held[self.key]
-        # A worker that was started later. Of an object that was lost, Dask would wait for ever.
-        client = library.get_client()
-        if any(client.who_has([self.key]).values()):
-            with suppress(TimeoutError):
-                return library.Future(self.key, client=client).result(timeout=_PATIENCE)
-        raise BrokenExecutor("the workers died that had what the parent held")
-
-
-_PATIENCE: Final = 60
-"""Seconds for which a worker waits for an object that another worker has."""
+        if self.key not in held:
+            # Not fetched from another worker: if that died meanwhile, Dask would wait for ever.
+            raise BrokenExecutor("this worker of Dask was started too late to be brought what the parent held")
+        return held[self.key]
 
 
 def usable(executor: Any) -> Executor:
