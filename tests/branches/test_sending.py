@@ -45,7 +45,7 @@ from crystallize._branches.engines import Scattered, broadcaster, is_local
 from crystallize._core.buffer_pickle import split_pickle
 from crystallize.runs import verify_run
 
-from ..core.test_isolation import PARTS, WRAPS, shown, spoil, values
+from ..core.nested_values import PARTS, WRAPS, Recipe, built, recipes, shown, spoil
 from ..profiles import examples
 from .sending_ways import WAYS, by_file, opened_way
 
@@ -321,9 +321,9 @@ def test_any_value_reads_alike(folder: Path, way: str) -> None:
     with opened_way(way, folder) as sent:
 
         @settings(deadline=None, max_examples=examples(30))
-        @given(values)
-        def check(value: Any) -> None:
-            check_reads_alike(value, sent)
+        @given(recipes(*PARTS))
+        def check(recipe: Recipe) -> None:
+            check_reads_alike(built(recipe), sent)
 
         check()
 
@@ -340,11 +340,11 @@ def test_each_kind_reads_alike(folder: Path, way: str) -> None:
             for make in made:
                 check_reads_alike(make(), sent)
 
-        for make in PARTS:
+        for make in PARTS.values():
             made = [make]
             check()
-        for wrap in WRAPS:
-            made = [partial(_wrapped, wrap, make) for make in PARTS[::5]]
+        for wrap in WRAPS.values():
+            made = [partial(_wrapped, wrap, make) for make in [*PARTS.values()][::5]]
             check()
 
 

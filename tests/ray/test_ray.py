@@ -143,6 +143,14 @@ def refuses_odd(ctx: FrozenContext[Train], fold: int) -> Layer:
     return layer
 
 
+def reads(ctx: FrozenContext[Train], key: str) -> Any:
+    return ctx[key]
+
+
+def sums(ctx: FrozenContext[Train], fold: int) -> float:
+    return sum(ctx.fields.layers[0].weights) * fold
+
+
 def writes_lock(ctx: FrozenContext[Train], fold: int) -> int:
     if fold == 1:
         ctx.fields.third = threading.Lock()
@@ -303,9 +311,9 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_a_key_that_cannot_be_sent() -> None:
-    """A key that does not pickle is named, whether the parent holds it or a branch writes it."""
-    with pytest.raises(TypeError, match="key 'handle' cannot be sent"):
-        fan_out(new_context(handle=threading.Lock()), train, range(2), executor=RayExecutor(num_cpus=1))
+    """A key that does not pickle is named, if a branch reads or writes it."""
+    with pytest.raises(TypeError, match="branch 'reads-1': key 'handle' cannot be sent"):
+        fan_out(new_context(handle=threading.Lock()), reads, ["lr", "handle"], executor=RayExecutor(num_cpus=1))
 
     ctx = new_context()
     with pytest.raises(TravelError, match="branch 'writes_lock-1': key 'third' cannot be sent"):
@@ -314,6 +322,12 @@ def test_a_key_that_cannot_be_sent() -> None:
     assert ["writes_lock-0", "writes_lock-1", "writes_lock-2"] == [*told]
     assert [None, None] == [told["writes_lock-0"], told["writes_lock-2"]]
     assert str(told["writes_lock-1"]).startswith("TravelError: ")
+
+
+def test_what_is_large_is_put_once() -> None:
+    """What a large parent holds is put into Ray's object store once, and branches fetch it from there."""
+    ctx = new_context(layers=[{"weights": [0.5] * 10_000}])
+    assert [0.0, 5000.0] == fan_out(ctx, sums, range(2), executor=RayExecutor(num_cpus=1))
 
 
 def test_by_hand() -> None:
