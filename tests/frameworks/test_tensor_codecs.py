@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from crystallize import FrozenContext, Journal, load_run
+from crystallize._core import placed_values
 from crystallize._core.codec import Stored, any_key, decode, decode_untyped, encode, key_of
+from crystallize._core.context import state_of
 from crystallize._core.equality import same
+from crystallize._core.stored_value import Deferred
 from crystallize._core.value_parts import PartInMemory, content_of
 from crystallize.runs import verify_run
 
@@ -195,6 +198,44 @@ def test_a_large_tensor_is_not_copied() -> None:
 
     assert isinstance(part, PartInMemory)
     assert np.shares_memory(tensor.numpy(), np.frombuffer(part.chunks[1], np.float32))
+
+
+def is_placed(ctx: FrozenContext[Any], key: str) -> bool:
+    """Return whether a context keeps the value of a key in a file."""
+    return isinstance(state_of(ctx).stored(key).thaw, Deferred)
+
+
+def test_a_large_checkpoint_stays_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not copied when it is written; readers get copies, and its versions of the modules."""
+    monkeypatch.setattr(placed_values, "LARGE", 1_000_000)
+    model = torch.nn.Sequential(torch.nn.Linear(600, 600), torch.nn.BatchNorm1d(600))
+    checkpoint = {"model": model.state_dict(), "epoch": 3}
+    expected = copy.deepcopy(checkpoint)
+    with Journal.start(tmp_path, "run") as opened:
+        ctx = opened.context(FrozenContext)
+        with ctx.step("fit") as fit:
+            fit["checkpoint"] = checkpoint
+            assert is_placed(ctx, "checkpoint")
+            zeroed(checkpoint["model"])
+            assert same(expected, fit["checkpoint"])
+        zeroed(ctx["checkpoint"]["model"])
+        assert same(expected, ctx["checkpoint"])
+        assert expected["model"]._metadata == ctx["checkpoint"]["model"]._metadata
+        model.load_state_dict(ctx["checkpoint"]["model"])
+    assert same(expected, load_run(opened.path).values["checkpoint"])
+    assert () == verify_run(opened.path)
+
+
+def test_tensors_that_share_memory_are_copied_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader gets tensors that share memory again, which a file has not."""
+    monkeypatch.setattr(placed_values, "LARGE", 1_000_000)
+    weight = torch.ones(600, 600)
+    with Journal.start(tmp_path, "run") as opened:
+        ctx = opened.context(FrozenContext)
+        ctx["tied"] = {"encoder": weight, "decoder": weight.T}
+        assert not is_placed(ctx, "tied")
+        read = ctx["tied"]
+        assert read["encoder"].data_ptr() == read["decoder"].data_ptr()
 
 
 def zeroed(value: Any) -> None:

@@ -1,5 +1,6 @@
 """Nested values of every kind in the file of a run: nobody changes them, and they come back equal or are named."""
 
+import enum
 import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from crystallize import FrozenContext, Journal, LostKeyError, load_run
-from crystallize._core import value_parts
+from crystallize._core import placed_values, value_parts
 from crystallize._core.equality import same
 from crystallize.runs import Run, verify_run
 from tests.core import nested_values
@@ -107,11 +108,21 @@ def check_resumed(journal: Journal, written: Written, *, comes_back: bool) -> No
         assert written.expected == shown(again[written.key])
 
 
-def check(recipe: Recipe, key: str = "anything", *, is_typed: bool, dies: bool, has_objects: bool) -> bool:
+class Store(enum.Enum):
+    """Where the arrays of a value are."""
+
+    ROWS = "in the file of the run"
+    OBJECTS = "in the folder objects"
+    PLACED = "in the folder objects, and not copied before"
+
+
+def check(recipe: Recipe, key: str = "anything", *, is_typed: bool, dies: bool, store: Store) -> bool:
     """Check a value from its writing to the end of a resumed run; return whether it came back."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        if has_objects:
+        if store is not Store.ROWS:
             patch.setattr(value_parts, "LARGE", 100)
+        if store is Store.PLACED:
+            patch.setattr(placed_values, "LARGE", 1)
         opened = Journal.start(folder, "run")
         written = write(opened, recipe, key, is_typed=is_typed)
         die(opened) if dies else opened.close()
@@ -135,18 +146,18 @@ SETTINGS = settings(
 
 @pytest.mark.slow
 @SETTINGS
-@given(recipes(*ANY_PARTS), st.sampled_from([*AROUND]), st.booleans(), st.booleans())
-def test_any_values_of_declared_types(recipe: Recipe, key: str, dies: bool, has_objects: bool) -> None:
+@given(recipes(*ANY_PARTS), st.sampled_from([*AROUND]), st.booleans(), st.sampled_from(Store))
+def test_any_values_of_declared_types(recipe: Recipe, key: str, dies: bool, store: Store) -> None:
     """A value of declared types, with values of any kinds within, stays and comes back as it was, or is named."""
-    check(recipe, key, is_typed=True, dies=dies, has_objects=has_objects)
+    check(recipe, key, is_typed=True, dies=dies, store=store)
 
 
 @pytest.mark.slow
 @SETTINGS
-@given(recipes(*ANY_PARTS), st.booleans(), st.booleans())
-def test_any_values_without_a_schema(recipe: Recipe, dies: bool, has_objects: bool) -> None:
+@given(recipes(*ANY_PARTS), st.booleans(), st.sampled_from(Store))
+def test_any_values_without_a_schema(recipe: Recipe, dies: bool, store: Store) -> None:
     """The same holds without a schema."""
-    check(recipe, is_typed=False, dies=dies, has_objects=has_objects)
+    check(recipe, is_typed=False, dies=dies, store=store)
 
 
 @pytest.mark.slow
@@ -155,16 +166,16 @@ def test_any_values_without_a_schema(recipe: Recipe, dies: bool, has_objects: bo
     recipes(*STORED_PARTS, wraps=RESTORED_WRAPS),
     st.sampled_from(["", *AROUND]),
     st.booleans(),
-    st.booleans(),
+    st.sampled_from(Store),
 )
-def test_built_in_kinds_come_back(recipe: Recipe, key: str, dies: bool, has_objects: bool) -> None:
+def test_built_in_kinds_come_back(recipe: Recipe, key: str, dies: bool, store: Store) -> None:
     """A value in which all is of built-in kinds comes back."""
-    assert check(recipe, key or "anything", is_typed=key != "", dies=dies, has_objects=has_objects)
+    assert check(recipe, key or "anything", is_typed=key != "", dies=dies, store=store)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", STORED_PARTS)
 def test_each_kind_comes_back(part: str) -> None:
     """A value of each built-in kind comes back, alone and within a model, from a row and from an object."""
-    assert check(("part", part), is_typed=False, dies=False, has_objects=True)
-    assert check(("tuple", ("part", part)), "models", is_typed=True, dies=True, has_objects=False)
+    assert check(("part", part), is_typed=False, dies=False, store=Store.PLACED)
+    assert check(("tuple", ("part", part)), "models", is_typed=True, dies=True, store=Store.ROWS)

@@ -5,8 +5,9 @@ import re
 import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeAlias
@@ -96,9 +97,24 @@ class ObjectFolder:
         A chunk must not change before this returns. On any error there is no object, and no unfinished file; an error
         of the disk is raised as ObjectError, one that `chunks` raises as it is.
         """
+        return self._stored(_Source(chunks), _write)
+
+    def put_mapped(self, chunks: Iterable[Buffer], size: int) -> tuple[ObjectName, memoryview] | None:
+        """Store content of this size as `put` does, and map its file; return None if a file cannot be mapped here.
+
+        The content may change meanwhile: what is stored is what the mapped memory has. That is read-only, and stays as
+        it is if the file is deleted.
+        """
+        made: list[memoryview] = []
+        try:
+            name = self._stored(_Source(chunks), partial(_write_mapped, size, made))
+        except _CannotMap:
+            return None
+        return name, made[0]
+
+    def _stored(self, source: "_Source", write: "_Writer") -> ObjectName:
         # Each writer has its own file, since two may store the same content at the same time.
         unfinished = self.path / f"{os.urandom(8).hex()}{UNFINISHED}"
-        source = _Source(chunks)
         try:
             try:
                 self._make_durable(self.path)
@@ -106,7 +122,7 @@ class ObjectFolder:
                 try:
                     if POSIX:  # Windows replaces and deletes no file that is read-only
                         os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o444)
-                    name = _write(descriptor, source, is_durable=self.is_durable)
+                    name = write(descriptor, source, self.is_durable)
                 finally:
                     os.close(descriptor)
                 self._give_name(unfinished, name)
@@ -263,19 +279,55 @@ class _Source:
             raise
 
 
-def _write(descriptor: int, pieces: Iterable[memoryview], *, is_durable: bool) -> ObjectName:
+def _write(descriptor: int, pieces: Iterable[memoryview], is_durable: bool) -> ObjectName:
     """Write pieces to a file, sync it if it is to be durable, and return the name of its content."""
     size = 0
     with closing(_Digester()) as digester:
         for piece in pieces:
             size += len(piece)
             digester.update(piece)
-            while piece:
-                piece = piece[os.write(descriptor, piece) :]
+            _write_all(descriptor, piece)
         if is_durable:
             # Before the digest is waited for: its thread goes on meanwhile.
             os.fsync(descriptor)
         return ObjectName(digester.digest(), size)
+
+
+def _write_mapped(
+    size: int, made: list[memoryview], descriptor: int, pieces: Iterable[memoryview], is_durable: bool
+) -> ObjectName:
+    """Do the same with a file of this size, which is mapped into memory that is put into `made`."""
+    import mmap  # here, as few processes need it
+
+    os.truncate(descriptor, size)
+    try:
+        memory = memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise _CannotMap from error
+    made.append(memory)
+    at = 0
+    with closing(_Digester()) as digester:
+        for piece in pieces:
+            _write_all(descriptor, piece)
+            # The digest is that of the file: the piece may be another one by now.
+            digester.update(memory[at : at + len(piece)])
+            at += len(piece)
+        if is_durable:
+            os.fsync(descriptor)
+        return ObjectName(digester.digest(), at)
+
+
+def _write_all(descriptor: int, piece: memoryview) -> None:
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
+
+
+class _CannotMap(Exception):
+    """A file cannot be mapped, for example since a process may have only so many maps."""
+
+
+_Writer: TypeAlias = Callable[[int, Iterable[memoryview], bool], ObjectName]
+"""Writes pieces to a file, and syncs it if it is to be durable."""
 
 
 class _Digester:

@@ -66,9 +66,9 @@ def _npy(array: Any) -> Blob:
 
 def _load_array(dumped: Any) -> Any:
     if isinstance(dumped, PartContent):
-        return _array(dumped.buffer)
+        return _array(dumped)
     name, content = dumped
-    found = _array(content.buffer)
+    found = _array(content)
     if name == _RECORD:
         np = library("numpy")
         return found.view(np.dtype((np.record, found.dtype)))
@@ -87,8 +87,9 @@ def _small_dtype(name: str) -> Any:
     return np.dtype(getattr(ml_dtypes, name))
 
 
-def _array(content: memoryview) -> Any:
+def _array(part: PartContent) -> Any:
     np = library("numpy")
+    content = part.buffer
     # The header of a few bytes may claim any size, and items of no bytes any number.
     start, header = _npy_header(content)
     dtype = np.lib.format.descr_to_dtype(header["descr"])
@@ -101,7 +102,9 @@ def _array(content: memoryview) -> Any:
     order = "F" if is_fortran else "C"
     if dtype.itemsize == 0 or prod(shape) == 0:
         return np.zeros(shape, dtype, order)
-    flat = np.frombuffer(content, dtype, prod(shape), start).copy()
+    flat = np.frombuffer(content, dtype, prod(shape), start)
+    if not part.is_mapped:
+        flat = flat.copy()
     if dtype.kind == "U" and flat.view(dtype.str[0] + "u4").max() > maxunicode:
         raise ValueError("an array has a text with a character that no text has")
     return flat.reshape(shape, order=order)

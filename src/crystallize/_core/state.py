@@ -25,6 +25,7 @@ from .live_types import refuse_live, warn_of_live
 from .metric_store import MetricStore
 from .metrics import MetricSchema
 from .ordered_log import OrderedKeys, Section
+from .placed_values import PlacedValue, place
 from .provenance import NodeOrders, Provenance, StepLog, StepRecord
 from .schema import Schema
 from .secrets import masked, secrets_in
@@ -153,10 +154,8 @@ class State:
         """Write values without validation, each with its step and whether it is an input; it may be `Unread`."""
         for key, (value, step, is_input) in values.items():
             if type(value) is Unread:
-                freeze = partial(self.freeze, self.schema.key(key), key, is_owned=value.is_owned)
-                deferred = Deferred(value.read, freeze)
                 self.unsearched.append(key)
-                self.claim(key, (None, deferred, step, is_input))
+                self.claim(key, (None, self._deferred(key, value), step, is_input))
             else:
                 self.write(key, value, StepToken(step), is_input=is_input, trusted=True)
 
@@ -235,7 +234,8 @@ class State:
         """Store a valid value: freeze it, claim the key, emit the event."""
         if name in self.values:
             raise self.mutation_error(name)
-        kept, thaw = self.freeze(declared, name, valid)
+        placed = place(declared, name, valid, self.artifact_store.objects, self.dispatcher.sinks)
+        kept, thaw = self.freeze(declared, name, valid) if placed is None else (None, self._deferred(name, placed))
         stored: RawValue = (kept, thaw, token.step, is_input)
         # Checked again, since the step may have ended during the validation.
         token.check_open()
@@ -246,10 +246,13 @@ class State:
             self.claim(name, stored)
             return
         check_value_size(self.dispatcher.sinks, name, declared, valid)
-        event = _event_of(declared, name, StoredValue._make(stored))
+        event = _event_of(declared, name, StoredValue._make(stored), placed=placed)
         self.dispatcher.commit(
             partial(self.claim, name, stored), lambda: self.values.get(name) is stored, lambda: (event,)
         )
+
+    def _deferred(self, name: str, value: Unread | PlacedValue) -> Deferred:
+        return Deferred(value.read, partial(self.freeze, self.schema.key(name), name, is_owned=value.is_owned))
 
     def freeze(self, declared: Key, name: str, valid: Any, *, is_owned: bool = False) -> tuple[Any, Any]:
         """Freeze a valid value of a key. `is_owned`: nobody else has it, and its buffers are immutable."""
@@ -323,7 +326,9 @@ def _shared_key(schema: Schema, name: str, value: Any) -> str:
     return f"{name}: Annotated[{kind}, {'Output, ' if schema.key(name).output else ''}Shared]"
 
 
-def _event_of(declared: Key, name: str, stored: StoredValue, source: str | None = None) -> KeyWritten:
-    value = stored.read()
-    is_secret = value is not None and (declared.secret or bool(secrets_in(value)))
+def _event_of(
+    declared: Key, name: str, stored: StoredValue, source: str | None = None, placed: PlacedValue | None = None
+) -> KeyWritten:
+    value = stored.read() if placed is None else placed
+    is_secret = placed is None and value is not None and (declared.secret or bool(secrets_in(value)))
     return KeyWritten(name, MASK if is_secret else value, stored.step, stored.is_input, source)

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from .._base.file_content import LARGEST_IN_MEMORY
-from .._base.object_folder import Buffer, name_of
+from .._base.object_folder import Buffer, ObjectFolder, ObjectName, name_of
 
 LARGE: Final = LARGEST_IN_MEMORY
 """The size in bytes above which a part is not stored in a row of a database, but in a file of its own."""
@@ -56,6 +56,34 @@ class PartInMemory:
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
 
 
+class MappedPart:
+    """A large part that was written to an object, and that lies in the mapped file.
+
+    Attributes:
+        folder: The folder of the object.
+        name: The name of the object.
+    """
+
+    def __init__(self, folder: ObjectFolder, name: ObjectName, memory: memoryview) -> None:
+        self.folder = folder
+        self.name = name
+        self._memory = memory
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.name.size
+
+    @property
+    def digest(self) -> str:
+        """The digest by which the folder names it."""
+        return self.name.digest
+
+    def content(self) -> Buffer:
+        """Return its bytes, which nobody can change."""
+        return self._memory
+
+
 class Blob:
     """The bytes into which a codec turns a value, or a part of one."""
 
@@ -85,6 +113,11 @@ class PartContent:
     def buffer(self) -> memoryview:
         """The bytes."""
         return memoryview(content_of(self._part))
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the bytes lie in a mapped file, so that a value may lie in them, too."""
+        return isinstance(self._part, MappedPart)
 
     def as_bytes(self) -> bytes:
         """Return the bytes as such, which are copied if they are in memory of another kind."""

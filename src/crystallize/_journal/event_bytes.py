@@ -36,6 +36,7 @@ from .._core.key import Key
 from .._core.metric_log import fetched
 from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
+from .._core.placed_values import PlacedValue
 from .._core.point_log import fetch
 from .._core.schema import Schema
 from .._core.tagged_json import has_mark
@@ -254,7 +255,9 @@ class Encoder:
     def _key(self, event: KeyWritten) -> bytes:
         key = self._schema.key(event.key)
         # An untyped key may hold a secret too; then the event has the mask object itself, not just an equal text.
-        if event.value is MASK or (key.secret and event.value is not None):
+        if isinstance(event.value, PlacedValue):
+            stored = with_objects(event.value.stored, self._objects)
+        elif event.value is MASK or (key.secret and event.value is not None):
             stored = Stored("secret", "", b"null")
         elif key.excluded:
             stored = self._refused("key", event.key, event.value, _EXCLUDED)

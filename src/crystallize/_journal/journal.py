@@ -51,12 +51,14 @@ class Journal:
 
     Attributes:
         largest: Maximum bytes of a value; a row of SQLite has at most a billion.
+        takes_placed_values: Whether it takes the files of large values in place of the values.
         path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
         object_folder: The folder of contents that are larger than 1 MiB, which all runs of its folder share.
     """
 
     largest: Final = LARGEST
+    takes_placed_values: Final = True
 
     def __init__(self, files: RunFiles) -> None:
         """Take over the files that `start` or `resume` has opened."""

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from .._base.object_folder import Buffer, ObjectFolder, ObjectName, checked_name
 from .._core.codec import Stored
-from .._core.value_parts import LargePart, Part, PartInMemory, content_of
+from .._core.value_parts import LargePart, MappedPart, Part, PartInMemory, content_of
 from ..errors import ObjectError
 
 
@@ -77,6 +77,8 @@ def with_objects(stored: Stored, folder: ObjectFolder) -> Stored:
 def _outside(part: Part, folder: ObjectFolder) -> Part:
     if isinstance(part, bytes):
         return part
+    if isinstance(part, MappedPart) and part.folder.path == folder.path:
+        return ObjectPart(folder, part.name)
     chunks = part.chunks if isinstance(part, PartInMemory) else (part.content(),)
     try:
         return ObjectPart(folder, folder.put(chunks))
