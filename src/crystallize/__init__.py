@@ -87,7 +87,7 @@ from .events import (
 if TYPE_CHECKING:
     from ._branches.branch import Branch, BranchContext, fork
     from ._branches.delta import Delta
-    from ._branches.fan_out import LostBranchesError, fan_out
+    from ._branches.fan_out import LostBranchesError, fan_out, fan_out_iter
     from ._branches.merge import BatchSink, MergedWork, merge
     from ._branches.sending import shared_base
     from ._branches.shared_base import SharedBase
@@ -192,6 +192,7 @@ __all__ = [
     "UnpicklableValueError",
     "__version__",
     "fan_out",
+    "fan_out_iter",
     "fork",
     "load_run",
     "merge",
@@ -204,8 +205,8 @@ __version__ = "0.1.0"
 _LATER = {
     **dict.fromkeys(("Branch", "BranchContext", "fork"), "_branches.branch"),
     **dict.fromkeys(("BatchSink", "MergedWork", "merge"), "_branches.merge"),
-    **{"Delta": "_branches.delta", "LostBranchesError": "_branches.fan_out", "fan_out": "_branches.fan_out"},
-    **{"SharedBase": "_branches.shared_base", "shared_base": "_branches.sending"},
+    **{"Delta": "_branches.delta", "SharedBase": "_branches.shared_base", "shared_base": "_branches.sending"},
+    **dict.fromkeys(("LostBranchesError", "fan_out", "fan_out_iter"), "_branches.fan_out"),
     **{"Journal": "_journal.journal", "Run": "_journal.loaded_run", "load_run": "_journal.loaded_run"},
 }
 """What is imported when it is first asked for, and from where: many programs need none of it."""

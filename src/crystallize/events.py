@@ -144,6 +144,9 @@ class BranchForked(NamedTuple):
 
     branch: str
     """The full name, such as "tune/fold-3" if the branch was forked from the step "tune"."""
+    first: str | None = None
+    """The first branch of the same `fan_out`, which may be this one; None for a branch that `fork` made. The work of
+    the branches of a `fan_out` is read as if it had been done one after another when the first was forked."""
 
 
 class BranchMerged(NamedTuple):

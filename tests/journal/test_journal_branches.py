@@ -45,6 +45,7 @@ from crystallize import (
     NotRestorable,
     SinkError,
     fan_out,
+    fan_out_iter,
     fork,
     load_run,
     merge,
@@ -310,6 +311,24 @@ def play_in_a_step(ctx: FrozenContext[Any], executor: Executor) -> list[tuple[in
     return results
 
 
+def play_as_it_goes(ctx: FrozenContext[Any], executor: Executor) -> list[tuple[int, str]]:
+    """As `play`, with items from a generator that does work of its own in between, and with a narrow window."""
+
+    def items() -> Iterator[int]:
+        for item in range(ITEMS):
+            if not ctx.provenance.finished(f"make-{item}"):
+                with ctx.step(f"make-{item}") as make:
+                    make.record("loss", -1.0 - item)
+                    make[f"made-{item}"] = item
+            yield item
+
+    results = list(fan_out_iter(ctx, train, items(), executor=executor, window=2))
+    if not ctx.provenance.finished("after"):
+        with ctx.step("after") as after:
+            after["after"] = 1
+    return results
+
+
 @contextmanager
 def threads() -> Iterator[Executor]:
     with ThreadPoolExecutor(2) as executor:
@@ -378,7 +397,7 @@ def go_on(path: Path, marks: Path, undying: dict[str, Any], program: Program = p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [play, play_in_a_step])
+@pytest.mark.parametrize("program", [play, play_in_a_step, play_as_it_goes])
 def test_dying_after_any_event(tmp_path: Path, marks: Path, program: Program) -> None:
     """Wherever a run with branches dies, also within a merge, only what was not merged runs again."""
     undying = picture_of(program, marks)
@@ -490,7 +509,7 @@ def die_often(folder: Path, marks: Path, seed: int, program: Program) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [play, play_in_a_step])
+@pytest.mark.parametrize("program", [play, play_in_a_step, play_as_it_goes])
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_again_and_again(tmp_path: Path, marks: Path, seed: int, program: Program) -> None:
     """However often a run is killed, each branch is merged once, and it comes to what it would have been."""
@@ -498,7 +517,7 @@ def test_killed_again_and_again(tmp_path: Path, marks: Path, seed: int, program:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("program", [play, play_in_a_step])
+@pytest.mark.parametrize("program", [play, play_in_a_step, play_as_it_goes])
 @pytest.mark.parametrize("seed", range(1000, 1025))
 def test_killed_100_times(tmp_path: Path, marks: Path, seed: int, program: Program) -> None:
     """As above, over as many deaths as take minutes."""

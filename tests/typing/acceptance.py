@@ -5,7 +5,9 @@ must each report it, without a plugin. They must report no other line. `check.py
 """
 
 # pyright: strict
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import count
 from typing import Annotated, Any, Literal, Protocol, assert_type
 
 from pydantic import BaseModel, Field, FiniteFloat, PositiveFloat
@@ -21,6 +23,7 @@ from crystallize import (
     Output,
     Shared,
     fan_out,
+    fan_out_iter,
     fork,
     merge,
 )
@@ -154,6 +157,10 @@ def main() -> None:
         fan_out(ctx, fold, ["a"], executor=pool)  # E
         assert_type(fan_out(ctx, narrow, range(3), executor=pool, errors="collect"), list[float | BaseException])
         fan_out(ctx, narrow_batch, range(3), executor=pool)  # E
+        assert_type(fan_out_iter(ctx, fold, iter(range(3)), executor=pool), Generator[str, None, None])
+        fan_out_iter(ctx, fold, ["a"], executor=pool)  # E
+        for found in fan_out_iter(ctx, narrow, count(), executor=pool, errors="collect", window=8):
+            assert_type(found, float | BaseException)
         with ctx.step("cross validate") as step:
             assert_type(fan_out(step, fold, range(3), executor=pool, name="fold"), list[str])
     branch = fork(ctx, "fold-3")

@@ -4,10 +4,10 @@ A branch is read as a step that was done elsewhere. In the parent its work has t
 order the workers finish, and however often a worker dies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from .._base.text import short
 from .._core.context import (
@@ -29,14 +29,12 @@ from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, erro
 from ..errors import BranchError, ForeignDeltaError, SchemaError
 from ..events import BranchForked
 from .base_file import ExchangePlace, OpenedBase, opened_base, whole_address
-from .branch_registry import BranchEntry, BranchRegistry, registry_of
+from .branch_registry import BranchEntry, BranchRegistry, ForkGroup, registry_of
 from .delta import Delta, digest_of
 from .fork_base import ForkBase
 from .packed_base import Parcel
 from .packed_work import Work
 from .shared_base import SharedBase, address_in_shared, check_shared
-
-_T = TypeVar("_T")
 
 
 class Branch(Generic[T_co]):
@@ -272,40 +270,76 @@ def fork(ctx: FrozenContext[T_co], name: str, *, base: SharedBase[T_co] | None =
     path = step_path(token_of(checked(ctx)), name)
     if base is not None:
         check_shared(base, path, ctx)
-    (branch,) = forked(ctx, [path])
+    (branch,) = Forking(ctx, is_group=False).fork([path])
     return branch if base is None else redirected(branch, address_in_shared(base))
 
 
-def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
-    """Fork branches with these full names at the same moment; raise BranchError if a step has such a name."""
-    token_of(checked(ctx)).check_open()
-    state = state_of(ctx)
-    return state.dispatcher.lock.run(partial(_forked, ctx, state, registry_of(state), paths))
+def check_name(state: State, path: str) -> None:
+    """Raise BranchError if a step has the full name of a branch."""
+    if not registry_of(state).knows(path) and state.registry.is_used(path):
+        raise BranchError(path, "there is a step of that name; give the branch another one")
 
 
-def _forked(ctx: FrozenContext[_T], state: State, registry: BranchRegistry, paths: list[str]) -> list[Branch[_T]]:
-    steps, dispatcher = state.registry, state.dispatcher
-    for path in paths:
-        if path not in registry.entries and steps.is_used(path):
-            raise BranchError(path, "there is a step of that name; give the branch another one")
-    # All branches share one base and one mark, since there may be many branches.
-    base, marks = ForkBase.of(ctx), state.marks()
-    found: list[Failure] = []
-    for path in [path for path in paths if path not in registry.entries or registry.entries[path].is_adrift]:
-        entry = BranchEntry(registry.next_rank(), marks)
-        enter = partial(_enter, state, registry, path, entry)
+class Forking(Generic[T_co]):
+    """The forks of one call, at the same time or later: all branches have the parent's values at the first one.
+
+    The branches of a group have its position, too. If the first branch was the first of an earlier call, such as one
+    that was interrupted, that one's group is continued.
+    """
+
+    def __init__(self, ctx: FrozenContext[T_co], *, is_group: bool = True) -> None:
+        self._ctx, self._state, self._is_group = ctx, state_of(ctx), is_group
+        self._registry = registry_of(self._state)
+        self._base: ForkBase | None = None
+        self._first: str | None = None
+
+    def fork(self, paths: Sequence[str]) -> list[Branch[T_co]]:
+        """Fork branches with these full names; raise BranchError if a step has such a name."""
+        token_of(self._ctx).check_open()
+        found: list[Failure] = []
+        # All at once, since another thread may hold the lock again and again, to merge.
+        base = self._state.dispatcher.lock.run(partial(self._fork_all, paths, found))
+        if found:
+            raise sink_error(found)
+        within = self._registry.within
+        return [Branch(path, within, base.fingerprint, base) for path in paths]
+
+    def _fork_all(self, paths: Sequence[str], found: list[Failure]) -> ForkBase:
+        registry, base = self._registry, self._base or ForkBase.of(self._ctx)
+        self._base = base
+        for path in paths:
+            if not registry.knows(path) or registry.is_adrift(path):
+                check_name(self._state, path)
+                self._fork(path, found)
+            elif self._first is None and path in registry.groups:
+                self._first = path
+        return base
+
+    def _fork(self, path: str, found: list[Failure]) -> None:
+        state, registry, dispatcher = self._state, self._registry, self._state.dispatcher
+        if self._first is None:
+            entry = BranchEntry(registry.next_rank(is_group=self._is_group), state.marks())
+            self._first = path if self._is_group else None
+        else:
+            group = registry.groups[self._first]
+            entry = BranchEntry(group.next_rank, group.marks)
+        enter = partial(_enter, state, registry, path, entry, self._first)
         if dispatcher.sinks:
-            event = BranchForked(path)
+            event = BranchForked(path, self._first)
             dispatcher.commit(enter, partial(_is_entered, registry, path, entry), partial(tuple, (event,)), found)
         else:
             enter()
-    if found:
-        raise sink_error(found)
-    return [Branch(path, registry.within, base.fingerprint, base) for path in paths]
 
 
-def _enter(state: State, registry: BranchRegistry, path: str, new: BranchEntry) -> None:
-    """Register a branch, or move a branch that is registered."""
+def _enter(state: State, registry: BranchRegistry, path: str, new: BranchEntry, first: str | None) -> None:
+    """Register a branch, or move a branch that is registered; `first` is the first one of its group."""
+    # Before the branch: a rank that is not used does no harm, and one that is used twice would.
+    if first == path:
+        registry.groups[path] = ForkGroup(new.marks, new.rank + 1)
+    elif first is not None:
+        registry.groups[first].next_rank = new.rank + 1
+    else:
+        registry.groups.pop(path, None)
     entry = registry.entries.get(path)
     if entry is None:
         state.registry.reserve(path)

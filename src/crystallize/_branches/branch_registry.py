@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._core.state import LogMarks, State
 
@@ -20,12 +20,28 @@ class MergeReceipt(NamedTuple):
     """Whether `fan_out` has returned the result."""
 
 
+GROUP: Final = 1 << 32
+"""The number of ranks that are kept for the branches of one `fan_out`: more than it can have."""
+
+
+@dataclass
+class ForkGroup:
+    """The branches of one `fan_out`, which have one position, in the order in which they were forked."""
+
+    marks: LogMarks
+    """The marks at the moment of the first fork."""
+    next_rank: int
+
+
 @dataclass(slots=True)
 class BranchEntry:
     """One branch in the registry of its parent."""
 
     rank: int
-    """The order among the branches, which is also the order of their work in the logs."""
+    """The order among the branches, which is also the order of their work in the logs.
+
+    Branches that are forked one after another, or by one `fan_out`, have successive ranks.
+    """
     marks: LogMarks
     """The marks at the moment of the fork."""
     receipt: MergeReceipt | None = None
@@ -41,13 +57,24 @@ class BranchRegistry:
     """The branch whose context this is; None if it is not a child context."""
     entries: dict[str, BranchEntry] = field(default_factory=dict)
     last_rank: int = -1
+    groups: dict[str, ForkGroup] = field(default_factory=dict)
+    """The groups by their first branches."""
     last_base: Callable[[], object] | None = None
     """A weak reference to the base of the last fork."""
 
-    def next_rank(self) -> int:
-        """Return the next rank. The caller holds the dispatcher's lock."""
-        self.last_rank += 1
-        return self.last_rank
+    def next_rank(self, *, is_group: bool = False) -> int:
+        """Return the next rank, or the first of those for a group. The caller holds the dispatcher's lock."""
+        rank = self.last_rank + 1
+        self.last_rank += GROUP if is_group else 1
+        return rank
+
+    def knows(self, branch: str) -> bool:
+        """Whether a branch of this name was forked."""
+        return branch in self.entries
+
+    def is_adrift(self, branch: str) -> bool:
+        """Whether the step that forked a branch runs again; see `BranchEntry`."""
+        return branch in self.entries and self.entries[branch].is_adrift
 
     def receipt(self, branch: str) -> MergeReceipt | None:
         """Return the receipt of a branch; None if it is not merged."""
@@ -61,7 +88,8 @@ class BranchRegistry:
     def copied(self) -> "BranchRegistry":
         """Return the registry for a copy of the context, without the results of tasks."""
         entries = {name: replace(entry, receipt=_taken(entry.receipt)) for name, entry in self.entries.items()}
-        return BranchRegistry(self.within, entries, self.last_rank)
+        groups = {first: replace(group) for first, group in self.groups.items()}
+        return BranchRegistry(self.within, entries, self.last_rank, groups)
 
 
 def _taken(receipt: MergeReceipt | None) -> MergeReceipt | None:

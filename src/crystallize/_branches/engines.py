@@ -103,6 +103,16 @@ class Scattered:
         return held[self.key]
 
 
+def workers_of(executor: Any) -> int | None:
+    """Return the number of tasks that an executor does at once; None if it does not tell, or has no workers yet."""
+    # Executors of Python, loky and mpi4py have this attribute; an executor of a user may have it too.
+    told = getattr(executor, "_max_workers", None)
+    client: Any = getattr(executor, "_client", None)
+    if type(client).__module__.partition(".")[0] == "distributed":
+        told = sum(client.nthreads().values())
+    return told if isinstance(told, int) and told > 0 else None
+
+
 def usable(executor: Any) -> Executor:
     """Return an executor; raise BranchError if it cannot be used, or if it would run equal tasks only once."""
     package = type(executor).__module__.partition(".")[0]

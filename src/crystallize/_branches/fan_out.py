@@ -1,36 +1,27 @@
 """`fan_out`: a task for each item, each in a branch, on threads, processes or a cluster."""
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from functools import partial
-from importlib.util import find_spec
-from queue import SimpleQueue
-from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any, Literal, TypeVar, overload
 
 from .._base.text import short
-from .._core.context import FrozenContext, state_of, token_of
-from .._core.provenance import StepRecord
-from .._core.steps import error_text, step_path
-from ..errors import BranchError, SinkError, TravelError
-from .branch import Branch, BranchContext, checked, failed_record, forked
+from .._core.context import FrozenContext, state_of
+from ..errors import BranchError, TravelError
+from .branch import BranchContext, Forking, checked
+from .branch_items import BranchItem, BranchItems
+from .branch_outcomes import FAILED, BranchOutcomes, LostBranch
 from .branch_registry import registry_of
-from .delta import Delta, work_of
-from .engines import is_cancelled, is_sending, pickle_as, tells_of_death, usable
-from .merge import file_failure, merge_result
+from .engines import is_cancelled, is_sending, pickle_as, usable
+from .progress import progress_bar
 from .sending import Sender, sending
-from .task import item_digest, restored_result, return_type, runnable, task_name
-from .worker import TaskFailure, run_task, this_process
+from .submission_window import SubmissionWindow, window_for
+from .task import return_type, runnable
+from .worker import this_process
 
 _T = TypeVar("_T")
 _I = TypeVar("_I")
 _R = TypeVar("_R")
-
-_log = logging.getLogger("crystallize")
 
 
 class LostBranchesError(BranchError, BrokenExecutor):
@@ -67,6 +58,7 @@ def fan_out(
     name: str | Callable[[_I], str] | None = None,
     errors: Literal["raise"] = "raise",
     progress: bool = False,
+    window: int | None = None,
 ) -> list[_R]: ...
 @overload
 def fan_out(
@@ -78,6 +70,7 @@ def fan_out(
     name: str | Callable[[_I], str] | None = None,
     errors: Literal["collect"],
     progress: bool = False,
+    window: int | None = None,
 ) -> list[_R | BaseException]: ...
 def fan_out(
     ctx: FrozenContext[_T],
@@ -88,6 +81,7 @@ def fan_out(
     name: str | Callable[[_I], str] | None = None,
     errors: Literal["raise", "collect"] = "raise",
     progress: bool = False,
+    window: int | None = None,
 ) -> Any:
     """Run a task for each item on workers, each in its own branch, and merge the branches.
 
@@ -99,22 +93,26 @@ def fan_out(
         ctx: The parent context, or a step of it. A step's name becomes part of the branches' names.
         task: A function of the child context and the item. If its return annotation can restore its result from
             JSON, a resumed run need not run it again.
-        items: The items.
+        items: The items. They are taken one by one, as branches end, in the calling thread.
         executor: Threads, processes, loky, Dask's `client.get_executor(pure=False)`, or any other `Executor`.
         name: The prefix of the branches' names, to which the index of the item is added, or a function that returns
             the name for an item. The default prefix is the task's name: "fold-3".
         errors: "raise": the first failure in the order of the items is raised, after all other branches were merged.
             "collect": the list contains each failure in place of the result.
         progress: Show a progress bar, if tqdm is installed.
+        window: The maximum number of branches that are submitted and not merged yet. By default four for each worker,
+            but at least 64; 1,024 if the executor does not tell its number of workers.
 
     Returns:
         The results of the task, in the order of the items.
 
     Raises:
-        BranchError: Two items have the same name, or a name was used before; or the executor cannot be used.
+        BranchError: Two items have the same name, or a name was used before; or the executor cannot be used. If the
+            items are a sequence, this is checked before anything runs.
         TravelError: A value of the context, the task or an item cannot be sent.
         LostBranchesError: Workers died before all branches had ended.
-        KeyboardInterrupt: Ctrl-C was pressed. Tasks that had not started were cancelled; the others were merged.
+        KeyboardInterrupt: Ctrl-C was pressed. Tasks that had not started were cancelled; the others were merged. So
+            it is with any exception that `items` raises.
 
     Example:
         >>> from concurrent.futures import ThreadPoolExecutor
@@ -124,72 +122,208 @@ def fan_out(
         ...     fan_out(FrozenContext({"size": 10}), fold, range(3), executor=pool)
         [0, 10, 20]
     """
-    if errors not in ("raise", "collect"):
-        raise ValueError(f'errors is "raise" or "collect", not {short(errors)}')
-    return _FanOut(ctx, task, list(items), executor, name).run(errors, progress)
+    return _FanOut(ctx, task, items, executor, name).prepared(errors, progress, window).run()
 
 
-_Done: TypeAlias = "SimpleQueue[tuple[int, Future[Delta] | None]]"
-"""The ended branches: the index of each item, and its future."""
-_NO_MORE = -1
-"""Used in place of an index when all branches were submitted."""
+@overload
+def fan_out_iter(
+    ctx: FrozenContext[_T],
+    task: Callable[[BranchContext[_T], _I], _R],
+    items: Iterable[_I],
+    *,
+    executor: Executor,
+    name: str | Callable[[_I], str] | None = None,
+    errors: Literal["raise"] = "raise",
+    progress: bool = False,
+    window: int | None = None,
+) -> Generator[_R, None, None]: ...
+@overload
+def fan_out_iter(
+    ctx: FrozenContext[_T],
+    task: Callable[[BranchContext[_T], _I], _R],
+    items: Iterable[_I],
+    *,
+    executor: Executor,
+    name: str | Callable[[_I], str] | None = None,
+    errors: Literal["collect"],
+    progress: bool = False,
+    window: int | None = None,
+) -> Generator[_R | BaseException, None, None]: ...
+def fan_out_iter(
+    ctx: FrozenContext[_T],
+    task: Callable[[BranchContext[_T], _I], _R],
+    items: Iterable[_I],
+    *,
+    executor: Executor,
+    name: str | Callable[[_I], str] | None = None,
+    errors: Literal["raise", "collect"] = "raise",
+    progress: bool = False,
+    window: int | None = None,
+) -> Any:
+    """Return an iterator that runs a task for each item as `fan_out` does, and yields the results one by one.
 
+    The results come in the order of the items, each as soon as it and those before it are known. There may be any
+    number of items, also without end. The first item is taken, and its branch forked, by this call; all branches have
+    that position in the context, and the values of that moment.
 
-def _put(done: _Done, at: int, future: "Future[Delta]") -> None:
-    done.put((at, future))
+    If the iterator is closed before its end, as by `break`, the branches that have not started are cancelled, and the
+    others are merged when they end. The same call then yields all results again, and runs only the other branches.
+
+    Args:
+        ctx: See `fan_out`.
+        task: See `fan_out`.
+        items: The items. Others than the first are taken one by one while a result is asked for, in the thread that
+            asks.
+        executor: See `fan_out`.
+        name: See `fan_out`.
+        errors: "raise": the first failure in the order of the items is raised in place of its result, and the iterator
+            is closed. "collect": each failure is yielded in place of the result.
+        progress: See `fan_out`.
+        window: See `fan_out`. Results that wait for one before them are not counted.
+
+    Returns:
+        The iterator.
+
+    Raises:
+        BranchError: See `fan_out`.
+        TravelError: See `fan_out`.
+        LostBranchesError: See `fan_out`. With "collect", there is one for each item.
+        KeyboardInterrupt: See `fan_out`.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from itertools import count
+        >>> def halved(ctx, k):
+        ...     return ctx["size"] / 2**k
+        >>> with ThreadPoolExecutor() as pool:
+        ...     results = fan_out_iter(FrozenContext({"size": 10}), halved, count(), executor=pool)
+        ...     next(result for result in results if result < 1)
+        0.625
+    """
+    return _FanOut(ctx, task, items, executor, name).prepared(errors, progress, window).results()
 
 
 class _FanOut:
-    """One call of `fan_out`; its results and failures are stored by the index of the item."""
+    """One call of `fan_out` or `fan_out_iter`."""
 
-    def __init__(self, ctx: FrozenContext[Any], task: Any, items: list[Any], executor: Any, name: Any) -> None:
-        self._ctx, self._task, self._items = checked(ctx), runnable(task), items
-        self._state = state_of(ctx)
-        self._registry = registry_of(self._state)
+    def __init__(self, ctx: FrozenContext[Any], task: Any, items: Iterable[Any], executor: Any, name: Any) -> None:
+        self._ctx, self._task = checked(ctx), runnable(task)
+        self._registry = registry_of(state_of(ctx))
         self._executor = usable(executor)
-        self._paths = [step_path(token_of(ctx), branch) for branch in _branch_names(task, items, name)]
-        self._returns = return_type(task)
-        self._results: dict[int, Any] = {}
-        self._failures: dict[int, BaseException] = {}
-        self._lost: dict[int, BaseException] = {}
-        self._futures: dict[int, Future[Delta]] = {}
-        """Futures of branches that have not ended. Ended ones are dropped: Dask would repeat them if a worker dies."""
-        self._submitted: dict[int, datetime] = {}
-        self._is_over = threading.Event()
-        """Set when all branches have ended and are merged, or when the caller gives up waiting."""
-        self._is_abandoned = False
-        self._fault: BaseException | None = None
-        self._sender = Sender()
+        self._items = BranchItems(ctx, task, items, name)
+        self._outcomes = BranchOutcomes(ctx, self._executor, return_type(task))
 
-    def run(self, errors: str, progress: bool) -> list[Any]:
-        """Run the branches that are not merged yet, and return the results in the order of the items."""
-        self._check_names()
-        self._take_merged()
-        rest = [at for at in range(len(self._items)) if at not in self._results]
-        # Merged branches are forked too: a step that runs again forks all of them again.
-        every = forked(self._ctx, self._paths)
-        branches = [every[at] for at in rest]
+    def prepared(self, errors: str, progress: bool, window: int | None) -> "_FanOut":
+        """Check the arguments and the items at hand, and fork the first branch, at whose position all branches are."""
+        if errors not in ("raise", "collect"):
+            raise ValueError(f'errors is "raise" or "collect", not {short(errors)}')
+        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
+            raise ValueError(f"window is a whole number from 1 on, or None for the default, not {short(window)}")
+        self._is_collecting, self._progress = errors == "collect", progress
+        self._size = window or window_for(self._executor)
+        self._merged_ahead = self._items.check_ahead()
+        self._forking = Forking(self._ctx)
+        if (first := self._items.first()) is not None:
+            self._forking.fork([first.path])
+        return self
+
+    def run(self) -> list[Any]:
+        """Return the results in the order of the items."""
+        # `list` runs no bytecode of its own, so that Ctrl-C is raised within `_outcomes_in_order`.
+        found = list(self._outcomes_in_order(is_urgent=False))
+        failures = self._outcomes.failures | self._lost()
+        if failures and not self._is_collecting:
+            raise _first_of(failures)
+        if not failures:
+            self._take_results(len(found))
+        for at, error in failures.items():
+            found[at] = error
+        return found
+
+    def results(self) -> Iterator[Any]:
+        """Yield the results in the order of the items."""
+        outcomes, count, is_whole = self._outcomes, 0, True
+        with closing(self._outcomes_in_order(is_urgent=True)) as found:
+            for result in found:
+                if result is FAILED:
+                    is_whole = False
+                    if not self._is_collecting:
+                        break
+                    result = self._lost_alone(count) if count in outcomes.lost else outcomes.failures.pop(count)
+                count += 1
+                yield result
+        if not is_whole and not self._is_collecting:
+            failures = outcomes.failures | self._lost()
+            # Those after it that were cancelled, since the iterator is closed, have not failed.
+            raise _first_of({at: error for at, error in failures.items() if at == count or not is_cancelled(error)})
+        if is_whole:
+            self._take_results(count)
+
+    def _take_results(self, count: int) -> None:
+        # Results count as returned only when all branches succeeded: until then, the same call may run the rest.
+        for path in self._items.paths(count):
+            self._registry.take_result(path)
+
+    def _outcomes_in_order(self, *, is_urgent: bool) -> Generator[Any, None, None]:
+        """Run the branches that are not merged yet, and yield the outcome of each item once it is known.
+
+        Unless it is urgent, several outcomes are yielded together: waking this thread for each one takes long.
+        """
+        known = self._outcomes.known
+        taken, told, is_more = 0, 0, True
+        with ExitStack() as stack, progress_bar(self._progress, self._items.total, self._merged_ahead) as advance:
+            window = SubmissionWindow(self._executor, self._task, self._size, self._outcomes, advance)
+            submit = self._submitter(window, advance, stack)
+            try:
+                while is_more or told < taken:
+                    # At most two for each outcome that is told: so the window fills up, and items that come slowly
+                    # delay no outcome for long.
+                    ahead = taken + 2
+                    while is_more and window.room and (taken < ahead or told not in known):
+                        items = self._items.take(window.room)
+                        taken += len(items)
+                        is_more = items != []
+                        if is_more:
+                            submit(items)
+                    if told in known:
+                        yield known.pop(told)
+                        told += 1
+                    elif is_more or told < taken:
+                        window.wait(told if is_urgent else None, is_more=is_more)
+                window.finish()
+            except BaseException as error:
+                window.give_up(is_closing=isinstance(error, GeneratorExit))
+                raise
+
+    def _submitter(
+        self, window: SubmissionWindow, advance: Callable[[], object], stack: ExitStack
+    ) -> Callable[[list[BranchItem]], None]:
+        """Return the function that forks the branches of items, and submits those that are not merged.
+
+        What the parent holds is brought to the workers with the first one, for as long as the stack is open.
+        """
         home = this_process() if isinstance(self._executor, ThreadPoolExecutor) else None
-        # What the parent holds is packed here: the executor's own errors would name no key, or it would hang.
-        with (
-            sending(self._executor, branches[:1]) as self._sender,
-            progress_bar(progress, len(self._items), len(self._results)) as advance,
-        ):
-            if branches and is_sending(self._executor):
-                self._check_task(branches[0].name)
-            self._work(zip(rest, branches, strict=True), home, advance)
-        return self._outcome(errors)
+        sender: Sender | None = None
+        skipped = self._merged_ahead
 
-    def _check_names(self) -> None:
-        """Check that each branch has its own name."""
-        met: dict[str, int] = {}
-        for at, path in enumerate(self._paths):
-            other = met.setdefault(path, at)
-            if other != at:
-                both = f"{short(self._items[other])} and {short(self._items[at])}"
-                raise BranchError(path, f"two items have this name, {both}; pass a name= that tells them apart")
-            if (receipt := self._registry.receipt(path)) is not None and receipt.is_taken:
-                raise BranchError(path, "an earlier call has merged it; give the branches of this one another name=")
+        def submit(items: list[BranchItem]) -> None:
+            nonlocal sender, skipped
+            # Merged branches are forked too: a step that runs again forks all of them again.
+            branches = self._forking.fork([item.path for item in items])
+            for item, branch in zip(items, branches, strict=True):
+                if self._outcomes.recall(item):
+                    skipped -= 1
+                    if skipped < 0:
+                        advance()
+                    continue
+                if sender is None:
+                    # Packed here: the executor's own errors would name no key, or it would hang.
+                    sender = stack.enter_context(sending(self._executor, [branch]))
+                    if is_sending(self._executor):
+                        self._check_task(item.path)
+                window.submit(item, sender.sent(branch), home, sender.bring)
+
+        return submit
 
     def _check_task(self, branch: str) -> None:
         """Check that the task can be pickled."""
@@ -199,199 +333,28 @@ class _FanOut:
             advice = "define it by def at the top of a module"
             raise TravelError(branch, f"its task cannot be sent to another process ({error}); {advice}") from error
 
-    def _take_merged(self) -> None:
-        """Take the results of branches that an earlier call merged, in this process or in an earlier one."""
-        for at, path in enumerate(self._paths):
-            receipt = self._registry.receipt(path)
-            if receipt is None:
-                continue
-            digest_now = item_digest(self._items[at])
-            if None not in (digest_now, receipt.item) and digest_now != receipt.item:
-                reason = f"it is merged, and was of another item than {short(self._items[at])}"
-                raise BranchError(path, f"{reason}; pass the same items in the same order, or name them by name=")
-            self._results[at] = restored_result(path, receipt.result, self._returns)
+    def _lost(self) -> dict[int, BaseException]:
+        """Return one error in the places of all branches that did not end."""
+        lost = sorted(self._outcomes.lost.items())
+        return dict.fromkeys(self._outcomes.lost, _lost_error([branch for _, branch in lost])) if lost else {}
 
-    def _work(self, branches: Iterable[tuple[int, Branch[Any]]], home: object, advance: Callable[[], object]) -> None:
-        done: _Done = SimpleQueue()
-        # Branches are merged in another thread: Ctrl-C reaches only the main thread, so it interrupts no merge.
-        collector = threading.Thread(target=self._collect, args=(done, advance), daemon=True)
-        try:
-            for at, branch in branches:
-                self._submit(at, branch, home, done)
-                if not collector.ident:
-                    # After the first submission, because some executors fork their workers then.
-                    collector.start()
-            self._wait(collector, done)
-        except BaseException:  # Ctrl-C
-            try:
-                self._cancel(done)
-                if self._futures:
-                    _log.warning("waiting for branches that have started; a second Ctrl-C leaves them")
-                self._wait(collector, done)
-            except BaseException:  # Ctrl-C again
-                self._is_abandoned = True
-                done.put((_NO_MORE, None))
-                raise
-            raise
-        if self._fault is not None:
-            raise self._fault
-
-    def _wait(self, collector: threading.Thread, done: _Done) -> None:
-        """Wait until all submitted branches have ended and are merged."""
-        done.put((_NO_MORE, None))
-        if not collector.ident:
-            collector.start()
-        # By an event: before Python 3.13, a thread counts as ended if Ctrl-C interrupts its join. With a timeout:
-        # a Ctrl-C in the instant before a wait does not wake it, and on Windows no Ctrl-C does.
-        while not self._is_over.wait(0.5):
-            pass
-
-    def _cancel(self, done: _Done) -> None:
-        for at, future in [*self._futures.items()]:
-            future.cancel()
-            # Added again, since Ctrl-C may have come before `_submit` added it.
-            future.add_done_callback(partial(_put, done, at))
-
-    def _submit(self, at: int, branch: Branch[Any], home: object, done: _Done) -> None:
-        self._submitted[at] = datetime.now(UTC)
-        try:
-            sent = self._sender.sent(branch)
-            future = self._executor.submit(run_task, sent, self._task, self._items[at], home, self._sender.bring)
-        except Exception as error:  # executors raise anything if an object cannot be sent
-            self._fail(at, self._explained(at, error), None, is_lost=isinstance(error, BrokenExecutor))
-        else:
-            self._futures[at] = future
-            future.add_done_callback(partial(_put, done, at))
-
-    def _collect(self, done: _Done, advance: Callable[[], object]) -> None:
-        """Merge each branch that has ended, until all have."""
-        is_last = False
-        try:
-            while not self._is_abandoned and not (is_last and not self._futures):
-                at, future = done.get()
-                is_last = is_last or future is None
-                if future is not None and self._futures.pop(at, None) is not None:
-                    self._take(at, future)
-                    advance()
-        except BaseException as error:  # the waiting thread raises it
-            self._fault = error
-        finally:
-            self._is_over.set()
-
-    def _take(self, at: int, future: "Future[Delta]") -> None:
-        try:
-            delta = future.result()
-        except TaskFailure as caught:
-            # Ray wraps it in an exception whose class is also derived from TaskFailure.
-            raised: TaskFailure = getattr(caught, "cause", caught)
-            self._state.foreign_secrets += raised.secrets
-            self._fail(at, raised.error(), raised.record)
-        except BaseException as error:  # every exception counts for the item, also SystemExit and the like
-            self._fail(at, self._explained(at, error), None, is_lost=tells_of_death(error))
-        else:
-            self._merge(at, delta)
-        if (receipt := self._registry.receipt(self._paths[at])) is not None:
-            self._results[at] = receipt.result
-
-    def _merge(self, at: int, delta: Delta) -> None:
-        try:
-            merge_result(self._ctx, delta, self._returns)
-        except BaseException as error:  # as above
-            self._fail(at, error, self._record_in(delta, error))
-
-    def _record_in(self, delta: Delta, error: BaseException) -> StepRecord | None:
-        """Return the record of a branch that could not be merged; None if its work cannot be unpickled."""
-        with suppress(TravelError):
-            if isinstance(delta, Delta):  # an executor may return something else
-                told = error_text(error, self._state.secrets())
-                return failed_record(work_of(delta).steps[-1]._replace(error=told))
-        return None
-
-    def _fail(self, at: int, error: BaseException, record: StepRecord | None, *, is_lost: bool = False) -> None:
-        """Record that a branch failed."""
-        (self._lost if is_lost else self._failures)[at] = error
-        if record is None and is_cancelled(error):
-            return
-        try:
-            file_failure(self._ctx, record or self._record_of(at, error))
-        except SinkError as untold:
-            # As a note, because raising it would hide why the branch failed.
-            error.add_note(f"Besides, {untold}")
-
-    def _record_of(self, at: int, error: BaseException) -> StepRecord:
-        """Return the record of a branch whose submission time and error are known, and nothing else."""
-        now = datetime.now(UTC)
-        told = error_text(error, self._state.secrets())
-        return StepRecord(self._paths[at], (), (), (), MappingProxyType({}), (), self._submitted[at], now, told)
-
-    def _explained(self, at: int, error: BaseException) -> BaseException:
-        """Return an executor's exception; a TravelError in its place if the item cannot be sent."""
-        if isinstance(error, BranchError) or not is_sending(self._executor):
-            return error
-        item = self._items[at]
-        try:
-            pickle_as(self._executor, item)
-        except Exception as failure:  # an item's own pickling may raise anything
-            reason = f"its item {short(item)} cannot be sent to another process ({failure})"
-            explained = TravelError(self._paths[at], reason)
-            explained.__cause__ = error
-            return explained
-        return error
-
-    def _outcome(self, errors: str) -> list[Any]:
-        failures = self._failures
-        for at, error in failures.items():
-            note = f"in branch {self._paths[at]!r}, of item {short(self._items[at])}"
-            # A task may raise the same exception object several times.
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-        if self._lost:
-            places = sorted(self._lost)
-            cause = self._lost[places[0]]
-            items = tuple(short(self._items[at]) for at in places)
-            lost = LostBranchesError(self._paths[places[0]], items, f"{type(cause).__name__}: {cause}")
-            lost.__cause__ = cause
-            failures |= dict.fromkeys(places, lost)
-        if failures and errors == "raise":
-            first = failures[min(failures)]
-            others = {id(error): error for _, error in sorted(failures.items()) if error is not first}
-            if others:
-                next_one = next(iter(others.values()))
-                first.add_note(f"{len(others)} more failed, the next with {type(next_one).__name__}: {next_one}")
-            raise first
-        # Results count as returned only when all branches succeeded: until then, the same call may run the rest.
-        for at in () if failures else self._results:
-            self._registry.take_result(self._paths[at])
-        return [failures[at] if at in failures else self._results[at] for at in range(len(self._items))]
+    def _lost_alone(self, at: int) -> BaseException:
+        return _lost_error([self._outcomes.lost.pop(at)])
 
 
-def _branch_names(task: Any, items: list[Any], name: Any) -> list[str]:
-    """Return the name of each item's branch."""
-    if name is None or isinstance(name, str):
-        beginning = task_name(task) if name is None else name
-        return [f"{beginning}-{at}" for at in range(len(items))]
-    names = []
-    for item in items:
-        try:
-            found = name(item)
-        except Exception as error:  # a user's function may raise anything
-            error.add_note(f"in name=, of item {short(item)}")
-            raise
-        if not isinstance(found, str):
-            raise BranchError("fan_out", f"name= gave {short(found)} for item {short(item)}; a branch's name is a str")
-        names.append(found)
-    return names
+def _lost_error(lost: list[LostBranch]) -> LostBranchesError:
+    cause = lost[0].cause
+    items = tuple(branch.item for branch in lost)
+    error = LostBranchesError(lost[0].path, items, f"{type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
 
 
-@contextmanager
-def progress_bar(progress: bool, total: int, done: int) -> Iterator[Callable[[], object]]:
-    """Show how many items have ended; yield the function that advances the bar by one item."""
-    if progress and find_spec("tqdm") is None:
-        _log.warning("progress is shown by tqdm, which is not installed: pip install 'crystallize-context[progress]'")
-    if not progress or find_spec("tqdm") is None:
-        yield int
-        return
-    from tqdm.auto import tqdm  # an extra, imported only when it is used
-
-    with tqdm(total=total, initial=done, unit="branch") as bar:
-        yield bar.update
+def _first_of(failures: dict[int, BaseException]) -> BaseException:
+    """Return the first failure in the order of the items, with a note on the others."""
+    first = failures[min(failures)]
+    others = {id(error): error for _, error in sorted(failures.items()) if error is not first}
+    if others:
+        next_one = next(iter(others.values()))
+        first.add_note(f"{len(others)} more failed, the next with {type(next_one).__name__}: {next_one}")
+    return first

@@ -322,8 +322,16 @@ def _apply_failed(connection: sqlite3.Connection, process: int, position: int, f
 
 
 def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (branch,), _ = parted(fact)
+    (branch, *others), _ = parted(fact)
     insert(connection, "forks", branch, position, process)
+    for first in others:
+        # By process, as the index has the branches by process. The newest fork of a branch is the one that counts.
+        (start,) = (position,) if first == branch else connection.execute(_START, (first,)).fetchone()
+        insert(connection, "fork_groups", position, start)
+
+
+_START: Final = "SELECT max(sequence) FROM sessions JOIN forks USING (session) WHERE branch = ?"
+"""Selects the position of the last fork of a branch."""
 
 
 def _apply_merged(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:

@@ -184,7 +184,7 @@ class Encoder:
             facts |= {"started": event.started.isoformat(), "ended": event.ended.isoformat()}
             return joined(kind, facts)
         if isinstance(event, BranchForked):
-            return joined(FORK, [event.branch])
+            return joined(FORK, [event.branch] if event.first is None else [event.branch, event.first])
         if isinstance(event, BranchMerged):
             return self._merged(event)
         raise CrystallizeError(f"a journal takes the events of a context, not {type(event).__name__}")

@@ -131,6 +131,13 @@ MIGRATIONS: Final = (
         FOREIGN KEY (session, step) REFERENCES steps (session, name)
     ) STRICT;
     """,
+    """
+    CREATE TABLE fork_groups (
+        sequence INTEGER PRIMARY KEY REFERENCES forks,
+        start INTEGER NOT NULL REFERENCES forks CHECK (start <= sequence),
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
 
@@ -145,6 +152,9 @@ run again and be merged.
 The parts of a value that are no JSON are rows in `arrays`, in the order in which its JSON counts them. A part of more
 than 1 MiB is a row in `value_objects` in place of that, and its content an object in the folder `objects` beside the
 file. `reasons` has the reasons why values cannot be restored.
+
+`fork_groups` has the branches that a `fan_out` forked, each with the position at which it forked the first one: there
+their work belongs, in the order in which they were forked.
 
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
@@ -165,16 +175,18 @@ ORDERS: Final[dict[str, str]] = {
     "value_objects": "sequence, place",
     "reasons": "sequence",
     "files": "sequence",
+    "fork_groups": "sequence",
 }
 """The tables, and the columns that order their rows."""
 
-LATER: Final[dict[str, int]] = {"failures": 2, "value_objects": 3, "reasons": 3, "files": 4}
+LATER: Final[dict[str, int]] = {"failures": 2, "value_objects": 3, "reasons": 3, "files": 4, "fork_groups": 5}
 """The tables that files of older versions do not have, each with the version that added it."""
 
 NEWER: Final[dict[str, str]] = {
     "run": "TRUE",
     "sessions": "TRUE",
     "forks": "TRUE",
+    "fork_groups": "TRUE",
     # Two searches, where an OR would make it look at every step.
     "steps": """sequence IN (
         SELECT sequence FROM steps WHERE sequence > :since UNION SELECT sequence FROM steps WHERE finished > :since

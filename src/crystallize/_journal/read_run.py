@@ -62,7 +62,9 @@ class RunData:
     points: tuple[PackedRow, ...]
     artifacts: tuple[StoredArtifact, ...]
     forks: tuple[tuple[str, int], ...]
-    """The branches in the order in which they were forked, each with the position of its fork."""
+    """The branches in the order of their work, each with the position of its fork, or of the first of its `fan_out`."""
+    firsts: frozenset[str]
+    """The branches that were the first ones of a `fan_out`."""
     merges: tuple[MergedBranch, ...]
     """The branches in the order in which they were merged."""
     failures: tuple[Attempt, ...]
@@ -152,15 +154,15 @@ class RunData:
         return next((name for name in names if (process, name) in self._branches), None)
 
     @cached_property
-    def _forked(self) -> dict[str, int]:
-        return dict(self.forks)
+    def _forked(self) -> dict[str, tuple[int, int]]:
+        return {branch: (position, number) for number, (branch, position) in enumerate(self.forks)}
 
-    def position(self, of: Positioned) -> tuple[int, int]:
+    def position(self, of: Positioned) -> tuple[tuple[int, int], int]:
         """Return the key that orders the work of a run: the work of a branch comes where the branch was forked."""
         branch = self.branch_of(of.session, of.step)
         if branch is None and of.step in self._forked:
             branch = of.step  # it has failed
-        return (of.sequence if branch is None else self._forked[branch], of.sequence)
+        return ((of.sequence, 0) if branch is None else self._forked[branch], of.sequence)
 
     @property
     def standing_failures(self) -> tuple[Attempt, ...]:
@@ -368,7 +370,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
     for problem in () if since else missing_in(connection):
         raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
     ((row, identity, name, number, drained),) = rows(path, connection, "run")
-    forks = forks_of(rows(path, connection, "forks"))
+    forks, firsts = forks_of(rows(path, connection, "forks"), rows(path, connection, "fork_groups"))
     known = {branch for branch, _ in forks}
     if row != 1 or len(identity) != 16 or number < 1 or drained < 0 or unfit_name(name):
         raise ValueError(f"its name, number or identity is wrong: run {number} of {short(name)}")
@@ -385,6 +387,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         points=(),
         artifacts=(),
         forks=forks,
+        firsts=firsts,
         merges=tuple(merged_branch_of(row, known, objects_of(path)) for row in rows(path, connection, "merges", since)),
         failures=tuple(failure_of(row, known) for row in rows(path, connection, "failures", since)),
     )

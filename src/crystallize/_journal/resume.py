@@ -8,11 +8,12 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from .._base.signal_handlers import reraise_from_handler
-from .._branches.branch_registry import BranchEntry, MergeReceipt, registry_of
+from .._branches.branch_registry import BranchEntry, ForkGroup, MergeReceipt, registry_of
 from .._core.artifacts import Artifact
 from .._core.codec import as_read_here, decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
@@ -96,18 +97,37 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
     for _, artifact in work.artifacts[None]:
         state.artifact_store.add(artifact)
     merged = {found.branch: found for found in data.merges if (found.session, found.branch) not in dropped}
-    registry = registry_of(state)
-    for branch, position in data.forks:
+    for _, together in groupby(data.forks, itemgetter(1)):
+        group = _restore_forks(state, [*together], work, finished, data.firsts)
+        first = next(iter(group))
+        if first in data.firsts:
+            registry_of(state).groups[first] = ForkGroup(group[first].marks, group[first].rank + len(group))
+        for branch, entry in group.items():
+            if branch in merged:
+                _restore_merge(state, entry, merged[branch], work)
+            else:
+                state.registry.reserve(branch)
+    return baseline
+
+
+def _restore_forks(
+    state: State,
+    forks: Sequence[tuple[str, int]],
+    work: _Work,
+    finished: Collection[str | None],
+    firsts: Collection[str],
+) -> dict[str, BranchEntry]:
+    """Restore the branches of these forks, which have one position, and return their entries."""
+    registry, entries = registry_of(state), dict[str, BranchEntry]()
+    marks = work.marks(*forks[0])
+    # Those of a group that was moved may have no first one.
+    is_group = len(forks) > 1 or forks[0][0] in firsts
+    for rank, (branch, _) in enumerate(forks, registry.next_rank(is_group=is_group)):
         around = branch.rpartition("/")[0]
         is_adrift = around != "" and around not in finished
-        entry = registry.entries[branch] = BranchEntry(
-            registry.next_rank(), work.marks(branch, position), None, is_adrift
-        )
-        if branch in merged:
-            _restore_merge(state, entry, merged[branch], work)
-        else:
-            state.registry.reserve(branch)
-    return baseline
+        entries[branch] = BranchEntry(rank, marks, None, is_adrift)
+    registry.entries |= entries
+    return entries
 
 
 def _by_branch(of: Iterable[tuple[str | None, int, Any]]) -> _ByBranch[Any]:

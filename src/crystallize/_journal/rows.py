@@ -228,10 +228,18 @@ def final_process(sessions: tuple[Session, ...]) -> Session:
     return next((session for session in reversed(sessions) if session.fingerprints), sessions[0])
 
 
-def forks_of(rows: Iterable[tuple[Any, ...]]) -> tuple[tuple[str, int], ...]:
-    """Return the branches with the position of their last fork: a step that runs again forks them again."""
-    last = {branch: position for branch, position, _ in rows}
-    return tuple(sorted(last.items(), key=itemgetter(1)))
+def forks_of(
+    rows: Iterable[tuple[Any, ...]], groups: Iterable[tuple[Any, ...]]
+) -> tuple[tuple[tuple[str, int], ...], frozenset[str]]:
+    """Return the branches in order with the position of their last fork: a step that runs again forks them again.
+
+    The second item has the branches that were the first ones of a `fan_out`; `groups` are the rows of `fork_groups`.
+    """
+    starts = dict(groups)
+    last = {branch: (starts.get(position, position), position) for branch, position, _ in rows}
+    ordered = sorted(last.items(), key=itemgetter(1))
+    firsts = (branch for branch, (start, position) in ordered if start == position and position in starts)
+    return tuple((branch, start) for branch, (start, _) in ordered), frozenset(firsts)
 
 
 def session_of(row: tuple[Any, ...]) -> Session:

@@ -1,0 +1,116 @@
+"""The items of a `fan_out`, each with the name of its branch. They are taken one by one."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from .._base.text import short
+from .._core.context import FrozenContext, state_of, token_of
+from .._core.steps import step_path
+from ..errors import BranchError
+from .branch import check_name
+from .branch_registry import registry_of
+from .task import item_digest, task_name
+
+
+class BranchItem(NamedTuple):
+    """An item, with its index and the full name of its branch."""
+
+    at: int
+    item: Any
+    path: str
+
+
+class BranchItems:
+    """The items of one call."""
+
+    def __init__(self, ctx: FrozenContext[Any], task: Any, items: Iterable[Any], name: Any) -> None:
+        self._token, self._state = token_of(ctx), state_of(ctx)
+        self._registry = registry_of(self._state)
+        self._items = items
+        self._name = task_name(task) if name is None else name
+        self._named: dict[str, int] = {}
+        """The names that a function gave, each with the index of its item. Names with an index are different anyway."""
+        self._ahead: int | None = None
+        """The number of items that were checked before the first one was taken."""
+        self._taken: Iterator[BranchItem] = self._in_order()
+
+    @property
+    def total(self) -> int | None:
+        """The number of items; None if it is not known before the last one is taken."""
+        try:
+            return len(self._items)  # type: ignore[arg-type]  # if it has no length, it raises TypeError
+        except TypeError:
+            return None
+
+    def check_ahead(self) -> int:
+        """Check the items before anything runs, if all are at hand; return how many branches are merged already."""
+        if not isinstance(self._items, Sequence):
+            return 0
+        self._ahead = len(self._items)
+        merged = 0
+        for at, item in enumerate(self._items):
+            path = self._path(at, item)
+            check_name(self._state, path)
+            merged += self._is_merged(path, item)
+        return merged
+
+    def first(self) -> BranchItem | None:
+        """Return the first item, which is still to be taken; None if there is none."""
+        found = next(self._taken, None)
+        if found is not None:
+            self._taken = chain([found], self._taken)
+        return found
+
+    def take(self, most: int) -> list[BranchItem]:
+        """Take items, at most so many; none if there are no more. Items that may be slow to come are taken singly."""
+        return [*islice(self._taken, most if self._ahead is not None else 1)]
+
+    def _in_order(self) -> Iterator[BranchItem]:
+        if self._ahead is None:
+            for at, item in enumerate(self._items):
+                path = self._path(at, item)
+                self._is_merged(path, item)
+                yield BranchItem(at, item, path)
+        else:
+            yield from map(BranchItem, range(self._ahead), self._items, self.paths())
+
+    def paths(self, count: int | None = None) -> Iterator[str]:
+        """Return the names of the branches of the first items, as far as these were taken or checked."""
+        number = self._ahead if count is None else count
+        if not isinstance(self._name, str):
+            return islice(self._named, number)
+        return (step_path(self._token, f"{self._name}-{at}") for at in range(number or 0))
+
+    def _path(self, at: int, item: Any) -> str:
+        """Return the full name of an item's branch; raise BranchError if another item has the same name."""
+        if isinstance(self._name, str):
+            return step_path(self._token, f"{self._name}-{at}")
+        try:
+            found = self._name(item)
+        except Exception as error:  # a user's function may raise anything
+            error.add_note(f"in name=, of item {short(item)}")
+            raise
+        if not isinstance(found, str):
+            raise BranchError("fan_out", f"name= gave {short(found)} for item {short(item)}; a branch's name is a str")
+        path = step_path(self._token, found)
+        other = self._named.setdefault(path, at)
+        if other != at:
+            # Items that were taken from an iterator are gone.
+            first = short(self._items[other]) if isinstance(self._items, Sequence) else f"that at index {other}"
+            both = f"{first} and {short(item)}"
+            raise BranchError(path, f"two items have this name, {both}; pass a name= that tells them apart")
+        return path
+
+    def _is_merged(self, path: str, item: Any) -> bool:
+        """Return whether an item's branch is merged; raise BranchError if it was that of another call or item."""
+        receipt = self._registry.receipt(path)
+        if receipt is None:
+            return False
+        if receipt.is_taken:
+            raise BranchError(path, "an earlier call has merged it; give the branches of this one another name=")
+        digest_now = item_digest(item)
+        if None not in (digest_now, receipt.item) and digest_now != receipt.item:
+            reason = f"it is merged, and was of another item than {short(item)}"
+            raise BranchError(path, f"{reason}; pass the same items in the same order, or name them by name=")
+        return True
