@@ -402,6 +402,49 @@ def time_many(rounds: int) -> list[Result]:
     return results
 
 
+# Any number of items.
+
+_ITEMS = """
+import gc, sys
+from time import perf_counter
+sys.path.insert(0, {root!r})
+from concurrent.futures import ThreadPoolExecutor
+from crystallize import Journal, fan_out_iter
+from tests.benchmarks.branches import nothing, study
+from tests.benchmarks.journal import resident
+journal = Journal.start({folder!r}, "bench") if {folder!r} else None
+start = perf_counter()
+with ThreadPoolExecutor(2) as threads:
+    ctx = study(sinks=[journal] if journal else [])
+    for at, _ in enumerate(fan_out_iter(ctx, nothing, range({number}), executor=threads), 1):
+        if at == {few}:
+            gc.collect()
+            before = resident()
+took = perf_counter() - start
+gc.collect()
+print(resident() - before, took)
+"""
+FEW = 10_000
+
+
+def items_on_threads(number: int, *, with_journal: bool) -> tuple[int, float]:
+    """Return how much the memory of a process grows from the first 10,000 items to the last, and the seconds of all."""
+    with folder() as where:
+        code = _ITEMS.format(root=str(ROOT), folder=str(where) if with_journal else "", number=number, few=FEW)
+        out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    memory, seconds = out.split()
+    return int(memory), float(seconds)
+
+
+def measure_items(number: int = 1_000_000) -> list[Result]:
+    """Measure the memory that very many items take, whose tasks do nothing."""
+    alone, journalled = (items_on_threads(number, with_journal=with_journal)[0] for with_journal in (False, True))
+    path = f"{number:,} items on threads, memory after the first {FEW:,}"
+    shown = [f"+ {memory / 1e6:,.0f} MB" for memory in (journalled, alone)]
+    is_flat = journalled <= 50e6
+    return [Result(f"{path}, with a journal", shown[0], "without", shown[1], None, None, "≤ + 50 MB", is_flat)]
+
+
 # The tables of docs/scale.md.
 
 
@@ -432,6 +475,26 @@ def print_largest(count: int = 100_000) -> None:
     through(ctx, count)
     took = perf_counter() - start
     print(f"| {count:,} | {took / count * 1e6:,.0f} µs | {(resident() - before) / 1e6:,.0f} MB |")
+
+
+def print_items(number: int = 1_000_000) -> None:
+    """Print what very many items take, whose tasks do nothing."""
+    for name, with_journal in (("threads, 2", False), ("threads, 2, with a journal", True)):
+        memory, seconds = items_on_threads(number, with_journal=with_journal)
+        each = f"{memory / (number - FEW):,.0f} bytes"
+        print(f"| {name} | {number:,} | {seconds / number * 1e6:,.0f} µs | {memory / 1e6:,.0f} MB | {each} |")
+
+
+def print_windows(rounds: int = 5) -> None:
+    """Print what a branch that does nothing takes, by the window."""
+    windows = (4, 16, 64, 256, 1000)
+    with ProcessPoolExecutor(2) as processes, ThreadPoolExecutor(2) as threads:
+        for name, executor in (("processes, 2", processes), ("threads, 2", threads)):
+            names = {**globals(), "executor": executor}
+            statement = "fan_out(ctx, nothing, range(1000), executor=executor, window={})"
+            contestants = [Contestant(f"{size}", statement.format(size), "ctx = study()", 1000) for size in windows]
+            found = play(contestants, names, number=1000, rounds=rounds)
+            print(f"| {name} |", " | ".join(f"{found[f'{size}'].least * 1e6:,.0f} µs" for size in windows), "|")
 
 
 def print_stages(count: int = 1000, rounds: int = 15) -> None:
@@ -561,3 +624,5 @@ if __name__ == "__main__":
     print_memory()
     print_sizes()
     print_largest()
+    print_windows()
+    print_items()
