@@ -4,6 +4,7 @@ import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
@@ -94,7 +95,9 @@ class SimulatedCluster(Executor):
             child.record("loss", -1.0)
             child[f"half-{item}"] = item
         elif how == "after":
-            task.act(*task.given)
+            # The task may fail, which nobody hears of.
+            with suppress(Exception):
+                task.act(*task.given)
         task.deaths += 1
         if task.deaths > ATTEMPTS:
             task.future.set_exception(KilledWorker(f"{function.__name__} of item {item}"))
@@ -176,7 +179,7 @@ def alone(number: int) -> dict[str, Any]:
     return view(ctx)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_simulated_cluster(seed: int) -> None:
     """Whatever dies, is tried again, fails or arrives twice, the context is that of the sequential run."""
     ctx = FrozenContext(INITIAL)
@@ -189,7 +192,7 @@ def test_a_simulated_cluster_and_a_journal(tmp_path: Path, monkeypatch: pytest.M
     """The file of such a run has the same, also after it was resumed."""
     monkeypatch.setattr(run_files, "current_environment", no_environment)
     with Journal.start(tmp_path, "run") as journal:
-        simulate(journal.context(FrozenContext, INITIAL), 400, 3)
+        simulate(journal.context(FrozenContext, INITIAL), 400, 7)
     assert alone(400) == view(load_run(journal.path).context)
     with Journal.resume(journal.path) as journal:
         assert alone(400) == view(journal.context(FrozenContext))
