@@ -210,7 +210,7 @@ def test_keys_that_come_meanwhile() -> None:
 
 # Points
 
-Row: TypeAlias = tuple[Any, dict[str, Any], int]
+Row: TypeAlias = tuple[Any, dict[str, Any], Any]
 
 
 def logged(rows: list[Row]) -> PointLog:
@@ -224,12 +224,12 @@ def made(count: int, first: int, number: int, kind: type = int) -> list[Row]:
     return [(kind(first + at), {"at": at} if at % 3 else {"at": at, "b": "x"}, number) for at in range(count)]
 
 
-def moved(rows: list[Row], offset: int) -> list[Row]:
-    return [(value, tags, number + offset) for value, tags, number in rows]
+def renamed(rows: list[Row], branch: int) -> list[Row]:
+    return [(value, tags, f"{branch}/{number}") for value, tags, number in rows]
 
 
-def section(blocks: tuple[Block, ...], offset: int) -> PointSection:
-    return PointSection(blocks, offset, "fold")
+def section(blocks: tuple[Block, ...], branch: int) -> PointSection:
+    return PointSection(blocks, [f"{branch}/{number}" for number in range(1, 10)], "fold")
 
 
 def check(log: PointLog, expected: list[Row]) -> None:
@@ -264,7 +264,7 @@ def test_points_of_branches(
         first += count
         if is_branch and rows:
             out.append((len(out), log.mark(), rows))
-            expected += moved(rows, len(out))
+            expected += renamed(rows, len(out))
         elif not is_branch:
             for row in rows:
                 log.append(*row)
@@ -272,7 +272,7 @@ def test_points_of_branches(
             expected += rows
     undo = ExitStack()
     for number, mark, rows in data.draw(st.permutations(out)):
-        log.insert(number, mark, section(logged(rows).packed(), number + 1), undo)
+        log.insert(number, mark, section(logged(rows).packed(int), number + 1), undo)
     assert (mine, mine) == (log.mark(), log.length())
     check(log, expected)
     check(log.copy(), expected)
@@ -280,13 +280,13 @@ def test_points_of_branches(
     check(log.with_layout(ANY_TAGS), expected)
     check(log.with_layout(ANY_TAGS).with_layout(layout), expected)
     check(log.with_layout(PointLayout(kind, {"other": int})), expected)
-    # Packed for another log, into which it is inserted with the numbers of the steps there.
+    # Packed for another log, with a number for each step.
     other = PointLog()
-    packed = log.packed()
+    packed = log.packed(lambda step: int(step[0]) + 1)
     assert all(block.size <= BLOCK for block in packed)
     if packed:
-        other.insert(0, 0, section(packed, 10))
-    check(other, moved(expected, 10))
+        other.insert(0, 0, PointSection(packed, ["own", *(f"{branch}/1" for branch in range(1, 6))], "fold"))
+    check(other, [(value, tags, "own" if step == 1 else step) for value, tags, step in expected])
     undo.close()
     check(log, [row for row in expected if row[2] == 1])
     assert mine == len(log) == log.mark()
@@ -295,8 +295,8 @@ def test_points_of_branches(
 def test_points_go_on_after_a_branch() -> None:
     """A section stands before the points that were recorded after its mark, also once these are packed."""
     log = logged(made(BLOCK - 1, 0, 0))
-    log.insert(0, log.mark(), section(logged(made(5, 10**6, 1)).packed(), 2))
-    expected = made(BLOCK - 1, 0, 0) + made(5, 10**6, 3)
+    log.insert(0, log.mark(), section(logged(made(5, 10**6, 1)).packed(int), 2))
+    expected = made(BLOCK - 1, 0, 0) + renamed(made(5, 10**6, 1), 2)
     check(log, expected)
     for row in made(BLOCK + 5, 2 * 10**6, 0):
         log.append(*row)
@@ -322,7 +322,7 @@ def test_the_points_of_either_end(layout: PointLayout) -> None:
 def test_points_are_counted_without_those_of_branches() -> None:
     """The points of a step are counted among the points that were recorded here, whatever was inserted."""
     log = logged(made(BLOCK, 0, 7))
-    log.insert(0, log.mark(), section(logged(made(3, 0, 7)).packed(), 0))
+    log.insert(0, log.mark(), section(logged(made(3, 0, 7)).packed(int), 0))
     for row in made(2, 0, 7):
         log.append(*row)
     for row in made(BLOCK, 0, 8):
@@ -333,9 +333,9 @@ def test_points_are_counted_without_those_of_branches() -> None:
 def test_a_copied_series_goes_on_by_itself() -> None:
     """An insertion into a log is none into its copy, nor the other way round."""
     log = logged(made(2, 0, 0))
-    log.insert(0, 1, section(logged(made(1, 50, 1)).packed(), 0))
+    log.insert(0, 1, section(logged(made(1, 50, 1)).packed(int), 0))
     other = log.copy()
-    log.insert(1, 2, section(logged(made(1, 60, 1)).packed(), 0))
+    log.insert(1, 2, section(logged(made(1, 60, 1)).packed(int), 0))
     other.append(70, {}, 0)
     assert [0, 50, 1, 60] == list(log.values())
     assert [0, 50, 1, 70] == list(other.values())
@@ -345,7 +345,7 @@ def test_a_copied_series_goes_on_by_itself() -> None:
 def test_points_that_are_moved() -> None:
     """Points that are moved stand at their new mark."""
     log = logged(made(2, 0, 0))
-    log.insert(0, 0, section(logged(made(1, 50, 1)).packed(), 0))
+    log.insert(0, 0, section(logged(made(1, 50, 1)).packed(int), 0))
     log.move(0, 1, 1)
     log.move(5, 6, 0)
     assert [0, 50, 1] == list(log.values())
@@ -354,8 +354,8 @@ def test_points_that_are_moved() -> None:
 
 def test_mutable_values_of_branches_are_isolated() -> None:
     """Points that are inserted twice, as into a context and into a copy of it, are the same both times."""
-    blocks = logged([([1], {"tag": [2]}, 1)]).packed()
+    blocks = logged([([1], {"tag": [2]}, 1)]).packed(int)
     left, right = PointLog(), PointLog()
     left.insert(0, 0, section(blocks, 0))
     right.insert(0, 0, section(pickle.loads(pickle.dumps(blocks)), 0))
-    assert list(left.rows()) == list(right.rows()) == [([1], {"tag": [2]}, 1)]
+    assert list(left.rows()) == list(right.rows()) == [([1], {"tag": [2]}, "0/1")]

@@ -42,7 +42,8 @@ class MergedWork:
         branch: The full name of the branch.
         last: The last event.
         forked: The event of the fork, if the sinks have not received it yet.
-        step_names: The branch, then its steps in the order of opening. Points refer to them by number, from 1.
+        step_names: The branch, its steps, then the steps of inner branches, each in the order of opening. Points refer to
+            them by number, from 1.
         steps: The records in the order in which the steps ended. The last is the record of the branch.
         blocks: The points by metric, packed. `rows()` of a block returns the value, the tags and the number of the step
             for each point.
@@ -260,12 +261,10 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
     Each effect registers its undo before it takes place, so that an error or Ctrl-C at any moment leaves no trace.
     """
     branch, rank, marks, store = work.names[0], entry.rank, entry.marks, state.metric_store
-    names, is_known = store.registry.names, branch in registry.entries
+    is_known = branch in registry.entries
 
     def forget() -> None:
         entry.receipt = None
-        if names[-len(work.names) :] == work.names:  # if a signal handler has opened a step since, they stay unused
-            del names[-len(work.names) :]
         if not is_known:
             registry.entries.pop(branch, None)
             store.registry.release(branch)
@@ -274,14 +273,11 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
         undo.callback(forget)
         _claim(state, branch, work.values, undo)
         state.keys.insert(rank, marks.keys, tuple(work.values), undo)
-        names += work.names
-        newest_first = names[::-1]  # a signal handler may have opened steps since
-        offset = len(newest_first) - 2 - newest_first.index(branch)
         for name, blocks in work.points.items():
             if name not in store.logs:
                 undo.callback(_drop_empty, store.logs, name)
             log = store.open(work.undeclared.get(name) or name)
-            log.points.insert(rank, marks.points.get(name, 0), PointSection(blocks, offset, branch), undo)
+            log.points.insert(rank, marks.points.get(name, 0), PointSection(blocks, work.names, branch), undo)
         state.artifact_store.insert(rank, marks.artifacts, work.artifacts, undo)
         state.step_log.insert(rank, marks.steps, work.steps, undo)
         if not is_known:

@@ -13,8 +13,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from .codec import NotRestorable
 from .immutable_types import PLAIN
 
-StoredPoint: TypeAlias = tuple[Any, dict[str, Any], int]
-"""A point in its stored form: value, tags by name, and the number of the step that recorded it."""
+StoredPoint: TypeAlias = tuple[Any, dict[str, Any], Any]
+"""A point in its stored form: value, tags by name, and the step that recorded it.
+
+The step is the number of a step of the context, or the name of a step if the point was recorded elsewhere.
+"""
 
 
 class PointLayout(NamedTuple):

@@ -4,12 +4,12 @@ A point is recorded completely or not at all, also with several threads: one ato
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, starmap
-from operator import call
+from operator import call, methodcaller
 from typing import Any, Final, NamedTuple
 
 from .._base.locks import make_lock
@@ -55,8 +55,8 @@ class PointSection:
     """Points that were recorded elsewhere and are inserted together."""
 
     blocks: tuple[Block, ...]
-    offset: int
-    """The difference between the numbers of their steps here and in the blocks."""
+    names: Sequence[str]
+    """The names of the steps; the numbers in the blocks count them from 1."""
     source: str
     """The name of the work that recorded them; never empty."""
 
@@ -66,7 +66,7 @@ class PointSection:
     def rows(self) -> Iterator[StoredPoint]:
         """Return the points, oldest first."""
         for value, tags, number in chain.from_iterable(block.rows() for block in self.blocks):
-            yield value, tags, number + self.offset
+            yield value, tags, self.names[number - 1]
 
     def values(self) -> Iterable[Any]:
         """Return the values, oldest first."""
@@ -76,7 +76,14 @@ class PointSection:
         """Return the newest point."""
         newest = self.blocks[-1]
         value, tags, number = newest.row(newest.size - 1)
-        return value, tags, number + self.offset
+        return value, tags, self.names[number - 1]
+
+    def pieces(self) -> Iterator["Piece"]:
+        """Return the points as pieces, whose indices count from the beginning of the section."""
+        first = 0
+        for block in self.blocks:
+            yield Piece(block, 0, self.source, first, self.names)
+            first += block.size
 
 
 class Piece(NamedTuple):
@@ -84,11 +91,17 @@ class Piece(NamedTuple):
 
     block: Block
     offset: int
-    """The difference between the numbers of their steps in the context and in the block."""
+    """The difference between the numbers of their steps in a list of steps and in the block."""
     source: str | None
     """The name of the work that recorded the points, if they were inserted; None if they were recorded here."""
     first: int
     """The index of the first point in the series."""
+    names: Sequence[str] | None = None
+    """The names of the steps, counted from 1, if the points were recorded elsewhere."""
+
+
+_rows: Callable[[Any], Iterator[StoredPoint]] = methodcaller("rows")
+_values: Callable[[Any], Iterable[Any]] = methodcaller("values")
 
 
 class PointLog:
@@ -170,7 +183,7 @@ class PointLog:
         blocks, tail, sections = self._snapshot()
         packed = chain.from_iterable(block.rows() for block in blocks)
         own = chain(packed, self.layout.points(tail))
-        return OrderedLog[StoredPoint](sections=sections).splice(own, PointSection.rows) if sections else own
+        return OrderedLog[StoredPoint](sections=sections).splice(own, _rows) if sections else own
 
     def last(self) -> StoredPoint | None:
         """Return the newest point; None if there are no points."""
@@ -190,7 +203,7 @@ class PointLog:
         newest = [*self.layout.points(tail)]
         own = chain(chain.from_iterable(block.rows() for block in blocks), newest)
         if sections:
-            rows = [*OrderedLog[StoredPoint](sections=sections).splice(own, PointSection.rows)]
+            rows = [*OrderedLog[StoredPoint](sections=sections).splice(own, _rows)]
             return len(rows), rows[:count], rows[-count:]
         # The points between the ends are not unpacked.
         last = chain(blocks[-1].rows() if blocks else (), newest)
@@ -204,7 +217,7 @@ class PointLog:
         """Return the values, oldest first."""
         blocks, tail, sections = self._snapshot()
         own = chain(chain.from_iterable(block.values for block in blocks), tail[:: self.width])
-        return OrderedLog[Any](sections=sections).splice(own, PointSection.values) if sections else own
+        return OrderedLog[Any](sections=sections).splice(own, _values) if sections else own
 
     def count(self, number: int, mark: int) -> int:
         """Return the number of points that a step has recorded here, given a mark before its first point."""
@@ -214,12 +227,13 @@ class PointLog:
         start = max(mark - len(self.blocks) * BLOCK, 0)
         return self._counts.get(number, 0) + self.tail[(start + 1) * self.width - 1 :: self.width].count(number)
 
-    def packed(self) -> tuple[Block, ...]:
-        """Return all points as blocks, for another log."""
+    def packed(self, number_of: Callable[[str], int]) -> tuple[Block, ...]:
+        """Return all points as blocks, for another log. `number_of` returns the number of a step of a section."""
         blocks, tail, sections = self._snapshot()
         if not sections:
             return (*blocks, *self._packed(tail))
-        return PointLog.restored(([], [*chain.from_iterable(self.rows())], {}), ANY_TAGS).packed()
+        numbered = ((value, tags, number_of(step) if type(step) is str else step) for value, tags, step in self.rows())
+        return PointLog.restored(([], [*chain.from_iterable(numbered)], {}), ANY_TAGS).packed(number_of)
 
     def _packed(self, items: list[Any]) -> Iterator[Block]:
         return (Block.of(items[at : at + self.full], self.layout) for at in range(0, len(items), self.full))
@@ -238,9 +252,8 @@ class PointLog:
                 yield Piece(piece, 0, None, first)
                 at, first = at + piece.size, first + piece.size
             if section is not None:
-                for block in section.blocks:
-                    yield Piece(block, section.offset, section.source, first)
-                    first += block.size
+                yield from (piece._replace(first=first + piece.first) for piece in section.pieces())
+                first += len(section)
 
     def copy(self) -> "PointLog":
         """Return an independent log with the same points."""

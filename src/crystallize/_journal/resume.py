@@ -49,6 +49,8 @@ class _Work(NamedTuple):
     """By branch and metric, without the run's own."""
     own_points: dict[str, dict[str, int]]
     """The number of the run's own points when a branch was forked, by branch and metric."""
+    steps: list[Any]
+    """The names of all steps; the numbers in points count them from 1."""
 
     def marks(self, branch: str, position: int) -> LogMarks:
         """Return the marks of the fork of a branch, which has this position among the facts."""
@@ -90,6 +92,7 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
         _by_branch((branch_of(found.process, made.step), found.position, made) for found, made in added),
         points,
         stream.forks,
+        stream.steps[1:],
     )
     for _, record in work.records[None]:
         state.step_log.append(record)
@@ -225,7 +228,7 @@ def _restore_merge(state: State, entry: BranchEntry, merged: MergedBranch, work:
     state.step_log.insert(rank, marks.steps, tuple(record for _, record in work.records[branch]))
     state.artifact_store.insert(rank, marks.artifacts, tuple(artifact for _, artifact in work.artifacts[branch]))
     for name, log in work.points[branch].items():
-        section = PointSection(log.packed(), 0, branch)
+        section = PointSection(log.packed(work.steps.index), work.steps, branch)
         state.metric_store.open(name).points.insert(rank, marks.points.get(name, 0), section)
 
 
