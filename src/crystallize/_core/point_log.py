@@ -4,26 +4,29 @@ A point is recorded completely or not at all, also with several threads: one ato
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, starmap
 from operator import call, methodcaller
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .._base.locks import make_lock
 from .copy_by_type import Thaw
 from .freezing import freeze
 from .live_types import refuse_live, warn_of_live
-from .ordered_log import OrderedLog, Section
+from .ordered_log import OrderedLog, Packed, Section
 from .packed_columns import ANY_TAGS, Block, PointLayout, StoredPoint, unrestorable_parts
+from .point_sections import Piece, PointPack, PointSection
 
 _call: Any = call
 """Its type is not known to every checker."""
 
 BLOCK: Final = 4096
 """The number of points in a sealed block."""
+
+LARGE: Final = 512
+"""The number of points from which on a section takes no less memory if it is packed with others."""
 
 
 class Copied:
@@ -48,56 +51,6 @@ def store(value: Any, subject: str, *, is_declared: bool = False) -> Any:
 def fetch(kept: Any) -> Any:
     """Return a reader's copy of a value or a tag that `store` returned."""
     return kept.thaw() if type(kept) is Copied else kept
-
-
-@dataclass(slots=True)
-class PointSection:
-    """Points that were recorded elsewhere and are inserted together."""
-
-    blocks: tuple[Block, ...]
-    names: Sequence[str]
-    """The names of the steps; the numbers in the blocks count them from 1."""
-    source: str
-    """The name of the work that recorded them; never empty."""
-
-    def __len__(self) -> int:
-        return sum(block.size for block in self.blocks)
-
-    def rows(self) -> Iterator[StoredPoint]:
-        """Return the points, oldest first."""
-        for value, tags, number in chain.from_iterable(block.rows() for block in self.blocks):
-            yield value, tags, self.names[number - 1]
-
-    def values(self) -> Iterable[Any]:
-        """Return the values, oldest first."""
-        return chain.from_iterable(block.values for block in self.blocks)
-
-    def last(self) -> StoredPoint:
-        """Return the newest point."""
-        newest = self.blocks[-1]
-        value, tags, number = newest.row(newest.size - 1)
-        return value, tags, self.names[number - 1]
-
-    def pieces(self) -> Iterator["Piece"]:
-        """Return the points as pieces, whose indices count from the beginning of the section."""
-        first = 0
-        for block in self.blocks:
-            yield Piece(block, 0, self.source, first, self.names)
-            first += block.size
-
-
-class Piece(NamedTuple):
-    """Consecutive points of a series."""
-
-    block: Block
-    offset: int
-    """The difference between the numbers of their steps in a list of steps and in the block."""
-    source: str | None
-    """The name of the work that recorded the points, if they were inserted; None if they were recorded here."""
-    first: int
-    """The index of the first point in the series."""
-    names: Sequence[str] | None = None
-    """The names of the steps, counted from 1, if the points were recorded elsewhere."""
 
 
 _rows: Callable[[Any], Iterator[StoredPoint]] = methodcaller("rows")
@@ -175,6 +128,14 @@ class PointLog:
         """Move a section; see `OrderedLog.move`."""
         self._lock.run(partial(self._sections.move, rank, new_rank, mark))
 
+    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed] = PointPack.of) -> None:
+        """Pack sections; see `OrderedLog.pack`. Sections that are large stay as they are."""
+        self._lock.run(partial(self._pack, ranks, make))
+
+    def _pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed]) -> None:
+        small = [rank for rank in ranks if len(self._sections.section(rank) or ()) < LARGE]
+        self._sections.pack(small, make)
+
     def _snapshot(self) -> tuple[list[Block], list[Any], dict[int, Section]]:
         return self._lock.run(lambda: (self.blocks[:], self.tail[:], self._sections.copy_sections()))
 
@@ -189,7 +150,7 @@ class PointLog:
         """Return the newest point; None if there are no points."""
         blocks, tail, sections = self._snapshot()
         if sections:
-            mark, section = sections[max(sections)]
+            mark, section, _, _ = sections[max(sections)]
             if mark == len(blocks) * BLOCK + len(tail) // self.width:
                 newest: StoredPoint = section.last()
                 return newest
@@ -244,7 +205,7 @@ class PointLog:
         own = [*blocks, *self._packed(tail)]
         count = sum(block.size for block in own)
         at = first = 0
-        for mark, section in [*OrderedLog[StoredPoint](sections=sections).sections(), (count, None)]:
+        for mark, section, _, _ in [*OrderedLog[StoredPoint](sections=sections).sections(), Section(count, None)]:
             while at < mark:
                 # All blocks but the last have the same size.
                 begin = at % BLOCK

@@ -19,7 +19,8 @@ from .._core.context import FrozenContext
 from .._core.initial_values import Baseline
 from .._core.key import Key
 from .._core.metric_log import MetricLog
-from .._core.point_log import PointLog, PointSection
+from .._core.point_log import PointLog
+from .._core.point_sections import PointSection
 from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State

@@ -16,7 +16,7 @@ from .._base.optional import OptionalModule
 from .._base.text import legible
 from .._core.metrics import Metric
 from .._core.packed_columns import CodedColumn, PackedColumn, unrestorable_parts
-from .._core.point_log import Piece
+from .._core.point_sections import Piece
 from .._journal.rows import Declared
 from .columns import (
     ArrowArray,

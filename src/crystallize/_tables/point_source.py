@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .._base.text import type_name
 from .._core.context import FrozenContext
 from .._core.metrics import MetricSchema
-from .._core.point_log import Piece
+from .._core.point_sections import Piece
 from .._core.series import FrozenMetrics, Series, log_of, store_of
 from .._journal.journal import Journal, flushed_path
 from .._journal.loaded_run import Run, load_run

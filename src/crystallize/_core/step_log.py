@@ -1,0 +1,125 @@
+"""The records of the steps of a context that have ended."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from operator import call
+from pickle import dumps, loads
+from typing import Any
+from zlib import compress, decompress
+
+from .name_index import NameIndex
+from .ordered_log import OrderedLog, Packed, Section
+from .packed_texts import packed_texts, texts_in
+from .provenance import StepRecord, restored_record
+
+_call: Any = call
+"""Its type is not known to every checker."""
+
+
+class PackedRecords:
+    """The records of many sections, in less memory than the sections take, or read from elsewhere.
+
+    The last record of a section is the record of the work as a whole, which has finished.
+    """
+
+    __slots__ = ("_read", "_size", "_sources")
+
+    def __init__(self, size: int, sources: bytes, read: Callable[[], Sequence[Sequence[StepRecord]]]) -> None:
+        """Take the number of records, the packed names of the last records of all sections, and their reader."""
+        self._size = size
+        self._sources = sources
+        self._read = read
+
+    @classmethod
+    def of(cls, sections: Sequence[Sequence[StepRecord]]) -> "PackedRecords":
+        """Return a pack that holds its records in memory."""
+        facts = [[(*record[:4], dict(record.points), *record[5:]) for record in records] for records in sections]
+        sources = packed_texts(records[-1].name for records in sections)
+        return cls(sum(map(len, sections)), sources, partial(_unpacked, compress(dumps(facts), 1)))
+
+    @property
+    def sources(self) -> list[str]:
+        """The names of the last records of all sections."""
+        return texts_in(self._sources)
+
+    def parts(self) -> Sequence[Sequence[StepRecord]]:
+        """Return the records of each section."""
+        return self._read()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        return chain.from_iterable(self._read())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedRecords.of, ([*self.parts()],)
+
+
+def _unpacked(packed: bytes) -> list[tuple[StepRecord, ...]]:
+    """Return records from their packed form, which never left this process or the pickle of a context."""
+    return [tuple(map(restored_record, records)) for records in loads(decompress(packed))]
+
+
+class StepLog(OrderedLog[StepRecord]):
+    """The records of the steps that have ended."""
+
+    __slots__ = ("_finished", "_packed")
+
+    def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
+        super().__init__(own, sections)
+        self._finished: set[str] = _finished(self.own)
+        self._packed: NameIndex[PackedRecords] = NameIndex()
+        """The packs of sections by the names of their last records."""
+        for section in self.sections():
+            if isinstance(section.items, PackedRecords):
+                self._packed.add(section.items.sources, section.items)
+            else:
+                self._finished |= _finished(section.items)
+
+    def has_finished(self, name: str) -> bool:
+        """Whether a step of this name has ended without an exception."""
+        if name in self._finished:
+            return True
+        parts = name.split("/")
+        for depth in range(1, len(parts) + 1):
+            records = self._packed.find("/".join(parts[:depth]))
+            if records is not None:
+                return depth == len(parts) or name in _finished(records)
+        return False
+
+    def append(self, record: StepRecord, /) -> None:
+        """Add the record of a step that has ended."""
+        names = (record.name,) if record.error is None else ()
+        # Both or neither: there is no bytecode between the two calls, at which an exception could come.
+        deque(map(_call, (partial(self.own.append, record), partial(self._finished.update, names))), 0)
+
+    def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
+        """Insert records; see `OrderedLog.insert`."""
+        super().insert(rank, mark, items, undo)
+        self._finished |= _finished(items)
+
+    def restore_section(self, rank: int, before: Section | None) -> None:
+        """Undo an insertion; see `OrderedLog.insert`."""
+        undone = _finished(self.section(rank) or ())
+        super().restore_section(rank, before)
+        self._finished -= undone - _finished(before.items if before is not None else ())
+
+    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed]) -> list[Packed]:
+        """Pack sections; see `OrderedLog.pack`."""
+        found = [section for rank in ranks if isinstance(section := self.section(rank), tuple)]
+        finished = {section[-1].name: _finished(section) for section in found}
+        packs = super().pack(ranks, make)
+        for pack in packs:
+            assert isinstance(pack, PackedRecords)
+            # The index first: in between, the names are in both.
+            self._packed.add(pack.sources, pack)
+            self._finished.difference_update(*map(finished.__getitem__, pack.sources))
+        return packs
+
+
+def _finished(records: Iterable[StepRecord]) -> set[str]:
+    return {record.name for record in records if record.error is None}
