@@ -9,7 +9,7 @@ from .._core.name_index import NameIndex
 from .._core.packed_texts import packed_texts, texts_in
 from .._core.state import LogMarks, State
 
-_Facts: TypeAlias = tuple[str, str, str | None]
+ReceiptFacts: TypeAlias = tuple[str, str, str | None]
 """The name, the digest and the item of a merged branch."""
 
 
@@ -42,7 +42,7 @@ class BranchEntry:
 class PackedReceipts:
     """The receipts of many merged branches, in less memory than their entries take, or read from elsewhere."""
 
-    def __init__(self, read: Callable[[], list[_Facts]], results: Mapping[int, Any], *, taken: int = 0) -> None:
+    def __init__(self, read: Callable[[], list[ReceiptFacts]], results: Mapping[int, Any], *, taken: int = 0) -> None:
         """Take a function that returns the name, digest and item of each branch, and the results by their indices.
 
         Results that are None may be left out. `taken` has a bit for each index whose result was returned.
@@ -58,7 +58,7 @@ class PackedReceipts:
         results, taken = results_of(receipts.values())
         return cls(_HeldReceipts.of(facts).read, results, taken=taken)
 
-    def receipt(self, at: int, facts: _Facts) -> MergeReceipt:
+    def receipt(self, at: int, facts: ReceiptFacts) -> MergeReceipt:
         """Return the receipt of an index."""
         return MergeReceipt(facts[1], self._results.get(at), facts[2], bool(self._taken >> at & 1))
 
@@ -82,11 +82,11 @@ class _HeldReceipts(NamedTuple):
     parts: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, facts: list[_Facts]) -> "_HeldReceipts":
+    def of(cls, facts: list[ReceiptFacts]) -> "_HeldReceipts":
         names, digests, items = zip(*facts, strict=True)
         return cls((packed_texts(names), packed_texts(digests), packed_texts(item or "" for item in items)))
 
-    def read(self) -> list[_Facts]:
+    def read(self) -> list[ReceiptFacts]:
         names, digests, items = map(texts_in, self.parts)
         return [(name, digest, item or None) for name, digest, item in zip(names, digests, items, strict=True)]
 
@@ -114,7 +114,9 @@ class BranchRegistry:
     """The merged branches that may be packed."""
     pack_at: int = 0
     """The number of these at which to pack them."""
-    _last: tuple[PackedReceipts, dict[str, int], list[_Facts]] | None = None
+    packed_count: int = 0
+    """The number of branches that were packed."""
+    _last: tuple[PackedReceipts, dict[str, int], list[ReceiptFacts]] | None = None
     """The pack that was read last, with the indices of its branches, and their facts."""
 
     def next_rank(self) -> int:
@@ -146,7 +148,7 @@ class BranchRegistry:
         if branch in self.entries:
             self.entries[branch].receipt = _taken(self.entries[branch].receipt)
 
-    def _located(self, pack: PackedReceipts, branch: str) -> tuple[int, _Facts]:
+    def _located(self, pack: PackedReceipts, branch: str) -> tuple[int, ReceiptFacts]:
         """Return the index of a branch in its pack, and its facts."""
         last = self._last
         if last is None or last[0] is not pack:
@@ -160,6 +162,8 @@ class BranchRegistry:
         receipts = {name: receipt for name in branches if (receipt := self.receipt(name)) is not None}
         # In between, the branches are in both.
         self.packed.add(receipts, make(receipts))
+        count = len(receipts)
+        self.packed_count += count
         for name in receipts:
             self.entries.pop(name, None)
 

@@ -1,19 +1,73 @@
 """Keep what was merged in little memory: the work of many branches as one pack in each log.
 
-A merged branch does not change any more. So the sections of branches that were forked one after the other, at one
-moment of the parent, become one section with the same items. Nothing else is read than before.
+A merged branch does not change any more. So the sections of branches that were forked one after the other become one
+section with the same items. Once many branches are packed, packs are left to a sink that has stored their work, if
+there is one, and are read from there. Nothing else is read than before.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import inf
+from typing import Final, Protocol, runtime_checkable
 
 from .._core import ordered_log
+from .._core.point_sections import PackContent, PointPack, PointSection
+from .._core.provenance import StepRecord
 from .._core.state import State
 from .._core.step_log import PackedRecords
-from .branch_registry import BranchEntry, BranchRegistry, PackedReceipts
+from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, PackedReceipts, ReceiptFacts, results_of
 
 MOST: Final = 1024
 """Maximum number of branches in a pack, and the number of merged branches at which to pack them."""
+POINTS: Final = 1 << 16
+"""Number of points in a pack that is not exceeded by the points of more than one branch."""
+IN_MEMORY: Final = 8 * MOST
+"""Number of branches whose packs stay in memory in any case, so that small runs read nothing from their file."""
+
+
+class StoredWork(Protocol):
+    """The work of merged branches where a sink has stored it.
+
+    Attributes:
+        branches: The names of the branches, as packed texts.
+    """
+
+    branches: bytes
+
+    def only(self, branches: Sequence[str]) -> "StoredWork":
+        """Return the work of some of the branches."""
+        ...
+
+    def receipts(self) -> list[ReceiptFacts]:
+        """Return the name, the digest and the item of each branch."""
+        ...
+
+    def records(self) -> Sequence[Sequence[StepRecord]]:
+        """Return the records of each branch."""
+        ...
+
+    def points(self, metric: str, count: int) -> PackContent:
+        """Return the points of a metric, which are this many; all are plain, see `Block.is_plain`."""
+        ...
+
+
+class WorkArchive(Protocol):
+    """Returns the work that a sink has stored."""
+
+    def stored(self, branches: Sequence[str]) -> StoredWork | None:
+        """Return the stored work of branches; None if not all of it is stored yet, or it cannot be read."""
+        ...
+
+
+@runtime_checkable
+class ArchivingSink(Protocol):
+    """A sink from which the work of merged branches can be read, so that the context need not keep it.
+
+    Attributes:
+        merge_archive: Returns the work.
+    """
+
+    merge_archive: WorkArchive
 
 
 def note_merge(state: State, registry: BranchRegistry, branch: str) -> None:
@@ -29,7 +83,7 @@ def note_merge(state: State, registry: BranchRegistry, branch: str) -> None:
 def pack_merged(state: State, registry: BranchRegistry) -> None:
     """Pack the branches that were merged."""
     merged = {name: entry for name in registry.unpacked if (entry := registry.entries.get(name)) is not None}
-    for run in _runs(dict(sorted(merged.items(), key=lambda item: item[1].rank))):
+    for run in _runs(state, dict(sorted(merged.items(), key=lambda item: item[1].rank))):
         if len(run) >= ordered_log.FEWEST:
             _pack(state, registry, run)
     registry.unpacked = [name for name in registry.unpacked if name in registry.entries]
@@ -37,28 +91,55 @@ def pack_merged(state: State, registry: BranchRegistry) -> None:
     registry.pack_at = 2 * len(registry.unpacked)
 
 
-def _runs(entries: dict[str, BranchEntry]) -> Iterator[dict[str, BranchEntry]]:
+def _runs(state: State, entries: dict[str, BranchEntry]) -> Iterator[dict[str, BranchEntry]]:
     """Divide branches by rank into those between which no branch is left that may be merged later."""
     run: dict[str, BranchEntry] = {}
-    last: BranchEntry | None = None
+    last, points = -1, 0
     for name, entry in entries.items():
-        follows = last is not None and entry.rank == last.rank + 1
-        if entry.is_adrift or not follows or len(run) == MOST:
+        count = sum(sum(record.points.values()) for record in state.step_log.section(entry.rank) or ())
+        points += count
+        if entry.is_adrift or entry.rank != last + 1 or len(run) == MOST or points > POINTS:
             yield run
-            run = {}
+            run, points = {}, count
         if not entry.is_adrift:
             run[name] = entry
-        last = entry
+        last = entry.rank
     yield run
 
 
 def _pack(state: State, registry: BranchRegistry, branches: dict[str, BranchEntry]) -> None:
     """Pack branches. Each statement leaves what is read as it was."""
     ranks = [entry.rank for entry in branches.values()]
+    archives = [sink.merge_archive for sink in state.dispatcher.sinks if isinstance(sink, ArchivingSink)]
+    work: StoredWork | None = None
+    if archives and registry.packed_count >= IN_MEMORY:
+        work = archives[0].stored([*branches])
+        if work is None:
+            return
+    state.step_log.pack(ranks, PackedRecords.of if work is None else partial(_stored_records, work))
+    for name, log in state.metric_store.logs.copy().items():
+        if work is None:
+            log.points.pack(ranks)
+        else:
+            log.points.pack(ranks, partial(_stored_points, work, name), inf)
     state.keys.pack(ranks, ordered_log.KeyPack)
     state.artifact_store.order.pack(ranks, ordered_log.KeyPack)
-    state.step_log.pack(ranks, PackedRecords.of)
-    for log in state.metric_store.logs.copy().values():
-        log.points.pack(ranks)
-    registry.pack(branches, PackedReceipts.of)
+    registry.pack(branches, PackedReceipts.of if work is None else partial(_stored_receipts, work))
     state.registry.condense(branches)
+
+
+def _stored_records(work: StoredWork, sections: Sequence[Sequence[StepRecord]]) -> PackedRecords:
+    found = work.only([records[-1].name for records in sections])
+    return PackedRecords(sum(map(len, sections)), found.branches, found.records)
+
+
+def _stored_points(work: StoredWork, metric: str, sections: Sequence[PointSection]) -> PointPack:
+    if not all(block.is_plain for section in sections for block in section.blocks):
+        return PointPack.of(sections)
+    found, size = work.only([section.source for section in sections]), sum(map(len, sections))
+    return PointPack(size, sections[-1].last(), partial(found.points, metric, size))
+
+
+def _stored_receipts(work: StoredWork, receipts: dict[str, MergeReceipt]) -> PackedReceipts:
+    results, taken = results_of(receipts.values())
+    return PackedReceipts(work.only([*receipts]).receipts, results, taken=taken)

@@ -37,10 +37,20 @@ class NameIndex(Generic[_T]):
                 self._others.update((name, owner) for _, name in members)
                 continue
             mask = 0
-            for bit, name in members:
+            for bit, _ in members:
                 mask |= 1 << bit
+            self._put(place, mask, owner)
+            for _, name in members:
                 self._others.pop(name, None)
-            self._masks[place] = ((mask, owner), *self._masks.get(place, ()))
+
+    def _put(self, place: tuple[str, int], mask: int, owner: _T) -> None:
+        while True:
+            before = self._masks.setdefault(place, ())
+            masks = ((mask, owner), *before)
+            # A signal handler may have added names since. No handler runs between the next lines.
+            if self._masks[place] is before:
+                self._masks[place] = masks
+                return
 
     def find(self, name: str) -> _T | None:
         """Return the owner of a name; None if the name is not there."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby, islice
-from operator import call, itemgetter
+from operator import attrgetter, call, itemgetter
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from .packed_texts import packed_texts, texts_in
@@ -93,8 +93,10 @@ class OrderedLog(Generic[_I]):
         before = self._sections.get(rank)
         if undo is not None:
             undo.callback(self.restore_section, rank, before)
+        added = len(items) - (len(before.items) if before is not None else 0)
         self._sections[rank] = Section(mark, items)
-        self.inserted += len(items) - (len(before.items) if before is not None else 0)
+        # Without a call, in which a signal handler could insert another section.
+        self.inserted += added
 
     def restore_section(self, rank: int, before: Section | None) -> None:
         """Restore the section that a rank had before an insertion; remove the section if `before` is None."""
@@ -119,19 +121,18 @@ class OrderedLog(Generic[_I]):
         `make` returns the pack of sections, given their items. Sections at the same mark without another section
         between them are packed together. A section that comes between them later unpacks them.
         """
-        wanted = {rank for rank in ranks if rank in self._sections and not self._sections[rank].ranks}
-        runs = groupby(sorted(self._sections), lambda rank: (rank in wanted, self._sections[rank].mark))
-        long = [run for (is_wanted, _), found in runs if is_wanted and len(run := [*found]) >= FEWEST]
-        return [pack for run in long if (pack := self._pack(run, make)) is not None]
-
-    def _pack(self, ranks: list[int], make: Callable[[list[Any]], Packed]) -> Packed | None:
-        count, sections = len(self._changes), [self._sections[rank] for rank in ranks]
-        pack = make([section.items for section in sections])
-        packed = Section(sections[0].mark, pack, packed_texts(map(str, ranks)), ranks[-1])
-        if not self._replace(count, ranks, {ranks[0]: packed}):
-            return None
-        self._last_packed = max(self._last_packed, ranks[-1])
-        return pack
+        count, sections = len(self._changes), self._sections.copy()
+        wanted = {rank for rank in ranks if rank in sections and not sections[rank].ranks}
+        runs = groupby(sorted(sections), lambda rank: (rank in wanted, sections[rank].mark))
+        packs: list[Packed] = []
+        for run in [[*run] for (is_wanted, _), run in runs if is_wanted]:
+            if len(run) >= FEWEST:
+                pack = make([sections[rank].items for rank in run])
+                packed = Section(sections[run[0]].mark, pack, packed_texts(map(str, run)), run[-1])
+                if not self._replace(count + len(packs), run, {run[0]: packed}):
+                    break
+                packs.append(pack)
+        return packs
 
     def _unpack(self, rank: int) -> None:
         """Unpack the sections between which a section is about to be inserted."""
@@ -149,7 +150,9 @@ class OrderedLog(Generic[_I]):
         """Replace sections, unless a signal handler has done so since there were `count` changes."""
         drop = [partial(self._sections.pop, rank, None) for rank in old]
         # All or nothing: there is no bytecode between the calls, at which an exception could come.
-        changes = map(_call, [*drop, partial(self._sections.update, new), partial(self._changes.append, None)])
+        put, last = partial(self._sections.update, new), max(new.values(), key=_last).last
+        changes = map(_call, [*drop, put, partial(self._changes.append, None)])
+        self._last_packed = max(self._last_packed, last)
         # No handler runs between the next lines.
         if self._changes[count:]:
             return False
@@ -193,6 +196,9 @@ class OrderedLog(Generic[_I]):
     def copy_sections(self) -> dict[int, Section]:
         """Return a copy of the sections by rank, for another log."""
         return self._sections.copy()
+
+
+_last: Callable[[Section], int] = attrgetter("last")
 
 
 class KeyPack:

@@ -128,12 +128,14 @@ class PointLog:
         """Move a section; see `OrderedLog.move`."""
         self._lock.run(partial(self._sections.move, rank, new_rank, mark))
 
-    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed] = PointPack.of) -> None:
-        """Pack sections; see `OrderedLog.pack`. Sections that are large stay as they are."""
-        self._lock.run(partial(self._pack, ranks, make))
+    def pack(
+        self, ranks: Collection[int], make: Callable[[list[Any]], Packed] = PointPack.of, large: float = LARGE
+    ) -> None:
+        """Pack sections; see `OrderedLog.pack`. Sections with at least `large` points stay as they are."""
+        self._lock.run(partial(self._pack, ranks, make, large))
 
-    def _pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed]) -> None:
-        small = [rank for rank in ranks if len(self._sections.section(rank) or ()) < LARGE]
+    def _pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed], large: float) -> None:
+        small = [rank for rank in ranks if len(self._sections.section(rank) or ()) < large]
         self._sections.pack(small, make)
 
     def _snapshot(self) -> tuple[list[Block], list[Any], dict[int, Section]]:
