@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crystallize._core import ordered_log
-from crystallize._core.ordered_log import KeyPack, OrderedKeys, OrderedLog, Packed
+from crystallize._core.ordered_log import KeyPack, OrderedKeys, OrderedLog, SectionPack
 from crystallize._core.packed_columns import ANY_TAGS, Block, PointLayout
 from crystallize._core.point_log import BLOCK, LARGE, PointLog
 from crystallize._core.point_sections import PointSection
@@ -191,7 +191,7 @@ def test_a_pack_that_a_signal_handler_makes() -> None:
     log: OrderedLog[str] = OrderedLog()
     for rank in range(ordered_log.FEWEST):
         log.insert(rank, 0, (f"{rank}",))
-    inner: list[Packed] = []
+    inner: list[SectionPack] = []
 
     def make(sections: list[Any]) -> KeyPack:
         inner[:] = inner or log.pack(range(20), KeyPack)
@@ -337,7 +337,7 @@ def test_points_of_branches(
     check(log.with_layout(ANY_TAGS), expected)
     check(log.with_layout(ANY_TAGS).with_layout(layout), expected)
     check(log.with_layout(PointLayout(kind, {"other": int})), expected)
-    # Packed for another log, with a number for each step.
+    # SectionPack for another log, with a number for each step.
     other = PointLog()
     packed = log.packed(lambda step: int(step[0]) + 1)
     assert all(block.size <= BLOCK for block in packed)

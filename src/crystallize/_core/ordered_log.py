@@ -35,7 +35,7 @@ class Section(NamedTuple):
     """The last of these ranks."""
 
 
-class Packed(Sized, Protocol):
+class SectionPack(Sized, Protocol):
     """The items of many sections."""
 
     def parts(self) -> Iterable[Any]:
@@ -115,7 +115,7 @@ class OrderedLog(Generic[_I]):
             add = partial(self._sections.__setitem__, new_rank, found._replace(mark=mark))
             deque(map(_call, (partial(self._sections.__delitem__, rank), add)), 0)
 
-    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed]) -> list[Packed]:
+    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack]) -> list[SectionPack]:
         """Replace sections by packs of them, and return the packs: nothing else is read than before.
 
         `make` returns the pack of sections, given their items. Sections at the same mark without another section
@@ -124,7 +124,7 @@ class OrderedLog(Generic[_I]):
         count, sections = len(self._changes), self._sections.copy()
         wanted = {rank for rank in ranks if rank in sections and not sections[rank].ranks}
         runs = groupby(sorted(sections), lambda rank: (rank in wanted, sections[rank].mark))
-        packs: list[Packed] = []
+        packs: list[SectionPack] = []
         for run in [[*run] for (is_wanted, _), run in runs if is_wanted]:
             if len(run) >= FEWEST:
                 pack = make([sections[rank].items for rank in run])

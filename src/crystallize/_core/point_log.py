@@ -15,7 +15,7 @@ from .._base.locks import make_lock
 from .copy_by_type import Thaw
 from .freezing import freeze
 from .live_types import refuse_live, warn_of_live
-from .ordered_log import OrderedLog, Packed, Section
+from .ordered_log import OrderedLog, Section, SectionPack
 from .packed_columns import ANY_TAGS, Block, PointLayout, StoredPoint, unrestorable_parts
 from .point_sections import Piece, PointPack, PointSection
 
@@ -129,12 +129,12 @@ class PointLog:
         self._lock.run(partial(self._sections.move, rank, new_rank, mark))
 
     def pack(
-        self, ranks: Collection[int], make: Callable[[list[Any]], Packed] = PointPack.of, large: float = LARGE
+        self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack] = PointPack.of, large: float = LARGE
     ) -> None:
         """Pack sections; see `OrderedLog.pack`. Sections with at least `large` points stay as they are."""
         self._lock.run(partial(self._pack, ranks, make, large))
 
-    def _pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed], large: float) -> None:
+    def _pack(self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack], large: float) -> None:
         small = [rank for rank in ranks if len(self._sections.section(rank) or ()) < large]
         self._sections.pack(small, make)
 

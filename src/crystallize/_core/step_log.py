@@ -11,7 +11,7 @@ from typing import Any
 from zlib import compress, decompress
 
 from .name_index import NameIndex
-from .ordered_log import OrderedLog, Packed, Section
+from .ordered_log import OrderedLog, Section, SectionPack
 from .packed_texts import packed_texts, texts_in
 from .provenance import StepRecord, restored_record
 
@@ -108,7 +108,7 @@ class StepLog(OrderedLog[StepRecord]):
         super().restore_section(rank, before)
         self._finished -= undone - _finished(before.items if before is not None else ())
 
-    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], Packed]) -> list[Packed]:
+    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack]) -> list[SectionPack]:
         """Pack sections; see `OrderedLog.pack`."""
         found = [section for rank in ranks if isinstance(section := self.section(rank), tuple)]
         finished = {section[-1].name: _finished(section) for section in found}
