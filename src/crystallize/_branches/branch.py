@@ -261,13 +261,14 @@ def forked(ctx: FrozenContext[_T], paths: list[str]) -> list[Branch[_T]]:
 
 def _forked(ctx: FrozenContext[_T], state: State, registry: BranchRegistry, paths: list[str]) -> list[Branch[_T]]:
     steps, dispatcher = state.registry, state.dispatcher
+    new = {path for path in paths if not registry.knows(path)}
     for path in paths:
-        if not registry.knows(path) and steps.is_used(path):
+        if path in new and steps.is_used(path):
             raise BranchError(path, "there is a step of that name; give the branch another one")
     # All branches share one base and one mark, since there may be many branches.
     base, marks = ForkBase.of(ctx), state.marks()
     found: list[Failure] = []
-    for path in [path for path in paths if not registry.knows(path) or registry.is_adrift(path)]:
+    for path in [path for path in paths if path in new or registry.is_adrift(path)]:
         entry = BranchEntry(registry.next_rank(), marks)
         enter = partial(_enter, state, registry, path, entry)
         if dispatcher.sinks:

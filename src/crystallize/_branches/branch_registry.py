@@ -114,6 +114,8 @@ class BranchRegistry:
     """The merged branches that may be packed."""
     pack_at: int = 0
     """The number of these at which to pack them."""
+    restored: int = -1
+    """The last rank of a branch that was restored from a file; its work stays in memory."""
     packed_count: int = 0
     """The number of branches that were packed."""
     _last: tuple[PackedReceipts, dict[str, int], list[ReceiptFacts]] | None = None

@@ -15,7 +15,15 @@ from .._core.point_sections import PackContent, PointPack, PointSection
 from .._core.provenance import StepRecord
 from .._core.state import State
 from .._core.step_log import PackedRecords
-from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, PackedReceipts, ReceiptFacts, results_of
+from .branch_registry import (
+    BranchEntry,
+    BranchRegistry,
+    MergeReceipt,
+    PackedReceipts,
+    ReceiptFacts,
+    registry_of,
+    results_of,
+)
 
 MOST: Final = 1024
 """Maximum number of branches in a pack, and the number of merged branches at which to pack them."""
@@ -76,6 +84,18 @@ def note_merge(state: State, registry: BranchRegistry, branch: str) -> None:
     The caller holds the dispatcher's lock. If this is interrupted, the same is read as before.
     """
     registry.unpacked.append(branch)
+    _pack_if_many(state, registry)
+
+
+def pack_restored(state: State) -> None:
+    """Pack the branches that were restored from a file if they are many; their work stays in memory."""
+    registry = registry_of(state)
+    registry.unpacked = [name for name, entry in registry.entries.items() if entry.receipt is not None]
+    registry.restored = max((entry.rank for entry in registry.entries.values()), default=-1)
+    _pack_if_many(state, registry)
+
+
+def _pack_if_many(state: State, registry: BranchRegistry) -> None:
     if len(registry.unpacked) >= max(registry.pack_at, MOST):
         pack_merged(state, registry)
 
@@ -112,7 +132,7 @@ def _pack(state: State, registry: BranchRegistry, branches: dict[str, BranchEntr
     ranks = [entry.rank for entry in branches.values()]
     archives = [sink.merge_archive for sink in state.dispatcher.sinks if isinstance(sink, ArchivingSink)]
     work: StoredWork | None = None
-    if archives and registry.packed_count >= IN_MEMORY:
+    if archives and registry.packed_count >= IN_MEMORY and ranks[0] > registry.restored:
         work = archives[0].stored([*branches])
         if work is None:
             return

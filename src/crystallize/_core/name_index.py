@@ -1,6 +1,7 @@
 """An index of names that takes little memory if many names have the same beginning and end in consecutive numbers."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -13,7 +14,7 @@ _FEWEST: Final = 8
 
 
 class NameIndex(Generic[_T]):
-    """The owners of names. A group of names is added together, with one owner.
+    """The owners of names, each of which is added once. A group of names is added together, with one owner.
 
     Names such as "fold-0" to "fold-1023" are stored as their beginning and one bit each.
     """
@@ -27,21 +28,11 @@ class NameIndex(Generic[_T]):
         self._others: dict[str, _T] = {}
 
     def add(self, names: Iterable[str], owner: _T) -> None:
-        """Add names; a name that is there already gets this owner."""
-        groups: dict[tuple[str, int], list[tuple[int, str]]] = {}
-        for name in names:
-            beginning, number = _split(name)
-            groups.setdefault((beginning, number // _SPAN), []).append((number % _SPAN, name))
-        for place, members in groups.items():
-            if len(members) < _FEWEST:
-                self._others.update((name, owner) for _, name in members)
-                continue
-            mask = 0
-            for bit, _ in members:
-                mask |= 1 << bit
+        """Add names. If one is there already, either owner may be found."""
+        masks, others = _grouped(tuple(names))
+        for place, mask in masks.items():
             self._put(place, mask, owner)
-            for _, name in members:
-                self._others.pop(name, None)
+        self._others.update(dict.fromkeys(others, owner))
 
     def _put(self, place: tuple[str, int], mask: int, owner: _T) -> None:
         while True:
@@ -56,10 +47,12 @@ class NameIndex(Generic[_T]):
         """Return the owner of a name; None if the name is not there."""
         if name in self._others:
             return self._others[name]
-        beginning, number = _split(name)
-        bit = 1 << number % _SPAN
-        masks = self._masks.get((beginning, number // _SPAN), ())
-        return next((owner for mask, owner in masks if mask & bit), None)
+        if self._masks:
+            beginning, number = _split(name)
+            for mask, owner in self._masks.get((beginning, number // _SPAN), ()):
+                if mask >> number % _SPAN & 1:
+                    return owner
+        return None
 
     def mapped(self, owner_of: Callable[[_T], _S]) -> "NameIndex[_S]":
         """Return an index of the same names with other owners, each of which a function returns for an owner here."""
@@ -71,8 +64,27 @@ class NameIndex(Generic[_T]):
         return made
 
 
+@lru_cache(maxsize=1)
+def _grouped(names: tuple[str, ...]) -> tuple[dict[tuple[str, int], int], list[str]]:
+    """Return the masks of names, and the names that are too few for a mask. Several indices have the same names."""
+    groups: dict[tuple[str, int], list[tuple[int, str]]] = {}
+    for name in names:
+        beginning, number = _split(name)
+        groups.setdefault((beginning, number // _SPAN), []).append((number % _SPAN, name))
+    masks = {
+        place: sum(1 << bit for bit in {bit for bit, _ in members})
+        for place, members in groups.items()
+        if len(members) >= _FEWEST and place[1] >= 0
+    }
+    return masks, [name for place, members in groups.items() if place not in masks for _, name in members]
+
+
+@lru_cache(maxsize=4)
 def _split(name: str) -> tuple[str, int]:
-    """Return the beginning of a name and the number that it ends in, whose text has no leading zero; -1 for none."""
+    """Return the beginning of a name and the number that it ends in, whose text has no leading zero; -1 for none.
+
+    The results are cached, since a name is looked up in several indices.
+    """
     beginning = name.rstrip("0123456789")
     digits = name[len(beginning) :].lstrip("0")
     # With more digits, `int` may raise.

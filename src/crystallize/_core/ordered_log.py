@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice, repeat
 from operator import attrgetter, call, itemgetter
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from .packed_texts import packed_texts, texts_in
+from .packed_texts import numbers_in, packed_numbers
 
 _call: Any = call
 """Its type is not known to every checker."""
@@ -30,7 +30,7 @@ class Section(NamedTuple):
     items: Any
     """A sized collection; an argument of `OrderedLog.splice` reads the items in it."""
     ranks: bytes = b""
-    """The ranks of the sections in a pack, as packed texts; empty if this is no pack."""
+    """The ranks of the sections in a pack, as packed numbers; empty if this is no pack."""
     last: int = -1
     """The last of these ranks."""
 
@@ -128,7 +128,7 @@ class OrderedLog(Generic[_I]):
         for run in [[*run] for (is_wanted, _), run in runs if is_wanted]:
             if len(run) >= FEWEST:
                 pack = make([sections[rank].items for rank in run])
-                packed = Section(sections[run[0]].mark, pack, packed_texts(map(str, run)), run[-1])
+                packed = Section(sections[run[0]].mark, pack, packed_numbers(run), run[-1])
                 if not self._replace(count + len(packs), run, {run[0]: packed}):
                     break
                 packs.append(pack)
@@ -142,16 +142,15 @@ class OrderedLog(Generic[_I]):
             section = next(around, None)
             if section is None:
                 return
-            ranks = map(int, texts_in(section.ranks))
-            parts = zip(ranks, section.items.parts(), strict=True)
+            parts = zip(numbers_in(section.ranks), section.items.parts(), strict=True)
             self._replace(count, (), {rank: Section(section.mark, items) for rank, items in parts})
 
     def _replace(self, count: int, old: Iterable[int], new: Mapping[int, Section]) -> bool:
         """Replace sections, unless a signal handler has done so since there were `count` changes."""
-        drop = [partial(self._sections.pop, rank, None) for rank in old]
-        # All or nothing: there is no bytecode between the calls, at which an exception could come.
         put, last = partial(self._sections.update, new), max(new.values(), key=_last).last
-        changes = map(_call, [*drop, put, partial(self._changes.append, None)])
+        # All or nothing: there is no bytecode between the calls, at which an exception could come.
+        drop = map(self._sections.pop, old, repeat(None))
+        changes = chain(drop, map(_call, (put, partial(self._changes.append, None))))
         self._last_packed = max(self._last_packed, last)
         # No handler runs between the next lines.
         if self._changes[count:]:

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from .packed_columns import ANY_TAGS, Block, StoredPoint
-from .packed_texts import packed_texts, texts_in
+from .packed_texts import numbers_in, packed_numbers, packed_texts, texts_in
 
 
 class Piece(NamedTuple):
@@ -34,7 +34,8 @@ class PointSection:
     """The name of the work that recorded them; never empty."""
 
     def __len__(self) -> int:
-        return sum(block.size for block in self.blocks)
+        # Nearly always there is one.
+        return self.blocks[0].size if len(self.blocks) == 1 else sum(block.size for block in self.blocks)
 
     def rows(self) -> Iterator[StoredPoint]:
         """Return the points, oldest first."""
@@ -69,6 +70,18 @@ class PackContent(NamedTuple):
     """The sources in order, each with the number of its points."""
 
     @classmethod
+    def joined(cls, sections: Sequence[PointSection]) -> "PackContent":
+        """Pack the points of sections."""
+        numbers: dict[str, int] = {}
+        steps: list[int] = []
+        for section in sections:
+            for block in section.blocks:
+                for number, count in block.number_runs():
+                    steps += [numbers.setdefault(section.names[number - 1], len(numbers) + 1)] * count
+        block = Block.joined([block for section in sections for block in section.blocks], steps)
+        return cls(block.shared(), [*numbers], [(section.source, len(section)) for section in sections])
+
+    @classmethod
     def of(cls, rows: Iterable[StoredPoint], parts: Sequence[tuple[str, int]]) -> "PackContent":
         """Pack points, whose steps are names."""
         numbers: dict[str, int] = {}
@@ -92,15 +105,14 @@ class PointPack:
     @classmethod
     def of(cls, sections: Sequence[PointSection]) -> "PointPack":
         """Return a pack of sections that holds their points in memory."""
-        rows = chain.from_iterable(section.rows() for section in sections)
-        return cls.holding(PackContent.of(rows, [(section.source, len(section)) for section in sections]))
+        return cls.holding(PackContent.joined(sections))
 
     @classmethod
     def holding(cls, content: PackContent) -> "PointPack":
         """Return a pack that holds its points in memory."""
         block, names, parts = content
         value, tags, number = block.row(block.size - 1)
-        sources, sizes = packed_texts([source for source, _ in parts]), packed_texts([str(size) for _, size in parts])
+        sources, sizes = packed_texts([source for source, _ in parts]), packed_numbers([size for _, size in parts])
         return cls(block.size, (value, tags, names[number - 1]), _Held(block, packed_texts(names), sources, sizes).read)
 
     def __len__(self) -> int:
@@ -148,5 +160,5 @@ class _Held(NamedTuple):
     sizes: bytes
 
     def read(self) -> PackContent:
-        parts = zip(texts_in(self.sources), map(int, texts_in(self.sizes)), strict=True)
+        parts = zip(texts_in(self.sources), numbers_in(self.sizes), strict=True)
         return PackContent(self.block, texts_in(self.names), [*parts])

@@ -117,7 +117,7 @@ class StepRegistry:
     def reserve(self, path: str) -> None:
         """Reserve a name, as if a step of this name had been opened."""
         if path not in self._uses:
-            self._uses[path] = int(self._condensed.find(path) or False)
+            self._uses[path] = 0 if self._condensed.find(path) is None else 1
         self._uses[path] += 1
 
     def release(self, path: str) -> None:

@@ -3,13 +3,13 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from .._branches.branch_registry import ReceiptFacts
-from .._core.packed_texts import packed_texts, texts_in
+from .._core.packed_texts import numbers_in, packed_numbers, packed_texts, texts_in
 from .._core.point_sections import PackContent
 from .._core.provenance import StepRecord
 from ..errors import DamagedRunError, JournalError
@@ -82,9 +82,7 @@ class StoredMerges:
         self._path = path
         self._identity = identity
         self.branches: bytes = packed_texts(branches)
-        # As differences, which compress well.
-        ends = [0, *chain.from_iterable(spans)]
-        self._ends = packed_texts(str(end - before) for before, end in pairwise(ends))
+        self._ends = packed_numbers(chain.from_iterable(spans))
 
     def only(self, branches: Sequence[str]) -> "StoredMerges":
         """Return the work of some of the branches."""
@@ -150,7 +148,7 @@ class StoredMerges:
 
     def _spans(self) -> Iterator[_Span]:
         """Return the positions of each branch."""
-        ends = [*accumulate(map(int, texts_in(self._ends)))]
+        ends = [*numbers_in(self._ends)]
         return map(_Span._make, zip(ends[::2], ends[1::2], strict=True))
 
     def _joined_spans(self) -> list[_Span]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from .._base.signal_handlers import reraise_from_handler
 from .._branches.branch_registry import BranchEntry, MergeReceipt, registry_of
+from .._branches.merged_packs import pack_restored
 from .._core.artifacts import Artifact
 from .._core.codec import as_read_here, decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
@@ -69,7 +70,9 @@ def restore(state: State, data: RunData, dropped: Collection[tuple[int, str | No
     If the schema or the metrics are not those of the run, this raises JournalError.
     """
     with damage_in(data.path):
-        return _restore(state, data, dropped)
+        baseline = _restore(state, data, dropped)
+    pack_restored(state)
+    return baseline
 
 
 def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | None]]) -> Baseline:
