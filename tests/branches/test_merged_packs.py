@@ -227,8 +227,9 @@ def filed(journal: Journal, count: int, task: Callable[[Any, int], None] = plain
 def is_filed(ctx: FrozenContext[Any]) -> bool:
     """Whether a context has no branch in memory."""
     state = state_of(ctx)
+    registry = registry_of(state)
     records = all(isinstance(section.items, PackedRecords) for section in state.step_log.sections())
-    return records and not registry_of(state).entries
+    return records and not registry.entries and not registry.waiting
 
 
 @pytest.mark.usefixtures("soon")
@@ -292,16 +293,17 @@ def changed(ctx: FrozenContext[Any]) -> Delta:
 
 @pytest.mark.usefixtures("soon")
 def test_reading_while_the_database_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Branches whose facts are in the spool alone stay in memory, and are left to the file later."""
+    """Packs of branches whose facts are in the spool alone stay in memory, and are left to the file later."""
     monkeypatch.setattr(drainer, "DELAY", 1000)
     monkeypatch.setattr(drainer, "BATCH", 1_000_000)
     with Journal.start(tmp_path, "fit") as journal:
         ctx = merged(journal.context(FrozenContext, {"lr": 0.1}), range(30))
-        assert 30 == len(registry_of(state_of(ctx)).entries)
+        registry = registry_of(state_of(ctx))
+        assert 6 < len(registry.waiting)
         assert read(merged(FrozenContext({"lr": 0.1}), range(30))) == read(ctx)
         journal.flush()
         merged(ctx, range(30, 100))
-        assert 4 < len(registry_of(state_of(ctx)).entries) < 100
+        assert 16 < len(registry.waiting) < 19
         assert read(merged(FrozenContext({"lr": 0.1}), range(100))) == read(ctx)
 
 
@@ -355,8 +357,10 @@ def test_fan_out_over_packed_branches(tmp_path: Path) -> None:
             fan_out(ctx, square, range(20), executor=pool)
         journal.flush()
         merged_packs.pack_merged(state_of(ctx), registry_of(state_of(ctx)))
-        # What remains has no branch beside it to be packed with.
-        assert {"square-8", "square-9"} == {*registry_of(state_of(ctx)).entries}
+        # Besides it there are those that have no branch beside them to be packed with.
+        left = {*registry_of(state_of(ctx)).entries}
+        assert "square-9" in left
+        assert len(left) < 10
         found = fan_out(ctx, mended, range(20), executor=pool, name="square")
         assert expected == found
         copied = pickle.loads(pickle.dumps(ctx))

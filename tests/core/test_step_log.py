@@ -9,7 +9,7 @@ import pytest
 
 from crystallize import StepRecord
 from crystallize._core import ordered_log
-from crystallize._core.step_log import PackedRecords, StepLog
+from crystallize._core.step_log import StepLog
 
 START = datetime(2026, 5, 17, 12, 30, 0, 123456, UTC)
 
@@ -45,12 +45,12 @@ def test_packs_of_records(packed: range, monkeypatch: pytest.MonkeyPatch) -> Non
     """The same records are read from a pack, and the same names have finished, also in copies and after pickling."""
     monkeypatch.setattr(ordered_log, "FEWEST", 2)
     log = filled(9)
-    packs = log.pack(packed, PackedRecords.of)
+    packs = log.pack_records(packed)
     assert [len(packed)] * bool(packed) == [len([*pack.parts()]) for pack in packs]
     check(log, 9)
     check(StepLog(log.own, log.copy_sections()), 9)
     check(StepLog(log.own, pickle.loads(pickle.dumps(log.copy_sections()))), 9)
-    log.pack(range(9), PackedRecords.of)
+    log.pack_records(range(9))
     check(log, 9)
 
 
@@ -58,7 +58,7 @@ def test_insertion_that_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that replaces another one and is undone has not finished, and the earlier one is there again."""
     monkeypatch.setattr(ordered_log, "FEWEST", 2)
     log = filled(4)
-    log.pack(range(4), PackedRecords.of)
+    log.pack_records(range(4))
     log.insert(9, 1, (record("fold-9", "ValueError"),))
     before = [*log]
     with ExitStack() as undo:

@@ -55,8 +55,12 @@ class PackedReceipts:
     def of(cls, receipts: Mapping[str, MergeReceipt]) -> "PackedReceipts":
         """Pack receipts by the names of their branches."""
         facts = [(branch, receipt.digest, receipt.item) for branch, receipt in receipts.items()]
-        results, taken = results_of(receipts.values())
+        results, taken = _results_of(receipts.values())
         return cls(_HeldReceipts.of(facts).read, results, taken=taken)
+
+    def leave(self, read: Callable[[], list[ReceiptFacts]]) -> None:
+        """Drop names, digests and items, and read the same by a function from now on."""
+        self.read = read
 
     def receipt(self, at: int, facts: ReceiptFacts) -> MergeReceipt:
         """Return the receipt of an index."""
@@ -91,7 +95,7 @@ class _HeldReceipts(NamedTuple):
         return [(name, digest, item or None) for name, digest, item in zip(names, digests, items, strict=True)]
 
 
-def results_of(receipts: Iterable[MergeReceipt]) -> tuple[dict[int, Any], int]:
+def _results_of(receipts: Iterable[MergeReceipt]) -> tuple[dict[int, Any], int]:
     """Return the results of receipts by index, and a bit for each index whose result was returned."""
     numbered = [*enumerate(receipts)]
     results = {at: receipt.result for at, receipt in numbered if receipt.result is not None}
@@ -114,6 +118,8 @@ class BranchRegistry:
     """The merged branches that may be packed."""
     pack_at: int = 0
     """The number of these at which to pack them."""
+    waiting: list[Any] = field(default_factory=list)
+    """The packs that are left to the file of a run when it has their facts."""
     restored: int = -1
     """The last rank of a branch that was restored from a file; its work stays in memory."""
     packed_count: int = 0
@@ -159,15 +165,17 @@ class BranchRegistry:
         at = last[1][branch]
         return at, last[2][at]
 
-    def pack(self, branches: Iterable[str], make: Callable[[dict[str, MergeReceipt]], PackedReceipts]) -> None:
-        """Keep only the receipts of merged branches, which `make` packs."""
+    def pack(self, branches: Iterable[str]) -> PackedReceipts:
+        """Keep only the receipts of merged branches, packed."""
         receipts = {name: receipt for name in branches if (receipt := self.receipt(name)) is not None}
+        pack = PackedReceipts.of(receipts)
         # In between, the branches are in both.
-        self.packed.add(receipts, make(receipts))
+        self.packed.add(receipts, pack)
         count = len(receipts)
         self.packed_count += count
         for name in receipts:
             self.entries.pop(name, None)
+        return pack
 
     def copied(self) -> "BranchRegistry":
         """Return the registry for a copy of the context, without the results of tasks."""

@@ -8,21 +8,21 @@ there is one, and are read from there. Nothing else is read than before.
 from collections.abc import Iterator, Sequence
 from functools import partial
 from math import inf
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from .._core import ordered_log
-from .._core.point_sections import PackContent, PointPack, PointSection
+from .._core.packed_texts import packed_texts, texts_in
+from .._core.point_log import LARGE
+from .._core.point_sections import PackContent, PointPack
 from .._core.provenance import StepRecord
 from .._core.state import State
 from .._core.step_log import PackedRecords
 from .branch_registry import (
     BranchEntry,
     BranchRegistry,
-    MergeReceipt,
     PackedReceipts,
     ReceiptFacts,
     registry_of,
-    results_of,
 )
 
 MOST: Final = 1024
@@ -78,6 +78,16 @@ class ArchivingSink(Protocol):
     merge_archive: WorkArchive
 
 
+class _Waiting(NamedTuple):
+    """The packs of branches whose work may not be stored yet."""
+
+    branches: bytes
+    records: list[PackedRecords]
+    points: list[tuple[str, PointPack]]
+    """Each with its metric."""
+    receipts: PackedReceipts
+
+
 def note_merge(state: State, registry: BranchRegistry, branch: str) -> None:
     """Note that a branch was merged, and pack the branches that were merged before if they are many.
 
@@ -103,9 +113,14 @@ def _pack_if_many(state: State, registry: BranchRegistry) -> None:
 def pack_merged(state: State, registry: BranchRegistry) -> None:
     """Pack the branches that were merged."""
     merged = {name: entry for name in registry.unpacked if (entry := registry.entries.get(name)) is not None}
+    archives = [sink.merge_archive for sink in state.dispatcher.sinks if isinstance(sink, ArchivingSink)]
     for run in _runs(state, dict(sorted(merged.items(), key=lambda item: item[1].rank))):
         if len(run) >= ordered_log.FEWEST:
-            _pack(state, registry, run)
+            is_new = next(iter(run.values())).rank > registry.restored
+            is_stored = bool(archives) and is_new and registry.packed_count >= IN_MEMORY
+            _pack(state, registry, run, is_stored=is_stored)
+    for archive in archives[:1]:
+        _leave(registry, archive)
     registry.unpacked = [name for name in registry.unpacked if name in registry.entries]
     # So that looking at those that cannot be packed takes no more than a share of the time.
     registry.pack_at = 2 * len(registry.unpacked)
@@ -127,39 +142,35 @@ def _runs(state: State, entries: dict[str, BranchEntry]) -> Iterator[dict[str, B
     yield run
 
 
-def _pack(state: State, registry: BranchRegistry, branches: dict[str, BranchEntry]) -> None:
+def _pack(state: State, registry: BranchRegistry, branches: dict[str, BranchEntry], *, is_stored: bool) -> None:
     """Pack branches. Each statement leaves what is read as it was."""
     ranks = [entry.rank for entry in branches.values()]
-    archives = [sink.merge_archive for sink in state.dispatcher.sinks if isinstance(sink, ArchivingSink)]
-    work: StoredWork | None = None
-    if archives and registry.packed_count >= IN_MEMORY and ranks[0] > registry.restored:
-        work = archives[0].stored([*branches])
-        if work is None:
-            return
-    state.step_log.pack(ranks, PackedRecords.of if work is None else partial(_stored_records, work))
-    for name, log in state.metric_store.logs.copy().items():
-        if work is None:
-            log.points.pack(ranks)
-        else:
-            log.points.pack(ranks, partial(_stored_points, work, name), inf)
+    # What is read from a file is packed whatever its size.
+    large = inf if is_stored else LARGE
+    records = state.step_log.pack_records(ranks)
+    points = [
+        (name, pack) for name, log in state.metric_store.logs.copy().items() for pack in log.points.pack(ranks, large)
+    ]
     state.keys.pack(ranks, ordered_log.KeyPack)
     state.artifact_store.order.pack(ranks, ordered_log.KeyPack)
-    registry.pack(branches, PackedReceipts.of if work is None else partial(_stored_receipts, work))
+    receipts = registry.pack(branches)
     state.registry.condense(branches)
+    if is_stored:
+        registry.waiting.append(_Waiting(packed_texts(branches), records, points, receipts))
 
 
-def _stored_records(work: StoredWork, sections: Sequence[Sequence[StepRecord]]) -> PackedRecords:
-    found = work.only([records[-1].name for records in sections])
-    return PackedRecords(sum(map(len, sections)), found.branches, found.records)
-
-
-def _stored_points(work: StoredWork, metric: str, sections: Sequence[PointSection]) -> PointPack:
-    if not all(block.is_plain for section in sections for block in section.blocks):
-        return PointPack.of(sections)
-    found, size = work.only([section.source for section in sections]), sum(map(len, sections))
-    return PointPack(size, sections[-1].last(), partial(found.points, metric, size))
-
-
-def _stored_receipts(work: StoredWork, receipts: dict[str, MergeReceipt]) -> PackedReceipts:
-    results, taken = results_of(receipts.values())
-    return PackedReceipts(work.only([*receipts]).receipts, results, taken=taken)
+def _leave(registry: BranchRegistry, archive: WorkArchive) -> None:
+    """Leave packs to a sink that has stored their work. Each statement leaves what is read as it was."""
+    while registry.waiting:
+        waiting: _Waiting = registry.waiting[0]
+        work = archive.stored(texts_in(waiting.branches))
+        if work is None:
+            return
+        for records in waiting.records:
+            records.leave(work.only(records.sources).records)
+        for metric, points in waiting.points:
+            if points.is_plain:
+                points.leave(partial(work.only(points.sources).points, metric, len(points)))
+        waiting.receipts.leave(work.receipts)
+        if registry.waiting and registry.waiting[0] is waiting:
+            registry.waiting.pop(0)

@@ -43,6 +43,8 @@ class SectionPack(Sized, Protocol):
         ...
 
 
+_P = TypeVar("_P", bound=SectionPack)
+
 FEWEST: Final = 16
 """The minimum number of sections in a pack: fewer take as much memory in a pack as without one."""
 
@@ -115,7 +117,7 @@ class OrderedLog(Generic[_I]):
             add = partial(self._sections.__setitem__, new_rank, found._replace(mark=mark))
             deque(map(_call, (partial(self._sections.__delitem__, rank), add)), 0)
 
-    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack]) -> list[SectionPack]:
+    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], _P]) -> list[_P]:
         """Replace sections by packs of them, and return the packs: nothing else is read than before.
 
         `make` returns the pack of sections, given their items. Sections at the same mark without another section
@@ -124,7 +126,7 @@ class OrderedLog(Generic[_I]):
         count, sections = len(self._changes), self._sections.copy()
         wanted = {rank for rank in ranks if rank in sections and not sections[rank].ranks}
         runs = groupby(sorted(sections), lambda rank: (rank in wanted, sections[rank].mark))
-        packs: list[SectionPack] = []
+        packs: list[_P] = []
         for run in [[*run] for (is_wanted, _), run in runs if is_wanted]:
             if len(run) >= FEWEST:
                 pack = make([sections[rank].items for rank in run])

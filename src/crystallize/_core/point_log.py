@@ -15,7 +15,7 @@ from .._base.locks import make_lock
 from .copy_by_type import Thaw
 from .freezing import freeze
 from .live_types import refuse_live, warn_of_live
-from .ordered_log import OrderedLog, Section, SectionPack
+from .ordered_log import OrderedLog, Section
 from .packed_columns import ANY_TAGS, Block, PointLayout, StoredPoint, unrestorable_parts
 from .point_sections import Piece, PointPack, PointSection
 
@@ -128,15 +128,13 @@ class PointLog:
         """Move a section; see `OrderedLog.move`."""
         self._lock.run(partial(self._sections.move, rank, new_rank, mark))
 
-    def pack(
-        self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack] = PointPack.of, large: float = LARGE
-    ) -> None:
+    def pack(self, ranks: Collection[int], large: float = LARGE) -> list[PointPack]:
         """Pack sections; see `OrderedLog.pack`. Sections with at least `large` points stay as they are."""
-        self._lock.run(partial(self._pack, ranks, make, large))
+        return self._lock.run(partial(self._pack, ranks, large))
 
-    def _pack(self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack], large: float) -> None:
+    def _pack(self, ranks: Collection[int], large: float) -> list[PointPack]:
         small = [rank for rank in ranks if len(self._sections.section(rank) or ()) < large]
-        self._sections.pack(small, make)
+        return self._sections.pack(small, PointPack.of)
 
     def _snapshot(self) -> tuple[list[Block], list[Any], dict[int, Section]]:
         return self._lock.run(lambda: (self.blocks[:], self.tail[:], self._sections.copy_sections()))

@@ -94,18 +94,33 @@ class PackContent(NamedTuple):
 class PointPack:
     """The points of many sources, in less memory than a section for each takes, or read from elsewhere."""
 
-    __slots__ = ("_newest", "_read", "_size")
+    __slots__ = ("_newest", "_read", "_size", "is_plain")
 
-    def __init__(self, size: int, newest: StoredPoint, read: Callable[[], PackContent]) -> None:
+    def __init__(
+        self, size: int, newest: StoredPoint, read: Callable[[], PackContent], *, is_plain: bool = False
+    ) -> None:
         """Take the number of points, the newest point, and a function that returns all points."""
         self._size = size
         self._newest = newest
         self._read = read
+        self.is_plain = is_plain
+        """Whether a file gives all points back exactly; see `Block.is_plain`."""
+
+    def leave(self, read: Callable[[], PackContent]) -> None:
+        """Drop the points, and read the same points by a function from now on."""
+        self._read = read
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of the points."""
+        return [source for source, _ in self._read().parts]
 
     @classmethod
     def of(cls, sections: Sequence[PointSection]) -> "PointPack":
         """Return a pack of sections that holds their points in memory."""
-        return cls.holding(PackContent.joined(sections))
+        pack = cls.holding(PackContent.joined(sections))
+        pack.is_plain = all(block.is_plain for section in sections for block in section.blocks)
+        return pack
 
     @classmethod
     def holding(cls, content: PackContent) -> "PointPack":

@@ -11,7 +11,7 @@ from typing import Any, Final
 from zlib import compress, decompress
 
 from .name_index import NameIndex
-from .ordered_log import OrderedLog, Section, SectionPack
+from .ordered_log import OrderedLog, Section
 from .packed_texts import packed_texts, texts_in
 from .provenance import StepRecord, restored_record
 
@@ -42,6 +42,10 @@ class PackedRecords:
         sizes = [*map(len, sections)]
         sources = packed_texts(records[-1].name for records in sections)
         return cls(sum(sizes), sources, partial(_unpacked, compress(dumps((columns, sizes)), 1)))
+
+    def leave(self, read: Callable[[], Sequence[Sequence[StepRecord]]]) -> None:
+        """Drop the records, and read the same records by a function from now on."""
+        self._read = read
 
     @property
     def sources(self) -> list[str]:
@@ -116,13 +120,12 @@ class StepLog(OrderedLog[StepRecord]):
         super().restore_section(rank, before)
         self._finished -= undone - _finished(before.items if before is not None else ())
 
-    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], SectionPack]) -> list[SectionPack]:
+    def pack_records(self, ranks: Collection[int]) -> list[PackedRecords]:
         """Pack sections; see `OrderedLog.pack`."""
         found = [records for rank in ranks if (records := self.section(rank)) is not None]
         finished = {records[-1].name: records for records in found if not isinstance(records, PackedRecords)}
-        packs = super().pack(ranks, make)
+        packs = self.pack(ranks, PackedRecords.of)
         for pack in packs:
-            assert isinstance(pack, PackedRecords)
             # The index first: in between, the names are in both.
             self._packed.add(pack.sources, pack)
             packed = chain.from_iterable(map(finished.__getitem__, pack.sources))
