@@ -7,7 +7,7 @@ import pickle
 import signal
 import sqlite3
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
@@ -391,6 +391,38 @@ def test_results_of_packed_branches() -> None:
     assert receipt == same.receipt(1, same.read()[1])
     copied = registry.copied().receipt("inverse-1")
     assert receipt._replace(result=None, is_taken=True) == copied
+
+
+@pytest.mark.usefixtures("soon")
+def test_branches_that_may_move_are_not_packed() -> None:
+    """A branch whose step runs again in a resumed run may move, and stays as it is."""
+    ctx = merged(FrozenContext({"lr": 0.1}), range(3))
+    registry = registry_of(state_of(ctx))
+    registry.entries["fold-0"].is_adrift = True
+    expected = read(ctx)
+    merged_packs.pack_merged(state_of(ctx), registry)
+    assert ["fold-0"] == [*registry.entries]
+    assert expected == read(ctx)
+
+
+@pytest.mark.usefixtures("soon")
+def test_packs_that_a_signal_handler_leaves_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a signal handler leaves the same packs to the file meanwhile, nothing is left twice or forgotten."""
+    with Journal.start(tmp_path, "fit") as journal:
+        ctx = merged(journal.context(FrozenContext, {"lr": 0.1}), range(3))
+        journal.flush()
+        stored = journal.merge_archive.stored
+        calls = iter(range(100))
+
+        def handled(branches: Sequence[str]) -> Any:
+            if next(calls) == 0:
+                merged_packs.pack_merged(state_of(ctx), registry_of(state_of(ctx)))
+            return stored(branches)
+
+        monkeypatch.setattr(journal.merge_archive, "stored", handled)
+        merged_packs.pack_merged(state_of(ctx), registry_of(state_of(ctx)))
+        assert is_filed(ctx)
+        assert read(merged(FrozenContext({"lr": 0.1}), range(3))) == read(ctx)
 
 
 # Interruptions.

@@ -2,10 +2,12 @@
 
 import pickle
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystallize._core.name_index import NameIndex
+from tests.interruption import called_at
 
 from ..profiles import examples
 
@@ -42,3 +44,23 @@ def test_consecutive_numbers_take_little_memory() -> None:
     assert len(pickle.dumps(index)) < 20_000
     assert index.find("fold-9999")
     assert index.find("fold-10000") is None
+
+
+def test_signal_handler_that_adds_names() -> None:
+    """Names that a signal handler adds while others are being added are not lost."""
+    groups = [[f"fold-{number}" for number in range(at, at + 10)] for at in (0, 10, 20)]
+    for at in range(1, 500):
+        index: NameIndex[int] = NameIndex()
+        index.add(groups[0], 0)
+        handled: list[int] = []
+
+        def handle(index: NameIndex[int] = index, handled: list[int] = handled) -> None:
+            index.add(groups[1], 1)
+            handled.append(1)
+
+        with called_at(at, handle):
+            index.add(groups[2], 2)
+        if not handled:
+            return
+        assert [0] * 10 + [1] * 10 + [2] * 10 == [index.find(name) for group in groups for name in group]
+    pytest.fail("adding names has too many calls for this test")
