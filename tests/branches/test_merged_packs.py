@@ -542,7 +542,7 @@ def test_memory_of_branches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.long
 def test_memory_of_many_branches(tmp_path: Path) -> None:
     """After the first 10,000 branches, a merged branch with three points takes hardly any memory."""
-    assert bytes_each(FrozenContext({"lr": 0.1}), 10_000, 30_000, int) < 100
+    assert bytes_each(FrozenContext({"lr": 0.1}), 10_000, 30_000, int) < 120
     with Journal.start(tmp_path, "fit") as journal:
         ctx = journal.context(FrozenContext, {"lr": 0.1})
-        assert bytes_each(ctx, 10_000, 30_000, journal.flush) < 10
+        assert bytes_each(ctx, 10_000, 30_000, journal.flush) < 30
