@@ -105,3 +105,12 @@ def test_only_living_locks_are_renewed() -> None:
     locks.renew_all()
 
     assert [kept] == found
+
+
+def test_locks_that_are_gone_take_no_memory() -> None:
+    """Of 1,000 locks of which two live at a time, no more than a few are remembered."""
+    before = len(locks._renewed)
+    kept = [make_lock() for _ in range(2)]
+    for at in range(1000):
+        kept[at % 2] = make_lock()
+    assert len(locks._renewed) <= before + 2

@@ -35,6 +35,8 @@ from crystallize import (
     fork,
     merge,
 )
+from crystallize._branches import merged_packs
+from crystallize._core import ordered_log
 
 from ..profiles import examples
 from .sending_ways import Way, opened_way, pickled
@@ -300,10 +302,18 @@ def check_two_schedules(
     log = Log()
     log.do_all(program, Notes(None))
     for random in (first, second):
-        ctx = FrozenContext(INITIAL, metrics=metrics)
-        Schedule(random, way).run(ctx, program)
-        assert expected(log) == seen(ctx)
-        assert expected(log) == seen(pickle.loads(pickle.dumps(ctx)))
+        with pytest.MonkeyPatch.context() as patch:
+            pack_soon(patch, random.choice([2, 3, merged_packs.MOST]))
+            ctx = FrozenContext(INITIAL, metrics=metrics)
+            Schedule(random, way).run(ctx, program)
+            assert expected(log) == seen(ctx)
+            assert expected(log) == seen(pickle.loads(pickle.dumps(ctx)))
+
+
+def pack_soon(patch: pytest.MonkeyPatch, most: int) -> None:
+    """Let as few merged branches as this be packed."""
+    patch.setattr(merged_packs, "MOST", most)
+    patch.setattr(ordered_log, "FEWEST", 2)
 
 
 two_schedules = given(program=PROGRAMS, metrics=METRICS, first=st.randoms(use_true_random=False), second=st.randoms())
@@ -528,6 +538,19 @@ class MeasuredBranchMachine(BranchMachine):
     metrics = Measured
 
 
+class PackingBranchMachine(BranchMachine):
+    """The same with branches that are packed soon."""
+
+    @initialize(random=st.randoms(use_true_random=False))
+    def make(self, random: Random) -> None:
+        super().make(random)
+        self.patch = pytest.MonkeyPatch()
+        pack_soon(self.patch, 2)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+
 class FileBranchMachine(BranchMachine):
     """The same where what the parent holds, and what comes back, is in files."""
 
@@ -544,6 +567,8 @@ TestBranches = BranchMachine.TestCase
 TestBranches.settings = SETTINGS
 TestMeasuredBranches = MeasuredBranchMachine.TestCase
 TestMeasuredBranches.settings = SETTINGS
+TestPackingBranches = PackingBranchMachine.TestCase
+TestPackingBranches.settings = SETTINGS
 TestBranchesByFile = FileBranchMachine.TestCase
 TestBranchesByFile.settings = settings(SETTINGS, max_examples=examples(20))
 TestBranchesByBroadcast = BroadcastBranchMachine.TestCase

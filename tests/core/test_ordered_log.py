@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crystallize._core.ordered_log import OrderedKeys, OrderedLog
+from crystallize._core import ordered_log
+from crystallize._core.ordered_log import KeyPack, OrderedKeys, OrderedLog, SectionPack
 from crystallize._core.packed_columns import ANY_TAGS, Block, PointLayout
-from crystallize._core.point_log import BLOCK, PointLog, PointSection
+from crystallize._core.point_log import BLOCK, LARGE, PointLog
+from crystallize._core.point_sections import PointSection
 
 from ..profiles import examples
 
@@ -145,6 +147,61 @@ def test_a_section_that_is_moved() -> None:
     assert (None, [7], [5, 6], None) == (log.section(0), log.section(1), log.section(2), log.section(4))
 
 
+@SETTINGS
+@given(program=programs, data=st.data())
+def test_packed_sections(program: Program, data: st.DataObject) -> None:
+    """Whatever is packed when, and whatever comes between packed sections later: the whole reads the same."""
+    plain, log = OrderedLog(own(program)), OrderedLog(own(program))
+    ranks = [rank for rank, _, _ in sections(program)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordered_log, "FEWEST", 2)
+        for rank, mark, items in data.draw(st.permutations(sections(program))):
+            plain.insert(rank, mark, items)
+            with ExitStack() as undo:
+                log.insert(rank, mark, [*items, 99], undo)
+            log.insert(rank, mark, items)
+            assert list(plain) == list(log)
+            if data.draw(st.booleans()):
+                log.pack(data.draw(st.lists(st.sampled_from(ranks))), KeyPack)
+            assert list(plain) == list(log)
+            log = data.draw(st.sampled_from([log, OrderedLog(log.own, log.copy_sections())]))
+            assert len(plain) == len(log) == len(list(log))
+
+
+def test_packed_sections_by_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sections at one mark become one, except where another one is between them, or they are too few."""
+    monkeypatch.setattr(ordered_log, "FEWEST", 2)
+    log = OrderedLog(["x", "y"])
+    for rank, mark in enumerate((0, 0, 1, 1, 1, 1, 1, 2)):
+        log.insert(rank, mark, (f"{rank}a", f"{rank}b"))
+    before = list(log)
+    packs = log.pack([0, 1, 2, 3, 5, 6, 7], KeyPack)
+    assert [["0a", "0b", "1a", "1b"], ["2a", "2b", "3a", "3b"], ["5a", "5b", "6a", "6b"]] == [
+        [key for keys in pack.parts() for key in keys] for pack in packs
+    ]
+    assert (before, 18, 5) == (list(log), len(log), len(log.sections()))
+    assert [] == log.pack(range(8), KeyPack)
+    # A section that comes, or is moved, between packed ones.
+    log.move(4, 1, 0)
+    assert ["0a", "0b", "4a", "4b", "1a"][:4] == list(log)[:4]
+
+
+def test_a_pack_that_a_signal_handler_makes() -> None:
+    """If a signal handler packs the sections while they are being packed, its pack stays."""
+    log: OrderedLog[str] = OrderedLog()
+    for rank in range(ordered_log.FEWEST):
+        log.insert(rank, 0, (f"{rank}",))
+    inner: list[SectionPack] = []
+
+    def make(sections: list[Any]) -> KeyPack:
+        inner[:] = inner or log.pack(range(20), KeyPack)
+        return KeyPack(sections)
+
+    assert [] == log.pack(range(20), make)
+    assert inner == [log.section(0)]
+    assert [f"{rank}" for rank in range(ordered_log.FEWEST)] == list(log)
+
+
 def test_cleared_sections() -> None:
     """Cleared sections are no more."""
     log = OrderedLog([2])
@@ -210,7 +267,7 @@ def test_keys_that_come_meanwhile() -> None:
 
 # Points
 
-Row: TypeAlias = tuple[Any, dict[str, Any], int]
+Row: TypeAlias = tuple[Any, dict[str, Any], Any]
 
 
 def logged(rows: list[Row]) -> PointLog:
@@ -224,12 +281,12 @@ def made(count: int, first: int, number: int, kind: type = int) -> list[Row]:
     return [(kind(first + at), {"at": at} if at % 3 else {"at": at, "b": "x"}, number) for at in range(count)]
 
 
-def moved(rows: list[Row], offset: int) -> list[Row]:
-    return [(value, tags, number + offset) for value, tags, number in rows]
+def renamed(rows: list[Row], branch: int) -> list[Row]:
+    return [(value, tags, f"{branch}/{number}") for value, tags, number in rows]
 
 
-def section(blocks: tuple[Block, ...], offset: int) -> PointSection:
-    return PointSection(blocks, offset, "fold")
+def section(blocks: tuple[Block, ...], branch: int) -> PointSection:
+    return PointSection(blocks, [f"{branch}/{number}" for number in range(1, 10)], "fold")
 
 
 def check(log: PointLog, expected: list[Row]) -> None:
@@ -264,7 +321,7 @@ def test_points_of_branches(
         first += count
         if is_branch and rows:
             out.append((len(out), log.mark(), rows))
-            expected += moved(rows, len(out))
+            expected += renamed(rows, len(out))
         elif not is_branch:
             for row in rows:
                 log.append(*row)
@@ -272,7 +329,7 @@ def test_points_of_branches(
             expected += rows
     undo = ExitStack()
     for number, mark, rows in data.draw(st.permutations(out)):
-        log.insert(number, mark, section(logged(rows).packed(), number + 1), undo)
+        log.insert(number, mark, section(logged(rows).packed(int), number + 1), undo)
     assert (mine, mine) == (log.mark(), log.length())
     check(log, expected)
     check(log.copy(), expected)
@@ -280,13 +337,13 @@ def test_points_of_branches(
     check(log.with_layout(ANY_TAGS), expected)
     check(log.with_layout(ANY_TAGS).with_layout(layout), expected)
     check(log.with_layout(PointLayout(kind, {"other": int})), expected)
-    # Packed for another log, into which it is inserted with the numbers of the steps there.
+    # SectionPack for another log, with a number for each step.
     other = PointLog()
-    packed = log.packed()
+    packed = log.packed(lambda step: int(step[0]) + 1)
     assert all(block.size <= BLOCK for block in packed)
     if packed:
-        other.insert(0, 0, section(packed, 10))
-    check(other, moved(expected, 10))
+        other.insert(0, 0, PointSection(packed, ["own", *(f"{branch}/1" for branch in range(1, 6))], "fold"))
+    check(other, [(value, tags, "own" if step == 1 else step) for value, tags, step in expected])
     undo.close()
     check(log, [row for row in expected if row[2] == 1])
     assert mine == len(log) == log.mark()
@@ -295,8 +352,8 @@ def test_points_of_branches(
 def test_points_go_on_after_a_branch() -> None:
     """A section stands before the points that were recorded after its mark, also once these are packed."""
     log = logged(made(BLOCK - 1, 0, 0))
-    log.insert(0, log.mark(), section(logged(made(5, 10**6, 1)).packed(), 2))
-    expected = made(BLOCK - 1, 0, 0) + made(5, 10**6, 3)
+    log.insert(0, log.mark(), section(logged(made(5, 10**6, 1)).packed(int), 2))
+    expected = made(BLOCK - 1, 0, 0) + renamed(made(5, 10**6, 1), 2)
     check(log, expected)
     for row in made(BLOCK + 5, 2 * 10**6, 0):
         log.append(*row)
@@ -322,7 +379,7 @@ def test_the_points_of_either_end(layout: PointLayout) -> None:
 def test_points_are_counted_without_those_of_branches() -> None:
     """The points of a step are counted among the points that were recorded here, whatever was inserted."""
     log = logged(made(BLOCK, 0, 7))
-    log.insert(0, log.mark(), section(logged(made(3, 0, 7)).packed(), 0))
+    log.insert(0, log.mark(), section(logged(made(3, 0, 7)).packed(int), 0))
     for row in made(2, 0, 7):
         log.append(*row)
     for row in made(BLOCK, 0, 8):
@@ -333,9 +390,9 @@ def test_points_are_counted_without_those_of_branches() -> None:
 def test_a_copied_series_goes_on_by_itself() -> None:
     """An insertion into a log is none into its copy, nor the other way round."""
     log = logged(made(2, 0, 0))
-    log.insert(0, 1, section(logged(made(1, 50, 1)).packed(), 0))
+    log.insert(0, 1, section(logged(made(1, 50, 1)).packed(int), 0))
     other = log.copy()
-    log.insert(1, 2, section(logged(made(1, 60, 1)).packed(), 0))
+    log.insert(1, 2, section(logged(made(1, 60, 1)).packed(int), 0))
     other.append(70, {}, 0)
     assert [0, 50, 1, 60] == list(log.values())
     assert [0, 50, 1, 70] == list(other.values())
@@ -345,7 +402,7 @@ def test_a_copied_series_goes_on_by_itself() -> None:
 def test_points_that_are_moved() -> None:
     """Points that are moved stand at their new mark."""
     log = logged(made(2, 0, 0))
-    log.insert(0, 0, section(logged(made(1, 50, 1)).packed(), 0))
+    log.insert(0, 0, section(logged(made(1, 50, 1)).packed(int), 0))
     log.move(0, 1, 1)
     log.move(5, 6, 0)
     assert [0, 50, 1] == list(log.values())
@@ -354,8 +411,66 @@ def test_points_that_are_moved() -> None:
 
 def test_mutable_values_of_branches_are_isolated() -> None:
     """Points that are inserted twice, as into a context and into a copy of it, are the same both times."""
-    blocks = logged([([1], {"tag": [2]}, 1)]).packed()
+    blocks = logged([([1], {"tag": [2]}, 1)]).packed(int)
     left, right = PointLog(), PointLog()
     left.insert(0, 0, section(blocks, 0))
     right.insert(0, 0, section(pickle.loads(pickle.dumps(blocks)), 0))
-    assert list(left.rows()) == list(right.rows()) == [([1], {"tag": [2]}, 1)]
+    assert list(left.rows()) == list(right.rows()) == [([1], {"tag": [2]}, "0/1")]
+
+
+KINDS: list[list[Any]] = [[1, 2.5], ["a", None], [True, 1], [[1], (2, {"a": 3})], [float("inf"), 1 << 70]]
+
+
+@pytest.mark.parametrize("values", KINDS)
+@pytest.mark.parametrize("packed", [range(0, 4), range(1, 7), range(7)])
+def test_packs_of_points(values: list[Any], packed: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same points are read from a pack, in the same pieces, also in copies, after pickling and in another log."""
+    monkeypatch.setattr(ordered_log, "FEWEST", 2)
+    log, plain = PointLog(), PointLog()
+    for found in (log, plain):
+        for rank in range(7):
+            rows = [(values[at % 2], {"at": at} if at % 3 else {"b": "x"}, 1 + at % 2) for at in range(1 + rank % 4)]
+            rows = rows * (200 if rank == 5 else 1)
+            found.append(rank, {}, 0)
+            branch = PointSection(logged(rows).packed(int), [f"fold-{rank}", f"fold-{rank}/fit"], f"fold-{rank}")
+            found.insert(rank, 3 if rank < 5 else 0, branch)
+    log.pack(packed)
+    for found in (log, log.copy(), pickle.loads(pickle.dumps(log)), log.with_layout(PointLayout(None, {"at": None}))):
+        assert repr([*plain.rows()]) == repr([*found.rows()])
+        assert repr([*plain.values()]) == repr([*found.values()])
+        assert (len(plain), repr(plain.last()), repr(plain.ends(3))) == (
+            len(found),
+            repr(found.last()),
+            repr(found.ends(3)),
+        )
+        assert _described(plain) == _described(found)
+        assert plain.count(0, 0) == found.count(0, 0)
+    numbers = {f"fold-{rank}{end}": 1 + rank for rank in range(7) for end in ("", "/fit")}
+    ours, theirs = (PointLog.restored(([], [], {}), ANY_TAGS) for _ in range(2))
+    ours.insert(0, 0, PointSection(log.packed(numbers.__getitem__), [*"abcdefg"], "all"))
+    theirs.insert(0, 0, PointSection(plain.packed(numbers.__getitem__), [*"abcdefg"], "all"))
+    assert repr([*ours.rows()]) == repr([*theirs.rows()])
+
+
+def _described(log: PointLog) -> list[tuple[str | None, int, str]]:
+    """Return the source, the index and the content of each point."""
+    return [
+        (
+            piece.source,
+            piece.first + at,
+            repr((value, tags, number if piece.names is None else piece.names[number - 1])),
+        )
+        for piece in log.pieces()
+        for at, (value, tags, number) in enumerate(piece.block.rows())
+    ]
+
+
+def test_sections_with_many_points_stay_as_they_are() -> None:
+    """A section with many points is not packed, and divides the others."""
+    log = PointLog()
+    for rank in range(40):
+        log.insert(rank, 0, section(logged(made(LARGE if rank == 20 else 1, rank, 1)).packed(int), 0))
+    expected = [*log.values()]
+    log.pack(range(40))
+    assert expected == [*log.values()]
+    assert 3 == len(log.copy().__reduce__()[1][0][2])

@@ -8,6 +8,7 @@ returned and before the block begins; then nothing would release the lock.
 import sys
 from _thread import RLock
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import ref
 
@@ -30,13 +31,14 @@ class Renewable(Protocol):
 
 
 _renewed: dict[int, ref[Any]] = {}
-"""By identity. Not a `WeakSet`: its callbacks are written in Python, and Python ignores Ctrl-C that comes in one. There
-are at most as many dead references as there were living objects at one time, since identities are used again."""
+"""By identity. Not a `WeakSet`: its callbacks are written in Python, and Python ignores Ctrl-C that comes in one. The
+callbacks here are not, and are called before an identity is used again."""
 
 
 def renewed_in_children(found: _T) -> _T:
     """Return the argument, whose `renew` is called in each child process that is forked."""
-    _renewed[id(found)] = ref(found)
+    # The reference becomes the default of `pop`.
+    _renewed[id(found)] = ref(found, partial(_renewed.pop, id(found)))
     return found
 
 

@@ -5,6 +5,6 @@ opens a child context from it (`branch.py`), and its `Delta` (`delta.py`) travel
 delta into the logs of the parent at the marks of the fork, all of it or nothing (`merge.py`). `fan_out` does all of
 this for a task and many items on an executor (`fan_out.py`, `engines.py`, `worker.py`, `task.py`): it takes the items
 one by one (`branch_items.py`), has only so many branches out at once (`submission_window.py`), and merges each when it
-ends (`branch_outcomes.py`). The registry of a
-context's branches (`branch_registry.py`) is an extension of its state.
+ends (`branch_outcomes.py`). The registry of a context's branches (`branch_registry.py`) is an extension of its state.
+Many merged branches are kept as packs, which are left to the file of a run when it has them (`merged_packs.py`).
 """

@@ -6,6 +6,7 @@ order the workers finish, and however often a worker dies.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
@@ -219,18 +220,21 @@ def _closed(child: BranchContext[Any], error: str | None) -> StepRecord:
 
 def _work(child: BranchContext[Any], result: Any, item: str | None) -> Work:
     state, store = state_of(child), state_of(child).metric_store
-    ended = {record.name for record in state.step_log}
+    ended = dict.fromkeys(record.name for record in sorted(state.step_log, key=attrgetter("started")))
     opened = [name for name in store.registry.names[2:] if name not in ended]
     if opened:
         reason = f"step {opened[0]!r} has not ended; end it before the delta is taken"
         raise BranchError(str(token_of(child).step), reason)
     record = _closed(child, None)
     logs = store.logs.copy()
+    # Steps of inner branches were not opened here, and are known by their records.
+    names = dict.fromkeys((*map(str, store.registry.names[1:]), *ended))
+    numbers = {name: number for number, name in enumerate(names, 1)}
     return Work(
         values={key: state.values[key] for key in state.keys.in_order()[child._held :]},
-        points={name: log.points.packed() for name, log in logs.items() if len(log.points)},
+        points={name: log.points.packed(numbers.__getitem__) for name, log in logs.items() if len(log.points)},
         undeclared={name: log.metric for name, log in logs.items()} if store.schema is None else {},
-        names=[str(name) for name in store.registry.names[1:]],
+        names=[*numbers],
         steps=(*state.step_log, record),
         artifacts=tuple(state.artifacts),
         result=as_number(result),

@@ -11,7 +11,8 @@ from .._base.text import MASK, short, type_name
 from .._core.context import FrozenContext, state_of, token_of
 from .._core.metric_log import MetricLog, fetched
 from .._core.packed_columns import Block
-from .._core.point_log import PointSection, fetch
+from .._core.point_log import fetch
+from .._core.point_sections import PointSection
 from .._core.protocols import Sink
 from .._core.provenance import StepRecord
 from .._core.secrets import secrets_in
@@ -24,6 +25,7 @@ from .branch import checked
 from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry_of
 from .delta import DIGEST_PARTS, Delta, discard, parent_of, work_of
 from .fork_base import fingerprint_of, schema_label
+from .merged_packs import note_merge
 from .packed_work import Work
 
 
@@ -43,7 +45,8 @@ class MergedWork:
         branch: The full name of the branch.
         last: The last event.
         forked: The event of the fork, if the sinks have not received it yet.
-        step_names: The branch, then its steps in the order of opening. Points refer to them by number, from 1.
+        step_names: The branch, its steps, then the steps of inner branches, in the order of opening. Points refer to
+            them by number, from 1.
         steps: The records in the order in which the steps ended. The last is the record of the branch.
         blocks: The points by metric, packed. `rows()` of a block returns the value, the tags and the number of the step
             for each point.
@@ -175,13 +178,18 @@ def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns
     entry = known or BranchEntry(registry.next_rank(), state.marks())
     receipt = MergeReceipt(delta.digest, work.result, work.item, False)
     effect = partial(_apply, state, registry, entry, work, receipt)
-    if state.dispatcher.sinks:
-        shown = MASK if secrets_in(work.result) else work.result
-        last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
-        merged = MergedWork(state, work, last, is_known=known is not None)
-        state.dispatcher.commit(effect, lambda: registry.receipt(delta.branch) is receipt, lambda: (merged,))
-    else:
-        effect()
+    try:
+        if state.dispatcher.sinks:
+            shown = MASK if secrets_in(work.result) else work.result
+            last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
+            merged = MergedWork(state, work, last, is_known=known is not None)
+            state.dispatcher.commit(effect, lambda: entry.receipt is receipt, lambda: (merged,))
+        else:
+            effect()
+    finally:
+        # Also if a sink has failed.
+        if entry.receipt is receipt:
+            note_merge(state, registry, delta.branch)
 
 
 def _check_sizes(state: State, work: Work) -> None:
@@ -262,12 +270,10 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
     Each effect registers its undo before it takes place, so that an error or Ctrl-C at any moment leaves no trace.
     """
     branch, rank, marks, store = work.names[0], entry.rank, entry.marks, state.metric_store
-    names, is_known = store.registry.names, branch in registry.entries
+    is_known = branch in registry.entries
 
     def forget() -> None:
         entry.receipt = None
-        if names[-len(work.names) :] == work.names:  # if a signal handler has opened a step since, they stay unused
-            del names[-len(work.names) :]
         if not is_known:
             registry.entries.pop(branch, None)
             store.registry.release(branch)
@@ -276,14 +282,11 @@ def _apply(state: State, registry: BranchRegistry, entry: BranchEntry, work: Wor
         undo.callback(forget)
         _claim(state, branch, work.values, undo)
         state.keys.insert(rank, marks.keys, tuple(work.values), undo)
-        names += work.names
-        newest_first = names[::-1]  # a signal handler may have opened steps since
-        offset = len(newest_first) - 2 - newest_first.index(branch)
         for name, blocks in work.points.items():
             if name not in store.logs:
                 undo.callback(_drop_empty, store.logs, name)
             log = store.open(work.undeclared.get(name) or name)
-            log.points.insert(rank, marks.points.get(name, 0), PointSection(blocks, offset, branch), undo)
+            log.points.insert(rank, marks.points.get(name, 0), PointSection(blocks, work.names, branch), undo)
         state.artifact_store.insert(rank, marks.artifacts, work.artifacts, undo)
         state.step_log.insert(rank, marks.steps, work.steps, undo)
         if not is_known:
@@ -317,9 +320,10 @@ def file_failure(ctx: FrozenContext[Any], record: StepRecord) -> None:
 
 
 def _file_failure(state: State, record: StepRecord) -> None:
-    entry = registry_of(state).entries[record.name]
-    if entry.receipt is not None:
+    registry = registry_of(state)
+    if registry.receipt(record.name) is not None:
         return
+    entry = registry.entries[record.name]
     records = (record,)
 
     def effect() -> None:

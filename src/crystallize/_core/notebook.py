@@ -49,8 +49,11 @@ def series_table(series: Series[Any, Any]) -> Table:
     tags = tuple(dict.fromkeys(chain.from_iterable(tags for _, tags, _ in shown.values())))
     names = store_of(series).registry.names
     rows = [
-        (f"{at:,}", _short(value), names[number], *(_short(kept[tag]) if tag in kept else None for tag in tags))
-        for at, (value, kept, number) in shown.items()
+        (
+            *(f"{at:,}", _short(value), step if type(step) is str else names[step]),
+            *(_short(kept[tag]) if tag in kept else None for tag in tags),
+        )
+        for at, (value, kept, step) in shown.items()
     ]
     metric, best = series.metric, _best(series)
     unit = f" in {metric.unit}" if metric is not None and metric.unit else ""

@@ -4,13 +4,16 @@ Keys, points, artifacts and step records each have such a log. A mark is the num
 A section that is inserted at a mark is read as if its items had been appended then, even if it is inserted later.
 """
 
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from functools import partial
-from itertools import islice
-from operator import call, itemgetter
-from typing import Any, Generic, NamedTuple, TypeVar
+from itertools import chain, groupby, islice, repeat
+from operator import attrgetter, call, itemgetter
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from .packed_texts import numbers_in, packed_numbers
 
 _call: Any = call
 """Its type is not known to every checker."""
@@ -26,6 +29,24 @@ class Section(NamedTuple):
     """The number of appended items before them."""
     items: Any
     """A sized collection; an argument of `OrderedLog.splice` reads the items in it."""
+    ranks: bytes = b""
+    """The ranks of the sections in a pack, as packed numbers; empty if this is no pack."""
+    last: int = -1
+    """The last of these ranks."""
+
+
+class SectionPack(Sized, Protocol):
+    """The items of many sections."""
+
+    def parts(self) -> Iterable[Any]:
+        """Return the items of each section."""
+        ...
+
+
+_P = TypeVar("_P", bound=SectionPack)
+
+FEWEST: Final = 16
+"""The minimum number of sections in a pack: fewer take as much memory in a pack as without one."""
 
 
 class OrderedLog(Generic[_I]):
@@ -36,14 +57,19 @@ class OrderedLog(Generic[_I]):
         inserted: The number of items in all sections.
     """
 
-    __slots__ = ("_sections", "inserted", "own")
+    __slots__ = ("_changes", "_last_packed", "_sections", "inserted", "own")
 
     def __init__(self, own: Iterable[_I] = (), sections: Mapping[int, Section] | None = None) -> None:
         self.own: list[_I] = [*own]
         self._sections: dict[int, Section] = {}
+        self._changes: list[None] = []
+        """As many items as packs were made or unpacked."""
+        self._last_packed = -1
+        """The maximum rank in any pack."""
         self.inserted = 0
         if sections:
             self._sections |= sections
+            self._last_packed = max(section.last for section in sections.values())
             self._count()
 
     def _count(self) -> None:
@@ -65,11 +91,14 @@ class OrderedLog(Generic[_I]):
         """
         if not len(items):
             return
+        self._unpack(rank)
         before = self._sections.get(rank)
         if undo is not None:
             undo.callback(self.restore_section, rank, before)
+        added = len(items) - (len(before.items) if before is not None else 0)
         self._sections[rank] = Section(mark, items)
-        self.inserted += len(items) - (len(before.items) if before is not None else 0)
+        # Without a call, in which a signal handler could insert another section.
+        self.inserted += added
 
     def restore_section(self, rank: int, before: Section | None) -> None:
         """Restore the section that a rank had before an insertion; remove the section if `before` is None."""
@@ -83,9 +112,53 @@ class OrderedLog(Generic[_I]):
         """Move the section of a rank, if there is one, to another rank and mark."""
         found = self._sections.get(rank)
         if found is not None:
+            self._unpack(new_rank)
             # Both or neither: there is no bytecode between the two calls, at which an exception could come.
             add = partial(self._sections.__setitem__, new_rank, found._replace(mark=mark))
             deque(map(_call, (partial(self._sections.__delitem__, rank), add)), 0)
+
+    def pack(self, ranks: Collection[int], make: Callable[[list[Any]], _P]) -> list[_P]:
+        """Replace sections by packs of them, and return the packs: nothing else is read than before.
+
+        `make` returns the pack of sections, given their items. Sections at the same mark without another section
+        between them are packed together. A section that comes between them later unpacks them.
+        """
+        count, sections = len(self._changes), self._sections.copy()
+        wanted = {rank for rank in ranks if rank in sections and not sections[rank].ranks}
+        runs = groupby(sorted(sections), lambda rank: (rank in wanted, sections[rank].mark))
+        packs: list[_P] = []
+        for run in [[*run] for (is_wanted, _), run in runs if is_wanted]:
+            if len(run) >= FEWEST:
+                pack = make([sections[rank].items for rank in run])
+                packed = Section(sections[run[0]].mark, pack, packed_numbers(run), run[-1])
+                if not self._replace(count + len(packs), run, {run[0]: packed}):
+                    break
+                packs.append(pack)
+        return packs
+
+    def _unpack(self, rank: int) -> None:
+        """Unpack the sections between which a section is about to be inserted."""
+        while rank <= self._last_packed:
+            count = len(self._changes)
+            around = (found for first, found in self._sections.copy().items() if first < rank <= found.last)
+            section = next(around, None)
+            if section is None:
+                return
+            parts = zip(numbers_in(section.ranks), section.items.parts(), strict=True)
+            self._replace(count, (), {rank: Section(section.mark, items) for rank, items in parts})
+
+    def _replace(self, count: int, old: Iterable[int], new: Mapping[int, Section]) -> bool:
+        """Replace sections, unless a signal handler has done so since there were `count` changes."""
+        put, last = partial(self._sections.update, new), max(new.values(), key=_last).last
+        # All or nothing: there is no bytecode between the calls, at which an exception could come.
+        drop = map(self._sections.pop, old, repeat(None))
+        changes = chain(drop, map(_call, (put, partial(self._changes.append, None))))
+        self._last_packed = max(self._last_packed, last)
+        # No handler runs between the next lines.
+        if self._changes[count:]:
+            return False
+        deque(changes, 0)
+        return True
 
     def section(self, rank: int) -> Any:
         """Return the items of a section; None if there is no section of this rank."""
@@ -103,7 +176,7 @@ class OrderedLog(Generic[_I]):
         `own` may be derived from the appended items, one by one; `items` then derives the same from a section.
         """
         rest, at = iter(own), 0
-        for mark, section in self.sections():
+        for mark, section, _, _ in self.sections():
             # Items appended before the mark may have been deleted since, such as artifacts.
             yield from islice(rest, max(mark - at, 0))
             at = max(mark, at)
@@ -124,6 +197,30 @@ class OrderedLog(Generic[_I]):
     def copy_sections(self) -> dict[int, Section]:
         """Return a copy of the sections by rank, for another log."""
         return self._sections.copy()
+
+
+_last: Callable[[Section], int] = attrgetter("last")
+
+
+class KeyPack:
+    """The keys of many sections."""
+
+    __slots__ = ("_keys", "_sizes")
+
+    def __init__(self, sections: Sequence[Sequence[str]]) -> None:
+        self._keys = [key for keys in sections for key in keys]
+        self._sizes = array("I", map(len, sections))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def parts(self) -> Iterator[tuple[str, ...]]:
+        """Return the keys of each section."""
+        keys = iter(self._keys)
+        return (tuple(islice(keys, size)) for size in self._sizes)
 
 
 class OrderedKeys(OrderedLog[str]):

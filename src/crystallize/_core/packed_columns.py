@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from types import NoneType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .codec import NotRestorable
 from .immutable_types import PLAIN
 
-StoredPoint: TypeAlias = tuple[Any, dict[str, Any], int]
-"""A point in its stored form: value, tags by name, and the number of the step that recorded it."""
+StoredPoint: TypeAlias = tuple[Any, dict[str, Any], Any]
+"""A point in its stored form: value, tags by name, and the step that recorded it.
+
+The step is the number of a step of the context, or the name of a step if the point was recorded elsewhere.
+"""
 
 
 class PointLayout(NamedTuple):
@@ -217,6 +220,17 @@ class Block(NamedTuple):
             return cls(*packed, *_columns(*columns))
         return cls(*packed, tuple(layout.tags), tuple(map(_pack, columns, layout.tags.values())))
 
+    @classmethod
+    def joined(cls, blocks: Sequence["Block"], numbers: list[int]) -> "Block":
+        """Return the points of several blocks as one, with these step numbers."""
+        names = {block.names for block in blocks}
+        if len(names) > 1 or None in names:
+            rows = zip(chain.from_iterable(block.rows() for block in blocks), numbers, strict=True)
+            return cls.of([item for (value, tags, _), number in rows for item in (value, tags, number)], ANY_TAGS)
+        columns = zip(*((block.packed, *block.tags) for block in blocks), strict=True)
+        packed, *tags = (_pack([*chain.from_iterable(map(_items, column))]) for column in columns)
+        return cls(packed, _pack(numbers, int), names.pop(), tuple(tags))
+
     @property
     def size(self) -> int:
         """The number of points."""
@@ -238,6 +252,13 @@ class Block(NamedTuple):
         if isinstance(column, CodedColumn) and len(column.table) == 1:
             return {column.table[0]: self.size}
         return Counter(self.numbers)
+
+    def number_runs(self) -> Iterable[tuple[int, int]]:
+        """Return the step numbers, oldest first, each with the number of points in a row that have it."""
+        column = self.step_numbers
+        if isinstance(column, CodedColumn) and len(column.table) == 1:
+            return ((column.table[0], len(column.codes)),)
+        return ((number, len([*run])) for number, run in groupby(_items(column)))
 
     def cut(self, start: int, stop: int) -> "Block":
         """Return the points from the index `start` to before the index `stop`."""

@@ -4,13 +4,12 @@ A point is recorded completely or not at all, also with several threads: one ato
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, starmap
-from operator import call
-from typing import Any, Final, NamedTuple
+from operator import call, methodcaller
+from typing import Any, Final
 
 from .._base.locks import make_lock
 from .copy_by_type import Thaw
@@ -18,12 +17,16 @@ from .freezing import freeze
 from .live_types import refuse_live, warn_of_live
 from .ordered_log import OrderedLog, Section
 from .packed_columns import ANY_TAGS, Block, PointLayout, StoredPoint, unrestorable_parts
+from .point_sections import Piece, PointPack, PointSection
 
 _call: Any = call
 """Its type is not known to every checker."""
 
 BLOCK: Final = 4096
 """The number of points in a sealed block."""
+
+LARGE: Final = 512
+"""The number of points from which on a section takes no less memory if it is packed with others."""
 
 
 class Copied:
@@ -50,45 +53,8 @@ def fetch(kept: Any) -> Any:
     return kept.thaw() if type(kept) is Copied else kept
 
 
-@dataclass(slots=True)
-class PointSection:
-    """Points that were recorded elsewhere and are inserted together."""
-
-    blocks: tuple[Block, ...]
-    offset: int
-    """The difference between the numbers of their steps here and in the blocks."""
-    source: str
-    """The name of the work that recorded them; never empty."""
-
-    def __len__(self) -> int:
-        return sum(block.size for block in self.blocks)
-
-    def rows(self) -> Iterator[StoredPoint]:
-        """Return the points, oldest first."""
-        for value, tags, number in chain.from_iterable(block.rows() for block in self.blocks):
-            yield value, tags, number + self.offset
-
-    def values(self) -> Iterable[Any]:
-        """Return the values, oldest first."""
-        return chain.from_iterable(block.values for block in self.blocks)
-
-    def last(self) -> StoredPoint:
-        """Return the newest point."""
-        newest = self.blocks[-1]
-        value, tags, number = newest.row(newest.size - 1)
-        return value, tags, number + self.offset
-
-
-class Piece(NamedTuple):
-    """Consecutive points of a series."""
-
-    block: Block
-    offset: int
-    """The difference between the numbers of their steps in the context and in the block."""
-    source: str | None
-    """The name of the work that recorded the points, if they were inserted; None if they were recorded here."""
-    first: int
-    """The index of the first point in the series."""
+_rows: Callable[[Any], Iterator[StoredPoint]] = methodcaller("rows")
+_values: Callable[[Any], Iterable[Any]] = methodcaller("values")
 
 
 class PointLog:
@@ -162,6 +128,14 @@ class PointLog:
         """Move a section; see `OrderedLog.move`."""
         self._lock.run(partial(self._sections.move, rank, new_rank, mark))
 
+    def pack(self, ranks: Collection[int], large: float = LARGE) -> list[PointPack]:
+        """Pack sections; see `OrderedLog.pack`. Sections with at least `large` points stay as they are."""
+        return self._lock.run(partial(self._pack, ranks, large))
+
+    def _pack(self, ranks: Collection[int], large: float) -> list[PointPack]:
+        small = [rank for rank in ranks if len(self._sections.section(rank) or ()) < large]
+        return self._sections.pack(small, PointPack.of)
+
     def _snapshot(self) -> tuple[list[Block], list[Any], dict[int, Section]]:
         return self._lock.run(lambda: (self.blocks[:], self.tail[:], self._sections.copy_sections()))
 
@@ -170,13 +144,13 @@ class PointLog:
         blocks, tail, sections = self._snapshot()
         packed = chain.from_iterable(block.rows() for block in blocks)
         own = chain(packed, self.layout.points(tail))
-        return OrderedLog[StoredPoint](sections=sections).splice(own, PointSection.rows) if sections else own
+        return OrderedLog[StoredPoint](sections=sections).splice(own, _rows) if sections else own
 
     def last(self) -> StoredPoint | None:
         """Return the newest point; None if there are no points."""
         blocks, tail, sections = self._snapshot()
         if sections:
-            mark, section = sections[max(sections)]
+            mark, section, _, _ = sections[max(sections)]
             if mark == len(blocks) * BLOCK + len(tail) // self.width:
                 newest: StoredPoint = section.last()
                 return newest
@@ -190,7 +164,7 @@ class PointLog:
         newest = [*self.layout.points(tail)]
         own = chain(chain.from_iterable(block.rows() for block in blocks), newest)
         if sections:
-            rows = [*OrderedLog[StoredPoint](sections=sections).splice(own, PointSection.rows)]
+            rows = [*OrderedLog[StoredPoint](sections=sections).splice(own, _rows)]
             return len(rows), rows[:count], rows[-count:]
         # The points between the ends are not unpacked.
         last = chain(blocks[-1].rows() if blocks else (), newest)
@@ -204,7 +178,7 @@ class PointLog:
         """Return the values, oldest first."""
         blocks, tail, sections = self._snapshot()
         own = chain(chain.from_iterable(block.values for block in blocks), tail[:: self.width])
-        return OrderedLog[Any](sections=sections).splice(own, PointSection.values) if sections else own
+        return OrderedLog[Any](sections=sections).splice(own, _values) if sections else own
 
     def count(self, number: int, mark: int) -> int:
         """Return the number of points that a step has recorded here, given a mark before its first point."""
@@ -214,12 +188,13 @@ class PointLog:
         start = max(mark - len(self.blocks) * BLOCK, 0)
         return self._counts.get(number, 0) + self.tail[(start + 1) * self.width - 1 :: self.width].count(number)
 
-    def packed(self) -> tuple[Block, ...]:
-        """Return all points as blocks, for another log."""
+    def packed(self, number_of: Callable[[str], int]) -> tuple[Block, ...]:
+        """Return all points as blocks, for another log. `number_of` returns the number of a step of a section."""
         blocks, tail, sections = self._snapshot()
         if not sections:
             return (*blocks, *self._packed(tail))
-        return PointLog.restored(([], [*chain.from_iterable(self.rows())], {}), ANY_TAGS).packed()
+        numbered = ((value, tags, number_of(step) if type(step) is str else step) for value, tags, step in self.rows())
+        return PointLog.restored(([], [*chain.from_iterable(numbered)], {}), ANY_TAGS).packed(number_of)
 
     def _packed(self, items: list[Any]) -> Iterator[Block]:
         return (Block.of(items[at : at + self.full], self.layout) for at in range(0, len(items), self.full))
@@ -230,7 +205,7 @@ class PointLog:
         own = [*blocks, *self._packed(tail)]
         count = sum(block.size for block in own)
         at = first = 0
-        for mark, section in [*OrderedLog[StoredPoint](sections=sections).sections(), (count, None)]:
+        for mark, section, _, _ in [*OrderedLog[StoredPoint](sections=sections).sections(), Section(count, None)]:
             while at < mark:
                 # All blocks but the last have the same size.
                 begin = at % BLOCK
@@ -238,9 +213,8 @@ class PointLog:
                 yield Piece(piece, 0, None, first)
                 at, first = at + piece.size, first + piece.size
             if section is not None:
-                for block in section.blocks:
-                    yield Piece(block, section.offset, section.source, first)
-                    first += block.size
+                yield from (piece._replace(first=first + piece.first) for piece in section.pieces())
+                first += len(section)
 
     def copy(self) -> "PointLog":
         """Return an independent log with the same points."""

@@ -1,27 +1,23 @@
 """Provenance: the keys that each step read, looked up and wrote, and conclusions from them."""
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from operator import call
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .._base.table import Table, TableDisplay
 from .._base.text import counted
 from ..events import StepFinished
 from .digest import digest
-from .ordered_log import OrderedKeys, OrderedLog, Section
+from .ordered_log import OrderedKeys
 from .schema import Schema
 from .secrets import secrets_in
 from .stored_value import RawValue, StoredValue
 
-_call: Any = call
-"""Its type is not known to every checker."""
+if TYPE_CHECKING:
+    from .step_log import StepLog
 
 
 class StepRecord(NamedTuple):
@@ -60,7 +56,7 @@ class StepRecord(NamedTuple):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The view of a dict cannot be pickled.
-        return _restored_record, (tuple(self._replace(points=dict(self.points))),)
+        return restored_record, (tuple(self._replace(points=dict(self.points))),)
 
     def as_event(self, source: str | None = None) -> StepFinished:
         """Return the event of the step's end; `source` is set for work that was done elsewhere."""
@@ -72,7 +68,8 @@ class StepRecord(NamedTuple):
         return self.ended - self.started
 
 
-def _restored_record(facts: tuple[Any, ...]) -> StepRecord:
+def restored_record(facts: tuple[Any, ...]) -> StepRecord:
+    """Return a record from its parts, of which the points are a plain dict."""
     record = StepRecord._make(facts)
     return record._replace(points=MappingProxyType(dict(record.points)))
 
@@ -256,36 +253,6 @@ def results_in(lineage: Lineage) -> KeyGraph:
     return KeyGraph([(step, key) for key, step in lineage.reads], [(key, step) for step, key in lineage.writes])
 
 
-class StepLog(OrderedLog[StepRecord]):
-    """The records of the steps that have ended.
-
-    Attributes:
-        finished: The names of the steps that ended without an exception.
-    """
-
-    __slots__ = ("finished",)
-
-    def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
-        super().__init__(own, sections)
-        self.finished: set[str] = {record.name for record in self if record.error is None}
-
-    def append(self, record: StepRecord, /) -> None:
-        """Add the record of a step that has ended."""
-        names = (record.name,) if record.error is None else ()
-        # Both or neither: there is no bytecode between the two calls, at which an exception could come.
-        deque(map(_call, (partial(self.own.append, record), partial(self.finished.update, names))), 0)
-
-    def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
-        """Insert records; see `OrderedLog.insert`."""
-        super().insert(rank, mark, items, undo)
-        self.finished |= {record.name for record in items if record.error is None}
-
-    def restore_section(self, rank: int, before: Section | None) -> None:
-        """Undo an insertion; see `OrderedLog.insert`."""
-        super().restore_section(rank, before)
-        self.finished = {record.name for record in self if record.error is None}
-
-
 class Provenance(TableDisplay):
     """The record of a context's keys and steps: which step read, looked up and wrote which keys.
 
@@ -299,7 +266,7 @@ class Provenance(TableDisplay):
 
     __slots__ = ("_artifacts", "_keys", "_log", "_schema", "_values")
 
-    def __init__(self, schema: Schema, values: Mapping[str, RawValue], orders: NodeOrders, log: StepLog) -> None:
+    def __init__(self, schema: Schema, values: Mapping[str, RawValue], orders: NodeOrders, log: "StepLog") -> None:
         self._schema = schema
         self._values = values
         self._keys, self._artifacts = orders
@@ -312,7 +279,7 @@ class Provenance(TableDisplay):
 
     def finished(self, name: str) -> bool:
         """Whether a step of this name has ended without an exception."""
-        return name in self._log.finished
+        return self._log.has_finished(name)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -135,8 +135,9 @@ class Series(TableDisplay, Generic[V, G]):
     def __iter__(self) -> Iterator[Point[V, G]]:
         log = log_of(self)
         if log is not None:
-            for value, tags, number in self._rows():
-                yield Point(fetch(value), log.tags_of(tags), self._store.registry.names[number])
+            names = self._store.registry.names
+            for value, tags, step in self._rows():
+                yield Point(fetch(value), log.tags_of(tags), step if type(step) is str else names[step])
 
     def __len__(self) -> int:
         log = log_of(self)

@@ -26,11 +26,12 @@ from .metric_store import MetricStore
 from .metrics import MetricSchema
 from .ordered_log import OrderedKeys, Section
 from .placed_values import PlacedValue, place
-from .provenance import NodeOrders, Provenance, StepLog, StepRecord
+from .provenance import NodeOrders, Provenance, StepRecord
 from .schema import Schema
 from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view
 from .size_limit import check_value_size
+from .step_log import StepLog
 from .steps import StepRegistry, StepToken
 from .stored_value import Deferred, LostValue, RawValue, StoredValue, Unread
 

@@ -14,6 +14,7 @@ from .._base.signal_handlers import reraise_from_handler
 from .._base.text import legible, short
 from ..errors import FinishedStepError, InvalidStepError, KeyLookupError, StepClosedError
 from .key import plain_key
+from .name_index import NameIndex
 from .provenance import StepRecord
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class StepRegistry:
         names: The names of the steps, after None for no step.
     """
 
-    __slots__ = ("_finished", "_uses", "names")
+    __slots__ = ("_condensed", "_finished", "_uses", "names")
 
     def __init__(self, names: Iterable[str | None] = (None,)) -> None:
         """Make a registry of steps that were already opened."""
@@ -81,16 +82,21 @@ class StepRegistry:
         self.names: list[str | None] = list(names)
         self._finished = frozenset(finished)
         self._uses: dict[str, int] = {}
+        self._condensed: NameIndex[bool] = NameIndex()
+        """The names that are reserved once, and are not among the others."""
         for name in self.names:
             if name is not None:
                 self.reserve(_uncounted(name))
 
     def copy(self) -> "StepRegistry":
         """Return an independent registry with the same steps and reserved names, in which any step can be opened."""
-        return _restored_registry(self.names[:], self._uses.copy())
+        return _restored_registry(*self._contents())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored_registry, (self.names[:], self._uses.copy())
+        return _restored_registry, self._contents()
+
+    def _contents(self) -> tuple[list[str | None], dict[str, int], NameIndex[bool]]:
+        return self.names[:], self._uses.copy(), self._condensed.mapped(bool)
 
     def open(self, path: str) -> StepToken:
         """Open a step. A name that is used again gets a number: "epoch", "epoch#2".
@@ -110,7 +116,8 @@ class StepRegistry:
 
     def reserve(self, path: str) -> None:
         """Reserve a name, as if a step of this name had been opened."""
-        self._uses.setdefault(path, 0)
+        if path not in self._uses:
+            self._uses[path] = 0 if self._condensed.find(path) is None else 1
         self._uses[path] += 1
 
     def release(self, path: str) -> None:
@@ -119,16 +126,24 @@ class StepRegistry:
 
     def is_used(self, path: str) -> bool:
         """Whether a step has this name, or the name is reserved."""
-        return path in self._uses
+        return path in self._uses or self._condensed.find(path) is not None
+
+    def condense(self, paths: Iterable[str]) -> None:
+        """Store names in less memory that are not likely to be used again."""
+        once = [path for path in paths if self._uses.get(path) == 1]
+        # In between, the names are in both.
+        self._condensed.add(once, True)
+        for path in once:
+            self._uses.pop(path, None)
 
     def find(self, step: str | None) -> StepToken:
         """Return a token of a step that was opened before, for a copy of its handle."""
         return StepToken(step, self.names.index(step))
 
 
-def _restored_registry(names: list[str | None], uses: dict[str, int]) -> StepRegistry:
+def _restored_registry(names: list[str | None], uses: dict[str, int], condensed: NameIndex[bool]) -> StepRegistry:
     registry = StepRegistry(names)
-    registry._uses = uses
+    registry._uses, registry._condensed = uses, condensed
     return registry
 
 

@@ -221,18 +221,23 @@ def update(connection: sqlite3.Connection, table: str, where: str, *of: Any, **c
     connection.execute(f'UPDATE "{table}" SET {assigned} WHERE {where}', (*row.values(), *of))
 
 
-def rows(path: Path, connection: sqlite3.Connection, table: str, since: int = 0) -> Iterator[tuple[Any, ...]]:
+def rows(
+    path: Path, connection: sqlite3.Connection, table: str, since: int = 0, last: int | None = None
+) -> Iterator[tuple[Any, ...]]:
     """Return the rows of a table in order, without their checks; a changed row raises DamagedRunError.
 
-    `since` leaves out the rows of facts up to that position, except for those of `run`, `sessions` and `forks`.
+    `since` leaves out the rows of facts up to that position, except for those of `run`, `sessions` and `forks`. `last`
+    leaves out all rows that do not begin between the two positions.
     """
     if not has_table(connection, table):
         return
     salt = salt_of(connection, table)
     where = f"WHERE {NEWER.get(table, 'sequence > :since')}" if since else ""
+    where = where if last is None else "WHERE sequence > :since AND sequence <= :last"
+    limits = {"since": since, "last": last}
     shape = row_shape(table)
     with bounded(connection):
-        found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}', {"since": since})
+        found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}', limits)
         for row in found:
             if check_of(row[:-1], salt) != row[-1]:
                 raise DamagedRunError(str(path), f"a row of {table} was changed: {short(row[0])}", VERIFY)

@@ -26,6 +26,7 @@ from .environment import Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
 from .fast_handler import fast_handler
+from .merge_archive import MergeArchive
 from .read_run import RunData
 from .resume import check_inputs, restore, warn_of_lost_objects, warn_of_lost_reads
 from .run_files import RunFiles, create_run, reopen_run
@@ -55,6 +56,7 @@ class Journal:
         path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
         object_folder: The folder of contents that are larger than 1 MiB, which all runs of its folder share.
+        merge_archive: Returns the work of merged branches to the context, which need not keep it in memory.
     """
 
     largest: Final = LARGEST
@@ -66,6 +68,7 @@ class Journal:
         self.path: Path = files.opened.path
         self.name: str = self.path.stem
         self.object_folder: ObjectFolder = objects_of(self.path)
+        self.merge_archive: MergeArchive = MergeArchive(self.path, data.identity, data.last.number)
         self._writer = RunWriter(files)
         self._origin = data.last.origin
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None

@@ -16,7 +16,8 @@ from .._core.metric_log import MetricLog
 from .._core.metric_store import MetricStore
 from .._core.metrics import MetricSchema
 from .._core.packed_columns import Block
-from .._core.point_log import Piece, PointLog, store
+from .._core.point_log import PointLog, store
+from .._core.point_sections import Piece
 from .._core.value_codecs import RegisteredFailed
 from ..errors import DamagedRunError, JournalError, MetricError
 from .event_bytes import decoded_point

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from .._base.signal_handlers import reraise_from_handler
 from .._branches.branch_registry import BranchEntry, ForkGroup, MergeReceipt, registry_of
+from .._branches.merged_packs import pack_restored
 from .._core.artifacts import Artifact
 from .._core.codec import as_read_here, decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
 from .._core.initial_values import Baseline
 from .._core.key import Key
 from .._core.metric_log import MetricLog
-from .._core.point_log import PointLog, PointSection
+from .._core.point_log import PointLog
+from .._core.point_sections import PointSection
 from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
@@ -50,6 +52,8 @@ class _Work(NamedTuple):
     """By branch and metric, without the run's own."""
     own_points: dict[str, dict[str, int]]
     """The number of the run's own points when a branch was forked, by branch and metric."""
+    steps: list[Any]
+    """The names of all steps; the numbers in points count them from 1."""
 
     def marks(self, branch: str, position: int) -> LogMarks:
         """Return the marks of the fork of a branch, which has this position among the facts."""
@@ -67,7 +71,9 @@ def restore(state: State, data: RunData, dropped: Collection[tuple[int, str | No
     If the schema or the metrics are not those of the run, this raises JournalError.
     """
     with damage_in(data.path):
-        return _restore(state, data, dropped)
+        baseline = _restore(state, data, dropped)
+    pack_restored(state)
+    return baseline
 
 
 def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | None]]) -> Baseline:
@@ -91,6 +97,7 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
         _by_branch((branch_of(found.process, made.step), found.position, made) for found, made in added),
         points,
         stream.forks,
+        stream.steps[1:],
     )
     for _, record in work.records[None]:
         state.step_log.append(record)
@@ -245,7 +252,7 @@ def _restore_merge(state: State, entry: BranchEntry, merged: MergedBranch, work:
     state.step_log.insert(rank, marks.steps, tuple(record for _, record in work.records[branch]))
     state.artifact_store.insert(rank, marks.artifacts, tuple(artifact for _, artifact in work.artifacts[branch]))
     for name, log in work.points[branch].items():
-        section = PointSection(log.packed(), 0, branch)
+        section = PointSection(log.packed(work.steps.index), work.steps, branch)
         state.metric_store.open(name).points.insert(rank, marks.points.get(name, 0), section)
 
 

@@ -16,7 +16,7 @@ from .._base.optional import OptionalModule
 from .._base.text import legible
 from .._core.metrics import Metric
 from .._core.packed_columns import CodedColumn, PackedColumn, unrestorable_parts
-from .._core.point_log import Piece
+from .._core.point_sections import Piece
 from .._journal.rows import Declared
 from .columns import (
     ArrowArray,
@@ -126,7 +126,7 @@ class TableLayout:
             self._declare(name, None)
         metric, kinds = self._metrics[name], self._kinds.get(name, ItemKind.NOTHING)
         known = metric.checks.tag_keys if metric is not None else {}
-        for block, _, branch, _ in pieces:
+        for block, _, branch, _, _ in pieces:
             self._index("branch", branch)
             kinds |= self._value.observe(block.packed)
             for tag in block.tag_names:
@@ -307,7 +307,7 @@ def _step_numbers(piece: Piece) -> PackedColumn:
 def _positions(pieces: Iterable[Piece]) -> ArrowArray:
     """Return the positions of points in their series."""
     spans: list[list[int]] = []
-    for block, _, _, first in pieces:
+    for block, _, _, first, _ in pieces:
         if spans and spans[-1][1] == first:
             spans[-1][1] += block.size
         else:

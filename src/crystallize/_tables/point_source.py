@@ -1,13 +1,14 @@
 """The points of whatever a user passes to a function of `crystallize.frames`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._base.text import type_name
 from .._core.context import FrozenContext
 from .._core.metrics import MetricSchema
+from .._core.point_sections import Piece
 from .._core.series import FrozenMetrics, Series, log_of, store_of
 from .._journal.journal import Journal, flushed_path
 from .._journal.loaded_run import Run, load_run
@@ -52,8 +53,24 @@ def points_in(
     metric_types = {name: log.metric for name, log in logs.items()}
     # Read after the points, so that the steps of points recorded meanwhile are included.
     steps = [*store.registry.names]
+    series = {name: [*_numbered(pieces, steps)] for name, pieces in series.items()}
     run = name if name is not None else next(iter(journals), None)
     return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared), series)
+
+
+def _numbered(pieces: Iterable[Piece], steps: list[str | None]) -> Iterator[Piece]:
+    """Return pieces whose steps are numbered by a list of steps, to which the steps of inserted points are added."""
+    offsets: dict[int, int] = {}
+    for piece in pieces:
+        if piece.names is None:
+            yield piece
+            continue
+        offset = offsets.get(id(piece.names))
+        if offset is None:
+            # The pieces keep the names alive, so that no identity is used again.
+            offset = offsets[id(piece.names)] = len(steps) - 1
+            steps += piece.names
+        yield piece._replace(offset=offset)
 
 
 def check_untyped(measured: Any, metrics: type[MetricSchema] | None) -> None:

@@ -1,0 +1,137 @@
+"""The records of the steps of a context that have ended."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain, islice
+from operator import call
+from pickle import dumps, loads
+from typing import Any, Final
+from zlib import compress, decompress
+
+from .name_index import NameIndex
+from .ordered_log import OrderedLog, Section
+from .packed_texts import packed_texts, texts_in
+from .provenance import StepRecord, restored_record
+
+_call: Any = call
+"""Its type is not known to every checker."""
+
+
+class PackedRecords:
+    """The records of many sections, in less memory than the sections take, or read from elsewhere.
+
+    The last record of a section is the record of the work as a whole, which has finished.
+    """
+
+    __slots__ = ("_read", "_size", "_sources")
+
+    def __init__(self, size: int, sources: bytes, read: Callable[[], Sequence[Sequence[StepRecord]]]) -> None:
+        """Take the number of records, the packed names of the last records of all sections, and their reader."""
+        self._size = size
+        self._sources = sources
+        self._read = read
+
+    @classmethod
+    def of(cls, sections: Sequence[Sequence[StepRecord]]) -> "PackedRecords":
+        """Return a pack that holds its records in memory."""
+        # By columns, which makes fewer objects.
+        columns = [*zip(*chain.from_iterable(sections), strict=True)]
+        columns[_POINTS] = tuple(map(dict, columns[_POINTS]))
+        sizes = [*map(len, sections)]
+        sources = packed_texts(records[-1].name for records in sections)
+        return cls(sum(sizes), sources, partial(_unpacked, compress(dumps((columns, sizes)), 1)))
+
+    def leave(self, read: Callable[[], Sequence[Sequence[StepRecord]]]) -> None:
+        """Drop the records, and read the same records by a function from now on."""
+        self._read = read
+
+    @property
+    def sources(self) -> list[str]:
+        """The names of the last records of all sections."""
+        return texts_in(self._sources)
+
+    def parts(self) -> Sequence[Sequence[StepRecord]]:
+        """Return the records of each section."""
+        return self._read()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        return chain.from_iterable(self._read())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedRecords.of, ([*self.parts()],)
+
+
+def _unpacked(packed: bytes) -> list[tuple[StepRecord, ...]]:
+    """Return records from their packed form, which never left this process or the pickle of a context."""
+    columns, sizes = loads(decompress(packed))
+    records = map(restored_record, zip(*columns, strict=True))
+    return [tuple(islice(records, size)) for size in sizes]
+
+
+_POINTS: Final = StepRecord._fields.index("points")
+
+
+class StepLog(OrderedLog[StepRecord]):
+    """The records of the steps that have ended."""
+
+    __slots__ = ("_finished", "_packed")
+
+    def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
+        super().__init__(own, sections)
+        self._finished: set[str] = _finished(self.own)
+        self._packed: NameIndex[PackedRecords] = NameIndex()
+        """The packs of sections by the names of their last records."""
+        for section in self.sections():
+            if isinstance(section.items, PackedRecords):
+                self._packed.add(section.items.sources, section.items)
+            else:
+                self._finished |= _finished(section.items)
+
+    def has_finished(self, name: str) -> bool:
+        """Whether a step of this name has ended without an exception."""
+        if name in self._finished:
+            return True
+        parts = name.split("/")
+        for depth in range(1, len(parts) + 1):
+            records = self._packed.find("/".join(parts[:depth]))
+            if records is not None:
+                return depth == len(parts) or name in _finished(records)
+        return False
+
+    def append(self, record: StepRecord, /) -> None:
+        """Add the record of a step that has ended."""
+        names = (record.name,) if record.error is None else ()
+        # Both or neither: there is no bytecode between the two calls, at which an exception could come.
+        deque(map(_call, (partial(self.own.append, record), partial(self._finished.update, names))), 0)
+
+    def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
+        """Insert records; see `OrderedLog.insert`."""
+        super().insert(rank, mark, items, undo)
+        self._finished |= _finished(items)
+
+    def restore_section(self, rank: int, before: Section | None) -> None:
+        """Undo an insertion; see `OrderedLog.insert`."""
+        undone = _finished(self.section(rank) or ())
+        super().restore_section(rank, before)
+        self._finished -= undone - _finished(before.items if before is not None else ())
+
+    def pack_records(self, ranks: Collection[int]) -> list[PackedRecords]:
+        """Pack sections; see `OrderedLog.pack`."""
+        found = [records for rank in ranks if (records := self.section(rank)) is not None]
+        finished = {records[-1].name: records for records in found if not isinstance(records, PackedRecords)}
+        packs = self.pack(ranks, PackedRecords.of)
+        for pack in packs:
+            # The index first: in between, the names are in both.
+            self._packed.add(pack.sources, pack)
+            packed = chain.from_iterable(map(finished.__getitem__, pack.sources))
+            self._finished.difference_update([record.name for record in packed])
+        return packs
+
+
+def _finished(records: Iterable[StepRecord]) -> set[str]:
+    return {record.name for record in records if record.error is None}
