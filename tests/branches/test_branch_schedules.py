@@ -35,6 +35,7 @@ from crystallize import (
     fork,
     merge,
 )
+from crystallize._base.file_calls import POSIX
 from crystallize._branches import merged_packs
 from crystallize._core import ordered_log
 
@@ -337,7 +338,8 @@ def test_any_two_schedules_give_the_same_by_any_way(tmp_path: Path, name: str) -
             check_two_schedules(**drawn, way=way)
 
         check()
-    assert [] == list(tmp_path.iterdir())
+    # Windows removes no file that is mapped, as by this process itself.
+    assert not POSIX or [] == list(tmp_path.iterdir())
 
 
 @pytest.mark.long

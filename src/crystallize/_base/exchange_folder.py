@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from .file_calls import delete_and_close
 from .file_lock import lock
 from .file_system import create_file, open_file
 from .forked_process import call_in_forked_processes
@@ -56,9 +57,7 @@ def _made(parent: Path) -> Path:
 
 
 def _discard(path: Path) -> None:
-    _remove(path)
-    if (descriptor := _locked.pop(path, None)) is not None:
-        os.close(descriptor)
+    _remove(path, _locked.pop(path, None))
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -79,22 +78,30 @@ def _remove_if_left(path: Path) -> None:
     except FileNotFoundError:
         # Its process was killed before it made the file; or is about to make it.
         if time.time() - found.st_mtime > LEFT_AFTER:
-            _remove(path)
+            _remove(path, None)
         return
-    try:
-        if lock(descriptor):
-            _remove(path)
-    finally:
+    if lock(descriptor):
+        _remove(path, descriptor)
+    else:
         os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
-    """Remove a folder and the files in it, as far as possible: Windows removes no file that is open or mapped."""
+def _remove(path: Path, owner: int | None) -> None:
+    """Remove a folder and the files in it, as far as possible, and close the locked file.
+
+    Windows removes no file that is mapped; the next process that removes leftovers does.
+    """
+    is_empty = False
     with suppress(OSError):
-        # The locked file last: as long as it is there, another process can finish this.
-        for name in sorted(os.listdir(path), key=lambda name: name == _OWNER):
-            with suppress(OSError):
-                (path / name).unlink()
+        for name in os.listdir(path):
+            if name != _OWNER:
+                (path / name).unlink(missing_ok=True)
+        is_empty = True
+    if owner is not None:
+        # Last, and only then: as long as the locked file is there, another process can finish this.
+        with suppress(OSError):
+            delete_and_close(owner, path / _OWNER) if is_empty else os.close(owner)
+    with suppress(OSError):
         path.rmdir()
 
 
