@@ -25,7 +25,8 @@ from crystallize._base.exchange_folder import exchange_folder
 with exchange_folder(Path(sys.argv[1])) as folder:
     (folder / "base").write_bytes(b"values")
     if sys.argv[2] == "forks" and os.fork() == 0:
-        time.sleep(60)
+        time.sleep(5)
+        os._exit(0)
     print(folder, flush=True)
     time.sleep(60)
 """
