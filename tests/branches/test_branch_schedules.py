@@ -551,6 +551,7 @@ class PackingBranchMachine(BranchMachine):
 
     def teardown(self) -> None:
         self.patch.undo()
+        super().teardown()
 
 
 class FileBranchMachine(BranchMachine):

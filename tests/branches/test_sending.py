@@ -10,10 +10,9 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -41,7 +40,7 @@ from crystallize import (
 from crystallize._base.buffer_file import BufferFile
 from crystallize._base.scratch_folder import scratch_folder
 from crystallize._branches import base_file
-from crystallize._branches.engines import Scattered, broadcaster, is_local
+from crystallize._branches.engines import broadcaster, is_local
 from crystallize._core.buffer_pickle import split_pickle
 from crystallize.runs import verify_run
 
@@ -192,23 +191,8 @@ class Library:
         self.data = held
         self.options: dict[str, Any] = {}
 
-    def get_worker(self) -> "Library":
-        return self
-
     def nthreads(self) -> dict[str, int]:
         return dict.fromkeys(self.data, 1)
-
-    def scatter(self, value: Any, **options: Any) -> Any:
-        self.options = options
-        return SimpleNamespace(key="found")
-
-
-def test_what_dask_brings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker has what was brought, or counts as lost: the same call brings it again."""
-    monkeypatch.setitem(sys.modules, "distributed", Library({"key": 1}))
-    assert 1 == pickle.loads(pickle.dumps(Scattered("key")))()
-    with pytest.raises(BrokenExecutor, match="this worker of Dask was started too late to be brought what the parent"):
-        Scattered("another")()
 
 
 def dask_executor(addresses: list[str]) -> Any:
@@ -219,15 +203,11 @@ def dask_executor(addresses: list[str]) -> Any:
     return executor
 
 
-def test_dask_on_other_machines() -> None:
-    """To workers of Dask on other machines it is brought by `scatter`, unless none has started yet."""
-    executor = dask_executor(["tcp://127.0.0.1:80", "tcp://10.0.0.1:80"])
+@pytest.mark.parametrize("addresses", [["tcp://127.0.0.1:80", "tcp://10.0.0.1:80"], []])
+def test_dask_on_other_machines(addresses: list[str]) -> None:
+    """To workers of Dask on other machines, or that have not started yet, each branch takes all along."""
+    executor = dask_executor(addresses)
     assert not is_local(executor)
-    broadcast = broadcaster(executor)
-    assert broadcast is not None
-    assert "found" == broadcast(1).key
-    assert {"broadcast": True, "hash": False} == executor._client.options
-    executor = dask_executor([])
     assert broadcaster(executor) is None
     assert [2.0] == fan_out(FrozenContext({"rows": LARGE}), reads_one, [2], executor=executor)
     assert LARGE.nbytes < max(executor.sizes)

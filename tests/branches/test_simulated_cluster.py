@@ -88,7 +88,7 @@ class SimulatedCluster(Executor):
     def die(self, task: Task) -> None:
         """Let a worker die: before its task, in the middle of it, or when all is done and nothing is sent."""
         self.deaths += 1
-        branch, function, item, _ = task.given
+        branch, function, item, *_ = task.given
         how = self.random.choice(["before", "within", "after"])
         if how == "within":
             child = branch.open()

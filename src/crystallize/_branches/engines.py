@@ -3,8 +3,6 @@
 import pickle
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from functools import partial
-from importlib import import_module
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -64,43 +62,8 @@ def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
 
     That function returns what to pass to `submit`: a function, which a task calls to get the object.
     """
-    client = _dask_client(executor)
-    if client is not None:
-        # Dask would wait for workers, which some clusters start for tasks alone.
-        return partial(Scattered.by, client) if client.nthreads() else None
     found: Callable[[Any], Any] | None = getattr(executor, "broadcast", None)
     return found if callable(found) else None
-
-
-class Scattered:
-    """An object in the memory of Dask's workers. A task calls it to get the object.
-
-    Tasks do not depend on the object, though Dask's could: if it was lost with the last worker that had it, Dask would
-    never end them.
-    """
-
-    def __init__(self, key: str, future: Any = None) -> None:
-        """Take the key of the object, and in the caller Dask's future, which keeps the object alive."""
-        self.key = key
-        self._future = future
-
-    @classmethod
-    def by(cls, client: Any, value: Any) -> "Scattered":
-        """Bring an object to all workers of a client."""
-        future = client.scatter(value, broadcast=True, hash=False)
-        return cls(future.key, future)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Scattered, (self.key,)
-
-    def __call__(self) -> Any:
-        """Return the object; raise BrokenExecutor if this worker does not have it."""
-        library: Any = import_module("distributed")
-        held = library.get_worker().data
-        if self.key not in held:
-            # Not fetched from another worker: if that died meanwhile, Dask would wait for ever.
-            raise BrokenExecutor("this worker of Dask was started too late to be brought what the parent held")
-        return held[self.key]
 
 
 def workers_of(executor: Any) -> int | None:

@@ -186,7 +186,7 @@ class Parcel:
         """Take sections, which are bytes or other buffers."""
         self.token = token
         self.index = index
-        self.sections = [memoryview(section).toreadonly() for section in sections]
+        self.sections: list[memoryview] = [memoryview(section).toreadonly() for section in sections]
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         # Older protocols know no buffers.

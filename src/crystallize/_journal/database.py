@@ -234,10 +234,10 @@ def rows(
     salt = salt_of(connection, table)
     where = f"WHERE {NEWER.get(table, 'sequence > :since')}" if since else ""
     where = where if last is None else "WHERE sequence > :since AND sequence <= :last"
-    limits = {"since": since, "last": last}
     shape = row_shape(table)
     with bounded(connection):
-        found = connection.execute(f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}', limits)
+        query = f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}'
+        found = connection.execute(query, {"since": since, "last": last})
         for row in found:
             if check_of(row[:-1], salt) != row[-1]:
                 raise DamagedRunError(str(path), f"a row of {table} was changed: {short(row[0])}", VERIFY)
@@ -331,12 +331,9 @@ def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fac
     insert(connection, "forks", branch, position, process)
     for first in others:
         # By process, as the index has the branches by process. The newest fork of a branch is the one that counts.
-        (start,) = (position,) if first == branch else connection.execute(_START, (first,)).fetchone()
+        newest = "SELECT max(sequence) FROM sessions JOIN forks USING (session) WHERE branch = ?"
+        (start,) = (position,) if first == branch else connection.execute(newest, (first,)).fetchone()
         insert(connection, "fork_groups", position, start)
-
-
-_START: Final = "SELECT max(sequence) FROM sessions JOIN forks USING (session) WHERE branch = ?"
-"""Selects the position of the last fork of a branch."""
 
 
 def _apply_merged(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
