@@ -237,8 +237,7 @@ def rows(
     shape = row_shape(table)
     with bounded(connection):
         query = f'SELECT * FROM "{table}" {where} ORDER BY {ORDERS[table]}'
-        found = connection.execute(query, {"since": since, "last": last})
-        for row in found:
+        for row in connection.execute(query, {"since": since, "last": last}):
             if check_of(row[:-1], salt) != row[-1]:
                 raise DamagedRunError(str(path), f"a row of {table} was changed: {short(row[0])}", VERIFY)
             shape.check(row)
