@@ -114,3 +114,13 @@ def test_locks_that_are_gone_take_no_memory() -> None:
     for at in range(1000):
         kept[at % 2] = make_lock()
     assert len(locks._renewed) <= before + 2
+
+
+def test_renew_all_passes_over_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference to a lock in a cycle may be dead before it is dropped."""
+    lock = make_lock()
+    monkeypatch.setattr(locks, "_renewed", {0: lambda: None, 1: lambda: lock})
+    lock.acquire()
+    locks.renew_all()
+    assert 1 == lock.depth()
+    lock.release()

@@ -436,3 +436,16 @@ atexit.register(lambda: print(folder.put([bytes({BLOCK * 3})]).size))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (f"{BLOCK * 3}\n", "") == (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_content_that_is_mapped(tmp_path: Path, is_durable: bool) -> None:
+    """The mapped memory is that of the object, read-only, and stays if the object is deleted."""
+    folder = ObjectFolder(tmp_path, is_durable=is_durable)
+    found = folder.put_mapped([b"con", b"tent"], 7)
+    assert found is not None
+    name, memory = found
+    assert b"content" == folder.read(name) == bytes(memory)
+    assert memory.readonly
+    folder.path_of(name.digest).unlink()
+    assert bytes(memory) == b"content"

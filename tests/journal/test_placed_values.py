@@ -2,8 +2,11 @@
 
 import mmap
 import os
+import sys
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -14,10 +17,12 @@ import pytest
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from crystallize import FrozenContext, Journal, KeyWritten, ObjectError, Shared, load_run
+from crystallize._base.object_folder import ObjectFolder
 from crystallize._core import placed_values
 from crystallize._core.context import state_of
 from crystallize._core.equality import same
 from crystallize._core.stored_value import Deferred
+from crystallize._core.value_parts import MappedPart
 from crystallize._journal.verify import verify_run
 from crystallize.sinks.memory import MemorySink
 
@@ -274,3 +279,45 @@ def test_containers_that_are_not_looked_through(runs: Path) -> None:
         ctx["endless"], ctx["many"] = endless, [*many()]
         assert not is_placed(ctx, "endless")
         assert not is_placed(ctx, "many")
+
+
+class Tensor:
+    """Stands in for a tensor of PyTorch, of 1 MB."""
+
+    __module__ = "torch"
+
+    def __init__(self, storage: int, layout: str = "strided") -> None:
+        self.layout = layout
+        self._storage = storage
+
+    def element_size(self) -> int:
+        return 4
+
+    def nelement(self) -> int:
+        return 250_000
+
+    def untyped_storage(self) -> Any:
+        return SimpleNamespace(data_ptr=lambda: self._storage)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([Tensor(1)], True),
+        ({"a": Tensor(1), "b": (Tensor(2),)}, True),
+        ({"a": Tensor(1), "b": Tensor(1)}, False),
+        ([Tensor(1, "sparse")], False),
+    ],
+)
+def test_tensors_that_share_memory(monkeypatch: pytest.MonkeyPatch, value: Any, expected: bool) -> None:
+    """They are copied as before: a file would have two tensors where the value has two names of one."""
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(strided="strided"))
+    assert expected is placed_values._is_large(value)
+
+
+def test_a_mapped_part_has_the_name_of_its_object(tmp_path: Path) -> None:
+    folder = ObjectFolder(tmp_path)
+    found = folder.put_mapped([b"con", b"tent"], 7)
+    assert found is not None
+    part = MappedPart(folder, *found)
+    assert (7, sha256(b"content").hexdigest(), b"content") == (part.size, part.digest, part.content())
