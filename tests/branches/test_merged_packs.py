@@ -254,6 +254,29 @@ def test_packs_are_read_from_the_file(tmp_path: Path) -> None:
             ask()
 
 
+def merged_between(ctx: FrozenContext[Any], task: Callable[[Any, int], None]) -> FrozenContext[Any]:
+    """Merge branches that were forked at one moment, and do something in the parent between the merges."""
+    for at, branch in enumerate([fork(ctx, f"fold-{at}") for at in range(20)]):
+        child = branch.open()
+        task(child, at)
+        merge(ctx, child.delta())
+        with ctx.step("own") as own:
+            own.record("own", at)
+    return ctx
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("task", [nothing, plain, odd, stepwise, nested, writing])
+def test_each_kind_of_work_is_read_from_the_file(tmp_path: Path, task: Callable[[Any, int], None]) -> None:
+    """Whatever branches did, it reads the same, also if the file has facts of the parent between theirs."""
+    with Journal.start(tmp_path, "fit") as journal:
+        ctx = merged_between(journal.context(FrozenContext, {"lr": 0.1}), task)
+        journal.flush()
+        merged_packs.pack_merged(state_of(ctx), registry_of(state_of(ctx)))
+        assert not registry_of(state_of(ctx)).waiting
+        assert read(merged_between(FrozenContext({"lr": 0.1}), task)) == read(ctx)
+
+
 @pytest.mark.usefixtures("soon")
 def test_file_of_another_run(tmp_path: Path) -> None:
     """If another run is under the name of the file, reading says so."""

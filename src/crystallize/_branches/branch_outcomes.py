@@ -30,7 +30,7 @@ class LostBranch(NamedTuple):
     cause: BaseException
 
 
-FAILED: Final = object()
+FAILED: Final[object] = object()
 """The outcome of a branch that failed, in place of a result."""
 
 
