@@ -110,7 +110,8 @@ class BaseWriter:
 
     def whole(self, index: BaseIndex) -> WholeBase:
         """Return the contents for branches that take them along."""
-        parts, size = [], 0
+        parts: list[bytes | memoryview] = []
+        size = 0
         for chunks in self._kept:
             padding = bytes(-size % ALIGNMENT)
             parts += [padding, *chunks]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .._base.text import short
 from .._core.context import (
@@ -36,6 +36,8 @@ from .fork_base import ForkBase
 from .packed_base import Parcel
 from .packed_work import Work
 from .shared_base import SharedBase, address_in_shared, check_shared
+
+_T = TypeVar("_T")
 
 
 class Branch(Generic[T_co]):
@@ -164,7 +166,7 @@ def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) ->
     state.values.update(base.values)
     state.shared.update(base.shared)
     state.unsearched += base.values
-    state.artifact_store.objects = base.objects or (place and place.objects())
+    state.artifact_store.objects = base.objects or (None if place is None else place.objects())
     store = state.metric_store
     for name, metric in base.undeclared.items():
         store.logs[name] = store.new(name if metric is None else metric)
@@ -284,20 +286,20 @@ def check_name(state: State, path: str) -> None:
         raise BranchError(path, "there is a step of that name; give the branch another one")
 
 
-class Forking(Generic[T_co]):
+class Forking(Generic[_T]):
     """The forks of one call, at the same time or later: all branches have the parent's values at the first one.
 
     The branches of a group have its position, too. If the first branch was the first of an earlier call, such as one
     that was interrupted, that one's group is continued.
     """
 
-    def __init__(self, ctx: FrozenContext[T_co], *, is_group: bool = True) -> None:
+    def __init__(self, ctx: FrozenContext[_T], *, is_group: bool = True) -> None:
         self._ctx, self._state, self._is_group = ctx, state_of(ctx), is_group
         self._registry = registry_of(self._state)
         self._base: ForkBase | None = None
         self._first: str | None = None
 
-    def fork(self, paths: Sequence[str]) -> list[Branch[T_co]]:
+    def fork(self, paths: Sequence[str]) -> list[Branch[_T]]:
         """Fork branches with these full names; raise BranchError if a step has such a name."""
         token_of(self._ctx).check_open()
         found: list[Failure] = []

@@ -39,7 +39,8 @@ class BranchItems:
     def total(self) -> int | None:
         """The number of items; None if it is not known before the last one is taken."""
         try:
-            return len(self._items)  # type: ignore[arg-type]  # if it has no length, it raises TypeError
+            items: Any = self._items
+            return len(items)
         except TypeError:
             return None
 

@@ -45,7 +45,9 @@ def is_local(executor: Executor) -> bool:
 
 def is_near(client: Any) -> bool:
     """Whether all workers of a client of Dask are on this machine: they have its loopback device."""
-    addresses = [] if client is None else [urlsplit(address) for address in client.nthreads()]
+    if client is None:
+        return False
+    addresses = [urlsplit(address) for address in client.nthreads()]
     return bool(addresses) and all(found.scheme == "inproc" or found.hostname in _LOOPBACK for found in addresses)
 
 

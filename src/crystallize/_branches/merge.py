@@ -84,7 +84,7 @@ class MergedWork:
         for name, blocks in self.blocks.items():
             rows = chain.from_iterable(block.rows() for block in blocks)
             for position, (value, tags, number) in enumerate(rows):
-                step = self.step_names[number - 1]
+                step = self.step_names[int(number) - 1]
                 yield MetricRecorded(name, fetch(value), fetched(tags), step, position, self.branch)
         yield from self.artifacts
         for record in self.steps:

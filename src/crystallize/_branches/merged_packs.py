@@ -135,7 +135,8 @@ def _runs(state: State, entries: dict[str, BranchEntry]) -> Iterator[dict[str, B
         points += count
         if entry.is_adrift or entry.rank != last + 1 or len(run) == MOST or points > POINTS:
             yield run
-            run, points = {}, count
+            run = dict[str, BranchEntry]()
+            points = count
         if not entry.is_adrift:
             run[name] = entry
         last = entry.rank

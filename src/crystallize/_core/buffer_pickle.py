@@ -46,7 +46,12 @@ class _Chunks:
     """A file whose content is the list of all that was written to it."""
 
     def __init__(self, chunks: list[bytes]) -> None:
-        self.write = chunks.append
+        self._chunks = chunks
+
+    def write(self, chunk: bytes, /) -> int:
+        """Add a chunk."""
+        self._chunks.append(chunk)
+        return len(chunk)
 
 
 def _own_reducers() -> dict[type, Callable[[Any], Any]]:

@@ -229,7 +229,7 @@ class Encoder:
         `steps` are the steps of the branch; stored points count them from 1.
         """
         for block in blocks:
-            rows = ((name, value, tags, steps[number - 1]) for value, tags, number in block.rows())
+            rows = ((name, value, tags, steps[int(number) - 1]) for value, tags, number in block.rows())
             if not block.is_plain:
                 yield from (
                     self._point(MetricRecorded(name, fetch(value), fetched(tags), step, at, branch))

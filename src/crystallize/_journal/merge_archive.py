@@ -100,7 +100,7 @@ class StoredMerges:
     def records(self) -> list[tuple[StepRecord, ...]]:
         """Return the records of each branch."""
         found = self._by_branch(_BRANCH, "steps").values()
-        ended = ([attempt_of(row) for row in sorted(steps, key=_END)] for steps in found)
+        ended = (list(map(attempt_of, sorted(steps, key=_END))) for steps in found)
         return [tuple(attempt.record for attempt in attempts if attempt.record is not None) for attempts in ended]
 
     def points(self, metric: str, count: int) -> PackContent:
@@ -164,7 +164,7 @@ class StoredMerges:
 
 _BRANCH = itemgetter(1)
 """Returns the branch or step in a row of `merges` or `steps`."""
-_END = itemgetter(4)
+_END: Callable[[Any], Any] = itemgetter(4)
 """Returns the position of the end in a row of `steps`."""
 _STEP = itemgetter(3)
 """Returns the step of a point."""
