@@ -52,7 +52,7 @@ def by_file(folder: Path) -> Iterator[Way]:
 
 
 class Brought:
-    """A branch in a worker, to which the executor brings what its parent held."""
+    """A branch in a worker, to which the executor brings the parent's values."""
 
     def __init__(self, branch: Branch[Any], bring: Callable[[], Any]) -> None:
         self.name = branch.name

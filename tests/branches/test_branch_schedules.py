@@ -329,7 +329,7 @@ def test_any_two_schedules_give_the_same(**drawn: Any) -> None:
 
 @pytest.mark.parametrize("name", ["file", "broadcast"])
 def test_any_two_schedules_give_the_same_by_any_way(tmp_path: Path, name: str) -> None:
-    """As above, where what a parent holds is sent once for all its branches."""
+    """As above, where a parent's values are sent once for all its branches."""
     with opened_way(name, tmp_path) as way:
 
         @settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -487,7 +487,7 @@ class BranchMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.out))
     @rule(data=st.data())
     def fork_again(self, data: st.DataObject) -> None:
-        """A branch that is not merged is forked again, with what the parent holds by now."""
+        """A branch that is not merged is forked again, with the parent's values by now."""
         at = self.pick(data)
         branch, op = self.out[at]
         if "/" not in branch.name and not written(op.inner) & self.held:
@@ -555,13 +555,13 @@ class PackingBranchMachine(BranchMachine):
 
 
 class FileBranchMachine(BranchMachine):
-    """The same where what the parent holds, and what comes back, is in files."""
+    """The same where the parent's values and the deltas are in files."""
 
     way = "file"
 
 
 class BroadcastBranchMachine(BranchMachine):
-    """The same where an executor brings what the parent holds."""
+    """The same where an executor brings the parent's values."""
 
     way = "broadcast"
 

@@ -117,7 +117,7 @@ def test_workers_that_die_once(tmp_path: Path, engine: str, with_journal: bool) 
 
 @pytest.mark.parametrize("engine", ["fork", "loky", "dask"])
 def test_workers_that_die_with_what_was_sent_once(tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same holds where what the parent holds is sent once, and may be lost with the last worker that had it."""
+    """The same holds where the parent's values are sent once, and may be lost with the last worker that had it."""
     monkeypatch.setattr(base_file, "SMALL", -1)
     check_dying(tmp_path, engine, 4, with_journal=True, most=4)
 

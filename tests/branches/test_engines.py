@@ -123,7 +123,7 @@ def test_it_is_as_in_a_loop(executor: Executor) -> None:
 
 
 def test_it_is_as_in_a_loop_with_large_values(executor: Executor) -> None:
-    """The same holds where what the parent holds is sent once, and what the branches wrote comes back by files."""
+    """The same holds where the parent's values are sent once, and what the branches wrote comes back by files."""
     table = np.arange(60_000.0)
     alone, together = (FrozenContext({"settings": SETTINGS, "table": table, "names": ["a"]}) for _ in range(2))
     expected = in_a_loop(alone, trains, [3, 0, 1])
@@ -136,7 +136,7 @@ def test_it_is_as_in_a_loop_with_large_values(executor: Executor) -> None:
 
 @pytest.mark.parametrize("engine", ["dask", "dask-threads"], indirect=True, scope="module")
 def test_dask_as_on_other_machines(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the workers of Dask may be on other machines, each branch takes along what the parent holds."""
+    """Where the workers of Dask may be on other machines, each branch takes along the parent's values."""
     monkeypatch.setattr(engines, "is_near", lambda client: False)
     ctx = FrozenContext({"settings": SETTINGS, "table": np.arange(60_000.0), "names": ["a"]})
     alone = FrozenContext({"settings": SETTINGS, "table": np.arange(60_000.0), "names": ["a"]})

@@ -1,4 +1,4 @@
-"""What a parent holds reaches the workers once, and large values come back without a detour: by files."""
+"""A parent's values reach the workers once, and large values come back without a detour: by files."""
 
 import errno
 import gc
@@ -129,7 +129,7 @@ def reads_one(child: BranchContext[Any], at: int) -> float:
 
 @pytest.mark.parametrize("make", [local, Broadcasting])
 def test_large_values_are_not_in_the_branches(folder: Path, make: Callable[[], Any]) -> None:
-    """What the parent holds is sent once, and is gone at the end."""
+    """The parent's values are sent once, and is gone at the end."""
     ctx = FrozenContext({"rows": LARGE})
     executor = make()
     assert [0.0, 1.0, 2.0] == fan_out(ctx, reads_one, range(3), executor=executor)
@@ -147,8 +147,8 @@ class Forgetful(Broadcasting):
 
 
 def test_an_executor_that_does_not_bring_it() -> None:
-    """A branch whose executor has lost what the parent held says so."""
-    with pytest.raises(TravelError, match="its executor has not brought to the worker what its parent held"):
+    """A branch whose executor has lost the parent's values says so."""
+    with pytest.raises(TravelError, match="its executor has not sent the parent's values to the worker"):
         fan_out(FrozenContext({"rows": LARGE}), reads_one, [0], executor=Forgetful())
 
 
@@ -297,7 +297,7 @@ def check_reads_alike(value: Any, sent: Callable[[Any], Any]) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_any_value_reads_alike(folder: Path, way: str) -> None:
-    """What a child reads equals what its parent holds and is as immutable, by whichever way it was sent."""
+    """What a child reads equals the parent's values and is as immutable, by whichever way it was sent."""
     with opened_way(way, folder) as sent:
 
         @settings(deadline=None, max_examples=examples(30))
@@ -520,7 +520,7 @@ def test_a_base_file_that_is_not_as_it_was() -> None:
         path = folder / "base"
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
-        with pytest.raises(TravelError, match=r"what its parent held, .*, cannot be read .*was truncated or replaced"):
+        with pytest.raises(TravelError, match=r"the parent's values, .*, cannot be read .*was truncated or replaced"):
             branch.open()
         path.write_bytes(bytes(len(content)))
         with pytest.raises(

@@ -238,6 +238,16 @@ def test_tensors_that_share_memory_are_copied_as_before(tmp_path: Path, monkeypa
         assert read["encoder"].data_ptr() == read["decoder"].data_ptr()
 
 
+def test_a_sparse_tensor_beside_large_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no single storage, and is copied as before."""
+    monkeypatch.setattr(placed_values, "LARGE", 1_000_000)
+    with Journal.start(tmp_path, "run") as opened:
+        ctx = opened.context(FrozenContext)
+        ctx["mixed"] = {"dense": torch.ones(600, 600), "sparse": torch.eye(3).to_sparse()}
+        assert not is_placed(ctx, "mixed")
+        assert ctx["mixed"]["sparse"].to_dense().equal(torch.eye(3))
+
+
 def zeroed(value: Any) -> None:
     """Set all tensors in a value to zero, in place."""
     if isinstance(value, torch.Tensor):

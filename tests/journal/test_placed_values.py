@@ -297,6 +297,7 @@ class Tensor:
         return 250_000
 
     def untyped_storage(self) -> Any:
+        assert self.layout == "strided", "PyTorch raises NotImplementedError for other layouts"
         return SimpleNamespace(data_ptr=lambda: self._storage)
 
 

@@ -60,15 +60,15 @@ class BaseFile(NamedTuple):
             whole = self.file.opened()
         except FileNotFoundError as error:
             reason = "is gone; it is removed when fan_out has ended, or the `with` block of shared_base"
-            raise TravelError(branch, f"the file of what its parent held, {self.file.path}, {reason}") from error
+            raise TravelError(branch, f"the file of the parent's values, {self.file.path}, {reason}") from error
         except (OSError, ValueError) as error:
-            reason = f"the file of what its parent held, {self.file.path}, cannot be read ({error})"
+            reason = f"the file of the parent's values, {self.file.path}, cannot be read ({error})"
             raise TravelError(branch, f"{reason}; fork the branch again") from error
         return _opened(whole, self.place, branch)
 
 
 def _opened(whole: memoryview, place: slice, branch: str) -> ForkBase:
-    index, places = loaded(whole[place], branch, "what its parent held")
+    index, places = loaded(whole[place], branch, "the parent's values")
     base: BaseIndex = index
     return base.opened([whole[place] for place in places], branch)
 

@@ -72,8 +72,8 @@ def workers_of(executor: Any) -> int | None:
     """Return the number of tasks that an executor does at once; None if it does not tell, or has no workers yet."""
     # Executors of Python, loky and mpi4py have this attribute; an executor of a user may have it too.
     told = getattr(executor, "_max_workers", None)
-    client: Any = getattr(executor, "_client", None)
-    if type(client).__module__.partition(".")[0] == "distributed":
+    client = _dask_client(executor)
+    if client is not None:
         told = sum(client.nthreads().values())
     return told if isinstance(told, int) and told > 0 else None
 

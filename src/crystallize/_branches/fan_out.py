@@ -300,7 +300,7 @@ class _FanOut:
     ) -> Callable[[list[BranchItem]], None]:
         """Return the function that forks the branches of items, and submits those that are not merged.
 
-        What the parent holds is brought to the workers with the first one, for as long as the stack is open.
+        The parent's values are brought to the workers with the first one, for as long as the stack is open.
         """
         home = this_process() if isinstance(self._executor, ThreadPoolExecutor) else None
         sender: Sender | None = None

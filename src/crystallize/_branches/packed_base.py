@@ -53,7 +53,7 @@ class BaseIndex(NamedTuple):
 
     def opened(self, sections: Sequence[memoryview], branch: str) -> ForkBase:
         """Return a base whose values are unpickled when they are read; errors name a branch."""
-        schema, metrics, undeclared, logger, address = loaded(self.head, branch, "what its parent held")
+        schema, metrics, undeclared, logger, address = loaded(self.head, branch, "the parent's values")
         groups = [_OpenGroup(group, sections) for group in self.groups]
         values: dict[str, tuple[Any, str | None, bool]] = {}
         taken = [0] * len(groups)
@@ -205,4 +205,4 @@ class ParcelToken(NamedTuple):
 
     def opened(self, branch: str) -> NoReturn:
         """Raise TravelError: the task was not given it."""
-        raise TravelError(branch, "its executor has not brought to the worker what its parent held")
+        raise TravelError(branch, "its executor has not sent the parent's values to the worker")

@@ -81,7 +81,7 @@ def base_in_folder(base: ForkBase, parent: Path, branch: str, *, by_value: bool)
             source = writer.finished(index)
         except OSError as error:
             advice = "make room there" if base.objects else "make room there, or set TMPDIR to another folder"
-            reason = f"what its parent holds cannot be written to a file in {parent} ({error}); {advice}"
+            reason = f"the parent's values cannot be written to a file in {parent} ({error}); {advice}"
             raise TravelError(branch, reason) from error
         finally:
             writer.close()

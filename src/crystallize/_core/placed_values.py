@@ -1,8 +1,8 @@
 """Large values that are written to a file first, and kept there.
 
-If a run is written to a file, a large array, table or dict of tensors is in a file of its own anyway, in the folder of
-objects. So the context does not copy such a value before: it keeps the file, mapped into memory, and the first reader
-gets what is in it. That takes half of the time and none of the memory.
+A run stores a large array, table or dict of tensors in a file in the folder of objects anyway. So the context does not
+copy such a value first. It keeps the mapped file, and the first reader gets the value from there. A write then takes
+half of the time, and no memory besides the mapping.
 """
 
 import sys
@@ -47,8 +47,7 @@ class PlacedValue:
 def place(key: Key, name: str, value: Any, folder: ObjectFolder | None, sinks: Sequence[object]) -> PlacedValue | None:
     """Write a large value to files of a folder; return None for a value that is to be copied.
 
-    Sinks that do not take files need the value itself. If the
-    disk does not take it, this raises ObjectError.
+    Sinks that do not take files need the value itself. If the disk does not take the files, this raises ObjectError.
     """
     if folder is None or not sinks or not all(getattr(sink, "takes_placed_values", False) for sink in sinks):
         return None
@@ -90,8 +89,9 @@ def _is_large(value: Any) -> bool:
         if cls in _CONTAINERS:
             rest.extend(islice(item.values() if issubclass(cls, dict) else item, _MOST_ITEMS))
         elif (size_of := _SIZES.get(_short_name(cls))) is not None:
-            total += size_of(item)
-            if _short_name(cls)[0] == "torch":
+            total += (size := size_of(item))
+            # Only a dense tensor has one storage.
+            if size and _short_name(cls)[0] == "torch":
                 storage = item.untyped_storage().data_ptr()
                 if storage in storages:
                     return False  # a file would have two tensors where the value has two names of one

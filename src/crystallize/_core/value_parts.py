@@ -56,18 +56,17 @@ class PartInMemory:
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
 
 
-class MappedPart:
-    """A large part that was written to an object, and that lies in the mapped file.
+class StoredPart:
+    """A large part that is an object in a folder.
 
     Attributes:
-        folder: The folder of the object.
+        folder: The folder.
         name: The name of the object.
     """
 
-    def __init__(self, folder: ObjectFolder, name: ObjectName, memory: memoryview) -> None:
+    def __init__(self, folder: ObjectFolder, name: ObjectName) -> None:
         self.folder = folder
         self.name = name
-        self._memory = memory
 
     @property
     def size(self) -> int:
@@ -79,8 +78,16 @@ class MappedPart:
         """The digest by which the folder names it."""
         return self.name.digest
 
+
+class MappedPart(StoredPart):
+    """A large part whose object this process has written and mapped into memory."""
+
+    def __init__(self, folder: ObjectFolder, name: ObjectName, memory: memoryview) -> None:
+        super().__init__(folder, name)
+        self._memory = memory
+
     def content(self) -> Buffer:
-        """Return its bytes, which nobody can change."""
+        """Return its bytes, which are read-only."""
         return self._memory
 
 

@@ -10,38 +10,20 @@ from pydantic_core import from_json, to_json
 
 from .._base.object_folder import Buffer, ObjectFolder, ObjectName, checked_name
 from .._core.codec import Stored
-from .._core.value_parts import LargePart, MappedPart, Part, PartInMemory, content_of
+from .._core.value_parts import LargePart, MappedPart, Part, PartInMemory, StoredPart, content_of
 from ..errors import ObjectError
 
 
-class ObjectPart:
-    """A large part of a value that is an object, which is read when it is asked for.
-
-    Attributes:
-        name: The name of the object.
-    """
-
-    def __init__(self, folder: ObjectFolder, name: ObjectName) -> None:
-        self._folder = folder
-        self.name = name
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes."""
-        return self.name.size
-
-    @property
-    def digest(self) -> str:
-        """The digest by which the folder names it."""
-        return self.name.digest
+class ObjectPart(StoredPart):
+    """A large part of a value that is an object, which is read when it is asked for."""
 
     def content(self) -> Buffer:
         """Return its bytes; raise ObjectError if the object is missing or changed."""
-        return self._folder.read(self.name)
+        return self.folder.read(self.name)
 
     def check(self, *, whole: bool) -> None:
         """Raise ObjectError if the object is missing or changed. `whole`: all of it is read, not only its size."""
-        self._folder.check(self.name, whole=whole)
+        self.folder.check(self.name, whole=whole)
 
 
 def lost_object(stored: Stored, *, whole: bool) -> ObjectError | None:
