@@ -11,6 +11,7 @@ from itertools import count, islice
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -506,9 +507,8 @@ def test_the_default_window() -> None:
         assert [2, 100, 3] == [workers_of(executor) for executor in (few, many, processes)]
         assert [64, 400, 64] == [window_for(executor) for executor in (few, many, processes)]
     assert (None, 1024) == (workers_of(Now()), window_for(Now()))
-    client: Any = type("Client", (), {"__module__": "distributed.client", "nthreads": lambda self: {"a": 8, "b": 32}})()
-    cluster = Now()
-    cluster._client = client  # type: ignore[attr-defined]  # as Dask's executor has it
+    client = SimpleNamespace(nthreads=lambda: {"a": 8, "b": 32})
+    cluster = type("ClientExecutor", (Now,), {"__module__": "distributed.cfexecutor", "_client": client})()
     assert (40, 160) == (workers_of(cluster), window_for(cluster))
 
 
