@@ -11,6 +11,7 @@ from ._core.codec import NotRestorable
 from ._core.context import FrozenContext, LoggingContext
 from ._core.context_view import ContextView
 from ._core.freezing import Shared, register
+from ._core.inputs_model import InputsModel, inputs_of
 from ._core.key import Output
 from ._core.metrics import Metric, MetricSchema, Point
 from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, LimitedSink, Sink
@@ -124,6 +125,7 @@ __all__ = [
     "FrozenContext",
     "FrozenMetrics",
     "IncompleteContextError",
+    "InputsModel",
     "InvalidArtifactError",
     "InvalidInitialError",
     "InvalidKeyError",
@@ -194,6 +196,7 @@ __all__ = [
     "fan_out",
     "fan_out_iter",
     "fork",
+    "inputs_of",
     "load_run",
     "merge",
     "register",

@@ -5,6 +5,7 @@ must each report it, without a plugin. They must report no other line. `check.py
 """
 
 # pyright: strict
+from argparse import Namespace
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import count
@@ -17,6 +18,7 @@ from crystallize import (
     BranchContext,
     Context,
     FrozenContext,
+    InputsModel,
     LoggingContext,
     Metric,
     MetricSchema,
@@ -25,6 +27,7 @@ from crystallize import (
     fan_out,
     fan_out_iter,
     fork,
+    inputs_of,
     merge,
 )
 
@@ -118,6 +121,22 @@ def shapes(names: FrozenContext[Names], ints: FrozenContext[dict[str, int]], any
     names.fields["cuont"]  # E
     assert_type(ints["a"], int)
     assert_type(anything["a"], Any)
+
+
+def inputs() -> None:
+    model = inputs_of(Train)
+    assert_type(model, type[InputsModel[Train]])
+    given = model.model_validate({"lr": 0.1})
+    assert_type(FrozenContext[Train](given), FrozenContext[Train])
+    FrozenContext[Train](inputs_of(Train)(lr=0.1))
+    FrozenContext[Train](inputs_of(EpochTags)(epoch=1))  # E
+    assert_type(inputs_of(Names), type[InputsModel[Names]])
+    FrozenContext[Train](Namespace(lr=0.1))
+    FrozenContext[Train](0.1)  # E
+    tags = FrozenContext(EpochTags(epoch=1, split="train"))
+    assert_type(tags, FrozenContext[EpochTags])
+    assert_type(tags.fields.epoch, int)
+    assert_type(FrozenContext({"lr": 0.1}), FrozenContext[dict[str, Any]])
 
 
 def main() -> None:

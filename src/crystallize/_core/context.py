@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from functools import partial
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, Self, SupportsIndex, overload
 
 from typing_extensions import TypeVar
@@ -35,7 +35,8 @@ from .artifacts import ArtifactLog, artifacts_view
 from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
 from .immutable_types import ATOMIC
-from .initial_values import Baseline, emit_inputs, take_initial
+from .initial_values import Baseline, emit_inputs, schema_of_instance, take_initial
+from .inputs_model import InputsModel
 from .key import plain_key, shape_name
 from .metrics import Metric, MetricSchema
 from .pickled_values import check_classes
@@ -47,6 +48,9 @@ from .sink_setup import attach_sinks, check_sinks, sinks_in
 from .state import State, StateContents
 from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .stored_value import RawValue
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 _L = TypeVar("_L", bound="LoggingContext[Any]")
@@ -188,7 +192,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
     """The typed, validated, write-once context that the steps of a pipeline share.
 
     `FrozenContext[Train](...)` has the keys that the shape `Train` declares: a Pydantic model, a `TypedDict`, a
-    dataclass, or `dict[str, V]` for any keys with values of type `V`. Without a shape, any key and value are allowed.
+    dataclass, or `dict[str, V]` for any keys. Without a shape, it has that of the initial instance, or allows any key.
 
     Each value is validated when it is written, copied so that later changes by the writer do not reach it, and never
     replaced. Contexts are thread-safe: if several threads write the same key, one of them succeeds.
@@ -230,7 +234,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
 
     def __init__(
         self,
-        initial: Mapping[str, Any] | T_co | None = None,
+        initial: "Mapping[str, Any] | T_co | InputsModel[T_co] | Namespace | SimpleNamespace | None" = None,
         logger: logging.Logger | None = None,
         *,
         metrics: type[MetricSchema] | None = None,
@@ -239,8 +243,8 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         """Make a context. If anything is wrong with the arguments, none of it takes effect.
 
         Args:
-            initial: The initial values: a mapping, which is validated key by key, or an instance of the shape,
-                which is not validated again. Missing fields are set to their defaults.
+            initial: The initial values. A mapping or a namespace is validated key by key; an instance of the shape, or
+                of its `inputs_of`, is not validated again. Missing fields are set to their defaults.
             logger: The logger of the run; by default the logger named "crystallize".
             metrics: The metrics that may be recorded; by default any.
             sinks: The sinks that receive the events, including those of the initial values.
@@ -254,7 +258,7 @@ class FrozenContext(ContextHandle, Generic[T_co]):
             raise ContextMutationError(
                 "__init__", "Cannot make a context anew: its values cannot be replaced; make another context"
             )
-        begin_context(self, blank_state(self, metrics), initial, logger, sinks)
+        begin_context(self, blank_state(self, metrics, initial), initial, logger, sinks)
 
     def _make_fields(self, state: State) -> Any:
         return fields_of(self, state.schema, state.shared)
@@ -702,10 +706,10 @@ def end_fast_reads(log: LoggingContext[Any]) -> None:
     object.__setattr__(log, "_shared", {})
 
 
-def blank_state(ctx: FrozenContext[Any], metrics: type[MetricSchema] | None) -> State:
-    """Return a state without values for a blank context."""
+def blank_state(ctx: FrozenContext[Any], metrics: type[MetricSchema] | None, initial: Any = None) -> State:
+    """Return a state without values for a blank context that will take the initial values."""
     shape = getattr(ctx, "_shape", ctx._default_shape)
-    return State(Schema.untyped() if shape is _NO_SHAPE else Schema.of(shape), metrics)
+    return State(schema_of_instance(initial) if shape is _NO_SHAPE else Schema.of(shape), metrics)
 
 
 def begin_context(

@@ -35,13 +35,13 @@ def outputs_beside(known: Collection[str], shape: Any, label: str) -> Any:
     # A `__post_init__` sets the others in a snapshot, if no step has written them.
     is_total = not hasattr(cls, "__post_init__")
     marked: Any = Annotated
-    types = {name: marked[_filled(hints[name], filled), Output] for name in names}
+    types = {name: marked[filled_type(hints[name], filled), Output] for name in names}
     made = typed_dict(label, types, total=is_total)  # pyrefly: ignore[invalid-argument]  # known at run time only
     made.__pydantic_config__ = getattr(cls, "__pydantic_config__", {})
     return made
 
 
-def _filled(hint: Any, arguments: dict[Any, Any]) -> Any:
+def filled_type(hint: Any, arguments: dict[Any, Any]) -> Any:
     """Return a type with the arguments of a generic dataclass in place of its type variables."""
     if isinstance(hint, TypeVar):
         return arguments.get(hint, hint)

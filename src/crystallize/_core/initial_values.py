@@ -1,6 +1,11 @@
 """Write the initial values of a context, and the defaults of its schema."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import partial
+from operator import contains
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .._base.signal_handlers import reraise_from_handler
@@ -12,11 +17,14 @@ from ..errors import (
     InvalidValueError,
     KeyLookupError,
     Problem,
+    SchemaError,
     UnknownKeyError,
 )
 from .dataclass_outputs import initial_outputs
 from .equality import same
+from .inputs_model import InputsModel, given_inputs
 from .key import plain_key, shape_name
+from .pydantic_core_schema import is_model
 from .schema import Schema
 from .state import State
 from .steps import StepToken
@@ -55,15 +63,15 @@ def take_initial(state: State, initial: Any, label: str, baseline: Baseline | No
     `label` is the name of the context in the InvalidInitialError that names all problems.
     """
     schema = state.schema
-    given, problems, is_trusted = _given(schema, initial, label)
+    given, problems, trusted = _given(schema, initial, label)
     failed: CrystallizeError | None = None
     refused: set[str] = set()
     for name in [*schema.keys, *(name for name in given if name not in schema.keys)]:
         try:
             if name not in state.values:
-                _take(state, name, given, is_trusted)
+                _take(state, name, given, name in trusted)
             elif name in given and baseline is not None:
-                _check_same(state, name, given[name], is_trusted, baseline)
+                _check_same(state, name, given[name], name in trusted, baseline)
         except AbsentKeyError as error:
             if error.key not in refused:
                 problems.append(Problem((name,), error.complaint, "", None))
@@ -75,6 +83,8 @@ def take_initial(state: State, initial: Any, label: str, baseline: Baseline | No
             refused.add(name)
             failed = error
     if problems:
+        if _is_namespace(initial):
+            problems = [_advised(problem, vars(initial), schema) for problem in problems]
         raise InvalidInitialError(label, tuple(problems)) from (failed.__cause__ if failed is not None else None)
 
 
@@ -84,17 +94,72 @@ def emit_inputs(state: State, known: Iterable[str] = ()) -> None:
     state.dispatcher.emit(*map(state.key_event, keys))
 
 
-def _given(schema: Schema, initial: Any, label: str) -> tuple[dict[str, Any], list[Problem], bool]:
-    """Return initial values by key, their problems, and whether they are already valid."""
+def schema_of_instance(initial: Any) -> Schema:
+    """Return the schema of a context without a shape: of the class of its initial values, if it declares keys."""
+    cls = type(initial)
+    declares = is_model(cls) or is_dataclass(cls)
+    if not declares or isinstance(initial, Mapping | InputsModel):
+        return Schema.untyped()
+    shape = getattr(initial, "__orig_class__", cls)
+    if getattr(shape, "__parameters__", ()):
+        name = shape_name(shape)
+        raise SchemaError(name, f"an instance does not tell its type arguments; write FrozenContext[{name}[...]](...)")
+    return Schema.of(shape)
+
+
+def is_given_in(initial: Any) -> Callable[[str], bool]:
+    """Return a function that says whether a key is among initial values."""
+    if isinstance(initial, InputsModel) or _is_namespace(initial):
+        return partial(contains, vars(initial))
+    return partial(contains, initial) if _has_items(initial) else partial(hasattr, initial)
+
+
+def _has_items(initial: Any) -> bool:
+    # A context has the method too, and is no Mapping.
+    return isinstance(initial, Mapping) or (not isinstance(initial, type) and callable(getattr(initial, "keys", None)))
+
+
+def _is_namespace(initial: Any) -> bool:
+    # If nobody has imported argparse, there are no instances.
+    found: Any = getattr(sys.modules.get("argparse"), "Namespace", SimpleNamespace)
+    return isinstance(initial, SimpleNamespace | found)
+
+
+def _advised(problem: Problem, namespace: Mapping[str, Any], schema: Schema) -> Problem:
+    """Return a problem, with what to do if it is about an option that is no input or was not given."""
+    name = problem.location[0] if len(problem.location) == 1 else None
+    if not isinstance(name, str) or name not in namespace:
+        return problem
+    if name not in schema.keys and schema.others is None:
+        advice = f"take an option that is no input out first, as by vars(args).pop({name!r})"
+    elif namespace[name] is None:
+        advice = "an option that is not given is None, unless it is made by ArgumentParser(argument_default=SUPPRESS)"
+    else:
+        return problem
+    return problem._replace(allowed=f"{problem.allowed} ({advice})")
+
+
+def _given(schema: Schema, initial: Any, label: str) -> tuple[dict[str, Any], list[Problem], Collection[str]]:
+    """Return initial values by key, their problems, and the keys whose values are already valid."""
     shape = schema.cls
     if not schema.by_items and isinstance(initial, shape):
-        return _of_instance(schema, initial), [], True
-    if isinstance(initial, Mapping) or hasattr(initial, "keys"):
-        return *_by_key(schema, initial), False
-    wanted = "a mapping" if schema.by_items else f"a mapping or an instance of {schema.name}"
+        given = _of_instance(schema, initial)
+        return given, [], given
+    if (inputs := given_inputs(initial, schema)) is not None:
+        values, others = inputs
+        return {**others, **values}, _given_twice(schema, others), schema.keys
+    if _is_namespace(initial):
+        return *_by_key(schema, vars(initial)), ()
+    if _has_items(initial):
+        return *_by_key(schema, initial), ()
+    wanted = "a mapping or a namespace"
+    wanted = wanted if schema.by_items else f"a mapping, a namespace or an instance of {schema.name}"
     shown = None if any(key.secret for key in schema.keys.values()) else short(initial)
-    if type_name(type(initial)) == type_name(shape):
+    of = getattr(initial, "crystallize_schema", None) if isinstance(initial, InputsModel) else None
+    if type_name(type(initial)) == type_name(shape) or (of is not None and type_name(of.cls) == type_name(shape)):
         wanted += DEFINED_AGAIN
+    elif of is not None:
+        wanted += f"; these are the inputs of FrozenContext[{of.name}](...)"
     if isinstance(initial, type):
         wanted += f"; a schema goes in brackets, FrozenContext[{shape_name(initial)}](...)"
     problem = Problem((), f"the initial values should be {wanted}", type(initial).__name__, shown)
@@ -182,6 +247,16 @@ def _by_key(schema: Schema, initial: Any) -> tuple[dict[str, Any], list[Problem]
         except KeyLookupError as error:
             problems.append(Problem((), str(error), "", None))
     return given, problems
+
+
+def _given_twice(schema: Schema, others: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems of keys that are also among undeclared ones, by another of their names."""
+    return [
+        Problem((name,), f"is given twice, once as {way[0]!r}; give it once", "", None)
+        for name, key in schema.keys.items()
+        for way in ((name,), *key.aliases)
+        if _follow(others, way) is not _NOTHING
+    ]
 
 
 def _follow(values: Any, way: tuple[str | int, ...]) -> Any:

@@ -21,7 +21,8 @@ from .validation_problems import problems_of, raised_in
 class Output(KeyMarker):
     """Marks a key that a step writes: `best: Annotated[int | None, Output] = None`.
 
-    A default of such a key is not an input; a snapshot uses it if the key was not written.
+    A default of such a key is not an input; a snapshot uses it if the key was not written. `inputs_of` leaves the key
+    out.
 
     Example:
         >>> from typing import Annotated

@@ -8,14 +8,15 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeVar
+from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from .._base.object_folder import ObjectFolder
 from .._branches.merge import MergedWork
 from .._core.codec import fingerprints
 from .._core.context import FrozenContext, begin_context, blank_context, blank_state
 from .._core.context_view import ContextView
+from .._core.inputs_model import InputsModel
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
 from .._core.steps import error_text
@@ -32,6 +33,9 @@ from .resume import check_inputs, restore, warn_of_lost_objects, warn_of_lost_re
 from .run_files import RunFiles, create_run, reopen_run
 from .run_objects import objects_of
 from .run_writer import RunWriter
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _T = TypeVar("_T")
 
@@ -122,7 +126,7 @@ class Journal:
     def context(
         self,
         kind: type[FrozenContext[_T]],
-        initial: Mapping[str, Any] | _T | None = None,
+        initial: "Mapping[str, Any] | _T | InputsModel[_T] | Namespace | SimpleNamespace | None" = None,
         logger: logging.Logger | None = None,
         *,
         metrics: type[MetricSchema] | None = None,
@@ -162,7 +166,7 @@ class Journal:
         data = data.without_lost_objects(whole=True)
         check_inputs(data, {} if initial is None else initial)
 
-        state = blank_state(made, metrics)
+        state = blank_state(made, metrics, initial)
         baseline = restore(state, data, data.steps_to_redo)
         self._is_restoring = True
         try:

@@ -18,7 +18,7 @@ from .._branches.merged_packs import pack_restored
 from .._core.artifacts import Artifact
 from .._core.codec import as_read_here, decode, decode_untyped, revalidate
 from .._core.context import FrozenContext
-from .._core.initial_values import Baseline
+from .._core.initial_values import Baseline, is_given_in
 from .._core.key import Key
 from .._core.metric_log import MetricLog
 from .._core.point_log import PointLog
@@ -266,7 +266,7 @@ def restore_failures(state: State, data: RunData) -> None:
 
 def check_inputs(data: RunData, given: Any) -> None:
     """Raise ResumeError if an input that the file lacks is not given again, as an attribute or an item."""
-    is_given = given.__contains__ if hasattr(given, "keys") else partial(hasattr, given)
+    is_given = is_given_in(given)
     lost = {entry.key: entry for entry in data.values if entry.is_input and entry.missing}
     missing = [f"{key!r} ({_why_missing(entry)})" for key, entry in lost.items() if not is_given(key)]
     if missing:
