@@ -21,6 +21,8 @@ STUBS := digits pipeline.schemas pipeline.tuning -o tests/typing/keys/.stubs_cac
 OLDEST := pydantic==2.11.0 pydantic_core==2.33.0 typing_extensions==4.13.0 typing-inspection==0.4.0
 # MLflow needs older ones of these than those that are pinned.
 FOR_MLFLOW := importlib_metadata==9.1.0 pyarrow==25.0.1
+# Dagster needs a newer antlr4 than Hydra, whose version is pinned, and Kedro beside it an OmegaConf without antlr4.
+FOR_DAGSTER := antlr4-python3-runtime==4.13.2 omegaconf==2.4.0
 # Prefect needs a newer certifi than the one that is pinned, and older ones of the others.
 FOR_PREFECT := certifi==2026.10.19.post1 fastapi==0.150.0 python-dateutil==2.9.0.post0
 
@@ -120,7 +122,8 @@ clean: ## remove all that these tasks make
 
 .venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-callbacks/.made .venv-notebook/.made .venv-trackers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python $(PIP_INSTALL) hatchling editables
+	@# Hydra needs a package of which there is no wheel; it is built by setuptools.
+	$(@D)/bin/python $(PIP_INSTALL) hatchling editables setuptools
 	@touch $@
 
 .venv/.%: .venv/.made $(VERSIONS)
@@ -158,8 +161,8 @@ chromium prometheus:
 
 # Three engines with some 80 packages that nothing else needs.
 .venv-flows/.flows: .venv-flows/.made $(VERSIONS)
-	grep -vE '^(certifi|fastapi|python-dateutil)==' constraints.txt > .venv-flows/constraints.txt
-	.venv-flows/bin/python $(INSTALL) -c .venv-flows/constraints.txt -e '.[flows]' $(FOR_PREFECT)
+	grep -vE '^(antlr4-python3-runtime|certifi|fastapi|omegaconf|python-dateutil)==' constraints.txt > .venv-flows/constraints.txt
+	.venv-flows/bin/python $(INSTALL) -c .venv-flows/constraints.txt -e '.[flows]' $(FOR_DAGSTER) $(FOR_PREFECT)
 	@touch $@
 
 # What runs a notebook nothing else needs.

@@ -1,11 +1,11 @@
 """Runs the examples of README.md, docs and docstrings: a pytest plugin, loaded by its name in pyproject.toml.
 
-A ``python`` block must not raise; a block of ``>>>`` lines, in ``python`` or ``pycon``, must print what it
-says. A ``{code-block} python`` with a ``:caption:`` is a piece of the file that the caption names: it is added to that
-file, and not run. On the pages in `CHECKED`, a ``console`` block must print what it says, too: each line that begins
-with ``$`` is a command, and what follows is what it prints. The blocks of one file share a namespace, from top to
-bottom, and a folder of their own to write in. An example can run alone, or on another worker than the
-examples above it: those run first.
+A ``python`` block must not raise; a block of ``>>>`` lines, in ``python`` or ``pycon``, must print what it says. A
+``{code-block}`` of Python, TOML or YAML with a ``:caption:`` is a piece of the file that the caption names: it is added
+to that file, and not run. On the pages in `CHECKED`, a ``console`` block must print what it says, too: each line that
+begins with ``$`` is a command, and what follows is what it prints. The blocks of one file share a namespace, from top
+to bottom, and a folder of their own to write in. An example can run alone, or on another worker than the examples above
+it: those run first.
 """
 
 import os
@@ -36,7 +36,7 @@ from sybil.typing import Evaluator
 
 ROOT = Path(__file__).parents[1]
 FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
-CHECKED = ("docs/first-run.md", "docs/why.md")
+CHECKED = ("docs/first-run.md", "docs/how-to/inputs.md", "docs/why.md")
 """The pages on which commands are run."""
 
 KILLED = "Killed\n"
@@ -151,6 +151,13 @@ class PieceEvaluator(PythonEvaluator):
             add_piece(Path(file), example.parsed)
 
 
+def keep_file(example: Example) -> None:
+    """Add a block that is not Python to the file that its caption names."""
+    file = example.region.lexemes.get("options", {}).get("caption")
+    if file is not None:
+        add_piece(Path(file), example.parsed)
+
+
 def add_piece(file: Path, piece: str) -> None:
     """Add a piece to a file, two lines below what is there."""
     before = file.read_text(encoding="utf-8") + "\n\n" if file.exists() else ""
@@ -245,6 +252,8 @@ pytest_collect_file = Sybil(
     parsers=[
         PythonParser(),
         PythonParser("pycon"),  # the name by which editors and GitHub know what stands at a prompt
+        CodeBlockParser("toml", keep_file),
+        CodeBlockParser("yaml", keep_file),
         CodeBlockParser("console", run_commands),
         SKIPS,
     ],

@@ -7,6 +7,7 @@ from typing import Any
 from unittest import SkipTest
 
 import pytest
+from sybil.parsers.myst import CodeBlockParser
 
 from tests.examples import (
     CHECKED,
@@ -18,6 +19,7 @@ from tests.examples import (
     add_piece,
     commands,
     enter_folder,
+    keep_file,
     leave_folder,
     printed,
     run_commands,
@@ -81,6 +83,19 @@ def test_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert ["it.py"] == os.listdir()
     assert "a = 1\n\n\nb = 2\n" == Path("it.py").read_text(encoding="utf-8")
+
+
+def test_files_of_other_languages(tmp_path: Path) -> None:
+    """A block of another language with a caption goes to its file too; one without a caption goes nowhere."""
+    file = tmp_path / "page.md"
+    file.write_text("```{code-block} toml\n:caption: it.toml\n\na = 1\n```\n\n```toml\nb = 2\n```\n")
+    page = Page.parse(str(file), CodeBlockParser("toml", keep_file))
+    enter_folder(page.namespace)
+    for example in page.examples():
+        example.evaluate()
+    assert ["it.toml"] == os.listdir()
+    assert "a = 1\n" == Path("it.toml").read_text(encoding="utf-8")
+    leave_folder(page.namespace)
 
 
 BLOCK = "```python\n{}\n```\n\n"
