@@ -59,6 +59,8 @@ suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
     # The reference describes them where they are attributes: `Artifact.content`, `Stored.parts`.
     (r"py:class", r"crystallize\.(_base\.file_content\.FileContent|_core\.value_parts\.LargePart)"),
+    # Imported for type checkers alone.
+    (r"py:class", r"(Simple)?Namespace"),
     # What a sink is handed of these is on the page on sinks.
     (r"py:class", r"crystallize\._core\.(event_dispatch\.Batch|schema\.Schema)"),
     (r"py:.*", "|".join(dir(builtins))),

@@ -64,7 +64,7 @@ class Train(BaseModel, str_strip_whitespace=True):
     lr: Annotated[float, Field(gt=0, description="the size of a step")] = Field(alias="learning_rate")
     epochs: int = 3
     layers: list[int] = Field(default_factory=lambda: [64])
-    width: int = Field(default_factory=lambda data: data["epochs"] + 1)
+    width: int = Field(default_factory=lambda data: data.get("epochs", 0) + 1)
     name: str = Field(default="run", max_length=5)
     optimizer: Optimizer = Optimizer(steps=[1])
     token: SecretStr = SecretStr("none")

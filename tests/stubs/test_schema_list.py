@@ -76,10 +76,11 @@ def test_each_kind(write: Write) -> None:
 
 
 def test_what_is_no_schema(write: Write) -> None:
-    """Bases without keys, TypedDicts without, what others declare and the tags of metrics are not listed."""
+    """Bases without keys, TypedDicts without, inputs, what others declare and the tags of metrics are not listed."""
     name = write(
         """
         from of_others import Other
+        from crystallize import inputs_of
 
         class Base(BaseModel): ...
         class Derived(Base): ...
@@ -92,6 +93,7 @@ def test_what_is_no_schema(write: Write) -> None:
         class Plain:
             class Within(BaseModel):
                 x: int
+        PlainInputs = inputs_of(Plain.Within)
         Numbers = list[int]
         class Homeless:
             __module__ = None
@@ -99,7 +101,10 @@ def test_what_is_no_schema(write: Write) -> None:
     )
     write("class Other(BaseModel):\n    x: int", "of_others")
 
-    assert {"Plain_Within": {"x": "int"}, "Derived": {}} == found(list_schemas([name]))
+    listing = list_schemas([name])
+
+    assert {"Plain_Within": {"x": "int"}, "Derived": {}} == found(listing)
+    assert [] == listing.refused
 
 
 def test_self(write: Write) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from typing_extensions import get_type_hints, is_typeddict
 
 from .._base.text import nearest, one_line
+from .._core.inputs_model import InputsModel
 from .._core.key import shape_name
 from .._core.metrics import Metric, MetricSchema
 from .._core.schema import Schema
@@ -145,9 +146,9 @@ def _is_declared_in(cls: type, module: ModuleType) -> bool:
 
 def _is_shape(cls: type) -> bool:
     if issubclass(cls, BaseModel):
-        # Box[int] is a class too, and is listed as Box.
+        # Box[int] is a class too, and is listed as Box. The inputs of a schema have no contexts of their own.
         is_whole = (cls.__pydantic_generic_metadata__ or {}).get("origin") is None
-        return is_whole and not cls.__pydantic_root_model__
+        return is_whole and not cls.__pydantic_root_model__ and not issubclass(cls, InputsModel)
     return is_typeddict(cls) or is_dataclass(cls) or issubclass(cls, MetricSchema)
 
 
