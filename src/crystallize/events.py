@@ -15,6 +15,7 @@ __all__ = [
     "MetricRecorded",
     "StepFinished",
     "StepStarted",
+    "TaskReturn",
 ]
 
 # The `branch` of an event is the full name of the branch that it comes from, or None if the context itself caused it.
@@ -98,6 +99,27 @@ class StepStarted(NamedTuple):
     started: datetime
     """The time of the start, in UTC."""
     branch: str | None = None
+    arguments: str | None = None
+    """A digest of the arguments of its task, if `ctx.run` runs it; None for a step of `with ctx.step(...)`."""
+
+
+class TaskReturn(NamedTuple):
+    """What a task returned that `ctx.run` has run as a step.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> def fit(ctx, size: int) -> float:
+        ...     return 1 / size
+        >>> FrozenContext(sinks=[sink := MemorySink()]).run(fit, 2)
+        0.5
+        >>> sink.events[-1].returned.result, sink.events[-1].returned.type
+        (0.5, <class 'float'>)
+    """
+
+    result: Any
+    """The return value, or the mask if it may contain a secret."""
+    type: Any
+    """The return annotation of the task; `Any` if it has none."""
 
 
 class StepFinished(NamedTuple):
@@ -127,6 +149,8 @@ class StepFinished(NamedTuple):
     absent_artifacts: tuple[str, ...] = ()
     """The artifacts that the step looked for and did not find."""
     branch: str | None = None
+    returned: TaskReturn | None = None
+    """What its task returned, if `ctx.run` has run it; None for a step of `with ctx.step(...)`."""
 
     @property
     def is_of_failed_branch(self) -> bool:

@@ -125,6 +125,8 @@ class Follower:
             artifacts=(),
             merges=tuple(self._merges),
             failures=tuple(self._failures),
+            tasks=(),
+            returns=(),
         )
         self._take_points(data, new.points)
         self._seen = new.drained

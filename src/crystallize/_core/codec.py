@@ -19,6 +19,7 @@ from .equality import lost_argument, lost_part, same
 from .immutable_types import PLAIN
 from .key import Key
 from .schema import Schema
+from .secrets import secrets_in
 from .tagged_json import Tagger, advice_for, has_mark, may_have_marks, unregistered_in, untagged
 from .value_codecs import REGISTERED, CannotStore
 from .value_parts import Part, contents_for_digest
@@ -113,6 +114,16 @@ def any_key() -> Key:
     others = Schema.untyped().others
     assert others is not None
     return others
+
+
+def content_for_digest(key: Key, value: Any) -> bytes | None:
+    """Return bytes that are the same for equal values; None if that is unknown, or if the value may be a secret."""
+    if type(value) in PLAIN:
+        try:
+            return to_json(value)
+        except PydanticSerializationError:  # a text with lone surrogates
+            return repr(value).encode(errors="backslashreplace")
+    return None if secrets_in(value) else key.content(value)
 
 
 @lru_cache(maxsize=64)

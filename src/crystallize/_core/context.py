@@ -22,7 +22,19 @@ from collections.abc import (
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, NoReturn, Self, SupportsIndex, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    ParamSpec,
+    Self,
+    SupportsIndex,
+    overload,
+)
 
 from typing_extensions import TypeVar
 
@@ -30,7 +42,7 @@ from .._base.signal_handlers import reraise_from_handler
 from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
-from ..events import StepStarted
+from ..events import StepStarted, TaskReturn
 from .artifacts import ArtifactLog, artifacts_view
 from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
@@ -43,11 +55,14 @@ from .pickled_values import check_classes
 from .protocols import Sink
 from .provenance import Provenance
 from .schema import Schema
+from .secrets import secrets_in
 from .series import FrozenMetrics, metrics_view, recorders_of
 from .sink_setup import attach_sinks, check_sinks, sinks_in
 from .state import State, StateContents
 from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .stored_value import RawValue
+from .task import TaskCall, return_type
+from .task_log import task_log_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -56,6 +71,8 @@ T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 _L = TypeVar("_L", bound="LoggingContext[Any]")
 _V = TypeVar("_V")
 _G = TypeVar("_G")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _DEBUG = logging.DEBUG
 _NO_SHAPE = object()
@@ -426,6 +443,37 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         with _open_step(self, name) as step:
             yield step
 
+    def run(
+        self, task: "Callable[Concatenate[LoggingContext[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """Run a function as a step that is named after it, and return what it returns.
+
+        The function gets the step and the arguments. The step's name is that of the function, followed by each argument
+        that is a short text, an int, a bool or an enum: "fit-3"; `@step` gives a function another one. In the context of
+        a resumed run, a function whose step finished is not called: what it returned comes from the file.
+
+        Args:
+            task: The function. A coroutine is for `arun`.
+            *args: Its arguments after the context.
+            **kwargs: Its named arguments.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            InvalidStepError: It is not a function that can be run, its name cannot be a step's, or it finished with
+                other arguments before the run was resumed.
+
+        Example:
+            >>> def fit(ctx, size):
+            ...     ctx["accuracy"] = 1 - 1 / size
+            ...     return size
+            >>> ctx = FrozenContext()
+            >>> ctx.run(fit, 4), ctx["accuracy"], ctx.provenance.writer("accuracy")
+            (4, 0.75, 'fit-4')
+        """
+        return run_task(self, TaskCall.checked(task, args, kwargs))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self._state.contents(), self.logger)
 
@@ -598,34 +646,66 @@ class _OpenStep(NamedTuple):
 def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[T_co]]:
     ctx._token.check_open()
     lock, opened = ctx._state.dispatcher.lock, list[_OpenStep]()
+    path = step_path(ctx._token, name)
     try:
-        lock.run(partial(_start_step, ctx, name, opened))
+        lock.run(partial(_start_step, ctx, partial(ctx._state.registry.open, path), opened))
         yield opened[0].handle
         lock.run(partial(_end_step, opened[0], None))
     except BaseException as raised:
-        # Also if the start or the end was interrupted, or a sink failed there.
-        for step in opened:
-            try:
-                lock.run(partial(_end_step, step, error_text(raised, ctx._state.secrets())))
-            except SinkError as error:  # in place of the program's own exception it would hide that
-                raised.add_note(f"Besides: {error}")
+        _fail_step(ctx, opened, raised)
         raise
 
 
-def _start_step(ctx: FrozenContext[Any], name: str, opened: list[_OpenStep]) -> None:
+def run_task(ctx: FrozenContext[Any], call: TaskCall) -> Any:
+    """Run a task as a step, or return its result if it finished in an earlier process."""
+    ctx._token.check_open()
+    state, opened = ctx._state, list[_OpenStep]()
+    lock = state.dispatcher.lock
+    path, arguments = step_path(ctx._token, call.step), call.digest() if state.dispatcher.sinks else ""
+    claimed = lock.run(partial(task_log_of(state).claim, path, arguments, is_lambda=call.is_lambda))
+    if claimed.finished is not None:
+        return claimed.finished.restored(claimed.step, return_type(call.task))
+    try:
+        open_token = partial(state.registry.open_task, path, claimed.number)
+        lock.run(partial(_start_step, ctx, open_token, opened, arguments))
+        result = call.task(opened[0].handle, *call.args, **call.kwargs)
+        lock.run(partial(_end_step, opened[0], None, partial(_return_of, call, result)))
+    except BaseException as raised:
+        _fail_step(ctx, opened, raised)
+        raise
+    return result
+
+
+def _return_of(call: TaskCall, result: Any) -> TaskReturn:
+    return TaskReturn(MASK if secrets_in(result) else result, return_type(call.task))
+
+
+def _fail_step(ctx: FrozenContext[Any], opened: list[_OpenStep], raised: BaseException) -> None:
+    """End a step by an exception, also if its start or its end was interrupted, or a sink failed there."""
+    for step in opened:
+        try:
+            error = error_text(raised, ctx._state.secrets())
+            ctx._state.dispatcher.lock.run(partial(_end_step, step, error))
+        except SinkError as failure:  # in place of the program's own exception it would hide that
+            raised.add_note(f"Besides: {failure}")
+
+
+def _start_step(
+    ctx: FrozenContext[Any], open_token: Callable[[], StepToken], opened: list[_OpenStep], arguments: str | None = None
+) -> None:
     """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
     state, dispatcher = ctx._state, ctx._state.dispatcher
-    token = state.registry.open(step_path(ctx._token, name))
+    token = open_token()
     opening = StepOpening.now(token.number)
     start = partial(opened.append, _OpenStep(logging_handle(LoggingContext, state, token, ctx.logger), opening))
     if dispatcher.sinks:
-        event = StepStarted(str(token.step), opening.started)
+        event = StepStarted(str(token.step), opening.started, arguments=arguments)
         dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
     else:
         start()
 
 
-def _end_step(step: _OpenStep, error: str | None) -> None:
+def _end_step(step: _OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None = None) -> None:
     """End a step and emit its event, unless its record is there because only the return from here was interrupted."""
     handle, (state, dispatcher) = step.handle, (step.handle._state, step.handle._state.dispatcher)
     if not step.handle._token.is_open and any(record.name == handle._token.step for record in state.step_log.own):
@@ -635,6 +715,8 @@ def _end_step(step: _OpenStep, error: str | None) -> None:
     end = partial(state.step_log.append, record)
     if dispatcher.sinks:
         event = record.as_event()
+        if returned is not None:
+            event = event._replace(returned=returned())
         dispatcher.commit(end, lambda: any(own is record for own in state.step_log.own), lambda: (event,))
     else:
         end()

@@ -86,7 +86,8 @@ class StepRegistry:
         """The names that are reserved once, and are not among the others."""
         for name in self.names:
             if name is not None:
-                self.reserve(_uncounted(name))
+                path, number = unnumbered(name)
+                self._uses[path] = max(number, self._uses.get(path, 0))
 
     def copy(self) -> "StepRegistry":
         """Return an independent registry with the same steps and reserved names, in which any step can be opened."""
@@ -107,7 +108,23 @@ class StepRegistry:
             raise FinishedStepError(path)
         self.reserve(path)
         uses = self._uses[path]
-        name = path if uses == 1 else f"{path}#{uses}"
+        return self._opened(numbered(path, uses))
+
+    def open_task(self, path: str, number: int) -> StepToken:
+        """Open the step of a task that is called the n-th time under this name.
+
+        Raise FinishedStepError if that step finished before the context was made, by other means.
+        """
+        name = numbered(path, number)
+        if name in self._finished:
+            raise FinishedStepError(name)
+        if number <= self._uses.get(path, 0) and name in self.names:
+            # A step that was opened by `ctx.step` has the name.
+            number = self._uses[path] + 1
+        self._uses[path] = max(number, self._uses.get(path, 0))
+        return self._opened(numbered(path, number))
+
+    def _opened(self, name: str) -> StepToken:
         self.names.append(name)
         number = len(self.names) - 1
         while self.names[number] != name:  # a signal handler may have opened other steps since
@@ -147,10 +164,15 @@ def _restored_registry(names: list[str | None], uses: dict[str, int], condensed:
     return registry
 
 
-def _uncounted(name: str) -> str:
-    """Return the name of a step without the number of a repeated name."""
-    path, _, count = name.rpartition("#")
-    return path if count.isdecimal() else name
+def numbered(path: str, number: int) -> str:
+    """Return the name of a step that is opened the n-th time."""
+    return path if number == 1 else f"{path}#{number}"
+
+
+def unnumbered(name: str) -> tuple[str, int]:
+    """Return the name of a step without its number, and the number."""
+    path, _, number = name.rpartition("#")
+    return (path, int(number)) if number.isdecimal() else (name, 1)
 
 
 @dataclass(slots=True)

@@ -305,12 +305,15 @@ def _apply_file(connection: sqlite3.Connection, process: int, position: int, fac
 
 
 def _apply_start(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (name, started), _ = parted(fact)
+    (name, started, *arguments), _ = parted(fact)
     insert(connection, "steps", process, name, position, started, None, None)
+    if arguments:
+        insert(connection, "tasks", process, name, position, *arguments)
 
 
 def _apply_finish(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    head, _ = parted(fact)
+    head, blobs = parted(fact)
+    returned = head.pop("returned", None)
     step = process, head["step"]
     if connection.execute("SELECT 1 FROM steps WHERE (session, name) = (?, ?)", step).fetchone() is None:
         # Ctrl-C came between the opening of the step and its fact.
@@ -318,6 +321,9 @@ def _apply_finish(connection: sqlite3.Connection, process: int, position: int, f
         return
     record = to_json(head).decode()
     update(connection, "steps", "session = ? AND name = ?", *step, finished=position, record=record)
+    if returned is not None:
+        how, *facts = returned
+        insert(connection, "returns", *step, position, how, joined(FINISH, facts, *blobs))
 
 
 def _apply_failed(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
@@ -336,9 +342,8 @@ def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fac
 
 
 def _apply_merged(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (branch, digest, item, how, type_, result, returns, *more), blobs = parted(fact)
-    kept = joined(MERGED, [type_, result, returns, *more], *blobs)
-    insert(connection, "merges", process, branch, position, digest, item, how, kept)
+    (branch, digest, item, how, *facts), blobs = parted(fact)
+    insert(connection, "merges", process, branch, position, digest, item, how, joined(MERGED, facts, *blobs))
 
 
 def _apply_join(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:

@@ -176,18 +176,25 @@ class Encoder:
         if isinstance(event, ArtifactAdded):
             return self._artifact(event)
         if isinstance(event, StepStarted):
-            return joined(START, [event.step, event.started.isoformat()])
+            arguments = [] if event.arguments is None else [event.arguments]
+            return joined(START, [event.step, event.started.isoformat(), *arguments])
         if isinstance(event, StepFinished):
-            kind = FAILED if event.is_of_failed_branch else FINISH
-            facts = {name: fact for name, fact in event._asdict().items() if name != "branch"}
-            # Not left to `to_json`, which cannot write times as the process ends.
-            facts |= {"started": event.started.isoformat(), "ended": event.ended.isoformat()}
-            return joined(kind, facts)
+            return self._finished(event)
         if isinstance(event, BranchForked):
             return joined(FORK, [event.branch] if event.first is None else [event.branch, event.first])
         if isinstance(event, BranchMerged):
             return self._merged(event)
         raise CrystallizeError(f"a journal takes the events of a context, not {type(event).__name__}")
+
+    def _finished(self, event: StepFinished) -> bytes:
+        kind = FAILED if event.is_of_failed_branch else FINISH
+        facts = {name: fact for name, fact in event._asdict().items() if name not in ("branch", "returned")}
+        # Not left to `to_json`, which cannot write times as the process ends.
+        facts |= {"started": event.started.isoformat(), "ended": event.ended.isoformat()}
+        if event.returned is None:
+            return joined(kind, facts)
+        head, blobs = self._result("step", event.step, *event.returned)
+        return joined(kind, {**facts, "returned": head}, *blobs)
 
     def _artifact(self, event: ArtifactAdded) -> bytes:
         if event.size <= LARGEST_ROW:
@@ -272,13 +279,17 @@ class Encoder:
         return joined(KEY, head, *value_blobs(stored))
 
     def _merged(self, event: BranchMerged) -> bytes:
-        if event.result is MASK:
+        head, blobs = self._result("branch", event.branch, event.result, event.type)
+        return joined(MERGED, [event.branch, event.digest, event.item, *head], *blobs)
+
+    def _result(self, what: str, name: str, result: Any, type_: Any) -> tuple[list[Any], list[Buffer]]:
+        """Return what the task of a step or branch returned as the end of the head of a fact, and its blobs."""
+        if result is MASK:
             stored = Stored("secret", "", b"null")
         else:
-            stored = with_objects(self._stored("branch", event.branch, key_of(event.type), event.result), self._objects)
-        returns = key_of(event.type).fingerprint()
-        head = [event.branch, event.digest, event.item, stored.how, stored.type, stored.digest, returns]
-        return joined(MERGED, [*head, *value_head(stored)], *value_blobs(stored))
+            stored = with_objects(self._stored(what, name, key_of(type_), result), self._objects)
+        head = [stored.how, stored.type, stored.digest, key_of(type_).fingerprint(), *value_head(stored)]
+        return head, value_blobs(stored)
 
     def _stored(self, what: str, name: str, key: Key, value: Any) -> Stored:
         stored = encode(key, value)

@@ -200,10 +200,10 @@ class Journal:
         self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
 
     def _warn(self, what: str, name: str, kind: str, why: str) -> None:
-        if what == "branch":
+        if what in ("branch", "step"):
             text = (
-                "%s: the task of branch %r returned a %s, which a file cannot give back as its return annotation "
-                "stands: %s. The branch runs again when the run is resumed"
+                f"%s: the task of {what} %r returned a %s, which a file cannot give back as its return annotation "
+                f"stands: %s. The {what} runs again when the run is resumed"
             )
         else:
             text = f"%s: {what} %r holds a %s, which a file cannot give back: %s"

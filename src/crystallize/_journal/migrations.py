@@ -138,6 +138,27 @@ MIGRATIONS: Final = (
         "check" INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE tasks (
+        session INTEGER NOT NULL,
+        step TEXT NOT NULL,
+        sequence INTEGER NOT NULL UNIQUE,
+        arguments TEXT NOT NULL,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (session, step),
+        FOREIGN KEY (session, step) REFERENCES steps (session, name)
+    ) STRICT;
+    CREATE TABLE returns (
+        session INTEGER NOT NULL,
+        step TEXT NOT NULL,
+        sequence INTEGER NOT NULL UNIQUE,
+        how TEXT NOT NULL CHECK (how IN ('json', 'schema', 'python', 'secret', 'none')),
+        result BLOB NOT NULL,
+        "check" INTEGER NOT NULL,
+        PRIMARY KEY (session, step),
+        FOREIGN KEY (session, step) REFERENCES tasks (session, step)
+    ) STRICT;
+    """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
 
@@ -158,6 +179,9 @@ their work belongs, in the order in which they were forked.
 
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
+
+A step that `ctx.run` runs has a row in `tasks`, at the position of its start, and what its task returned is a row in
+`returns`, at the position of its end.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -176,10 +200,20 @@ ORDERS: Final[dict[str, str]] = {
     "reasons": "sequence",
     "files": "sequence",
     "fork_groups": "sequence",
+    "tasks": "sequence",
+    "returns": "sequence",
 }
 """The tables, and the columns that order their rows."""
 
-LATER: Final[dict[str, int]] = {"failures": 2, "value_objects": 3, "reasons": 3, "files": 4, "fork_groups": 5}
+LATER: Final[dict[str, int]] = {
+    "failures": 2,
+    "value_objects": 3,
+    "reasons": 3,
+    "files": 4,
+    "fork_groups": 5,
+    "tasks": 6,
+    "returns": 6,
+}
 """The tables that files of older versions do not have, each with the version that added it."""
 
 NEWER: Final[dict[str, str]] = {

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .._base.object_folder import ObjectName, checked_name
 from .._base.text import printable, short
 from .._core.artifacts import unfit_name
-from .._core.codec import as_read_here
+from .._core.codec import Stored, as_read_here
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
 from .database import apply, connect, has_log, missing_in, rows, state_of, transaction
@@ -26,8 +26,10 @@ from .rows import (
     MergedBranch,
     PackedRow,
     Positioned,
+    Returned,
     Session,
     StoredArtifact,
+    Task,
     artifact_of,
     attempt_of,
     entry_of,
@@ -36,10 +38,13 @@ from .rows import (
     final_process,
     forks_of,
     merged_branch_of,
+    returned_of,
     session_of,
+    task_of,
 )
 from .run_objects import objects_of
 from .spool_format import has_writer, spooled
+from .tasks_to_redo import steps_undone_by_tasks
 from .untrusted_file import RunConnection, check_files
 from .value_facts import ObjectPart, without_lost_object
 
@@ -70,6 +75,9 @@ class RunData:
     failures: tuple[Attempt, ...]
     """The attempts at branches that failed, in that order. They are not among `attempts`: nothing of their work is in
     the file, and the same branch may be merged later."""
+    tasks: tuple[Task, ...]
+    """The steps that `ctx.run` has run."""
+    returns: tuple[Returned, ...]
     lacks_spool: bool = False
     """Whether it has no writer and did not end, and its spool is not beside it."""
     is_to_look_at: bool = False
@@ -96,7 +104,8 @@ class RunData:
         """
         values = (entry._replace(stored=without_lost_object(entry.stored, whole=whole)) for entry in self.values)
         merges = (merged._replace(result=without_lost_object(merged.result, whole=whole)) for merged in self.merges)
-        return replace(self, values=tuple(values), merges=tuple(merges))
+        returns = (found._replace(result=without_lost_object(found.result, whole=whole)) for found in self.returns)
+        return replace(self, values=tuple(values), merges=tuple(merges), returns=tuple(returns))
 
     @cached_property
     def lost_artifacts(self) -> tuple[tuple[StoredArtifact, ObjectError], ...]:
@@ -121,12 +130,18 @@ class RunData:
     def objects(self) -> Iterator[tuple[str, ObjectName]]:
         """Return the objects that the run names, each with its use for error messages."""
         stored = [(f"the value of key {entry.key!r}", entry.stored) for entry in self.values]
-        stored += [(f"what branch {merged.branch!r} returned", merged.result) for merged in self.merges]
+        stored += self.results
         for what, value in stored:
             yield from ((what, part.name) for part in value.parts if isinstance(part, ObjectPart))
         for found in self.artifacts:
             if found.artifact.content.is_in(objects_of(self.path)):
                 yield f"artifact {found.artifact.name!r}", found.artifact.content.name
+
+    @property
+    def results(self) -> list[tuple[str, Stored]]:
+        """What the tasks of branches and steps returned, each with its use for error messages."""
+        found = [(f"what branch {merged.branch!r} returned", merged.result) for merged in self.merges]
+        return [*found, *((f"what step {returned.step!r} returned", returned.result) for returned in self.returns)]
 
     @property
     def last(self) -> Session:
@@ -201,8 +216,9 @@ class RunData:
         parts = ((process, (self.branch_of(process, step) or step).split("/")) for process, step in lost if step)
         # The steps around a step that lost a part of its work lost it too.
         inner = {(process, "/".join(names[:depth])) for process, names in parts for depth in range(1, len(names) + 1)}
-        undone = (attempt for attempt in self.attempts if self._is_undone(attempt, inner))
-        return frozenset({*self.superseded, *((attempt.session, attempt.step) for attempt in undone)})
+        undone = {(attempt.session, attempt.step) for attempt in self.attempts if self._is_undone(attempt, inner)}
+        undone |= self.superseded
+        return frozenset(undone | steps_undone_by_tasks(self, undone))
 
     def _is_undone(self, attempt: Attempt, lost: Collection[tuple[int, str]]) -> bool:
         """Return whether to repeat an attempt, given the steps and branches, by process, that lost a part of it."""
@@ -390,6 +406,8 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         firsts=firsts,
         merges=tuple(merged_branch_of(row, known, objects_of(path)) for row in rows(path, connection, "merges", since)),
         failures=tuple(failure_of(row, known) for row in rows(path, connection, "failures", since)),
+        tasks=tuple(map(task_of, rows(path, connection, "tasks", since))),
+        returns=tuple(returned_of(row, objects_of(path)) for row in rows(path, connection, "returns", since)),
     )
     _check_processes(data)
     return data

@@ -27,6 +27,7 @@ from .._core.provenance import StepRecord
 from .._core.schema import Schema
 from .._core.state import LogMarks, State
 from .._core.stored_value import LostValue, Unread
+from .._core.task_log import FinishedTask, task_log_of
 from .._core.value_codecs import NotRegistered, RegisteredFailed
 from ..errors import DamagedRunError, JournalError, KeyLookupError, ObjectError, ResumeError
 from .point_stream import PointStream
@@ -87,6 +88,14 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
     state.lost.update((entry.key, _lost_value(entry)) for entry in lost)
     baseline = Baseline(values, stream.steps, finished, "the run that is resumed")
     baseline.apply(state)
+    arguments = {(task.session, task.step): task.arguments for task in data.tasks}
+    task_log_of(state).restore(
+        {
+            found.step: FinishedTask(arguments[found.session, found.step], found.result)
+            for found in data.returns
+            if (found.session, found.step) not in dropped
+        }
+    )
     branch_of = data.branch_of
     ended = sorted((attempt for attempt in done if attempt.record is not None), key=attrgetter("ended"))
     added = [(found, found.artifact) for found in data.artifacts if (found.process, found.artifact.step) not in dropped]

@@ -156,6 +156,23 @@ class MergedBranch(NamedTuple):
     """The return value of its task."""
 
 
+class Task(NamedTuple):
+    """A step that `ctx.run` has run."""
+
+    step: str
+    session: int
+    arguments: str
+    """A digest of the arguments of its task."""
+
+
+class Returned(NamedTuple):
+    """What the task of a step returned, which `ctx.run` has run."""
+
+    step: str
+    session: int
+    result: Stored
+
+
 class PackedRow(NamedTuple):
     """A row of points."""
 
@@ -314,15 +331,32 @@ def merged_branch_of(row: tuple[Any, ...], forks: Collection[str], objects: Obje
     process, branch, _, digest, item, how, result = row
     if branch not in forks:
         raise ValueError(f"branch {branch!r} was merged, and was never forked")
-    (type_, result_digest, returns, *more), (json, *blobs) = parted(result)
+    return MergedBranch(branch, process, digest, item, _result_of(f"branch {branch!r}", how, result, objects))
+
+
+def returned_of(row: tuple[Any, ...], objects: ObjectFolder) -> Returned:
+    """Return what the row of `returns` says, given the folder of objects."""
+    process, step, _, how, result = row
+    return Returned(step, process, _result_of(f"step {step!r}", how, result, objects))
+
+
+def task_of(row: tuple[Any, ...]) -> Task:
+    """Return the task of a row of `tasks`."""
+    process, step, _, arguments = row
+    return Task(step, process, arguments)
+
+
+def _result_of(of: str, how: str, packed: bytes, objects: ObjectFolder) -> Stored:
+    """Return what the task of a step or branch returned."""
+    (type_, digest, returns, *more), (json, *blobs) = parted(packed)
     if not isinstance(type_, str) or not isinstance(returns, (str, NoneType)):
-        raise TypeError(f"the type that the task of branch {branch!r} returned is not a name")
+        raise TypeError(f"the type that the task of {of} returned is not a name")
     names, why = names_in(more, blobs)
     parts = (ObjectPart(objects, names[at]) if at in names else blob for at, blob in enumerate(blobs))
     stored = Stored(_way(how), type_, json, tuple(parts), returns, why)
-    if stored.digest != result_digest:
-        raise ValueError(f"what the task of branch {branch!r} returned has another digest than when it was merged")
-    return MergedBranch(branch, process, digest, item, stored)
+    if stored.digest != digest:
+        raise ValueError(f"what the task of {of} returned has another digest than when it was written")
+    return stored
 
 
 def failure_of(row: tuple[Any, ...], forks: Collection[str]) -> Attempt:

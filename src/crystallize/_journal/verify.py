@@ -95,8 +95,7 @@ def _problems_of_content(path: Path) -> Iterator[str]:
         derived += [run.status, run.attempts, run.dead_attempts, data.steps_to_redo]
         # Those of attempts that were done again are in no context.
         values = ((f"the value of key {entry.key!r}", entry.stored) for entry in data.values)
-        results = ((f"what branch {merged.branch!r} returned", merged.result) for merged in data.merges)
-        for what, stored in (*values, *results):
+        for what, stored in (*values, *data.results):
             yield from _problem_of(what, stored)
     yield from _problems_of_objects(data)
 

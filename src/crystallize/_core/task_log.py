@@ -1,0 +1,97 @@
+"""The calls of `ctx.run`: which have run in this process, and which finished in an earlier one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .._base.signal_handlers import reraise_from_handler
+from ..errors import InvalidStepError
+from .codec import Stored, decode, key_of, revalidate
+from .state import State
+from .steps import numbered, unnumbered
+
+
+class FinishedTask(NamedTuple):
+    """A task that returned in an earlier process."""
+
+    arguments: str
+    """The digest of its arguments."""
+    result: Stored
+
+    def restored(self, step: str, returns: Any) -> Any:
+        """Return its result, given the return annotation of the task; raise InvalidStepError if that does not fit."""
+        try:
+            key = key_of(returns)
+            if self.result.fingerprint in (None, key.fingerprint()):
+                return decode(self.result, key)
+            return revalidate(self.result, key)
+        except Exception as error:  # a user's validator may raise anything
+            reraise_from_handler(error)
+            reason = (
+                f"it finished before the run was resumed, and its result, a {self.result.type}, cannot be restored by "
+                f"the return annotation of the task as it is now ({type(error).__name__}: {error}); restore that "
+                "annotation, or start a new run"
+            )
+            raise InvalidStepError(repr(step), reason) from error
+
+
+class Claim(NamedTuple):
+    """What a call of `ctx.run` is about."""
+
+    number: int
+    """How many calls there were of its name, with this one."""
+    step: str
+    """The full name of its step."""
+    finished: FinishedTask | None
+    """What its task returned in an earlier process; None if it has to run."""
+
+
+@dataclass
+class TaskLog:
+    """The calls of `ctx.run` by the full name of their step, without the number of a repeated name."""
+
+    finished: dict[str, dict[str, FinishedTask]] = field(default_factory=dict)
+    """The tasks that returned in an earlier process and were not asked for yet, by name and by numbered name."""
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def restore(self, finished: Mapping[str, FinishedTask]) -> None:
+        """Set the tasks that returned in an earlier process, by the numbered names of their steps."""
+        for name, task in finished.items():
+            self.finished.setdefault(unnumbered(name)[0], {})[name] = task
+
+    def claim(self, path: str, arguments: str, *, is_lambda: bool) -> Claim:
+        """Return what a call is about.
+
+        The caller holds the dispatcher's lock. Raise InvalidStepError if the step finished with other arguments.
+        """
+        self.calls[path] = number = self.calls.get(path, 0) + 1
+        own = numbered(path, number)
+        left = self.finished.get(path, {})
+        if is_lambda and own in left:
+            reason = (
+                "it finished before the run was resumed, and a lambda has no name that tells it from another; define "
+                'the function by def, or name it by step("...")(lambda ctx: ...)'
+            )
+            raise InvalidStepError(repr(own), reason)
+        # Steps that run at the same time may start in another order than before.
+        same = [name for name in (own, *left) if name in left and left[name].arguments == arguments]
+        if same:
+            return Claim(number, same[0], left.pop(same[0]))
+        if own in left:
+            reason = (
+                "it finished before the run was resumed, with other arguments; give it a name that tells the calls "
+                'apart, as @step("fit-{size}") does, or start a new run'
+            )
+            raise InvalidStepError(repr(own), reason)
+        return Claim(number, own, None)
+
+    def copied(self) -> "TaskLog":
+        """Return the log for a copy of the context."""
+        return TaskLog({path: dict(left) for path, left in self.finished.items()}, dict(self.calls))
+
+
+def task_log_of(state: State) -> TaskLog:
+    """Return the log of the calls in a state."""
+    found = state.extensions.get(TaskLog) or state.extensions.setdefault(TaskLog, TaskLog())
+    assert isinstance(found, TaskLog)
+    return found
