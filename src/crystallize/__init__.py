@@ -17,6 +17,7 @@ from ._core.metrics import Metric, MetricSchema, Point
 from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, LimitedSink, Sink
 from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
 from ._core.series import FrozenMetrics, Series
+from ._core.task import step
 from .errors import (
     AbsentKeyError,
     BranchError,
@@ -83,6 +84,7 @@ from .events import (
     MetricRecorded,
     StepFinished,
     StepStarted,
+    TaskReturn,
 )
 
 if TYPE_CHECKING:
@@ -182,6 +184,7 @@ __all__ = [
     "StepRecord",
     "StepStarted",
     "StubsError",
+    "TaskReturn",
     "TooLargeError",
     "TravelError",
     "UncopyableValueError",
@@ -201,6 +204,7 @@ __all__ = [
     "merge",
     "register",
     "shared_base",
+    "step",
 ]
 
 __version__ = "0.1.0"

@@ -67,7 +67,7 @@ def test_a_large_part_is_beside_the_run(tmp_path: Path) -> None:
     paths = [written(tmp_path, value) for _ in range(2)]
 
     assert 2 == len(objects_in(tmp_path))
-    assert all(path.stat().st_size < 1 << 17 for path in paths)
+    assert all(path.stat().st_size < 1 << 18 for path in paths)
     for path in paths:
         assert same(value, load_run(path).values["data"])
         assert () == verify_run(path)

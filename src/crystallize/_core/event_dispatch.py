@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .._base.locks import ReentrantLock, make_owned_lock, renewed_in_children
-from .._base.signal_handlers import is_raised_by_handler
+from .._base.signal_handlers import is_raised_by_handler, reraise_from_handler
 from ..events import Event
 from .event_delivery import Batch, EventDelivery, Failure, Handler, sink_error
 
@@ -126,6 +126,26 @@ class EventDispatcher:
             SinkError: At least one sink raised. All sinks have still received the events.
         """
         self.commit(lambda: None, lambda: True, lambda: items)
+
+    def make_durable(self, event: Event) -> None:
+        """Let each sink that has a method `make_durable` make durable what it took; `event` is the last, for errors.
+
+        It may wait for a disk. So the caller does not hold the lock, and other threads go on meanwhile.
+
+        Raises:
+            SinkError: At least one sink raised.
+        """
+        found: list[Failure] = []
+        for sink in self.sinks:
+            try:
+                make_durable = getattr(sink, "make_durable", None)
+                if make_durable is not None:
+                    make_durable()
+            except Exception as error:  # whatever a sink raises
+                reraise_from_handler(error)
+                found.append((sink, event, error))
+        if found:
+            raise sink_error(found)
 
     @contextmanager
     def postponed(self) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """The protocols of contexts and of sinks."""
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar, overload, runtime_checkable
 
 from ..events import Event
 from .artifacts import ArtifactLog
@@ -13,6 +13,8 @@ from .series import FrozenMetrics
 T_co = TypeVar("T_co", covariant=True)
 _V = TypeVar("_V")
 _G = TypeVar("_G")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 @runtime_checkable
@@ -79,6 +81,18 @@ class Context(Protocol[T_co]):
     def record(self, metric_name: str, value: Any, tags: Mapping[str, Any] | None = None) -> None: ...
     def record(self, metric_name: Any, value: Any, tags: Any = None) -> None:
         """Record a point of a metric."""
+        ...
+
+    def run(
+        self, task: "Callable[Concatenate[Context[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """Run a function as a step that is named after it, and return what it returns."""
+        ...
+
+    async def arun(
+        self, task: "Callable[Concatenate[Context[T_co], _P], Awaitable[_R]]", /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """Run a coroutine as a step that is named after its function, and return what it returns."""
         ...
 
 

@@ -1,9 +1,9 @@
 """A task: a function of a context, which `ctx.run` runs as a step, or `fan_out` as a branch for each item."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from functools import lru_cache, partial
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
+from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction, signature
 from string import Formatter
 from typing import Any, Final, NamedTuple, TypeVar, get_type_hints, overload
 
@@ -70,7 +70,11 @@ def _with_options(task: Any, options: StepOptions) -> Any:
         raise InvalidStepError(short(task), "@step takes a function of a context")
     if options.name is not None:
         _check_template(function, options.name)
-    setattr(task, _OPTIONS, options)
+    try:
+        setattr(task, _OPTIONS, options)
+    except AttributeError as error:
+        reason = f"a {type_name(type(task))} takes no options; put @step above its def"
+        raise InvalidStepError(short(task), reason) from error
     return task
 
 
@@ -98,7 +102,9 @@ class TaskCall(NamedTuple):
     kwargs: Mapping[str, Any]
 
     @classmethod
-    def checked(cls, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool = False) -> "TaskCall":
+    def checked(
+        cls, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool = False
+    ) -> "TaskCall":
         """Return a call; raise InvalidStepError if the task is none that this can run."""
 
         def refuse(reason: str) -> Exception:
@@ -121,6 +127,14 @@ class TaskCall(NamedTuple):
         arguments = self._arguments() if self.kwargs else self.args
         parts = [text for argument in arguments if (text := _part_of_name(argument)) is not None]
         return "-".join([task_name(self.task), *parts])
+
+    def awaitable(self, ctx: Any) -> Awaitable[Any]:
+        """Call the task, and return what is to be awaited."""
+        made = self.task(ctx, *self.args, **self.kwargs)
+        if not isawaitable(made):
+            reason = f"its call gave a {type_name(type(made))}, which cannot be awaited; call ctx.run"
+            raise InvalidStepError(task_name(self.task), reason)
+        return made
 
     def _arguments(self) -> tuple[Any, ...]:
         """Return the arguments in the order of the parameters."""
@@ -165,9 +179,9 @@ def _digest_of(value: Any) -> str:
 
 
 def checked_task(task: Any, refuse: Callable[[str], Exception], *, is_async: bool = False) -> Any:
-    """Return a task, or raise what `refuse` returns: it is not callable, or its call is a coroutine and should not be.
+    """Return a task; raise what `refuse` returns if a call does not do the work, as that of a generator.
 
-    `is_async`: the call has to be a coroutine.
+    `is_async`: its call is awaited, so it may be a coroutine.
     """
     function = function_of(task)
     if not callable(function):
@@ -175,9 +189,8 @@ def checked_task(task: Any, refuse: Callable[[str], Exception], *, is_async: boo
     call = getattr(function, "__call__", None)  # noqa: B004 - the method of an object
     if any(map(isgeneratorfunction, (function, call))) or any(map(isasyncgenfunction, (function, call))):
         raise refuse(f"calling {task_name(task)!r} runs nothing, as it is a generator; let it return a list")
-    if any(map(iscoroutinefunction, (function, call))) is not is_async:
-        advice = "it is not a coroutine; call ctx.run" if is_async else "it is a coroutine; write await ctx.arun"
-        raise refuse(f"calling {task_name(task)!r} runs nothing, as {advice}")
+    if not is_async and any(map(iscoroutinefunction, (function, call))):
+        raise refuse(f"calling {task_name(task)!r} runs nothing, as it is a coroutine; write await ctx.arun(...)")
     return task
 
 

@@ -38,6 +38,10 @@ class FinishedTask(NamedTuple):
 class Claim(NamedTuple):
     """What a call of `ctx.run` is about."""
 
+    path: str
+    """The full name of its step, without the number of a repeated name."""
+    arguments: str
+    """The digest of its arguments."""
     number: int
     """How many calls there were of its name, with this one."""
     step: str
@@ -76,14 +80,14 @@ class TaskLog:
         # Steps that run at the same time may start in another order than before.
         same = [name for name in (own, *left) if name in left and left[name].arguments == arguments]
         if same:
-            return Claim(number, same[0], left.pop(same[0]))
+            return Claim(path, arguments, number, same[0], left.pop(same[0]))
         if own in left:
             reason = (
                 "it finished before the run was resumed, with other arguments; give it a name that tells the calls "
                 'apart, as @step("fit-{size}") does, or start a new run'
             )
             raise InvalidStepError(repr(own), reason)
-        return Claim(number, own, None)
+        return Claim(path, arguments, number, own, None)
 
     def copied(self) -> "TaskLog":
         """Return the log for a copy of the context."""

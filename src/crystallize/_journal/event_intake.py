@@ -26,11 +26,13 @@ class EventIntake:
         self.taken: list[object] = [None]
 
     def take(self, event: Event) -> None:
-        """Take an event in. The end of a step is durable then."""
+        """Take an event in."""
         if not _is_in_failure(event):
             self._append(event, lambda: self._encoder.fact(event))
-        if type(event) is StepFinished and event.branch is None:
-            self._writer.sync()
+
+    def make_durable(self) -> None:
+        """Make all that was taken in survive a crash of the machine."""
+        self._writer.sync()
 
     def take_batch(self, work: MergedWork) -> None:
         """Take the work of a branch in, as one fact."""

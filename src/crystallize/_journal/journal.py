@@ -210,7 +210,7 @@ class Journal:
         _log.warning(text, self.name, name, kind, why)
 
     def handle(self, event: Event, /) -> None:
-        """Take an event in. When this returns, it survives the process; the end of a step also survives the machine.
+        """Take an event in. When this returns, it survives the process.
 
         Raises:
             JournalError: The journal is closed, or has failed before.
@@ -224,6 +224,14 @@ class Journal:
             JournalError: The journal is closed, or has failed before.
         """
         self._intake().take_batch(work)
+
+    def make_durable(self) -> None:
+        """Make all events so far survive a crash of the machine. A context calls this when a step has ended.
+
+        Raises:
+            JournalError: The disk does not take them. The journal takes nothing more.
+        """
+        self._intake().make_durable()
 
     def settle(self, event: Event, /) -> None:
         """Make sure that an event is in the file once, after `handle` was interrupted with it."""

@@ -216,6 +216,7 @@ class RunData:
         parts = ((process, (self.branch_of(process, step) or step).split("/")) for process, step in lost if step)
         # The steps around a step that lost a part of its work lost it too.
         inner = {(process, "/".join(names[:depth])) for process, names in parts for depth in range(1, len(names) + 1)}
+        undone: set[tuple[int, str | None]]
         undone = {(attempt.session, attempt.step) for attempt in self.attempts if self._is_undone(attempt, inner)}
         undone |= self.superseded
         return frozenset(undone | steps_undone_by_tasks(self, undone))

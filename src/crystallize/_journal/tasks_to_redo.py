@@ -25,9 +25,7 @@ class RunOfTasks(Protocol):
         ...
 
 
-def steps_undone_by_tasks(
-    run: RunOfTasks, undone: Collection[tuple[int, str | None]]
-) -> set[tuple[int, str | None]]:
+def steps_undone_by_tasks(run: RunOfTasks, undone: Collection[tuple[int, str | None]]) -> set[tuple[int, str | None]]:
     """Return further attempts to repeat, by process and step, given those that have to be repeated anyway.
 
     A task whose result cannot be restored runs again, unless it was a part of one that need not run again. With a task,

@@ -1,0 +1,323 @@
+"""`ctx.run` and `ctx.arun` in runs that are resumed: what finished is not called again, and returns the same."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from crystallize import FinishedStepError, FrozenContext, InvalidStepError, Journal, load_run, step
+from crystallize._journal.verify import verify_run
+
+pytestmark = pytest.mark.usefixtures("without_environment")
+
+
+class Died(BaseException):
+    """The process dies here, as far as the run is concerned."""
+
+
+class Calls(list[str]):
+    """The functions that were called."""
+
+
+class Score(BaseModel):
+    accuracy: float
+
+
+class Odd:
+    """A value that no file gives back."""
+
+
+def die(runs: Path, main: Callable[[FrozenContext[Any]], object]) -> Path:
+    """Run a program that ends by an exception; return the file of its run."""
+    with pytest.raises(Died), Journal.start(runs, "run") as journal:
+        main(journal.context(FrozenContext, {"lr": 0.1}))
+    return journal.path
+
+
+def go_on(path: Path, main: Callable[[FrozenContext[Any]], Any]) -> Any:
+    """Resume a run, and return what the program returns."""
+    with Journal.resume(path) as journal:
+        return main(journal.context(FrozenContext))
+
+
+def test_what_finished_is_not_called_again(runs: Path) -> None:
+    calls = Calls()
+
+    def load(ctx: FrozenContext[Any]) -> list[int]:
+        calls.append("load")
+        ctx["rows"] = 3
+        return [1, 2, 3]
+
+    def fit(ctx: FrozenContext[Any], epoch: int) -> float:
+        calls.append(f"fit-{epoch}")
+        if calls.count("fit-2") == 1:
+            raise Died
+        return epoch / 2
+
+    def main(ctx: FrozenContext[Any]) -> Any:
+        return ctx.run(load), [ctx.run(fit, epoch) for epoch in range(4)]
+
+    path = die(runs, main)
+    assert ([1, 2, 3], [0, 0.5, 1, 1.5]) == go_on(path, main)
+    assert ["load", "fit-0", "fit-1", "fit-2", "fit-2", "fit-3"] == calls
+    assert ([1, 2, 3], [0, 0.5, 1, 1.5]) == go_on(path, main)
+    assert 6 == len(calls)
+    assert [] == list(verify_run(path))
+
+
+@pytest.mark.parametrize(
+    ("result", "returns"),
+    [
+        (None, None),
+        (Score(accuracy=0.5), Score),
+        ((1, "a"), tuple[int, str]),
+        ({"a": [1.5, float("inf")]}, dict[str, list[float]]),
+        (np.arange(6).reshape(2, 3), np.ndarray),
+        (np.arange(200_000), np.ndarray),
+    ],
+)
+def test_results_come_back_as_they_were(runs: Path, result: Any, returns: Any) -> None:
+    def make(ctx: FrozenContext[Any]) -> Any:
+        assert not ctx.get("is_made")
+        ctx["is_made"] = True
+        return result
+
+    make.__annotations__["return"] = returns
+
+    def main(ctx: FrozenContext[Any]) -> Any:
+        return ctx.run(make)
+
+    path = die(runs, lambda ctx: (main(ctx), _die()))
+    found = go_on(path, main)
+    assert type(found) is type(result)
+    assert np.array_equal(found, result) if isinstance(result, np.ndarray) else found == result
+
+
+def _die() -> object:
+    raise Died
+
+
+def test_a_result_that_cannot_be_restored(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its step alone is done again, with a warning when it was written."""
+    calls = Calls()
+
+    def odd(ctx: FrozenContext[Any]) -> Odd:
+        calls.append("odd")
+        ctx.run(inner)
+        with ctx.step("block") as block:
+            block["written"] = True
+        return Odd()
+
+    def inner(ctx: FrozenContext[Any]) -> int:
+        calls.append("inner")
+        return 1
+
+    def main(ctx: FrozenContext[Any]) -> Any:
+        return ctx.run(odd)
+
+    with caplog.at_level(logging.WARNING):
+        path = die(runs, lambda ctx: (main(ctx), _die()))
+    assert "the task of step 'odd' returned a tests.journal.test_tasks.Odd" in caplog.text
+    assert "The step runs again when the run is resumed" in caplog.text
+    assert isinstance(go_on(path, main), Odd)
+    assert ["odd", "inner", "odd"] == calls
+
+
+def test_a_lost_result_within_what_finished_is_not_needed(runs: Path) -> None:
+    calls = Calls()
+
+    def inner(ctx: FrozenContext[Any]) -> Odd:
+        calls.append("inner")
+        return Odd()
+
+    def outer(ctx: FrozenContext[Any]) -> int:
+        return 3 if ctx.run(inner) is not None else 0
+
+    def main(ctx: FrozenContext[Any]) -> int:
+        return ctx.run(outer)
+
+    path = die(runs, lambda ctx: (main(ctx), _die()))
+    assert go_on(path, main) == 3
+    assert ["inner"] == calls
+
+
+def test_steps_of_with_blocks_are_done_again_with_their_task(runs: Path) -> None:
+    calls = Calls()
+
+    def inner(ctx: FrozenContext[Any]) -> int:
+        with ctx.step("deep") as deep:
+            deep["deep"] = 1
+        return 1
+
+    def outer(ctx: FrozenContext[Any]) -> int:
+        ctx.run(inner)
+        with ctx.step("block") as block:
+            block["block"] = 1
+            calls.append("block")
+        if len(calls) == 1:
+            raise Died
+        return 2
+
+    def main(ctx: FrozenContext[Any]) -> int:
+        return ctx.run(outer)
+
+    path = die(runs, main)
+    assert go_on(path, main) == 2
+    assert ["block", "block"] == calls
+    assert {"lr", "deep", "block"} == {*load_run(path).context}
+
+
+def test_steps_of_one_name_in_another_order(runs: Path) -> None:
+    """Steps that run at the same time may start in another order: what has the same arguments counts as the same."""
+
+    def work(ctx: FrozenContext[Any], item: dict[str, int]) -> int:
+        return item["n"]
+
+    def first(ctx: FrozenContext[Any]) -> None:
+        ctx.run(work, {"n": 1})
+        ctx.run(work, {"n": 2})
+        raise Died
+
+    path = die(runs, first)
+    assert (2, 1, 3) == go_on(path, lambda ctx: tuple(ctx.run(work, {"n": n}) for n in (2, 1, 3)))
+
+
+def test_other_arguments_than_before(runs: Path) -> None:
+    def work(ctx: FrozenContext[Any], size: float) -> float:
+        return size
+
+    path = die(runs, lambda ctx: (ctx.run(work, 0.1), _die()))
+    with pytest.raises(InvalidStepError, match="'work': it finished before the run was resumed, with other arguments"):
+        go_on(path, lambda ctx: ctx.run(work, 0.2))
+
+
+def test_a_lambda_says_that_it_has_no_name(runs: Path) -> None:
+    path = die(runs, lambda ctx: (ctx.run(lambda ctx: 1), _die()))
+    with pytest.raises(InvalidStepError, match="a lambda has no name"):
+        go_on(path, lambda ctx: ctx.run(lambda ctx: 1))
+    # One that had not run before is no trouble.
+    path = die(runs, lambda ctx: _die())
+    assert go_on(path, lambda ctx: ctx.run(lambda ctx: 1)) == 1
+
+
+def test_a_step_of_a_with_block_that_finished_before(runs: Path) -> None:
+    def fit(ctx: FrozenContext[Any]) -> int:
+        return 1
+
+    def first(ctx: FrozenContext[Any]) -> None:
+        with ctx.step("fit"):
+            pass
+        raise Died
+
+    path = die(runs, first)
+    with pytest.raises(FinishedStepError):
+        go_on(path, lambda ctx: ctx.run(fit))
+
+
+def test_another_return_annotation_than_before(runs: Path) -> None:
+    def one(ctx: FrozenContext[Any]) -> str:
+        return "x"
+
+    path = die(runs, lambda ctx: (ctx.run(one), _die()))
+    one.__annotations__["return"] = int
+    with pytest.raises(InvalidStepError, match="cannot be restored by the return annotation"):
+        go_on(path, lambda ctx: ctx.run(one))
+
+
+def test_a_result_whose_object_is_lost(runs: Path) -> None:
+    calls = Calls()
+
+    def make(ctx: FrozenContext[Any]) -> np.ndarray:
+        calls.append("make")
+        return np.arange(1_000_000)
+
+    path = die(runs, lambda ctx: (ctx.run(make), _die()))
+    for file in (runs / "objects").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    assert any("what step 'make' returned" in problem for problem in verify_run(path))
+    assert go_on(path, lambda ctx: len(ctx.run(make))) == 1_000_000
+    assert ["make", "make"] == calls
+
+
+def test_coroutines(runs: Path) -> None:
+    calls: list[int] = []
+
+    async def ask(ctx: FrozenContext[Any], number: int) -> int:
+        await asyncio.sleep(0)
+        calls.append(number)
+        return number * 2
+
+    async def answers(ctx: FrozenContext[Any], count: int) -> list[int]:
+        return await asyncio.gather(*(ctx.arun(ask, number) for number in range(count)))
+
+    def first(ctx: FrozenContext[Any]) -> None:
+        asyncio.run(answers(ctx, 10))
+        raise Died
+
+    path = die(runs, first)
+    assert [number * 2 for number in range(20)] == go_on(path, lambda ctx: asyncio.run(answers(ctx, 20)))
+    assert [*range(20)] == calls
+
+
+@dataclass
+class Program:
+    """A random program of tasks within tasks, which dies at a random call and then goes on."""
+
+    seed: int
+    deadly: int
+    called: int = 0
+
+    def run(self, ctx: FrozenContext[Any]) -> Any:
+        """Run it, up to the deadly call."""
+
+        @step("task-{depth}")
+        def task(ctx: FrozenContext[Any], seed: int, depth: int) -> list[Any]:
+            random, results = Random(seed), list[Any]()
+            for number in range(random.randint(0, 3) if depth else 0):
+                self.called += 1
+                if self.called == self.deadly:
+                    raise Died
+                if random.random() < 0.3:
+                    with ctx.step("block") as block:
+                        block[f"{depth}-{seed}-{random.random()}"] = number
+                else:
+                    results.append(ctx.run(task, random.randrange(1000), depth - 1))
+            return [seed, results]
+
+        return ctx.run(task, self.seed, 3)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.integers(1, 20), max_size=3))
+def test_a_run_that_died_ends_as_one_that_did_not(runs: Path, seed: int, deaths: list[int]) -> None:
+    with Journal.start(runs, "whole") as journal:
+        whole = journal.context(FrozenContext)
+        expected = Program(seed, 0).run(whole)
+    with Journal.start(runs, "run") as journal:
+        path = journal.path
+        made, found = dict[str, Any](), None
+        try:
+            found = Program(seed, deaths[0] if deaths else 0).run(ctx := journal.context(FrozenContext))
+            made = dict(ctx)
+        except Died:
+            pass
+    for deadly in [*deaths[1:], 0]:
+        with Journal.resume(path) as journal:
+            ctx = journal.context(FrozenContext)
+            try:
+                found = Program(seed, deadly).run(ctx)
+                made = dict(ctx)
+            except Died:
+                pass
+    assert (expected, dict(whole)) == (found, made)
+    assert {record.name for record in whole.provenance.steps} == {record.name for record in ctx.provenance.steps}
