@@ -196,7 +196,7 @@ def test_other_arguments_than_before(runs: Path) -> None:
         return size
 
     path = die(runs, lambda ctx: (ctx.run(work, 0.1), _die()))
-    with pytest.raises(InvalidStepError, match="'work': it finished before the run was resumed, with other arguments"):
+    with pytest.raises(InvalidStepError, match="'work': it finished in an earlier process, with other arguments"):
         go_on(path, lambda ctx: ctx.run(work, 0.2))
 
 

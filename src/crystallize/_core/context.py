@@ -29,7 +29,6 @@ from typing import (
     ClassVar,
     Concatenate,
     Generic,
-    NamedTuple,
     NoReturn,
     ParamSpec,
     Self,
@@ -42,8 +41,7 @@ from typing_extensions import TypeVar
 from .._base.signal_handlers import reraise_from_handler
 from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
-from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError, SinkError
-from ..events import StepFinished, StepStarted, TaskReturn
+from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError
 from .artifacts import ArtifactLog, artifacts_view
 from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
@@ -56,14 +54,13 @@ from .pickled_values import check_classes
 from .protocols import Sink
 from .provenance import Provenance
 from .schema import Schema
-from .secrets import secrets_in
 from .series import FrozenMetrics, metrics_view, recorders_of
 from .sink_setup import attach_sinks, check_sinks, sinks_in
 from .state import State, StateContents
-from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
+from .step_runner import StepRunner, opened_step, run_coroutine, run_task
+from .steps import StepNotes, StepToken
 from .stored_value import RawValue
-from .task import TaskCall, return_type
-from .task_log import Claim, task_log_of
+from .task import TaskCall
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -206,7 +203,106 @@ def _refuse(value: object) -> NoReturn:
     raise TypeError
 
 
-class FrozenContext(ContextHandle, Generic[T_co]):
+class StepContext(ContextHandle, Generic[T_co]):
+    """A handle on a context: its steps."""
+
+    __slots__ = ()
+
+    @contextmanager
+    def step(self, name: str) -> "Generator[LoggingContext[T_co]]":
+        """Open a step: a handle on this context that records every read and write through it.
+
+        When the step ends, also by an exception, the record is added to `provenance`. A name that is used again gets a
+        number: "epoch", "epoch#2". A step within a step gets both names: "fit/fold-3".
+
+        Args:
+            name: The name of the step: printable characters other than `/` and `#`.
+
+        Raises:
+            InvalidStepError: The name is not allowed.
+            FinishedStepError: The step finished in an earlier process.
+        """
+        with opened_step(_runner_of(self), name) as step:
+            yield step
+
+    def run(
+        self, task: "Callable[Concatenate[LoggingContext[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """Run a function as a step that is named after it, and return what it returns.
+
+        The function gets the step and the arguments. The name of the step is that of the function, followed by each
+        argument that is a short text, an int, a bool or an enum, as in "fit-3"; `@step` gives a function another one.
+        If the step finished in an earlier process of the run, the function is not called, and what it returned then
+        is returned.
+
+        Args:
+            task: The function. A coroutine is for `arun`.
+            *args: Its arguments after the context.
+            **kwargs: Its named arguments.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            InvalidStepError: It is not a function that can be run, its name cannot be a step's, or it finished with
+                other arguments in an earlier process.
+
+        Example:
+            >>> def fit(ctx, size):
+            ...     ctx["accuracy"] = 1 - 1 / size
+            ...     return size
+            >>> ctx = FrozenContext()
+            >>> ctx.run(fit, 4), ctx["accuracy"], ctx.provenance.writer("accuracy")
+            (4, 0.75, 'fit-4')
+        """
+        result: _R = run_task(_runner_of(self), TaskCall.checked(task, args, kwargs))
+        return result
+
+    async def arun(
+        self,
+        task: "Callable[Concatenate[LoggingContext[T_co], _P], Awaitable[_R]]",
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _R:
+        """Run a coroutine as a step that is named after its function, and return what it returns; see `run`.
+
+        The event loop does not wait for a disk: the end of the step is made durable in a thread. If the coroutine is
+        cancelled, its step is on record as ended by `CancelledError`.
+
+        Args:
+            task: The function of the coroutine.
+            *args: Its arguments after the context.
+            **kwargs: Its named arguments.
+
+        Returns:
+            What the coroutine returns.
+
+        Raises:
+            InvalidStepError: See `run`; or its call gives nothing that can be awaited.
+
+        Example:
+            >>> import asyncio
+            >>> async def ask(ctx, question):
+            ...     return len(question)
+            >>> ctx = FrozenContext()
+            >>> asyncio.run(ctx.arun(ask, "why?")), ctx.provenance.steps[0].name
+            (4, 'ask-why?')
+        """
+        result: _R = await run_coroutine(_runner_of(self), TaskCall.checked(task, args, kwargs, is_async=True))
+        return result
+
+
+def _runner_of(ctx: ContextHandle) -> StepRunner:
+    """Return what opens and ends the steps of a handle."""
+    return StepRunner(ctx._state, ctx._token, partial(_step_handle, ctx), end_fast_reads)
+
+
+def _step_handle(ctx: ContextHandle, token: StepToken, notes: StepNotes) -> "LoggingContext[Any]":
+    return logging_handle(LoggingContext, ctx._state, token, ctx.logger, notes)
+
+
+class FrozenContext(StepContext[T_co]):
     """The typed, validated, write-once context that the steps of a pipeline share.
 
     `FrozenContext[Train](...)` has the keys that the shape `Train` declares: a Pydantic model, a `TypedDict`, a
@@ -427,89 +523,6 @@ class FrozenContext(ContextHandle, Generic[T_co]):
         record = self._recorders.get(metric_name) if kind is str or kind is Metric else None
         (record or self._find_recorder(metric_name))(value, tags)
 
-    @contextmanager
-    def step(self, name: str) -> "Generator[LoggingContext[T_co]]":
-        """Open a step: a handle on this context that records every read and write through it.
-
-        When the step ends, also by an exception, the record is added to `provenance`. A name that is used again gets a
-        number: "epoch", "epoch#2". A step within a step gets both names: "fit/fold-3".
-
-        Args:
-            name: The name of the step: printable characters other than `/` and `#`.
-
-        Raises:
-            InvalidStepError: The name is not allowed.
-            FinishedStepError: The step finished in an earlier process.
-        """
-        with _open_step(self, name) as step:
-            yield step
-
-    def run(
-        self, task: "Callable[Concatenate[LoggingContext[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> _R:
-        """Run a function as a step that is named after it, and return what it returns.
-
-        The function gets the step and the arguments. The name of the step is that of the function, followed by each
-        argument that is a short text, an int, a bool or an enum, as in "fit-3"; `@step` gives a function another one.
-        In a resumed run, a function whose step finished is not called: what it returned comes from the file.
-
-        Args:
-            task: The function. A coroutine is for `arun`.
-            *args: Its arguments after the context.
-            **kwargs: Its named arguments.
-
-        Returns:
-            What the function returns.
-
-        Raises:
-            InvalidStepError: It is not a function that can be run, its name cannot be a step's, or it finished with
-                other arguments before the run was resumed.
-
-        Example:
-            >>> def fit(ctx, size):
-            ...     ctx["accuracy"] = 1 - 1 / size
-            ...     return size
-            >>> ctx = FrozenContext()
-            >>> ctx.run(fit, 4), ctx["accuracy"], ctx.provenance.writer("accuracy")
-            (4, 0.75, 'fit-4')
-        """
-        result: _R = run_task(self, TaskCall.checked(task, args, kwargs))
-        return result
-
-    async def arun(
-        self,
-        task: "Callable[Concatenate[LoggingContext[T_co], _P], Awaitable[_R]]",
-        /,
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> _R:
-        """Run a coroutine as a step that is named after its function, and return what it returns; see `run`.
-
-        The event loop does not wait for a disk: the end of the step is made durable in a thread. If the coroutine is
-        cancelled, its step is on record as ended by `CancelledError`.
-
-        Args:
-            task: The function of the coroutine.
-            *args: Its arguments after the context.
-            **kwargs: Its named arguments.
-
-        Returns:
-            What the coroutine returns.
-
-        Raises:
-            InvalidStepError: See `run`; or its call gives nothing that can be awaited.
-
-        Example:
-            >>> import asyncio
-            >>> async def ask(ctx, question):
-            ...     return len(question)
-            >>> ctx = FrozenContext()
-            >>> asyncio.run(ctx.arun(ask, "why?")), ctx.provenance.steps[0].name
-            (4, 'ask-why?')
-        """
-        result: _R = await run_coroutine(self, TaskCall.checked(task, args, kwargs, is_async=True))
-        return result
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self._state.contents(), self.logger)
 
@@ -669,140 +682,6 @@ class LoggingContext(FrozenContext[T_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         token = (self._token.step, self._token.is_open)
         return _restored_log, (type(self), self._state.contents(), self.logger, token, self._notes.copy())
-
-
-class _OpenStep(NamedTuple):
-    """A step that has started."""
-
-    handle: LoggingContext[Any]
-    opening: StepOpening
-
-
-@contextmanager
-def _open_step(ctx: FrozenContext[T_co], name: str) -> Generator[LoggingContext[T_co]]:
-    ctx._token.check_open()
-    state, opened = ctx._state, list[_OpenStep]()
-    path = step_path(ctx._token, name)
-    try:
-        state.dispatcher.lock.run(partial(_start_step, ctx, partial(state.registry.open, path), opened))
-        yield opened[0].handle
-        _finish_step(opened[0])
-    except BaseException as raised:
-        _fail_step(ctx, opened, raised)
-        raise
-
-
-def run_task(ctx: FrozenContext[Any], call: TaskCall) -> Any:
-    """Run a task as a step, or return its result if it finished in an earlier process."""
-    claim, opened = _claimed(ctx, call), list[_OpenStep]()
-    if claim.finished is not None:
-        return claim.finished.restored(claim.step, return_type(call.task))
-    try:
-        _start_task(ctx, claim, opened)
-        result = call.task(opened[0].handle, *call.args, **call.kwargs)
-        _finish_step(opened[0], partial(_return_of, call, result))
-    except BaseException as raised:
-        _fail_step(ctx, opened, raised)
-        raise
-    return result
-
-
-async def run_coroutine(ctx: FrozenContext[Any], call: TaskCall) -> Any:
-    """Run a task that is a coroutine: the same as `run_task`, but that a disk is waited for in a thread."""
-    import asyncio  # here, to keep the import of the package fast
-
-    claim, opened = _claimed(ctx, call), list[_OpenStep]()
-    if claim.finished is not None:
-        return claim.finished.restored(claim.step, return_type(call.task))
-    try:
-        _start_task(ctx, claim, opened)
-        result = await call.awaitable(opened[0].handle)
-        end = partial(_end_step, opened[0], None, partial(_return_of, call, result))
-        event = ctx._state.dispatcher.lock.run(end)
-    except BaseException as raised:
-        _fail_step(ctx, opened, raised)
-        raise
-    if event is not None:
-        # The step has ended, whatever becomes of whoever waits for it.
-        await asyncio.shield(asyncio.to_thread(ctx._state.dispatcher.make_durable, event))
-    return result
-
-
-def _claimed(ctx: FrozenContext[Any], call: TaskCall) -> Claim:
-    """Claim the step of a call."""
-    ctx._token.check_open()
-    log, lock = task_log_of(ctx._state), ctx._state.dispatcher.lock
-    # Only a file has the digest, from which another process takes it.
-    arguments = call.digest() if ctx._state.dispatcher.sinks else ""
-    return lock.run(partial(log.claim, step_path(ctx._token, call.step), arguments, is_lambda=call.is_lambda))
-
-
-def _start_task(ctx: FrozenContext[Any], claim: Claim, opened: list[_OpenStep]) -> None:
-    open_token = partial(ctx._state.registry.open_task, claim.path, claim.number)
-    ctx._state.dispatcher.lock.run(partial(_start_step, ctx, open_token, opened, claim.arguments))
-
-
-def _return_of(call: TaskCall, result: Any) -> TaskReturn:
-    return TaskReturn(MASK if secrets_in(result) else result, return_type(call.task))
-
-
-def _finish_step(step: _OpenStep, returned: Callable[[], TaskReturn] | None = None) -> None:
-    """End a step that raised nothing; when this returns, it is durable."""
-    dispatcher = step.handle._state.dispatcher
-    event = dispatcher.lock.run(partial(_end_step, step, None, returned))
-    if event is not None:
-        dispatcher.make_durable(event)
-
-
-def _fail_step(ctx: FrozenContext[Any], opened: list[_OpenStep], raised: BaseException) -> None:
-    """End a step by an exception, also if its start or its end was interrupted, or a sink failed there."""
-    dispatcher = ctx._state.dispatcher
-    for step in opened:
-        try:
-            error = error_text(raised, ctx._state.secrets())
-            event = dispatcher.lock.run(partial(_end_step, step, error))
-            if event is not None:
-                dispatcher.make_durable(event)
-        except SinkError as failure:  # in place of the program's own exception it would hide that
-            raised.add_note(f"Besides: {failure}")
-
-
-def _start_step(
-    ctx: FrozenContext[Any], open_token: Callable[[], StepToken], opened: list[_OpenStep], arguments: str | None = None
-) -> None:
-    """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
-    state, dispatcher = ctx._state, ctx._state.dispatcher
-    token = open_token()
-    opening = StepOpening.now(token.number)
-    start = partial(opened.append, _OpenStep(logging_handle(LoggingContext, state, token, ctx.logger), opening))
-    if dispatcher.sinks:
-        event = StepStarted(str(token.step), opening.started, arguments=arguments)
-        dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
-    else:
-        start()
-
-
-def _end_step(
-    step: _OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None = None
-) -> StepFinished | None:
-    """End a step and emit its event, which is returned.
-
-    Do nothing, and return None, if its record is there because only the return from here was interrupted.
-    """
-    handle, (state, dispatcher) = step.handle, (step.handle._state, step.handle._state.dispatcher)
-    if not step.handle._token.is_open and any(record.name == handle._token.step for record in state.step_log.own):
-        return None
-    end_fast_reads(handle)
-    record = close_step(state, handle._token, handle._notes, step.opening, error)
-    end = partial(state.step_log.append, record)
-    if not dispatcher.sinks:
-        end()
-        return None
-    event = record.as_event()
-    if returned is not None:
-        event = event._replace(returned=returned())
-    dispatcher.commit(end, lambda: any(own is record for own in state.step_log.own), lambda: (event,))
-    return event
 
 
 def _reader(key: str) -> Callable[[AttributeFields], Any]:

@@ -83,9 +83,7 @@ class Context(Protocol[T_co]):
         """Record a point of a metric."""
         ...
 
-    def run(
-        self, task: "Callable[Concatenate[Context[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> _R:
+    def run(self, task: "Callable[Concatenate[Context[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run a function as a step that is named after it, and return what it returns."""
         ...
 

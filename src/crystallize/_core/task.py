@@ -1,4 +1,4 @@
-"""A task: a function of a context, which `ctx.run` runs as a step, or `fan_out` as a branch for each item."""
+"""A task: a function of a context, such as one that `ctx.run` runs as a step."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum

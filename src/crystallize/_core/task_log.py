@@ -28,7 +28,7 @@ class FinishedTask(NamedTuple):
         except Exception as error:  # a user's validator may raise anything
             reraise_from_handler(error)
             reason = (
-                f"it finished before the run was resumed, and its result, a {self.result.type}, cannot be restored by "
+                f"it finished in an earlier process, and its result, a {self.result.type}, cannot be restored by "
                 f"the return annotation of the task as it is now ({type(error).__name__}: {error}); restore that "
                 "annotation, or start a new run"
             )
@@ -73,7 +73,7 @@ class TaskLog:
         left = self.finished.get(path, {})
         if is_lambda and own in left:
             reason = (
-                "it finished before the run was resumed, and a lambda has no name that tells it from another; define "
+                "it finished in an earlier process, and a lambda has no name that tells it from another; define "
                 'the function by def, or name it by step("...")(lambda ctx: ...)'
             )
             raise InvalidStepError(repr(own), reason)
@@ -83,7 +83,7 @@ class TaskLog:
             return Claim(path, arguments, number, same[0], left.pop(same[0]))
         if own in left:
             reason = (
-                "it finished before the run was resumed, with other arguments; give it a name that tells the calls "
+                "it finished in an earlier process, with other arguments; give it a name that tells the calls "
                 'apart, as @step("fit-{size}") does, or start a new run'
             )
             raise InvalidStepError(repr(own), reason)

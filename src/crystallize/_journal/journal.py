@@ -41,6 +41,11 @@ _T = TypeVar("_T")
 
 _log = logging.getLogger("crystallize")
 
+_LOST_RESULT: Final = (
+    "%s: the task of {what} %r returned a %s, which a file cannot give back as its return annotation stands: %s. The "
+    "{what} runs again when the run is resumed"
+)
+
 
 class Journal:
     """A run in a file, which outlives its process; a sink of the context whose run it is.
@@ -200,14 +205,12 @@ class Journal:
         self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
 
     def _warn(self, what: str, name: str, kind: str, why: str) -> None:
-        if what in ("branch", "step"):
-            text = (
-                f"%s: the task of {what} %r returned a %s, which a file cannot give back as its return annotation "
-                f"stands: %s. The {what} runs again when the run is resumed"
-            )
-        else:
-            text = f"%s: {what} %r holds a %s, which a file cannot give back: %s"
-        _log.warning(text, self.name, name, kind, why)
+        text = (
+            _LOST_RESULT
+            if what in ("branch", "step")
+            else "%s: {what} %r holds a %s, which a file cannot give back: %s"
+        )
+        _log.warning(text.format(what=what), self.name, name, kind, why)
 
     def handle(self, event: Event, /) -> None:
         """Take an event in. When this returns, it survives the process.

@@ -7,6 +7,7 @@ import logging
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -88,14 +89,7 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
     state.lost.update((entry.key, _lost_value(entry)) for entry in lost)
     baseline = Baseline(values, stream.steps, finished, "the run that is resumed")
     baseline.apply(state)
-    arguments = {(task.session, task.step): task.arguments for task in data.tasks}
-    task_log_of(state).restore(
-        {
-            found.step: FinishedTask(arguments[found.session, found.step], found.result)
-            for found in data.returns
-            if (found.session, found.step) not in dropped
-        }
-    )
+    task_log_of(state).restore(dict(_finished_tasks(data, dropped)))
     branch_of = data.branch_of
     ended = sorted((attempt for attempt in done if attempt.record is not None), key=attrgetter("ended"))
     added = [(found, found.artifact) for found in data.artifacts if (found.process, found.artifact.step) not in dropped]
@@ -144,6 +138,14 @@ def _restore_forks(
         entries[branch] = BranchEntry(rank, marks, None, is_adrift)
     registry.entries |= entries
     return entries
+
+
+def _finished_tasks(data: RunData, dropped: Collection[tuple[int, str | None]]) -> Iterator[tuple[str, FinishedTask]]:
+    arguments = {(task.session, task.step): task.arguments for task in data.tasks}
+    for found in data.returns:
+        attempt = (found.session, found.step)
+        if attempt not in dropped:
+            yield found.step, FinishedTask(arguments[attempt], found.result)
 
 
 def _by_branch(of: Iterable[tuple[str | None, int, Any]]) -> _ByBranch[Any]:

@@ -1,0 +1,159 @@
+"""Open and end steps, and run tasks as steps."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+from .._base.text import MASK
+from ..errors import SinkError
+from ..events import StepFinished, StepStarted, TaskReturn
+from .secrets import secrets_in
+from .state import State
+from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
+from .task import TaskCall, return_type
+from .task_log import Claim, task_log_of
+
+
+class OpenStep(NamedTuple):
+    """A step that has started."""
+
+    handle: Any
+    """What the code of the step reads and writes through."""
+    token: StepToken
+    notes: StepNotes
+    opening: StepOpening
+
+
+class StepRunner(NamedTuple):
+    """Opens and ends the steps of a handle on a context."""
+
+    state: State
+    token: StepToken
+    """The step that the handle itself is for."""
+    make_handle: Callable[[StepToken, StepNotes], Any]
+    """Returns the handle of a step."""
+    end_handle: Callable[[Any], object]
+    """Lets the handle of a step take the slow path, which refuses it once the step has ended."""
+
+    def claim(self, call: TaskCall) -> Claim:
+        """Claim the step of a call."""
+        self.token.check_open()
+        dispatcher = self.state.dispatcher
+        # Only a sink keeps the digest, for another process.
+        arguments = call.digest() if dispatcher.sinks else ""
+        claim = task_log_of(self.state).claim
+        return dispatcher.lock.run(
+            partial(claim, step_path(self.token, call.step), arguments, is_lambda=call.is_lambda)
+        )
+
+    def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None = None) -> None:
+        """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
+        self.state.dispatcher.lock.run(partial(self._start, open_token, opened, arguments))
+
+    def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None) -> None:
+        dispatcher, token, notes = self.state.dispatcher, open_token(), StepNotes()
+        opening = StepOpening.now(token.number)
+        start = partial(opened.append, OpenStep(self.make_handle(token, notes), token, notes, opening))
+        if dispatcher.sinks:
+            event = StepStarted(str(token.step), opening.started, arguments=arguments)
+            dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
+        else:
+            start()
+
+    def start_task(self, claim: Claim, opened: list[OpenStep]) -> None:
+        """Open the step of a call that was claimed."""
+        self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, claim.arguments)
+
+    def end(
+        self, step: OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None = None
+    ) -> StepFinished | None:
+        """End a step and emit its event, which is returned; it is not durable yet.
+
+        Do nothing, and return None, if its record is there because only the return from here was interrupted.
+        """
+        return self.state.dispatcher.lock.run(partial(self._end, step, error, returned))
+
+    def _end(self, step: OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None) -> StepFinished | None:
+        log, dispatcher = self.state.step_log, self.state.dispatcher
+        if not step.token.is_open and any(record.name == step.token.step for record in log.own):
+            return None
+        self.end_handle(step.handle)
+        record = close_step(self.state, step.token, step.notes, step.opening, error)
+        end = partial(log.append, record)
+        if not dispatcher.sinks:
+            end()
+            return None
+        event = record.as_event()
+        if returned is not None:
+            event = event._replace(returned=returned())
+        dispatcher.commit(end, lambda: any(own is record for own in log.own), lambda: (event,))
+        return event
+
+    def finish(self, step: OpenStep, returned: Callable[[], TaskReturn] | None = None) -> None:
+        """End a step that raised nothing; when this returns, it is durable."""
+        if (event := self.end(step, None, returned)) is not None:
+            self.state.dispatcher.make_durable(event)
+
+    def fail(self, opened: list[OpenStep], raised: BaseException) -> None:
+        """End a step by an exception, also if its start or its end was interrupted, or a sink failed there."""
+        for step in opened:
+            try:
+                if (event := self.end(step, error_text(raised, self.state.secrets()))) is not None:
+                    self.state.dispatcher.make_durable(event)
+            except SinkError as failure:  # in place of the program's own exception it would hide that
+                raised.add_note(f"Besides: {failure}")
+
+
+@contextmanager
+def opened_step(runner: StepRunner, name: str) -> Generator[Any]:
+    """Open a step for a `with` block."""
+    runner.token.check_open()
+    opened = list[OpenStep]()
+    path = step_path(runner.token, name)
+    try:
+        runner.start(partial(runner.state.registry.open, path), opened)
+        yield opened[0].handle
+        runner.finish(opened[0])
+    except BaseException as raised:
+        runner.fail(opened, raised)
+        raise
+
+
+def run_task(runner: StepRunner, call: TaskCall) -> Any:
+    """Run a task as a step, or return its result if it finished in an earlier process."""
+    claim, opened = runner.claim(call), list[OpenStep]()
+    if claim.finished is not None:
+        return claim.finished.restored(claim.step, return_type(call.task))
+    try:
+        runner.start_task(claim, opened)
+        result = call.task(opened[0].handle, *call.args, **call.kwargs)
+        runner.finish(opened[0], partial(_return_of, call, result))
+    except BaseException as raised:
+        runner.fail(opened, raised)
+        raise
+    return result
+
+
+async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
+    """Run a task that is a coroutine: the same as `run_task`, but that a disk is waited for in a thread."""
+    import asyncio  # here, to keep the import of the package fast
+
+    claim, opened = runner.claim(call), list[OpenStep]()
+    if claim.finished is not None:
+        return claim.finished.restored(claim.step, return_type(call.task))
+    try:
+        runner.start_task(claim, opened)
+        result = await call.awaitable(opened[0].handle)
+        event = runner.end(opened[0], None, partial(_return_of, call, result))
+    except BaseException as raised:
+        runner.fail(opened, raised)
+        raise
+    if event is not None:
+        # The step has ended, whatever becomes of the one who waits for it.
+        await asyncio.shield(asyncio.to_thread(runner.state.dispatcher.make_durable, event))
+    return result
+
+
+def _return_of(call: TaskCall, result: Any) -> TaskReturn:
+    return TaskReturn(MASK if secrets_in(result) else result, return_type(call.task))
