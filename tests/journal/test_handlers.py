@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from crystallize import FrozenContext, Journal, JournalError, SinkError, load_run
-from crystallize._journal import database, drainer, frame_writer, run_writer, spool, spool_format
+from crystallize._journal import drainer, event_rows, frame_writer, run_writer, spool, spool_format
 from crystallize.runs import verify_run
 
 WORK = {
@@ -244,7 +244,7 @@ def test_destructor_in_the_thread_of_the_journal(tmp_path: Path, monkeypatch: py
             done.set()
 
     training: Any = [Training()]
-    real = database.apply
+    real = event_rows.apply
 
     def apply(*given: Any) -> None:
         training.clear()

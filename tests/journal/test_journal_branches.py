@@ -51,7 +51,7 @@ from crystallize import (
     merge,
 )
 from crystallize._core.equality import same
-from crystallize._journal import database, drainer, frame_writer, run_files
+from crystallize._journal import database, drainer, event_rows, frame_writer, run_files
 from crystallize._journal import event_bytes as facts
 from crystallize._journal.diff import diff_runs
 from crystallize._journal.frame_writer import FrameWriter
@@ -436,8 +436,8 @@ def kill_in(what: str, at: int) -> None:
     places: dict[str, tuple[Any, str, Callable[..., Any]]] = {
         "fact": (facts.Encoder, "fact", dying(facts.Encoder.fact)),
         "append": (FrameWriter, "append", dying(FrameWriter.append)),
-        "insert": (database, "insert", dying(database.insert)),
-        "apply": (drainer, "apply", dying(database.apply)),
+        "insert": (event_rows, "insert", dying(database.insert)),
+        "apply": (drainer, "apply", dying(event_rows.apply)),
         "gathered": (facts, "gathered", dying(facts.gathered)),
         "points": (facts, "to_json", dying(to_json)),
     }

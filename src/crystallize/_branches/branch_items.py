@@ -5,12 +5,13 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from .._base.text import short
+from .._core.codec import digest_of
 from .._core.context import FrozenContext, state_of, token_of
 from .._core.steps import step_path
+from .._core.task import task_name
 from ..errors import BranchError
 from .branch import check_name
 from .branch_registry import registry_of
-from .task import item_digest, task_name
 
 
 class BranchItem(NamedTuple):
@@ -28,7 +29,7 @@ class BranchItems:
         self._token, self._state = token_of(ctx), state_of(ctx)
         self._registry = registry_of(self._state)
         self._items = items
-        self._name = task_name(task) if name is None else name
+        self._name = task_name(task, of_lambda="branch") if name is None else name
         self._named: dict[str, int] = {}
         """The names that a function gave, each with the index of its item. Names with an index are different anyway."""
         self._ahead: int | None = None
@@ -110,7 +111,7 @@ class BranchItems:
             return False
         if receipt.is_taken:
             raise BranchError(path, "an earlier call has merged it; give the branches of this one another name=")
-        digest_now = item_digest(item)
+        digest_now = digest_of(item)
         if None not in (digest_now, receipt.item) and digest_now != receipt.item:
             reason = f"it is merged, and was of another item than {short(item)}"
             raise BranchError(path, f"{reason}; pass the same items in the same order, or name them by name=")

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from .._base.text import short
+from .._core.codec import Stored, restored_as
 from .._core.context import FrozenContext, state_of
 from .._core.provenance import StepRecord
 from .._core.steps import error_text
@@ -17,7 +18,6 @@ from .branch_registry import registry_of
 from .delta import Delta, work_of
 from .engines import is_cancelled, is_sending, pickle_as, tells_of_death
 from .merge import file_failure, merge_result
-from .task import restored_result
 from .worker import TaskFailure
 
 
@@ -61,7 +61,7 @@ class BranchOutcomes:
         receipt = self._registry.receipt(branch.path)
         if receipt is None:
             return False
-        self.known[branch.at] = restored_result(branch.path, receipt.result, self._returns)
+        self.known[branch.at] = _restored(branch.path, receipt.result, self._returns)
         return True
 
     def take(self, branch: BranchItem, submitted: datetime, future: "Future[Delta]") -> None:
@@ -142,3 +142,14 @@ class BranchOutcomes:
             explained.__cause__ = error
             return explained
         return error
+
+
+def _restored(branch: str, result: Any, returns: Any) -> Any:
+    """Return the result of a task, decoded if it comes from a file."""
+    if not isinstance(result, Stored):
+        return result
+    try:
+        return restored_as(result, returns)
+    except Exception as error:  # a user's validator may raise anything
+        reason = f"its result is in the file as {result.type}, and the task's return type does not take that back"
+        raise BranchError(branch, f"{reason} ({error})") from error

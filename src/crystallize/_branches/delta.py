@@ -5,17 +5,14 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any, NoReturn
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from .._base.text import type_name
-from .._core.codec import any_key
+from .._core.codec import any_key, content_for_digest, plain_json
 from .._core.digest import digest
 from .._core.immutable_types import PLAIN
 from .._core.key import Key
 from .._core.point_log import fetch
 from .._core.provenance import nodes_missed, nodes_read
 from .._core.schema import Schema
-from .._core.secrets import secrets_in
 from .._core.stored_value import StoredValue
 from .base_file import ExchangePlace
 from .packed_work import PackedWork, Work, pack_work
@@ -129,10 +126,10 @@ def digest_of(schema: Schema, work: Work) -> str:
         [step.name, sorted(nodes_read(step)), sorted(nodes_missed(step)), str(step.error)] for step in work.steps
     )
     parts: tuple[Iterable[bytes], ...] = (
-        [_json(keys)],
+        [plain_json(keys)],
         _points_in_pieces(work),
-        [_json(artifacts)],
-        [_json(steps)],
+        [plain_json(artifacts)],
+        [plain_json(steps)],
         [_value_digest(any_key(), work.result).encode()],
     )
     digests = []
@@ -147,33 +144,18 @@ def digest_of(schema: Schema, work: Work) -> str:
 def _points_in_pieces(work: Work) -> Iterator[bytes]:
     """Return the points of a delta as bytes, a piece at a time, since there may be many."""
     for name in sorted(work.points):
-        yield _json(name)
+        yield plain_json(name)
         for block in work.points[name]:
             values, numbers, *tags = block.columns
             # Names, because the numbers of steps depend on the order in which inner branches were merged.
             steps = [(work.names[number - 1], len(list(run))) for number, run in groupby(numbers)]
-            yield _json([steps, block.names])
+            yield plain_json([steps, block.names])
             for column in (values, *tags):
                 told = (item if type(item) in PLAIN else _value_digest(any_key(), fetch(item)) for item in column)
-                yield _json(list(told))
+                yield plain_json(list(told))
 
 
 def _value_digest(key: Key, value: Any) -> str:
     """Return the digest of a value, or the name of its type if it has none: retries then count as the same work."""
-    content = None if key.secret or key.shared else content_of(key, value)
+    content = None if key.secret or key.shared else content_for_digest(key, value)
     return type_name(type(value)) if content is None else digest(content)
-
-
-def content_of(key: Key, value: Any) -> bytes | None:
-    """Return bytes that are the same for equal values; None if that is unknown, or if the value may be a secret."""
-    if type(value) in PLAIN:
-        return _json(value)
-    return None if secrets_in(value) else key.content(value)
-
-
-def _json(value: Any) -> bytes:
-    """Return a value as JSON; a text with lone surrogates is escaped."""
-    try:
-        return to_json(value)
-    except PydanticSerializationError:
-        return repr(value).encode(errors="backslashreplace")

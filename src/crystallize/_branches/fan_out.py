@@ -3,10 +3,12 @@
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any, Literal, TypeVar, overload
 
 from .._base.text import short
 from .._core.context import FrozenContext, state_of
+from .._core.task import checked_task, return_type
 from ..errors import BranchError, TravelError
 from .branch import BranchContext, Forking, checked
 from .branch_items import BranchItem, BranchItems
@@ -16,7 +18,6 @@ from .engines import is_cancelled, is_sending, pickle_as, usable
 from .progress import progress_bar
 from .sending import Sender, sending
 from .submission_window import SubmissionWindow, window_for
-from .task import return_type, runnable
 from .worker import this_process
 
 _T = TypeVar("_T")
@@ -207,7 +208,9 @@ class _FanOut:
     """One call of `fan_out` or `fan_out_iter`."""
 
     def __init__(self, ctx: FrozenContext[Any], task: Any, items: Iterable[Any], executor: Any, name: Any) -> None:
-        self._ctx, self._task = checked(ctx), runnable(task)
+        advice = "wrap it in a function that calls asyncio.run(...)"
+        self._ctx = checked(ctx)
+        self._task = checked_task(task, partial(BranchError, "fan_out"), runs_it=advice)
         self._registry = registry_of(state_of(ctx))
         self._executor = usable(executor)
         self._items = BranchItems(ctx, task, items, name)

@@ -6,13 +6,13 @@ from traceback import format_exception
 from typing import Any
 
 from .._base.text import type_name
+from .._core.codec import digest_of
 from .._core.provenance import StepRecord
 from ..errors import BranchError, TravelError
 from .branch import Branch, failed_branch, finished_delta, has_delta, opened_with
 from .delta import Delta, sent
 from .fork_base import ANY_BRANCH
 from .pickling import dumped
-from .task import item_digest
 
 
 def run_task(branch: Branch[Any], task: Any, item: Any, home: object, bring: Any = None) -> Delta:
@@ -26,7 +26,7 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object, bring: Any
         if has_delta(child):
             reason = "its task has taken the delta, which fan_out does when the task has returned"
             raise BranchError(branch.name, reason)
-        delta = finished_delta(child, result, item_digest(item))
+        delta = finished_delta(child, result, digest_of(item))
         # As bytes, so that pickling fails here: some executors hang, and others break, if pickling fails in them.
         return delta if home == this_process() else sent(delta)
     except BaseException as error:  # SystemExit too, which would end the worker

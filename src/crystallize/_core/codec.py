@@ -119,11 +119,22 @@ def any_key() -> Key:
 def content_for_digest(key: Key, value: Any) -> bytes | None:
     """Return bytes that are the same for equal values; None if that is unknown, or if the value may be a secret."""
     if type(value) in PLAIN:
-        try:
-            return to_json(value)
-        except PydanticSerializationError:  # a text with lone surrogates
-            return repr(value).encode(errors="backslashreplace")
+        return plain_json(value)
     return None if secrets_in(value) else key.content(value)
+
+
+def digest_of(value: Any) -> str | None:
+    """Return a digest, equal for equal values; None if that is unknown, or if the value may be a secret."""
+    content = content_for_digest(any_key(), value)
+    return None if content is None else digest(content)
+
+
+def plain_json(value: Any) -> bytes:
+    """Return a value as JSON; a text with lone surrogates is escaped."""
+    try:
+        return to_json(value)
+    except PydanticSerializationError:
+        return repr(value).encode(errors="backslashreplace")
 
 
 @lru_cache(maxsize=64)
@@ -254,6 +265,14 @@ def decode(stored: Stored, key: Key) -> Any:
 def revalidate(stored: Stored, key: Key) -> Any:
     """Restore a value as another type than its own, by validating it."""
     return key.validate(decode_untyped(stored)) if has_marks(stored) else key.validate_json(stored.json)
+
+
+def restored_as(stored: Stored, annotation: Any) -> Any:
+    """Restore a value as this type; raise what its validation raises if it does not fit."""
+    key = key_of(annotation)
+    if stored.fingerprint in (None, key.fingerprint()):
+        return decode(stored, key)
+    return revalidate(stored, key)
 
 
 def decode_untyped(stored: Stored) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_type_hints, overload
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import nearest, short, type_name
 from ..errors import InvalidStepError
-from .codec import any_key, content_for_digest
+from .codec import digest_of
 from .digest import digest
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -110,7 +110,7 @@ class TaskCall(NamedTuple):
         def refuse(reason: str) -> Exception:
             return InvalidStepError(task_name(task) if callable(task) else short(task), reason)
 
-        return cls(checked_task(task, refuse, is_async=is_async), args, kwargs)
+        return cls(checked_task(task, refuse, runs_it=None if is_async else "write await ctx.arun(...)"), args, kwargs)
 
     @property
     def is_lambda(self) -> bool:
@@ -157,8 +157,8 @@ class TaskCall(NamedTuple):
         task = self.task
         while isinstance(task, partial):
             positional, named, task = (*task.args, *positional), {**task.keywords, **named}, task.func
-        told = [_digest_of(value) for value in positional]
-        told += [f"{name}={_digest_of(value)}" for name, value in sorted(named.items())]
+        told = [(digest_of(value) or type_name(type(value))) for value in positional]
+        told += [f"{name}={(digest_of(value) or type_name(type(value)))}" for name, value in sorted(named.items())]
         return digest("\0".join(told).encode())
 
 
@@ -173,15 +173,10 @@ def _part_of_name(argument: Any) -> str | None:
     return None
 
 
-def _digest_of(value: Any) -> str:
-    content = content_for_digest(any_key(), value)
-    return type_name(type(value)) if content is None else digest(content)
+def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str | None) -> Any:
+    """Return a task; raise the error that `refuse` makes if a call does not do the work, as that of a generator.
 
-
-def checked_task(task: Any, refuse: Callable[[str], Exception], *, is_async: bool = False) -> Any:
-    """Return a task; raise what `refuse` returns if a call does not do the work, as that of a generator.
-
-    `is_async`: its call is awaited, so it may be a coroutine.
+    `runs_it`: the advice for a coroutine; None if its call is awaited, so that it may be one.
     """
     function = function_of(task)
     if not callable(function):
@@ -189,8 +184,8 @@ def checked_task(task: Any, refuse: Callable[[str], Exception], *, is_async: boo
     flags = _flags_of(function)
     if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
         raise refuse(f"calling {task_name(task)!r} runs nothing, as it is a generator; let it return a list")
-    if not is_async and flags & CO_COROUTINE:
-        raise refuse(f"calling {task_name(task)!r} runs nothing, as it is a coroutine; write await ctx.arun(...)")
+    if runs_it is not None and flags & CO_COROUTINE:
+        raise refuse(f"calling {task_name(task)!r} runs nothing, as it is a coroutine; {runs_it}")
     return task
 
 
@@ -207,11 +202,11 @@ def function_of(task: Any) -> Any:
     return task
 
 
-def task_name(task: Any) -> str:
+def task_name(task: Any, *, of_lambda: str = "lambda") -> str:
     """Return the name of a task."""
     function = function_of(task)
     name = getattr(function, "__name__", type(function).__name__)
-    return "lambda" if name == _LAMBDA else str(name)
+    return of_lambda if name == _LAMBDA else str(name)
 
 
 def parameters_of(task: Any) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .._base.signal_handlers import reraise_from_handler
 from ..errors import InvalidStepError
-from .codec import Stored, decode, key_of, revalidate
+from .codec import Stored, restored_as
 from .state import State
 from .steps import numbered, unnumbered
 
@@ -21,10 +21,7 @@ class FinishedTask(NamedTuple):
     def restored(self, step: str, returns: Any) -> Any:
         """Return its result, given the return annotation of the task; raise InvalidStepError if that does not fit."""
         try:
-            key = key_of(returns)
-            if self.result.fingerprint in (None, key.fingerprint()):
-                return decode(self.result, key)
-            return revalidate(self.result, key)
+            return restored_as(self.result, returns)
         except Exception as error:  # a user's validator may raise anything
             reraise_from_handler(error)
             reason = (

@@ -6,45 +6,21 @@ So a reader gets exactly what was written, or an error.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from itertools import accumulate, chain, groupby, islice
-from operator import itemgetter
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from zlib import crc32
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from .._base.file_system import create_file, sync_folder, write_all
 from .._base.text import printable, short
 from ..errors import DamagedRunError, JournalError, RunNotFoundError
 from .database_connection import open_for_reading, open_for_writing, set_up_journal
-from .environment import Findings, completed
-from .event_bytes import (
-    ARTIFACT,
-    END,
-    FAILED,
-    FILE,
-    FINISH,
-    FORK,
-    JOIN,
-    KEY,
-    MERGED,
-    POINT,
-    POINTS,
-    START,
-    joined,
-    members,
-    parted,
-    points_in,
-    span,
-)
 from .migrations import LATER, MIGRATIONS, NEWER, ORDERS
-from .packed_points import packed, packed_rows
 from .untrusted_file import VERIFY, bounded, check_files, check_tables, damage_in, file_status, row_shape
-from .value_facts import names_in
 
 LARGEST: Final = 999_000_000
 """Maximum bytes of a value or an artifact: a row of SQLite takes at most a billion."""
@@ -247,137 +223,6 @@ def rows(
 def has_table(connection: sqlite3.Connection, table: str) -> bool:
     """Return whether the file has a table, which files of older versions may lack."""
     return _pragma(connection, "user_version") >= LATER.get(table, 1)
-
-
-def apply(connection: sqlite3.Connection, process: int, first: int, facts: list[bytes]) -> None:
-    """Put facts of a process into the tables, within a transaction of the caller.
-
-    `first` is the position of the first fact. Facts that are in the tables already are skipped.
-    """
-    (drained,) = connection.execute("SELECT drained FROM run").fetchone()
-    ends = accumulate(map(span, facts), initial=first - 1)
-    new = [fact for end, fact in zip(islice(ends, 1, None), facts, strict=True) if end > drained]
-    position = max(first, drained + 1)
-    for kind, group in groupby(chain.from_iterable(map(members, new)), itemgetter(0)):
-        if kind == POINT[0]:
-            for count, content in packed_rows(list(group)):
-                insert(connection, "points", position, process, count, content)
-                position += count
-            continue
-        for fact in group:
-            _APPLIED[fact[:1]](connection, process, position, fact)
-            position += span(fact)
-    update(connection, "run", "id = 1", drained=position - 1)
-
-
-_Apply: TypeAlias = Callable[[sqlite3.Connection, int, int, bytes], None]
-"""Puts a fact into the tables, given the number of its process and its position."""
-
-
-def _apply_points(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    insert(connection, "points", position, process, span(fact), packed(points_in(fact)))
-
-
-def _apply_key(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (key, step, is_input, how, type_, digest, *more), (text, *parts) = parted(fact)
-    row = (key, int(is_input), how, type_, text.decode(), digest)
-    insert(connection, "entries", position, process, step, *row)
-    names, why = names_in(more, parts)
-    for place, part in enumerate(parts):
-        if place in names:
-            insert(connection, "value_objects", position, place, *names[place])
-        else:
-            insert(connection, "arrays", position, place, part)
-    if why:
-        insert(connection, "reasons", position, why)
-
-
-def _apply_artifact(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (name, step, sha256), (data,) = parted(fact)
-    if connection.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).fetchone() is None:
-        insert(connection, "contents", sha256, data)
-    insert(connection, "artifacts", position, process, step, name, sha256)
-
-
-def _apply_file(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (name, step, digest, size), _ = parted(fact)
-    insert(connection, "files", position, process, step, name, digest, size)
-
-
-def _apply_start(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (name, started, *arguments), _ = parted(fact)
-    insert(connection, "steps", process, name, position, started, None, None)
-    if arguments:
-        insert(connection, "tasks", process, name, position, *arguments)
-
-
-def _apply_finish(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    head, blobs = parted(fact)
-    returned = head.pop("returned", None)
-    step = process, head["step"]
-    if connection.execute("SELECT 1 FROM steps WHERE (session, name) = (?, ?)", step).fetchone() is None:
-        # Ctrl-C came between the opening of the step and its fact.
-        insert(connection, "steps", *step, position, head["started"], None, None)
-        return
-    record = to_json(head).decode()
-    update(connection, "steps", "session = ? AND name = ?", *step, finished=position, record=record)
-    if returned is not None:
-        how, *facts = returned
-        insert(connection, "returns", *step, position, how, joined(FINISH, facts, *blobs))
-
-
-def _apply_failed(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    head, _ = parted(fact)
-    insert(connection, "failures", position, process, head["step"], to_json(head).decode())
-
-
-def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (branch, *others), _ = parted(fact)
-    insert(connection, "forks", branch, position, process)
-    for first in others:
-        # By process, as the index has the branches by process. The newest fork of a branch is the one that counts.
-        newest = "SELECT max(sequence) FROM sessions JOIN forks USING (session) WHERE branch = ?"
-        (start,) = (position,) if first == branch else connection.execute(newest, (first,)).fetchone()
-        insert(connection, "fork_groups", position, start)
-
-
-def _apply_merged(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (branch, digest, item, how, *facts), blobs = parted(fact)
-    insert(connection, "merges", process, branch, position, digest, item, how, joined(MERGED, facts, *blobs))
-
-
-def _apply_join(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    environment, fingerprints = (to_json(part).decode() for part in parted(fact)[0])
-    changes = {"origin": environment, "fingerprints": fingerprints, "joined": position}
-    update(connection, "sessions", "session = ?", process, **changes)
-
-
-def complete_origin(connection: sqlite3.Connection, process: int, found: Findings) -> None:
-    """Put what an `EnvironmentProbe` has found into the row of a process, within a transaction of the caller."""
-    (origin,) = connection.execute("SELECT origin FROM sessions WHERE session = ?", (process,)).fetchone()
-    whole = completed(from_json(origin), found)
-    update(connection, "sessions", "session = ?", process, origin=to_json(whole).decode())
-
-
-def _apply_end(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    head, _ = parted(fact)
-    update(connection, "sessions", "session = ?", process, **head, finished=position)
-
-
-_APPLIED: Final[dict[bytes, _Apply]] = {
-    ARTIFACT: _apply_artifact,
-    END: _apply_end,
-    FAILED: _apply_failed,
-    FILE: _apply_file,
-    FINISH: _apply_finish,
-    FORK: _apply_fork,
-    JOIN: _apply_join,
-    KEY: _apply_key,
-    MERGED: _apply_merged,
-    POINTS: _apply_points,
-    START: _apply_start,
-}
-"""How a fact of each kind is put into the tables; points that come one by one are gathered into rows before."""
 
 
 def missing_in(connection: sqlite3.Connection) -> Iterator[str]:

@@ -18,9 +18,10 @@ from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from ..errors import JournalError
-from .database import apply, complete_origin, transaction, translate_sqlite_errors
+from .database import transaction, translate_sqlite_errors
 from .environment import EnvironmentProbe, Findings
 from .event_bytes import JOIN, span
+from .event_rows import apply, complete_origin
 from .lock import has_name
 from .packed_points import ROW
 from .run_files import OpenFiles

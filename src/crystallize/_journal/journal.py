@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
@@ -40,11 +41,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _log = logging.getLogger("crystallize")
-
-_LOST_RESULT: Final = (
-    "%s: the task of {what} %r returned a %s, which a file cannot give back as its return annotation stands: %s. The "
-    "{what} runs again when the run is resumed"
-)
 
 
 class Journal:
@@ -191,7 +187,7 @@ class Journal:
         if self._resumed is not None and not self._is_restoring:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
-        encoder = Encoder(view.schema, view.metrics.schema, self.object_folder, self._warn)
+        encoder = Encoder(view.schema, view.metrics.schema, self.object_folder, partial(_warn, self.name))
         events = EventIntake(self._writer, encoder)
         self._view, self._events = view, events
         self._writer.begin(lambda: vars(self).pop("handle", None))
@@ -203,14 +199,6 @@ class Journal:
             environment = completed(environment, found)
         known = fingerprints(view.schema, view.metrics.schema)
         self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
-
-    def _warn(self, what: str, name: str, kind: str, why: str) -> None:
-        text = (
-            _LOST_RESULT
-            if what in ("branch", "step")
-            else "%s: {what} %r holds a %s, which a file cannot give back: %s"
-        )
-        _log.warning(text.format(what=what), self.name, name, kind, why)
 
     def handle(self, event: Event, /) -> None:
         """Take an event in. When this returns, it survives the process.
@@ -309,3 +297,15 @@ def flushed_path(journal: Journal) -> Path:
     if journal._writer.closed is None:
         journal.flush()
     return journal.path
+
+
+def _warn(run: str, what: str, name: str, kind: str, why: str) -> None:
+    """Warn of a value, or of the result of a step or branch, that the file of a run cannot give back."""
+    if what in ("branch", "step"):
+        text = (
+            "%s: the task of %s %r returned a %s, which a file cannot give back as its return annotation stands: %s. "
+            f"The {what} runs again when the run is resumed"
+        )
+    else:
+        text = "%s: %s %r holds a %s, which a file cannot give back: %s"
+    _log.warning(text, run, what, name, kind, why)

@@ -17,7 +17,8 @@ from .._core.artifacts import unfit_name
 from .._core.codec import Stored, as_read_here
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
-from .database import apply, connect, has_log, missing_in, rows, state_of, transaction
+from .database import connect, has_log, missing_in, rows, state_of, transaction
+from .event_rows import apply
 from .rows import (
     MISSING,
     Attempt,

@@ -17,9 +17,10 @@ from .._base.file_system import above_stdio, check_path, make_folder
 from .._base.text import short
 from .._core.artifacts import unfit_name
 from ..errors import JournalError
-from .database import apply, connect, create, has_log, insert, state_of, transaction
+from .database import connect, create, has_log, insert, state_of, transaction
 from .database_guard import DatabaseGuard
 from .environment import current_environment
+from .event_rows import apply
 from .read_run import RunData, data_of, lacks_spool, real, spooled_facts, warn_if_incomplete
 from .spool import Spool
 
