@@ -1717,9 +1717,9 @@ def _yields(ctx: FrozenContext[Any], item: int) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("task", "told"),
     [
-        ("fold", "a task is a function of a context and an item, not 'fold'"),
-        (_promises, "calling '_promises' runs nothing yet"),
-        (partial(_yields), "calling '_yields' runs nothing yet"),
+        ("fold", "a task is a function of a context, not 'fold'"),
+        (_promises, "calling '_promises' runs nothing, as it is"),
+        (partial(_yields), "calling '_yields' runs nothing, as it is"),
     ],
 )
 def test_tasks_that_do_not_run(task: Any, told: str) -> None:
