@@ -17,7 +17,7 @@ from ._core.metrics import Metric, MetricSchema, Point
 from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, LimitedSink, Sink
 from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
 from ._core.series import FrozenMetrics, Series
-from ._core.task import step
+from ._core.step_options import step
 from .errors import (
     AbsentKeyError,
     BranchError,

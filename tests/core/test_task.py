@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crystallize import FrozenContext, InvalidStepError, StepFinished, StepStarted, step
+from crystallize._core.step_options import StepOptions, options_of
 from crystallize.sinks.memory import MemorySink
 
 
@@ -239,6 +240,46 @@ class TestStep:
     def test_of_what_takes_no_options(self) -> None:
         with pytest.raises(InvalidStepError, match="put @step above its def"):
             step("fit")(Trainer().fit)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"retries": -1},
+            {"retries": True},
+            {"retries": 1.0},
+            {"wait": -1},
+            {"wait": float("nan")},
+            {"wait": "1"},
+            {"wait": True},
+            {"on": (KeyboardInterrupt,)},
+            {"on": [ValueError]},
+            {"on": (ValueError("x"),)},
+            {"version": 1.5},
+            {"version": True},
+            {"reuse": "runs"},
+            {"ignore": "api_key"},
+            {"ignore": (3,)},
+            {"ignore": None},
+        ],
+    )
+    def test_wrong_option(self, options: dict[str, Any]) -> None:
+        (name,) = options
+        with pytest.raises(InvalidStepError, match=name):
+            step("fit", **options)
+
+    def test_options(self) -> None:
+        @step(on=ValueError, version=3, reuse=False, ignore=["api_key"], wait=lambda failed: failed * 2)
+        def fit(ctx: FrozenContext[Any]) -> None: ...
+
+        options = options_of(partial(fit))
+        assert ((ValueError,), 3, False, ("api_key",)) == (options.on, options.version, options.reuse, options.ignore)
+        assert 4.0 == options.pause(2)
+        assert StepOptions() == options_of(half)
+        assert ("x", 0.5) == (options_of(step("x", wait=0.5)(partial(fit))).name, StepOptions(wait=0.5).pause(1))
+
+    def test_a_pause_that_is_none(self) -> None:
+        with pytest.raises(InvalidStepError, match=r"wait\(1\) returned -1"):
+            StepOptions(wait=lambda failed: -failed).pause(1)
 
     def test_of_no_function(self) -> None:
         with pytest.raises(InvalidStepError, match="takes a function"):

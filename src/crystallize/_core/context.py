@@ -60,7 +60,7 @@ from .state import State, StateContents
 from .step_runner import StepRunner, opened_step, run_coroutine, run_task
 from .steps import StepNotes, StepToken
 from .stored_value import RawValue
-from .task import TaskCall
+from .task_call import TaskCall
 
 if TYPE_CHECKING:
     from argparse import Namespace

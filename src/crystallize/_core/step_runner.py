@@ -11,7 +11,8 @@ from ..events import StepFinished, StepStarted, TaskReturn
 from .secrets import secrets_in
 from .state import State
 from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
-from .task import TaskCall, return_type
+from .task import return_type
+from .task_call import TaskCall
 from .task_log import Claim, task_log_of
 
 

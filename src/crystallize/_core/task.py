@@ -1,176 +1,14 @@
 """A task: a function of a context, such as one that `ctx.run` runs as a step."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from enum import Enum
+from collections.abc import Callable
 from functools import lru_cache, partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, isawaitable, signature
-from string import Formatter
-from typing import Any, Final, NamedTuple, TypeVar, get_type_hints, overload
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, signature
+from typing import Any, Final, get_type_hints
 
-from .._base.signal_handlers import reraise_from_handler
-from .._base.text import nearest, short, type_name
-from ..errors import InvalidStepError
-from .codec import digest_of
-from .digest import digest
+from .._base.text import short
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-_LONGEST: Final = 40
-"""Maximum characters of a text that becomes a part of a step's name."""
-_LAMBDA: Final = "<lambda>"
-_OPTIONS: Final = "__crystallize_step__"
-"""The attribute of a function that has its options."""
-
-
-class StepOptions(NamedTuple):
-    """How `ctx.run` runs a function as a step."""
-
-    name: str | None = None
-    """The template of the step's name; None for a name from the function and its arguments."""
-
-
-_DEFAULT: Final = StepOptions()
-
-
-@overload
-def step(task: _F, /) -> _F: ...
-@overload
-def step(name: str | None = None, /) -> Callable[[_F], _F]: ...
-def step(name: Any = None, /) -> Any:
-    """Set how `ctx.run` runs a function as a step. The function itself does not change, and can be called as before.
-
-    Args:
-        name: A template of the step's name with parameters of the function in braces, as in "epoch-{epoch}". By default
-            the name is that of the function, followed by each argument that is a short text, an int, a bool or an enum.
-
-    Returns:
-        A decorator that returns the function unchanged.
-
-    Raises:
-        InvalidStepError: The template is not a text, or has a name in braces that is not a parameter.
-
-    Example:
-        >>> @step("epoch-{epoch}")
-        ... def train(ctx, epoch):
-        ...     return 1 / epoch
-        >>> ctx = FrozenContext()
-        >>> ctx.run(train, 2), ctx.provenance.steps[0].name
-        (0.5, 'epoch-2')
-    """
-    if callable(name):
-        return _with_options(name, _DEFAULT)
-    if name is not None and not isinstance(name, str):
-        raise InvalidStepError(short(name), 'the template of a name is a str, as in @step("epoch-{epoch}")')
-    return partial(_with_options, options=StepOptions(name))
-
-
-def _with_options(task: Any, options: StepOptions) -> Any:
-    function = function_of(task)
-    if not callable(function):
-        raise InvalidStepError(short(task), "@step takes a function of a context")
-    if options.name is not None:
-        _check_template(function, options.name)
-    try:
-        setattr(task, _OPTIONS, options)
-    except AttributeError as error:
-        reason = f"a {type_name(type(task))} takes no options; put @step above its def"
-        raise InvalidStepError(short(task), reason) from error
-    return task
-
-
-def _check_template(function: Any, template: str) -> None:
-    """Raise InvalidStepError if a template is not one, or has a field that is not a parameter of a function."""
-    try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise InvalidStepError(short(template), f"it is not a template ({error})") from error
-    for field in fields:
-        name = field.partition(".")[0].partition("[")[0]
-        if name not in (known := parameters_of(function)):
-            guess = nearest(name, [*known])
-            hint = f"; did you mean {{{guess}}}?" if guess else f"; it has {', '.join(known) or 'none'}"
-            raise InvalidStepError(
-                short(template), f"{{{field}}} is not a parameter of {function.__qualname__} after the context{hint}"
-            )
-
-
-class TaskCall(NamedTuple):
-    """A call of a task, as `ctx.run` makes it."""
-
-    task: Any
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-    @classmethod
-    def checked(
-        cls, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool = False
-    ) -> "TaskCall":
-        """Return a call; raise InvalidStepError if the task is none that this can run."""
-
-        def refuse(reason: str) -> Exception:
-            return InvalidStepError(task_name(task) if callable(task) else short(task), reason)
-
-        return cls(checked_task(task, refuse, runs_it=None if is_async else "write await ctx.arun(...)"), args, kwargs)
-
-    @property
-    def is_lambda(self) -> bool:
-        """Whether the task is a lambda, which has no name of its own."""
-        return getattr(function_of(self.task), "__name__", None) == _LAMBDA
-
-    @property
-    def step(self) -> str:
-        """The name of the step that it runs in."""
-        options: StepOptions = getattr(self.task, _OPTIONS, _DEFAULT)
-        if options.name is not None:
-            return self._filled(options.name)
-        # By position and by name give the same step.
-        arguments = self._arguments() if self.kwargs else self.args
-        parts = [text for argument in arguments if (text := _part_of_name(argument)) is not None]
-        return "-".join([task_name(self.task), *parts])
-
-    def awaitable(self, ctx: Any) -> Awaitable[Any]:
-        """Call the task, and return what is to be awaited."""
-        made = self.task(ctx, *self.args, **self.kwargs)
-        if not isawaitable(made):
-            reason = f"its call gave a {type_name(type(made))}, which cannot be awaited; call ctx.run"
-            raise InvalidStepError(task_name(self.task), reason)
-        return made
-
-    def _arguments(self) -> tuple[Any, ...]:
-        """Return the arguments in the order of the parameters."""
-        names = parameters_of(self.task)
-        named = [self.kwargs[name] for name in names[len(self.args) :] if name in self.kwargs]
-        return (*self.args, *named, *(value for name, value in self.kwargs.items() if name not in names))
-
-    def _filled(self, template: str) -> str:
-        bound = signature(self.task).bind(None, *self.args, **self.kwargs)
-        bound.apply_defaults()
-        try:
-            return template.format(**bound.arguments)
-        except Exception as error:  # the format of an argument's own type may raise anything
-            reraise_from_handler(error)
-            raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
-
-    def digest(self) -> str:
-        """Return a digest of the arguments, equal for equal ones; one without a digest counts by its type alone."""
-        positional, named = self.args, dict(self.kwargs)
-        task = self.task
-        while isinstance(task, partial):
-            positional, named, task = (*task.args, *positional), {**task.keywords, **named}, task.func
-        told = [(digest_of(value) or type_name(type(value))) for value in positional]
-        told += [f"{name}={(digest_of(value) or type_name(type(value)))}" for name, value in sorted(named.items())]
-        return digest("\0".join(told).encode())
-
-
-def _part_of_name(argument: Any) -> str | None:
-    """Return an argument as a part of a step's name; None if it is none."""
-    if isinstance(argument, Enum):
-        return argument.name
-    if type(argument) is bool or (type(argument) is int and argument.bit_length() < 100):
-        return str(argument)
-    if type(argument) is str and 0 < len(argument) <= _LONGEST and argument.isprintable():
-        return None if "/" in argument or "#" in argument else argument
-    return None
+LAMBDA: Final = "<lambda>"
+"""The name that Python gives to a lambda."""
 
 
 def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str | None) -> Any:
@@ -206,7 +44,7 @@ def task_name(task: Any, *, of_lambda: str = "lambda") -> str:
     """Return the name of a task."""
     function = function_of(task)
     name = getattr(function, "__name__", type(function).__name__)
-    return of_lambda if name == _LAMBDA else str(name)
+    return of_lambda if name == LAMBDA else str(name)
 
 
 def parameters_of(task: Any) -> tuple[str, ...]:

@@ -1,0 +1,102 @@
+"""A call of a task by `ctx.run`: the name of its step, and the digest of its arguments."""
+
+from collections.abc import Awaitable, Mapping
+from enum import Enum
+from functools import partial
+from inspect import isawaitable, signature
+from typing import Any, Final, NamedTuple
+
+from .._base.signal_handlers import reraise_from_handler
+from .._base.text import short, type_name
+from ..errors import InvalidStepError
+from .codec import digest_of
+from .digest import digest
+from .step_options import StepOptions, options_of
+from .task import LAMBDA, checked_task, function_of, parameters_of, task_name
+
+_LONGEST: Final = 40
+"""Maximum characters of a text that becomes a part of a step's name."""
+
+
+class TaskCall(NamedTuple):
+    """A call of a task, as `ctx.run` makes it."""
+
+    task: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @classmethod
+    def checked(
+        cls, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool = False
+    ) -> "TaskCall":
+        """Return a call; raise InvalidStepError if the task is none that this can run."""
+
+        def refuse(reason: str) -> Exception:
+            return InvalidStepError(task_name(task) if callable(task) else short(task), reason)
+
+        return cls(checked_task(task, refuse, runs_it=None if is_async else "write await ctx.arun(...)"), args, kwargs)
+
+    @property
+    def options(self) -> StepOptions:
+        """The options that `@step` has set."""
+        return options_of(self.task)
+
+    @property
+    def is_lambda(self) -> bool:
+        """Whether the task is a lambda, which has no name of its own."""
+        return getattr(function_of(self.task), "__name__", None) == LAMBDA
+
+    @property
+    def step(self) -> str:
+        """The name of the step that it runs in."""
+        template = self.options.name
+        if template is not None:
+            return self._filled(template)
+        # By position and by name give the same step.
+        arguments = self._arguments() if self.kwargs else self.args
+        parts = [text for argument in arguments if (text := _part_of_name(argument)) is not None]
+        return "-".join([task_name(self.task), *parts])
+
+    def awaitable(self, ctx: Any) -> Awaitable[Any]:
+        """Call the task, and return what is to be awaited."""
+        made = self.task(ctx, *self.args, **self.kwargs)
+        if not isawaitable(made):
+            reason = f"its call gave a {type_name(type(made))}, which cannot be awaited; call ctx.run"
+            raise InvalidStepError(task_name(self.task), reason)
+        return made
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """Return the arguments in the order of the parameters."""
+        names = parameters_of(self.task)
+        named = [self.kwargs[name] for name in names[len(self.args) :] if name in self.kwargs]
+        return (*self.args, *named, *(value for name, value in self.kwargs.items() if name not in names))
+
+    def _filled(self, template: str) -> str:
+        bound = signature(self.task).bind(None, *self.args, **self.kwargs)
+        bound.apply_defaults()
+        try:
+            return template.format(**bound.arguments)
+        except Exception as error:  # the format of an argument's own type may raise anything
+            reraise_from_handler(error)
+            raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
+
+    def digest(self) -> str:
+        """Return a digest of the arguments, equal for equal ones; one without a digest counts by its type alone."""
+        positional, named = self.args, dict(self.kwargs)
+        task = self.task
+        while isinstance(task, partial):
+            positional, named, task = (*task.args, *positional), {**task.keywords, **named}, task.func
+        told = [(digest_of(value) or type_name(type(value))) for value in positional]
+        told += [f"{name}={(digest_of(value) or type_name(type(value)))}" for name, value in sorted(named.items())]
+        return digest("\0".join(told).encode())
+
+
+def _part_of_name(argument: Any) -> str | None:
+    """Return an argument as a part of a step's name; None if it is none."""
+    if isinstance(argument, Enum):
+        return argument.name
+    if type(argument) is bool or (type(argument) is int and argument.bit_length() < 100):
+        return str(argument)
+    if type(argument) is str and 0 < len(argument) <= _LONGEST and argument.isprintable():
+        return None if "/" in argument or "#" in argument else argument
+    return None
