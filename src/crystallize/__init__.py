@@ -18,6 +18,7 @@ from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, L
 from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
 from ._core.series import FrozenMetrics, Series
 from ._core.step_options import step
+from ._core.step_runner import set_attempts
 from .errors import (
     AbsentKeyError,
     BranchError,
@@ -227,6 +228,16 @@ def __getattr__(name: str) -> Any:
     found = getattr(import_module(f".{_LATER[name]}", __name__), name)
     globals()[name] = found
     return found
+
+
+def _attempts(ctx: Any, call: Any) -> Any:
+    from importlib import import_module  # as above
+
+    return import_module("._branches.attempts", __name__).Attempts(ctx, call)
+
+
+# The core opens steps, and does not know of branches, in which the attempts at a step run.
+set_attempts(_attempts)
 
 
 def __dir__() -> list[str]:

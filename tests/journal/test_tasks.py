@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from crystallize import FinishedStepError, FrozenContext, InvalidStepError, Journal, load_run, step
+from crystallize import FinishedStepError, FrozenContext, InvalidStepError, Journal, fan_out, load_run, step
 from crystallize._journal.verify import verify_run
 
 pytestmark = pytest.mark.usefixtures("without_environment")
@@ -321,3 +322,28 @@ def test_a_run_that_died_ends_as_one_that_did_not(runs: Path, seed: int, deaths:
                 pass
     assert (expected, dict(whole)) == (found, made)
     assert {record.name for record in whole.provenance.steps} == {record.name for record in ctx.provenance.steps}
+
+
+def test_branches_within_a_task_that_runs_again_are_kept(runs: Path) -> None:
+    calls = Calls()
+
+    def item(ctx: FrozenContext[Any], number: int) -> int:
+        calls.append(f"item {number}")
+        ctx[f"item {number}"] = number
+        return number
+
+    def outer(ctx: FrozenContext[Any]) -> list[int]:
+        with ThreadPoolExecutor(1) as pool:
+            found = fan_out(ctx, item, range(3), executor=pool)
+        calls.append("outer")
+        if calls.count("outer") == 1:
+            raise Died
+        return found
+
+    def main(ctx: FrozenContext[Any]) -> list[int]:
+        return ctx.run(outer)
+
+    path = die(runs, main)
+    assert [0, 1, 2] == go_on(path, main)
+    assert ["item 0", "item 1", "item 2", "outer", "outer"] == calls
+    assert {"lr", "item 0", "item 1", "item 2"} == {*load_run(path).context}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .._base.text import MASK
 from ..errors import SinkError
@@ -128,7 +128,7 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
         return claim.finished.restored(claim.step, return_type(call.task))
     try:
         runner.start_task(claim, opened)
-        result = call.task(opened[0].handle, *call.args, **call.kwargs)
+        result = _result_of(call, opened[0].handle)
         runner.finish(opened[0], partial(_return_of, call, result))
     except BaseException as raised:
         runner.fail(opened, raised)
@@ -145,7 +145,7 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
         return claim.finished.restored(claim.step, return_type(call.task))
     try:
         runner.start_task(claim, opened)
-        result = await call.awaitable(opened[0].handle)
+        result = await _awaited_result_of(call, opened[0].handle)
         event = runner.end(opened[0], None, partial(_return_of, call, result))
     except BaseException as raised:
         runner.fail(opened, raised)
@@ -158,3 +158,38 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
 
 def _return_of(call: TaskCall, result: Any) -> TaskReturn:
     return TaskReturn(MASK if secrets_in(result) else result, return_type(call.task))
+
+
+class CallAttempts(Protocol):
+    """Calls a task that may be called again if it fails."""
+
+    def run(self) -> Any:
+        """Return the result of the first attempt that succeeds; raise the exception of the last one."""
+        ...
+
+    async def arun(self) -> Any:
+        """Return the same for a coroutine."""
+        ...
+
+
+_attempts: Callable[[Any, TaskCall], CallAttempts] | None = None
+
+
+def set_attempts(make: Callable[[Any, TaskCall], CallAttempts]) -> None:
+    """Set how a task with retries is called, given its step. The face of the package does."""
+    global _attempts
+    _attempts = make
+
+
+def _result_of(call: TaskCall, handle: Any) -> Any:
+    if call.options.retries:
+        assert _attempts is not None  # the face of the package has set it
+        return _attempts(handle, call).run()
+    return call.task(handle, *call.args, **call.kwargs)
+
+
+async def _awaited_result_of(call: TaskCall, handle: Any) -> Any:
+    if call.options.retries:
+        assert _attempts is not None  # as above
+        return await _attempts(handle, call).arun()
+    return await call.awaitable(handle)

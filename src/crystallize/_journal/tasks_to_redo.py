@@ -24,12 +24,17 @@ class RunOfTasks(Protocol):
         """What their tasks returned."""
         ...
 
+    def branch_of(self, session: int, step: str | None) -> str | None:
+        """Return the branch that brought the work of a step; None if it ran in the context itself."""
+        ...
+
 
 def steps_undone_by_tasks(run: RunOfTasks, undone: Collection[tuple[int, str | None]]) -> set[tuple[int, str | None]]:
     """Return further attempts to repeat, by process and step, given those that have to be repeated anyway.
 
     A task whose result cannot be restored runs again, unless it was a part of one that need not run again. With a task,
-    the steps of `with ctx.step(...)` within it run again, since it opens them anew; the tasks within it do not.
+    the steps of `with ctx.step(...)` within it run again, since it opens them anew; the tasks and the merged branches
+    within it do not.
     """
     tasks = {(task.session, task.step) for task in run.tasks}
     lost = {(returned.session, returned.step) for returned in run.returns if returned.result.how in MISSING}
@@ -43,7 +48,7 @@ def steps_undone_by_tasks(run: RunOfTasks, undone: Collection[tuple[int, str | N
         if attempt in tasks:
             if attempt in lost and not any(is_done):
                 found.add(attempt)
-        elif is_done and not is_done[0]:
+        elif is_done and not is_done[0] and run.branch_of(*attempt) is None:
             found.add(attempt)
     return found
 
