@@ -84,6 +84,33 @@ class TestRun:
         assert "ValueError: boom" == ctx.provenance.steps[0].error
         assert not ctx.provenance.finished("fit")
 
+    @pytest.mark.parametrize("is_watched", [False, True])
+    def test_a_step_that_failed_and_left_something_is_not_called_again(self, is_watched: bool) -> None:
+        def fit(ctx: FrozenContext[Any], how: str, sizes: list[int]) -> int:
+            if how == "point":
+                ctx.record("loss", 1)
+            elif how == "inner":
+                with ctx.step("inner") as inner:
+                    inner["half"] = 1
+            elif how == "artifact":
+                ctx.artifacts.add("half", b"")
+            if failing:
+                raise ValueError("boom")
+            return len(sizes)
+
+        ctx, failing = FrozenContext(sinks=[MemorySink()] if is_watched else []), True
+        for how in ("point", "inner", "artifact", "nothing"):
+            with pytest.raises(ValueError, match="boom"):
+                ctx.run(fit, how, [1])
+        failing = False
+        for how in ("point", "inner", "artifact"):
+            with pytest.raises(InvalidStepError, match=r"failed \(ValueError: boom\).*@step\(retries=1\)"):
+                ctx.run(fit, how, [1])
+            with pytest.raises(InvalidStepError):
+                copy.copy(ctx).run(fit, how, [1])
+        # One left nothing, and the other has other arguments.
+        assert (1, 2) == (ctx.run(fit, "nothing", [1]), ctx.run(fit, "point", [1, 2]))
+
     def test_events(self) -> None:
         sink = MemorySink()
         assert FrozenContext(sinks=[sink]).run(half, 3) == 1.5

@@ -13,7 +13,7 @@ from .state import State
 from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .task import return_type
 from .task_call import TaskCall
-from .task_log import Claim, task_log_of
+from .task_log import Claim, note_failure, task_log_of
 
 
 class OpenStep(NamedTuple):
@@ -40,13 +40,11 @@ class StepRunner(NamedTuple):
     def claim(self, call: TaskCall) -> Claim:
         """Claim the step of a call."""
         self.token.check_open()
-        dispatcher = self.state.dispatcher
-        # Only a sink keeps the digest, for another process.
-        arguments = call.digest() if dispatcher.sinks else ""
-        claim = task_log_of(self.state).claim
-        return dispatcher.lock.run(
-            partial(claim, step_path(self.token, call.step), arguments, is_lambda=call.is_lambda)
-        )
+        dispatcher, log = self.state.dispatcher, task_log_of(self.state)
+        # It is compared in another process, which only a sink reaches, and with calls that failed.
+        arguments = call.digest() if dispatcher.sinks or log.failed else ""
+        path = step_path(self.token, call.step)
+        return dispatcher.lock.run(partial(log.claim, path, arguments, is_lambda=call.is_lambda))
 
     def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None = None) -> None:
         """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
@@ -132,6 +130,7 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
         runner.finish(opened[0], partial(_return_of, call, result))
     except BaseException as raised:
         runner.fail(opened, raised)
+        note_failure(runner.state, claim, call.digest)
         raise
     return result
 
@@ -149,6 +148,7 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
         event = runner.end(opened[0], None, partial(_return_of, call, result))
     except BaseException as raised:
         runner.fail(opened, raised)
+        note_failure(runner.state, claim, call.digest)
         raise
     if event is not None:
         # The step has ended, whatever becomes of the one who waits for it.

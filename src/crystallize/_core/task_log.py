@@ -1,6 +1,6 @@
 """The calls of `ctx.run`: which have run in this process, and which finished in an earlier one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -54,6 +54,8 @@ class TaskLog:
     finished: dict[str, dict[str, FinishedTask]] = field(default_factory=dict)
     """The tasks that returned in an earlier process and were not asked for yet, by name and by numbered name."""
     calls: dict[str, int] = field(default_factory=dict)
+    failed: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The errors of the calls that failed in this process and whose work stays, by name and digest of arguments."""
 
     def restore(self, finished: Mapping[str, FinishedTask]) -> None:
         """Set the tasks that returned in an earlier process, by the numbered names of their steps."""
@@ -63,8 +65,14 @@ class TaskLog:
     def claim(self, path: str, arguments: str, *, is_lambda: bool) -> Claim:
         """Return what a call is about.
 
-        The caller holds the dispatcher's lock. Raise InvalidStepError if the step finished with other arguments.
+        The caller holds the dispatcher's lock. Raise InvalidStepError if the step finished with other arguments, or failed.
         """
+        if (error := self.failed.get((path, arguments))) is not None:
+            reason = (
+                f"it was called before, failed ({error}), and its keys, points and artifacts stay; write "
+                "@step(retries=1) to have it called again and the work of a failed attempt dropped, or resume the run"
+            )
+            raise InvalidStepError(repr(path), reason)
         self.calls[path] = number = self.calls.get(path, 0) + 1
         own = numbered(path, number)
         left = self.finished.get(path, {})
@@ -88,7 +96,8 @@ class TaskLog:
 
     def copied(self) -> "TaskLog":
         """Return the log for a copy of the context."""
-        return TaskLog({path: dict(left) for path, left in self.finished.items()}, dict(self.calls))
+        finished = {path: dict(left) for path, left in self.finished.items()}
+        return TaskLog(finished, dict(self.calls), dict(self.failed))
 
 
 def task_log_of(state: State) -> TaskLog:
@@ -96,3 +105,11 @@ def task_log_of(state: State) -> TaskLog:
     found = state.extensions.get(TaskLog) or state.extensions.setdefault(TaskLog, TaskLog())
     assert isinstance(found, TaskLog)
     return found
+
+
+def note_failure(state: State, claim: Claim, digest: Callable[[], str]) -> None:
+    """Note that a call has failed, if work of its step stays; `digest` returns the digest of its arguments."""
+    own = [record for record in state.step_log.own if f"{record.name}/".startswith(f"{claim.step}/")]
+    if any(record.writes or record.points or record.artifacts for record in own):
+        errors = [str(record.error) for record in own if record.name == claim.step]
+        task_log_of(state).failed.update({(claim.path, digest()): error for error in errors})
