@@ -130,7 +130,8 @@ def test_context_aliases_nothing() -> None:
     initial["x"] = 1
     ctx["a"]["b"].append(3)
     ctx["a"]["b"][1]["c"] = 9
-    ctx.get("a")["b"].clear()
+    found: Any = ctx.get("a")
+    found["b"].clear()
     ctx.as_dict()["a"]["b"][1]["c"] = 9
 
     assert {"a": {"b": [1, {"c": 2}]}} == ctx.as_dict()

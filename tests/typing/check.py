@@ -1,10 +1,10 @@
 """Run four type checkers, and exit with 1 if a checker misses an error, or reports one that is not expected.
 
-In `acceptance.py`, each checker must report an error on every line that ends in an E comment. No checker may report an
-error on any other line there, in the package, or in the examples of the docs. `mypy.ini` and `pyproject.toml` contain
-the settings of the checkers. The same rules apply to `keys/string_keys.py`, which is checked with the stubs of the
-examples: `make typing` writes them, and `keys/pyproject.toml` names their folder. With the stubs, the checkers must
-report the same errors in `acceptance.py`, too.
+In `acceptance.py` and `flow.py`, each checker must report an error on every line that ends in an E comment. No checker
+may report an error on any other line there, in the package, or in the examples of the docs. `mypy.ini` and
+`pyproject.toml` contain the settings of the checkers. The same rules apply to `keys/string_keys.py`, which is checked
+with the stubs of the examples: `make typing` writes them, and `keys/pyproject.toml` names their folder. With the stubs,
+the checkers must report the same errors in `acceptance.py` and `flow.py`, too.
 """
 
 import re
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 ACCEPTANCE = ROOT / "tests/typing/acceptance.py"
+FLOW = ROOT / "tests/typing/flow.py"
 STRING_KEYS = ROOT / "tests/typing/keys/string_keys.py"
 
 
@@ -40,9 +41,11 @@ class Suite(NamedTuple):
 
 SUITES = [
     Suite(ACCEPTANCE, ROOT, "without stubs", (ROOT / "src", ROOT / "docs/examples")),
+    Suite(FLOW, ROOT, "without stubs"),
     Suite(STRING_KEYS, STRING_KEYS.parent, "with stubs"),
     # The stubs take nothing from what there is without them.
     Suite(ACCEPTANCE, STRING_KEYS.parent, "with stubs"),
+    Suite(FLOW, STRING_KEYS.parent, "with stubs"),
 ]
 
 

@@ -8,7 +8,7 @@ one by one (`branch_items.py`), has only so many branches out at once (`submissi
 ends (`branch_outcomes.py`). The registry of a context's branches (`branch_registry.py`) is an extension of its state.
 Many merged branches are kept as packs, which are left to the file of a run when it has them (`merged_packs.py`).
 
-`@step(retries=...)` lets a step make attempts in branches (`attempts.py`), which also see the series, artifacts and steps
+With `@step(retries=...)` a step makes attempts in branches (`attempts.py`), which see the series, artifacts and steps
 of the parent (`past_work.py`).
 
 The parent's values at a fork (`fork_base.py`) are packed key by key (`packed_base.py`). They reach the workers once, by

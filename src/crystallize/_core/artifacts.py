@@ -120,7 +120,8 @@ class ArtifactStore:
     def added_by(self, step: str | None) -> tuple[str, ...]:
         """Return the names of the artifacts that a step of this context has added."""
         # If Ctrl-C came between the two changes of `add`, an artifact is not there.
-        return tuple(made.name for made in self._by_step.get(step, ()) if self.clash(made) is made)
+        added = self._by_step.get(step)
+        return tuple(made.name for made in added if self.clash(made) is made) if added else ()
 
     def clash(self, artifact: Artifact) -> Artifact | None:
         """Return the artifact that already has this artifact's name, or None."""

@@ -51,7 +51,7 @@ from .inputs_model import InputsModel
 from .key import plain_key, shape_name
 from .metrics import Metric, MetricSchema
 from .pickled_values import check_classes
-from .protocols import Sink
+from .protocols import Context, Sink
 from .provenance import Provenance
 from .schema import Schema
 from .series import FrozenMetrics, metrics_view, recorders_of
@@ -165,14 +165,15 @@ class ContextHandle(TableDisplay):
             "provenance": "Who read, missed and wrote which keys.",
         }
 
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        """Refuse: keys are written through `ctx.fields` or `ctx[...]`."""
-        write = f"write through ctx.fields.{name} or ctx[{name!r}]"
-        raise ContextMutationError(name, f"Cannot assign attribute {name!r} of a context; {write}")
+        # Hidden from checkers, which then report an assignment.
+        def __setattr__(self, name: str, value: Any) -> NoReturn:
+            """Refuse: keys are written through `ctx.fields` or `ctx[...]`."""
+            write = f"write through ctx.fields.{name} or ctx[{name!r}]"
+            raise ContextMutationError(name, f"Cannot assign attribute {name!r} of a context; {write}")
 
-    def __delattr__(self, name: str) -> NoReturn:
-        """Refuse: a context keeps its values."""
-        raise ContextMutationError(name, f"Cannot delete attribute {name!r} of a context")
+        def __delattr__(self, name: str) -> NoReturn:
+            """Refuse: a context keeps its values."""
+            raise ContextMutationError(name, f"Cannot delete attribute {name!r} of a context")
 
     def __delitem__(self, key: str) -> NoReturn:
         """Refuse: a context keeps its values."""
@@ -203,7 +204,14 @@ def _refuse(value: object) -> NoReturn:
     raise TypeError
 
 
-class StepContext(ContextHandle, Generic[T_co]):
+if TYPE_CHECKING:
+    # Checkers then compare a context with a `Context` by their arguments alone, and not method by method.
+    _Base = Context
+else:
+    _Base = Generic
+
+
+class StepContext(ContextHandle, _Base[T_co]):
     """A handle on a context: its steps."""
 
     __slots__ = ()
@@ -440,6 +448,12 @@ class FrozenContext(StepContext[T_co]):
         """Write a key, once: the same as `ctx[key] = value`."""
         self[key] = value
 
+    @overload
+    def get(self: "FrozenContext[dict[str, _V]]", key: str) -> _V | None: ...
+    @overload
+    def get(self: "FrozenContext[dict[str, _V]]", key: str, default: _G) -> _V | _G: ...
+    @overload
+    def get(self, key: str, default: Any = None) -> Any: ...
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a key, or a default if the key is not written.
 
@@ -562,6 +576,19 @@ class LoggingContext(FrozenContext[T_co]):
         _reads: dict[str, None]
         _watched: "LoggingContext[Any] | None"
 
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            """Make a view when it is first asked for: a slot that is not filled raises, and Python calls this.
+
+            Contexts do not have it, since IPython completes nothing behind an object with such a method.
+            """
+            if name not in _VIEWS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            found = _VIEWS[name](self)
+            object.__setattr__(self, name, found)
+            return found
+
     def __init__(self, ctx: FrozenContext[T_co], logger: logging.Logger | None = None) -> None:
         """Make a proxy of a context.
 
@@ -652,7 +679,34 @@ class LoggingContext(FrozenContext[T_co]):
     def __setitem__(self, key: str, value: Any) -> None:
         """Write a key, once, and record that this handle wrote it; see `FrozenContext`."""
         # The step ends under the same lock, so that its record contains this write.
-        self._state.dispatcher.lock.run(partial(self._write, key, value))
+        run = self._state.dispatcher.lock.run
+        if type(key) is str and type(value) in ATOMIC and self._watched is None:
+            # As in `FrozenContext`: this only succeeds, and on any failure `State.write` raises the proper error.
+            validate: Any = self._validators.get(key, other := self._validate_other)
+            if validate is not None and (validate is not other or (0 < len(key) < 256 and key.isprintable())):
+                try:
+                    valid = validate(value)
+                except Exception as error:
+                    reraise_from_handler(error)
+                else:
+                    if type(valid) in ATOMIC and run(partial(self._claim, key, (valid, None, self._token.step, False))):
+                        return
+        run(partial(self._write, key, value))
+
+    def _claim(self, key: str, stored: RawValue) -> bool:
+        """Write an immutable value, and note that; return whether the key was free, and the step open."""
+        try:
+            if not self._token.is_open or self._values.setdefault(key, stored) is not stored:
+                return False
+            self._state.shared[key] = stored[0]
+            self._notes.writes[key] = None
+        except BaseException:
+            # Ctrl-C may have come after the key was written.
+            if self._values.get(key) is stored:
+                self._state.shared[key] = stored[0]
+                self._notes.writes[key] = None
+            raise
+        return True
 
     def _write(self, key: str, value: Any) -> None:
         values = self._state.values
@@ -704,25 +758,43 @@ def _reader(key: str) -> Callable[[AttributeFields], Any]:
 
 
 def _attach(ctx: FrozenContext[Any], state: State, token: StepToken, logger: logging.Logger | None) -> None:
-    """Attach a context to a state."""
-    metrics = state.metrics if token.step is None else metrics_view(state.metric_store, token)
-    recorders, find_recorder = recorders_of(metrics)
-    for name, value in {
-        "_state": state,
-        "_token": token,
-        "_values": state.values,
-        "_shared": state.shared,
-        "_validate_other": state.schema.validate_other if not state.dispatcher.sinks else None,
-        "_validators": state.schema.validators if not state.dispatcher.sinks else _NO_VALIDATORS,
-        "_recorders": recorders,
-        "_find_recorder": find_recorder,
-        "metrics": metrics,
-        "artifacts": state.artifacts,
-        "provenance": state.provenance,
-        "logger": logging.getLogger("crystallize") if logger is None else logger,
-        "fields": ctx._make_fields(state),
-    }.items():
-        object.__setattr__(ctx, name, value)
+    """Attach a context to a state. A step gets its views later: one that needs none of them is opened faster."""
+    fill = object.__setattr__
+    schema, has_sinks = state.schema, state.dispatcher.sinks
+    fill(ctx, "_state", state)
+    fill(ctx, "_token", token)
+    fill(ctx, "_values", state.values)
+    fill(ctx, "_shared", state.shared)
+    fill(ctx, "_validate_other", None if has_sinks else schema.validate_other)
+    fill(ctx, "_validators", _NO_VALIDATORS if has_sinks else schema.validators)
+    fill(ctx, "logger", logging.getLogger("crystallize") if logger is None else logger)
+    if not isinstance(ctx, LoggingContext):
+        for name, make in _VIEWS.items():
+            fill(ctx, name, make(ctx))
+
+
+def _metrics_of(ctx: Any) -> FrozenMetrics:
+    state, token = ctx._state, ctx._token
+    found: FrozenMetrics = state.metrics if token.step is None else metrics_view(state.metric_store, token)
+    return found
+
+
+def _artifacts_of(ctx: Any) -> ArtifactLog:
+    if isinstance(ctx, LoggingContext):
+        return artifacts_view(ctx._state.artifact_store, ctx._token, (ctx._notes,))
+    found: ArtifactLog = ctx._state.artifacts
+    return found
+
+
+_VIEWS: dict[str, Callable[[Any], Any]] = {
+    "metrics": _metrics_of,
+    "_find_recorder": lambda ctx: recorders_of(ctx.metrics)[1],
+    "_recorders": lambda ctx: recorders_of(ctx.metrics)[0],
+    "artifacts": _artifacts_of,
+    "provenance": lambda ctx: ctx._state.provenance,
+    "fields": lambda ctx: ctx._make_fields(ctx._state),
+}
+"""The views of a handle."""
 
 
 def logging_handle(
@@ -742,12 +814,16 @@ def _open_log(
     object.__setattr__(log, "_reads", notes.reads)
     object.__setattr__(log, "_watched", None)
     _attach(log, state, token, logger)
-    object.__setattr__(log, "artifacts", artifacts_view(state.artifact_store, token, (notes,)))
 
 
 def end_fast_reads(log: LoggingContext[Any]) -> None:
     """Make every further read through a handle take the slow path."""
     object.__setattr__(log, "_shared", {})
+    # The view and the handle refer to each other. Apart, they need no garbage collection.
+    try:  # noqa: SIM105 - `suppress` takes longer than the end of a step may
+        object.__delattr__(log, "fields")
+    except AttributeError:
+        pass  # nobody has asked for it
 
 
 def blank_state(ctx: FrozenContext[Any], metrics: type[MetricSchema] | None, initial: Any = None) -> State:

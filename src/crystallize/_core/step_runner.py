@@ -39,12 +39,26 @@ class StepRunner(NamedTuple):
 
     def claim(self, call: TaskCall) -> Claim:
         """Claim the step of a call."""
+        return self.state.dispatcher.lock.run(self._claiming(call))
+
+    def _claiming(self, call: TaskCall) -> Callable[[], Claim]:
+        """Return the function that claims the step of a call, under the dispatcher's lock."""
         self.token.check_open()
-        dispatcher, log = self.state.dispatcher, task_log_of(self.state)
+        log = task_log_of(self.state)
         # It is compared in another process, which only a sink reaches, and with calls that failed.
-        arguments = call.digest() if dispatcher.sinks or log.failed else ""
-        path = step_path(self.token, call.step)
-        return dispatcher.lock.run(partial(log.claim, path, arguments, is_lambda=call.is_lambda))
+        arguments = call.digest() if self.state.dispatcher.sinks or log.failed else ""
+        return partial(log.claim, step_path(self.token, call.step), arguments, call.task)
+
+    def claim_and_start(self, call: TaskCall, opened: list[OpenStep]) -> Claim:
+        """Claim the step of a call, and open it if its task has to run."""
+        return self.state.dispatcher.lock.run(partial(self._claim_and_start, self._claiming(call), opened))
+
+    def _claim_and_start(self, claiming: Callable[[], Claim], opened: list[OpenStep]) -> Claim:
+        claim = claiming()
+        if claim.finished is None:
+            open_token = partial(self.state.registry.open_task, claim.path, claim.number)
+            self._start(open_token, opened, claim.arguments)
+        return claim
 
     def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None = None) -> None:
         """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
@@ -53,12 +67,13 @@ class StepRunner(NamedTuple):
     def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None) -> None:
         dispatcher, token, notes = self.state.dispatcher, open_token(), StepNotes()
         opening = StepOpening.now(token.number)
-        start = partial(opened.append, OpenStep(self.make_handle(token, notes), token, notes, opening))
+        step = OpenStep(self.make_handle(token, notes), token, notes, opening)
         if dispatcher.sinks:
+            start = partial(opened.append, step)
             event = StepStarted(str(token.step), opening.started, arguments=arguments)
             dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
         else:
-            start()
+            opened.append(step)
 
     def start_task(self, claim: Claim, opened: list[OpenStep]) -> None:
         """Open the step of a call that was claimed."""
@@ -79,14 +94,13 @@ class StepRunner(NamedTuple):
             return None
         self.end_handle(step.handle)
         record = close_step(self.state, step.token, step.notes, step.opening, error)
-        end = partial(log.append, record)
         if not dispatcher.sinks:
-            end()
+            log.append(record)
             return None
         event = record.as_event()
         if returned is not None:
             event = event._replace(returned=returned())
-        dispatcher.commit(end, lambda: any(own is record for own in log.own), lambda: (event,))
+        dispatcher.commit(partial(log.append, record), lambda: any(own is record for own in log.own), lambda: (event,))
         return event
 
     def finish(self, step: OpenStep, returned: Callable[[], TaskReturn] | None = None) -> None:
@@ -121,16 +135,18 @@ def opened_step(runner: StepRunner, name: str) -> Generator[Any]:
 
 def run_task(runner: StepRunner, call: TaskCall) -> Any:
     """Run a task as a step, or return its result if it finished in an earlier process."""
-    claim, opened = runner.claim(call), list[OpenStep]()
-    if claim.finished is not None:
-        return claim.finished.restored(claim.step, return_type(call.task))
+    opened: list[OpenStep] = []
+    claim: Claim | None = None
     try:
-        runner.start_task(claim, opened)
+        claim = runner.claim_and_start(call, opened)
+        if claim.finished is not None:
+            return claim.finished.restored(claim.step, return_type(call.task))
         result = _result_of(call, opened[0].handle)
         runner.finish(opened[0], partial(_return_of, call, result))
     except BaseException as raised:
         runner.fail(opened, raised)
-        note_failure(runner.state, claim, call.digest)
+        if claim is not None:
+            note_failure(runner.state, claim, call.digest)
         raise
     return result
 

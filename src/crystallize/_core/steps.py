@@ -1,12 +1,11 @@
 """Steps: their names and numbers, and notes of the reads and writes through one handle."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._base.masking import without
 from .._base.moments import after
@@ -45,7 +44,7 @@ class StepToken:
 
     def check_open(self) -> None:
         """Raise StepClosedError if the step has ended."""
-        if not self.is_open:
+        if not hasattr(self, "number"):
             raise StepClosedError(str(self.step))
 
     def open_number(self) -> int:
@@ -208,23 +207,29 @@ class StepOpening(NamedTuple):
         return cls(datetime.now(UTC), perf_counter(), number)
 
 
+_NO_POINTS: Final = MappingProxyType[str, int]({})
+
+
 def close_step(
     state: "State", token: StepToken, notes: StepNotes, opening: StepOpening, error: str | None
 ) -> StepRecord:
     """End a step and return its record. The caller holds the dispatcher's lock."""
     token.close()
+    ended = after(opening.started, perf_counter() - opening.clock)
+    marks = token.marks.copy()
+    points = MappingProxyType(state.metric_store.counts(opening.number, marks)) if marks else _NO_POINTS
     return StepRecord(
-        name=str(token.step),
-        reads=tuple(notes.reads),
-        absent=tuple(notes.absent),
-        writes=tuple(notes.writes),
-        points=MappingProxyType(state.metric_store.counts(opening.number, token.marks.copy())),
-        artifacts=state.artifact_store.added_by(token.step),
-        started=opening.started,
-        ended=after(opening.started, perf_counter() - opening.clock),
-        error=error,
-        artifact_reads=tuple(notes.artifact_reads),
-        absent_artifacts=tuple(notes.absent_artifacts),
+        str(token.step),
+        tuple(notes.reads),
+        tuple(notes.absent),
+        tuple(notes.writes),
+        points,
+        state.artifact_store.added_by(token.step),
+        opening.started,
+        ended,
+        error,
+        tuple(notes.artifact_reads),
+        tuple(notes.absent_artifacts),
     )
 
 
@@ -234,15 +239,12 @@ def step_path(token: StepToken, name: object) -> str:
     return own if token.step is None else f"{token.step}/{own}"
 
 
-_SEPARATOR = re.compile(r"[/#]")
-
-
 def _step_name(name: object) -> str:
     try:
         plain = plain_key(name)
     except KeyLookupError:
         raise InvalidStepError(short(name), "it should be a str of 1 to 255 printable characters") from None
-    if _SEPARATOR.search(plain):
+    if "/" in plain or "#" in plain:
         raise InvalidStepError(short(plain), "'/' stands between a step and its inner steps, '#' before a count")
     return plain
 

@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from functools import lru_cache, partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, signature
+from types import FunctionType
 from typing import Any, Final, get_type_hints
 
 from .._base.text import short
 
-LAMBDA: Final = "<lambda>"
+_LAMBDA: Final = "<lambda>"
 """The name that Python gives to a lambda."""
+
+
+_RUNS_NOTHING: Final = CO_GENERATOR | CO_ASYNC_GENERATOR | CO_COROUTINE
+"""The flags of code whose call does not do the work."""
 
 
 def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str | None) -> Any:
@@ -16,6 +21,8 @@ def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str 
 
     `runs_it`: the advice for a coroutine; None if its call is awaited, so that it may be one.
     """
+    if type(task) is FunctionType and not task.__code__.co_flags & _RUNS_NOTHING:
+        return task  # nearly always
     function = function_of(task)
     if not callable(function):
         raise refuse(f"a task is a function of a context, not {short(task)}")
@@ -42,9 +49,16 @@ def function_of(task: Any) -> Any:
 
 def task_name(task: Any, *, of_lambda: str = "lambda") -> str:
     """Return the name of a task."""
+    if type(task) is FunctionType and task.__name__ != _LAMBDA:
+        return task.__name__
     function = function_of(task)
     name = getattr(function, "__name__", type(function).__name__)
-    return of_lambda if name == LAMBDA else str(name)
+    return of_lambda if name == _LAMBDA else str(name)
+
+
+def is_lambda(task: Any) -> bool:
+    """Whether a task is a lambda, which has no name of its own."""
+    return getattr(function_of(task), "__name__", None) == _LAMBDA
 
 
 def parameters_of(task: Any) -> tuple[str, ...]:

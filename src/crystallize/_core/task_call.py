@@ -12,7 +12,7 @@ from ..errors import InvalidStepError
 from .codec import digest_of
 from .digest import digest
 from .step_options import StepOptions, options_of
-from .task import LAMBDA, checked_task, function_of, parameters_of, task_name
+from .task import checked_task, parameters_of, task_name
 
 _LONGEST: Final = 40
 """Maximum characters of a text that becomes a part of a step's name."""
@@ -24,27 +24,16 @@ class TaskCall(NamedTuple):
     task: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    options: StepOptions
+    """The options that `@step` has set."""
 
     @classmethod
     def checked(
         cls, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool = False
     ) -> "TaskCall":
         """Return a call; raise InvalidStepError if the task is none that this can run."""
-
-        def refuse(reason: str) -> Exception:
-            return InvalidStepError(task_name(task) if callable(task) else short(task), reason)
-
-        return cls(checked_task(task, refuse, runs_it=None if is_async else "write await ctx.arun(...)"), args, kwargs)
-
-    @property
-    def options(self) -> StepOptions:
-        """The options that `@step` has set."""
-        return options_of(self.task)
-
-    @property
-    def is_lambda(self) -> bool:
-        """Whether the task is a lambda, which has no name of its own."""
-        return getattr(function_of(self.task), "__name__", None) == LAMBDA
+        checked_task(task, partial(_refusal, task), runs_it=None if is_async else "write await ctx.arun(...)")
+        return cls(task, args, kwargs, options_of(task))
 
     @property
     def step(self) -> str:
@@ -54,8 +43,9 @@ class TaskCall(NamedTuple):
             return self._filled(template)
         # By position and by name give the same step.
         arguments = self._arguments() if self.kwargs else self.args
+        name = task_name(self.task)
         parts = [text for argument in arguments if (text := _part_of_name(argument)) is not None]
-        return "-".join([task_name(self.task), *parts])
+        return "-".join([name, *parts]) if parts else name
 
     def awaitable(self, ctx: Any) -> Awaitable[Any]:
         """Call the task, and return what is to be awaited."""
@@ -91,12 +81,16 @@ class TaskCall(NamedTuple):
         return digest("\0".join(told).encode())
 
 
+def _refusal(task: Any, reason: str) -> InvalidStepError:
+    return InvalidStepError(task_name(task) if callable(task) else short(task), reason)
+
+
 def _part_of_name(argument: Any) -> str | None:
     """Return an argument as a part of a step's name; None if it is none."""
-    if isinstance(argument, Enum):
-        return argument.name
-    if type(argument) is bool or (type(argument) is int and argument.bit_length() < 100):
+    kind = type(argument)
+    if kind is str:
+        is_part = 0 < len(argument) <= _LONGEST and argument.isprintable() and not ("/" in argument or "#" in argument)
+        return argument if is_part else None
+    if kind is bool or (kind is int and argument.bit_length() < 100):
         return str(argument)
-    if type(argument) is str and 0 < len(argument) <= _LONGEST and argument.isprintable():
-        return None if "/" in argument or "#" in argument else argument
-    return None
+    return argument.name if isinstance(argument, Enum) else None

@@ -9,6 +9,7 @@ from ..errors import InvalidStepError
 from .codec import Stored, restored_as
 from .state import State
 from .steps import numbered, unnumbered
+from .task import is_lambda
 
 
 class FinishedTask(NamedTuple):
@@ -62,21 +63,23 @@ class TaskLog:
         for name, task in finished.items():
             self.finished.setdefault(unnumbered(name)[0], {})[name] = task
 
-    def claim(self, path: str, arguments: str, *, is_lambda: bool) -> Claim:
+    def claim(self, path: str, arguments: str, task: Any) -> Claim:
         """Return what a call is about.
 
-        The caller holds the dispatcher's lock. Raise InvalidStepError if the step finished with other arguments, or failed.
+        The caller holds the dispatcher's lock. Raise InvalidStepError if the step failed or had other arguments.
         """
-        if (error := self.failed.get((path, arguments))) is not None:
+        if self.failed and (error := self.failed.get((path, arguments))) is not None:
             reason = (
                 f"it was called before, failed ({error}), and its keys, points and artifacts stay; write "
-                "@step(retries=1) to have it called again and the work of a failed attempt dropped, or resume the run"
+                "@step(retries=1), which drops the work of a failed attempt and calls it again, or start a new run"
             )
             raise InvalidStepError(repr(path), reason)
         self.calls[path] = number = self.calls.get(path, 0) + 1
         own = numbered(path, number)
-        left = self.finished.get(path, {})
-        if is_lambda and own in left:
+        left = self.finished.get(path)
+        if not left:
+            return Claim(path, arguments, number, own, None)
+        if is_lambda(task) and own in left:
             reason = (
                 "it finished in an earlier process, and a lambda has no name that tells it from another; define "
                 'the function by def, or name it by step("...")(lambda ctx: ...)'
