@@ -22,6 +22,7 @@ from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
 from tests.benchmarks.shared_base import time_shared_base
 from tests.benchmarks.sinks import time_sinks
+from tests.benchmarks.tasks import time_tasks
 from tests.benchmarks.values import time_values
 
 RESULTS = Path(__file__).parent / "results"
@@ -182,6 +183,7 @@ def main() -> None:
     if not options.only:
         results += [time_sink(options.rounds), *measure_memory(), time_import(options.rounds)]
     if options.only in "journal":
+        results += time_tasks(options.rounds)
         results += [*time_record(options.rounds), *time_trackers(), *measure_runs()]
     if options.only in "growth":
         results += time_growth(max(3, options.rounds // 3))

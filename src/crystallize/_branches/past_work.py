@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._core.artifacts import Artifact
 from .._core.packed_columns import Block, StoredPoint
@@ -65,7 +65,7 @@ class PastWork(NamedTuple):
     """The series, artifacts and steps of a context at one moment."""
 
     points: dict[str, PointLog]
-    names: list[str]
+    names: list[Any]
     """The names of the steps, after None for no step."""
     artifacts: list[Artifact]
     steps: tuple[StepRecord, ...]
@@ -80,7 +80,7 @@ class PastWork(NamedTuple):
         logs = state.metric_store.logs.copy().items()
         points = {name: log.points.copy() for name, log in logs if len(log.points)}
         # The names after the points, which other threads may record meanwhile.
-        names: list[str] = [*state.registry.names]  # type: ignore[list-item]  # None is read as no step
+        names = [*state.registry.names]
         return cls(points, names, state.artifact_store.in_order(), tuple(state.step_log))
 
     def show(self, child: State, source: str) -> ExitStack:

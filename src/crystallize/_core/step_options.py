@@ -36,7 +36,7 @@ class StepOptions(NamedTuple):
 
     def pause(self, failed: int) -> float:
         """Return the seconds to wait after this number of attempts has failed."""
-        if not callable(self.wait):
+        if isinstance(self.wait, int | float):
             return float(self.wait)
         seconds = self.wait(failed)
         _check_seconds(seconds, f"wait({failed}) returned")
@@ -133,10 +133,11 @@ def _with_options(task: Any, options: StepOptions) -> Any:
 
 def _names(ignore: Any) -> tuple[str, ...]:
     """Return the names of keys; raise InvalidStepError if they are none. A text would be taken for its letters."""
-    names = tuple(ignore) if isinstance(ignore, Iterable) and not isinstance(ignore, str) else (None,)
-    if not all(isinstance(name, str) for name in names):
-        raise InvalidStepError("(@step)", f'ignore has the names of keys, as ("api_key",), not {short(ignore)}')
-    return names
+    if isinstance(ignore, Iterable) and not isinstance(ignore, str):
+        names = tuple(ignore)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise InvalidStepError("(@step)", f'ignore has the names of keys, as ("api_key",), not {short(ignore)}')
 
 
 def _check(options: StepOptions) -> None:

@@ -24,7 +24,7 @@ class RunOfTasks(Protocol):
         """What their tasks returned."""
         ...
 
-    def branch_of(self, session: int, step: str | None) -> str | None:
+    def branch_of(self, process: int, step: str | None) -> str | None:
         """Return the branch that brought the work of a step; None if it ran in the context itself."""
         ...
 
