@@ -89,6 +89,7 @@ from .events import (
 )
 
 if TYPE_CHECKING:
+    from ._branches.async_fan_out import afan_out
     from ._branches.branch import Branch, BranchContext, fork
     from ._branches.delta import Delta
     from ._branches.fan_out import LostBranchesError, fan_out, fan_out_iter
@@ -197,6 +198,7 @@ __all__ = [
     "UnknownSinkError",
     "UnpicklableValueError",
     "__version__",
+    "afan_out",
     "fan_out",
     "fan_out_iter",
     "fork",
@@ -212,6 +214,7 @@ __version__ = "0.1.0"
 
 _LATER = {
     **dict.fromkeys(("Branch", "BranchContext", "fork"), "_branches.branch"),
+    "afan_out": "_branches.async_fan_out",
     **dict.fromkeys(("BatchSink", "MergedWork", "merge"), "_branches.merge"),
     **{"Delta": "_branches.delta", "SharedBase": "_branches.shared_base", "shared_base": "_branches.sending"},
     **dict.fromkeys(("LostBranchesError", "fan_out", "fan_out_iter"), "_branches.fan_out"),

@@ -1,7 +1,7 @@
 """The items of a `fan_out`, each with the name of its branch. They are taken one by one."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from typing import Any, NamedTuple
 
 from .._base.text import short
@@ -45,17 +45,15 @@ class BranchItems:
         except TypeError:
             return None
 
-    def check_ahead(self) -> int:
-        """Check the items before anything runs, if all are at hand; return how many branches are merged already."""
+    def check_ahead(self) -> Iterator[bool]:
+        """Check the items before anything runs, if all are at hand; return of each whether its branch is merged."""
         if not isinstance(self._items, Sequence):
-            return 0
+            return
         self._ahead = len(self._items)
-        merged = 0
         for at, item in enumerate(self._items):
             path = self._path(at, item)
             check_name(self._state, path)
-            merged += self._is_merged(path, item)
-        return merged
+            yield self._is_merged(path, item)
 
     def first(self) -> BranchItem | None:
         """Return the first item, which is still to be taken; None if there is none."""
@@ -70,12 +68,15 @@ class BranchItems:
 
     def _in_order(self) -> Iterator[BranchItem]:
         if self._ahead is None:
-            for at, item in enumerate(self._items):
-                path = self._path(at, item)
-                self._is_merged(path, item)
-                yield BranchItem(at, item, path)
+            yield from starmap(self.named, enumerate(self._items))
         else:
             yield from map(BranchItem, range(self._ahead), self._items, self.paths())
+
+    def named(self, at: int, item: Any) -> BranchItem:
+        """Return an item that was not checked before, with the name of its branch."""
+        path = self._path(at, item)
+        self._is_merged(path, item)
+        return BranchItem(at, item, path)
 
     def paths(self, count: int | None = None) -> Iterator[str]:
         """Return the names of the branches of the first items, as far as these were taken or checked."""

@@ -43,7 +43,7 @@ class BranchOutcomes:
         lost: The branches that did not end.
     """
 
-    def __init__(self, ctx: FrozenContext[Any], executor: Executor, returns: Any) -> None:
+    def __init__(self, ctx: FrozenContext[Any], executor: Executor | None, returns: Any) -> None:
         self._ctx, self._executor, self._returns = ctx, executor, returns
         self._state = state_of(ctx)
         self._registry = registry_of(self._state)
@@ -70,13 +70,16 @@ class BranchOutcomes:
             delta = future.result()
         except TaskFailure as caught:
             # Ray wraps it in an exception whose class is also derived from TaskFailure.
-            raised: TaskFailure = getattr(caught, "cause", caught)
-            self._state.foreign_secrets += raised.secrets
-            self._fail(branch, raised.error(), raised.record)
+            self.take_failure(branch, getattr(caught, "cause", caught))
         except BaseException as error:  # every exception counts for the item, also SystemExit and the like
             self.take_error(branch, submitted, error)
         else:
-            self._merge(branch, submitted, delta)
+            self.merge(branch, submitted, delta)
+
+    def take_failure(self, branch: BranchItem, failure: TaskFailure) -> None:
+        """Take note that the task of a branch raised."""
+        self._state.foreign_secrets += failure.secrets
+        self._fail(branch, failure.error(), failure.record)
 
     def take_error(self, branch: BranchItem, submitted: datetime, raised: BaseException) -> None:
         """Take note of an exception that the executor raised, and not the branch's task."""
@@ -84,7 +87,8 @@ class BranchOutcomes:
         record = None if is_cancelled(error) else self._record_of(branch, submitted, error)
         self._fail(branch, error, record, is_lost=tells_of_death(error))
 
-    def _merge(self, branch: BranchItem, submitted: datetime, delta: Delta) -> None:
+    def merge(self, branch: BranchItem, submitted: datetime, delta: Delta) -> None:
+        """Merge the work of a branch; that it cannot be merged is its failure."""
         try:
             merge_result(self._ctx, delta, self._returns)
         except BaseException as error:  # as above
@@ -132,7 +136,7 @@ class BranchOutcomes:
 
     def _explained(self, branch: BranchItem, error: BaseException) -> BaseException:
         """Return an executor's exception; a TravelError in its place if the item cannot be sent."""
-        if isinstance(error, BranchError) or not is_sending(self._executor):
+        if isinstance(error, BranchError) or self._executor is None or not is_sending(self._executor):
             return error
         try:
             pickle_as(self._executor, branch.item)
@@ -153,3 +157,20 @@ def _restored(branch: str, result: Any, returns: Any) -> Any:
     except Exception as error:  # a user's validator may raise anything
         reason = f"its result is in the file as {result.type}, and the task's return type does not take that back"
         raise BranchError(branch, f"{reason} ({error})") from error
+
+
+def first_failure(failures: dict[int, BaseException]) -> BaseException:
+    """Return the first failure in the order of the items, with a note on the others."""
+    first = failures[min(failures)]
+    others = {id(error): error for _, error in sorted(failures.items()) if error is not first}
+    if others:
+        next_one = next(iter(others.values()))
+        first.add_note(f"{len(others)} more failed, the next with {type(next_one).__name__}: {next_one}")
+    return first
+
+
+def is_collecting(errors: str) -> bool:
+    """Return whether failures are collected in place of results, as the argument `errors` says."""
+    if errors not in ("raise", "collect"):
+        raise ValueError(f'errors is "raise" or "collect", not {short(errors)}')
+    return errors == "collect"

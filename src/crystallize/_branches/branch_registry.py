@@ -87,6 +87,11 @@ class PackedReceipts:
         self._results.pop(at, None)
         self._taken |= 1 << at
 
+    def put_back(self, at: int, result: Any) -> None:
+        """Mark a result as not returned, after all."""
+        self._results[at] = result
+        self._taken &= ~(1 << at)
+
     def copied(self) -> "PackedReceipts":
         """Return the same receipts without results."""
         return PackedReceipts(self.read, {}, taken=-1)
@@ -142,6 +147,8 @@ class BranchRegistry:
     """The last rank of a branch that was restored from a file; its work stays in memory."""
     packed_count: int = 0
     """The number of branches that were packed."""
+    async_calls: int = 0
+    """The number of calls of `afan_out` that run: packing must not take long, since an event loop waits for it."""
     _last: tuple[PackedReceipts, dict[str, int], list[ReceiptFacts]] | None = None
     """The pack that was read last, with the indices of its branches, and their facts."""
 
@@ -174,6 +181,14 @@ class BranchRegistry:
             pack.take(self._located(pack, branch)[0])
         if branch in self.entries:
             self.entries[branch].receipt = _taken(self.entries[branch].receipt)
+
+    def put_back(self, branch: str, result: Any) -> None:
+        """Mark the result of a merged branch as not returned, after all."""
+        pack = self.packed.find(branch)
+        if pack is not None:
+            pack.put_back(self._located(pack, branch)[0], result)
+        if (entry := self.entries.get(branch)) is not None and entry.receipt is not None:
+            entry.receipt = entry.receipt._replace(result=result, is_taken=False)
 
     def _located(self, pack: PackedReceipts, branch: str) -> tuple[int, ReceiptFacts]:
         """Return the index of a branch in its pack, and its facts."""

@@ -12,7 +12,7 @@ from .._core.task import checked_task, return_type
 from ..errors import BranchError, TravelError
 from .branch import BranchContext, Forking, checked
 from .branch_items import BranchItem, BranchItems
-from .branch_outcomes import FAILED, BranchOutcomes, LostBranch
+from .branch_outcomes import FAILED, BranchOutcomes, LostBranch, first_failure, is_collecting
 from .branch_registry import registry_of
 from .engines import is_cancelled, is_sending, pickle_as, usable
 from .progress import progress_bar
@@ -208,7 +208,7 @@ class _FanOut:
     """One call of `fan_out` or `fan_out_iter`."""
 
     def __init__(self, ctx: FrozenContext[Any], task: Any, items: Iterable[Any], executor: Any, name: Any) -> None:
-        advice = "wrap it in a function that calls asyncio.run(...)"
+        advice = "call await afan_out(...)"
         self._ctx = checked(ctx)
         self._task = checked_task(task, partial(BranchError, "fan_out"), runs_it=advice)
         self._registry = registry_of(state_of(ctx))
@@ -218,13 +218,11 @@ class _FanOut:
 
     def prepared(self, errors: str, progress: bool, window: int | None) -> "_FanOut":
         """Check the arguments and the items at hand, and fork the first branch, at whose position all branches are."""
-        if errors not in ("raise", "collect"):
-            raise ValueError(f'errors is "raise" or "collect", not {short(errors)}')
+        self._is_collecting, self._progress = is_collecting(errors), progress
         if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
             raise ValueError(f"window is a whole number from 1 on, or None for the default, not {short(window)}")
-        self._is_collecting, self._progress = errors == "collect", progress
         self._size = window or window_for(self._executor)
-        self._merged_ahead = self._items.check_ahead()
+        self._merged_ahead = sum(self._items.check_ahead())
         self._forking = Forking(self._ctx)
         if (first := self._items.first()) is not None:
             self._forking.fork([first.path])
@@ -236,7 +234,7 @@ class _FanOut:
         found = list(self._outcomes_in_order(is_urgent=False))
         failures = self._outcomes.failures | self._lost()
         if failures and not self._is_collecting:
-            raise _first_of(failures)
+            raise first_failure(failures)
         if not failures:
             self._take_results(len(found))
         for at, error in failures.items():
@@ -258,7 +256,7 @@ class _FanOut:
         if not is_whole and not self._is_collecting:
             failures = outcomes.failures | self._lost()
             # Those after it that were cancelled, since the iterator is closed, have not failed.
-            raise _first_of({at: error for at, error in failures.items() if at == count or not is_cancelled(error)})
+            raise first_failure({at: error for at, error in failures.items() if at == count or not is_cancelled(error)})
         if is_whole:
             self._take_results(count)
 
@@ -351,13 +349,3 @@ def _lost_error(lost: list[LostBranch]) -> LostBranchesError:
     error = LostBranchesError(lost[0].path, items, f"{type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error
-
-
-def _first_of(failures: dict[int, BaseException]) -> BaseException:
-    """Return the first failure in the order of the items, with a note on the others."""
-    first = failures[min(failures)]
-    others = {id(error): error for _, error in sorted(failures.items()) if error is not first}
-    if others:
-        next_one = next(iter(others.values()))
-        first.add_note(f"{len(others)} more failed, the next with {type(next_one).__name__}: {next_one}")
-    return first

@@ -27,6 +27,8 @@ from .branch_registry import (
 
 MOST: Final = 1024
 """Maximum number of branches in a pack, and the number of merged branches at which to pack them."""
+MOST_IN_LOOP: Final = 64
+"""The same while `afan_out` runs. These packs stay in memory, since reading a file takes long, too."""
 POINTS: Final = 1 << 16
 """Number of points in a pack that is not exceeded by the points of more than one branch."""
 IN_MEMORY: Final = 8 * MOST
@@ -106,15 +108,20 @@ def pack_restored(state: State) -> None:
 
 
 def _pack_if_many(state: State, registry: BranchRegistry) -> None:
-    if len(registry.unpacked) >= max(registry.pack_at, MOST):
+    if len(registry.unpacked) >= max(registry.pack_at, _most(registry)):
         pack_merged(state, registry)
+
+
+def _most(registry: BranchRegistry) -> int:
+    return MOST_IN_LOOP if registry.async_calls else MOST
 
 
 def pack_merged(state: State, registry: BranchRegistry) -> None:
     """Pack the branches that were merged."""
     merged = {name: entry for name in registry.unpacked if (entry := registry.entries.get(name)) is not None}
-    archives = [sink.merge_archive for sink in state.dispatcher.sinks if isinstance(sink, ArchivingSink)]
-    for run in _runs(state, dict(sorted(merged.items(), key=lambda item: item[1].rank))):
+    sinks = () if registry.async_calls else state.dispatcher.sinks
+    archives = [sink.merge_archive for sink in sinks if isinstance(sink, ArchivingSink)]
+    for run in _runs(state, dict(sorted(merged.items(), key=lambda item: item[1].rank)), _most(registry)):
         if len(run) >= ordered_log.FEWEST:
             is_new = next(iter(run.values())).rank > registry.restored
             is_stored = bool(archives) and is_new and registry.packed_count >= IN_MEMORY
@@ -126,14 +133,14 @@ def pack_merged(state: State, registry: BranchRegistry) -> None:
     registry.pack_at = 2 * len(registry.unpacked)
 
 
-def _runs(state: State, entries: dict[str, BranchEntry]) -> Iterator[dict[str, BranchEntry]]:
+def _runs(state: State, entries: dict[str, BranchEntry], most: int) -> Iterator[dict[str, BranchEntry]]:
     """Divide branches by rank into those between which no branch is left that may be merged later."""
     run: dict[str, BranchEntry] = {}
     last, points = -1, 0
     for name, entry in entries.items():
         count = sum(sum(record.points.values()) for record in state.step_log.section(entry.rank) or ())
         points += count
-        if entry.is_adrift or entry.rank != last + 1 or len(run) == MOST or points > POINTS:
+        if entry.is_adrift or entry.rank != last + 1 or len(run) == most or points > POINTS:
             yield run
             run = dict[str, BranchEntry]()
             points = count

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from inspect import isawaitable
 from traceback import format_exception
 from typing import Any
 
@@ -9,7 +10,7 @@ from .._base.text import type_name
 from .._core.codec import digest_of
 from .._core.provenance import StepRecord
 from ..errors import BranchError, TravelError
-from .branch import Branch, failed_branch, finished_delta, has_delta, opened_with
+from .branch import Branch, BranchContext, failed_branch, finished_delta, has_delta, opened_with
 from .delta import Delta, sent
 from .fork_base import ANY_BRANCH
 from .pickling import dumped
@@ -22,11 +23,7 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object, bring: Any
     """
     child = opened_with(branch, bring)
     try:
-        result = task(child, item)
-        if has_delta(child):
-            reason = "its task has taken the delta, which fan_out does when the task has returned"
-            raise BranchError(branch.name, reason)
-        delta = finished_delta(child, result, digest_of(item))
+        delta = _delta_of(child, branch.name, task(child, item), item)
         # As bytes, so that pickling fails here: some executors hang, and others break, if pickling fails in them.
         return delta if home == this_process() else sent(delta)
     except BaseException as error:  # SystemExit too, which would end the worker
@@ -39,6 +36,25 @@ def run_task(branch: Branch[Any], task: Any, item: Any, home: object, bring: Any
         raise raised
     finally:
         del raised  # it refers to this frame
+
+
+async def await_task(branch: Branch[Any], task: Any, item: Any) -> "Delta | TaskFailure":
+    """Run a task that is awaited for an item in a branch, in this process; return its failure if it fails."""
+    child = opened_with(branch, None)
+    try:
+        made = task(child, item)
+        if not isawaitable(made):
+            reason = f"the call of its task gave a {type_name(type(made))}, which cannot be awaited; call fan_out"
+            raise BranchError(branch.name, reason)
+        return _delta_of(child, branch.name, await made, item)
+    except BaseException as error:  # CancelledError too, which goes on record
+        return TaskFailure.here(error, *failed_branch(child, error))
+
+
+def _delta_of(child: BranchContext[Any], branch: str, result: Any, item: Any) -> Delta:
+    if has_delta(child):
+        raise BranchError(branch, "its task has taken the delta, which fan_out does when the task has returned")
+    return finished_delta(child, result, digest_of(item))
 
 
 class TaskFailure(Exception):

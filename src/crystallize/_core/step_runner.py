@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from .._base.text import MASK
 from ..errors import SinkError
 from ..events import StepFinished, StepStarted, TaskReturn
+from .async_sinks import catch_up, make_durable
 from .secrets import secrets_in
 from .state import State
 from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
@@ -110,12 +111,16 @@ class StepRunner(NamedTuple):
 
     def fail(self, opened: list[OpenStep], raised: BaseException) -> None:
         """End a step by an exception, also if its start or its end was interrupted, or a sink failed there."""
-        for step in opened:
-            try:
-                if (event := self.end(step, error_text(raised, self.state.secrets()))) is not None:
-                    self.state.dispatcher.make_durable(event)
-            except SinkError as failure:  # in place of the program's own exception it would hide that
-                raised.add_note(f"Besides: {failure}")
+        try:
+            for event in self.end_failed(opened, raised):
+                self.state.dispatcher.make_durable(event)
+        except SinkError as failure:  # in place of the program's own exception it would hide that
+            raised.add_note(f"Besides: {failure}")
+
+    def end_failed(self, opened: list[OpenStep], raised: BaseException) -> list[StepFinished]:
+        """End a step as `fail` does, and return its event if that is not durable yet."""
+        events = (self.end(step, error_text(raised, self.state.secrets())) for step in opened)
+        return [event for event in events if event is not None]
 
 
 @contextmanager
@@ -153,22 +158,27 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
 
 async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     """Run a task that is a coroutine: the same as `run_task`, but that a disk is waited for in a thread."""
-    import asyncio  # here, to keep the import of the package fast
-
-    claim, opened = runner.claim(call), list[OpenStep]()
+    claim, opened, dispatcher = runner.claim(call), list[OpenStep](), runner.state.dispatcher
     if claim.finished is not None:
         return claim.finished.restored(claim.step, return_type(call.task))
+    await catch_up(dispatcher)
     try:
         runner.start_task(claim, opened)
         result = await _awaited_result_of(call, opened[0].handle)
         event = runner.end(opened[0], None, partial(_return_of, call, result))
-    except BaseException as raised:
+    except GeneratorExit as raised:  # the coroutine is closed, and may wait for nothing
         runner.fail(opened, raised)
         note_failure(runner.state, claim, call.digest)
         raise
+    except BaseException as raised:
+        try:
+            for failed in runner.end_failed(opened, raised):
+                await make_durable(dispatcher, failed)
+        except SinkError as failure:  # as in `fail`
+            raised.add_note(f"Besides: {failure}")
+        raise
     if event is not None:
-        # The step has ended, whatever becomes of the one who waits for it.
-        await asyncio.shield(asyncio.to_thread(runner.state.dispatcher.make_durable, event))
+        await make_durable(dispatcher, event)
     return result
 
 

@@ -80,6 +80,11 @@ class FrameWriter:
         self._at, self.newest = end, payload
         self.pending += () if self.pending and self.pending[-1] is payload else (payload,)
 
+    @property
+    def is_half_full(self) -> bool:
+        """Whether more than half of the spool is full."""
+        return self._at > CAPACITY // 2
+
     @staticmethod
     def could_take(payload: bytes) -> bool:
         """Return whether an empty spool has room for a fact."""

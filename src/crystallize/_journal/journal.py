@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from .._base.object_folder import ObjectFolder
 from .._branches.merge import MergedWork
+from .._core.async_sinks import Backlog
 from .._core.codec import fingerprints
 from .._core.context import FrozenContext, begin_context, blank_context, blank_state
 from .._core.context_view import ContextView
@@ -23,6 +24,7 @@ from .._core.protocols import Sink
 from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
 from ..events import Event
+from .async_end import AsyncEnd
 from .database import LARGEST
 from .environment import Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
@@ -43,7 +45,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("crystallize")
 
 
-class Journal:
+class Journal(AsyncEnd):
     """A run in a file, which outlives its process; a sink of the context whose run it is.
 
     When `record` or a write has returned, the point or value survives the death of the process. When a step has ended,
@@ -61,6 +63,7 @@ class Journal:
         path: The file of the run, as an absolute path.
         name: The run's name with its number, as in "digits-0001".
         object_folder: The folder of contents that are larger than 1 MiB, which all runs of its folder share.
+        backlog: The events that are not in the database yet.
         merge_archive: Returns the work of merged branches to the context, which need not keep it in memory.
     """
 
@@ -75,6 +78,7 @@ class Journal:
         self.object_folder: ObjectFolder = objects_of(self.path)
         self.merge_archive: MergeArchive = MergeArchive(self.path, data.identity, data.last.number)
         self._writer = RunWriter(files)
+        self.backlog: Backlog = self._writer
         self._origin = data.last.origin
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
         self._view: ContextView | None = None

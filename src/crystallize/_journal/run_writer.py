@@ -24,6 +24,8 @@ from .spool import Spool
 PATIENCE: Final = 5.0
 """Maximum seconds that the end of a run waits for its environment, so that short runs have it on record, too."""
 
+_TRIES: Final = 3
+
 _log = logging.getLogger("crystallize")
 
 
@@ -103,6 +105,25 @@ class RunWriter:
             failure = JournalError(str(self.path), reason, "see to the disk, then go on with Journal.resume")
             self.fail(failure)
             raise failure from error
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it takes facts, and more than half of its spool is full."""
+        return self.takes and self.spool.frames.is_half_full
+
+    def catch_up(self, effects: AbstractContextManager[Any], /) -> None:
+        """Drain all facts, and empty the spool, holding the lock over the context's effects only for that.
+
+        If other threads append meanwhile, it tries again a few times. If draining fails, `append` raises that.
+        """
+        for _ in range(_TRIES):
+            with suppress(JournalError, OSError):
+                self.flush()
+            with effects:
+                if self.takes:
+                    self.spool.frames.rewind()
+            if not self.is_behind:
+                return
 
     def flush(self) -> None:
         """Drain all facts so far into the database. When this returns, they survive the machine."""

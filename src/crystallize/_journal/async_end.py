@@ -1,0 +1,31 @@
+"""The end of an `async with` block of a journal, for which the event loop does not wait."""
+
+from functools import partial
+from types import TracebackType
+from typing import Protocol, Self
+
+from .._base.async_waiting import in_thread
+
+
+class _Manager(Protocol):
+    def __enter__(self) -> object: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class AsyncEnd:
+    """Lets a context manager whose end waits for a disk also be used by `async with`."""
+
+    async def __aenter__(self) -> Self:
+        """Return the context manager, as `with` does."""
+        return self
+
+    async def __aexit__(
+        self: _Manager,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Do in a thread what the end of a `with` block does. A cancellation does not cut that short."""
+        await in_thread(partial(self.__exit__, kind, raised, traceback))
