@@ -3,6 +3,7 @@
 `python -m tests.benchmarks.branches` prints the other tables of docs/scale.md.
 """
 
+import asyncio
 import gc
 import logging
 import pickle
@@ -23,7 +24,7 @@ import numpy as np
 from pydantic import BaseModel, FiniteFloat, PositiveFloat
 from typing_extensions import TypedDict
 
-from crystallize import FrozenContext, Journal, Metric, MetricSchema, fan_out, fork, merge
+from crystallize import FrozenContext, Journal, Metric, MetricSchema, afan_out, fan_out, fork, merge
 
 from .journal import ROOT, folder, resident
 from .results import Result
@@ -152,6 +153,54 @@ def time_executors(rounds: int) -> list[Result]:
                     more <= target,
                 )
             )
+    return results
+
+
+async def nothing_async(ctx: object, item: int) -> None:
+    """A coroutine that takes no time."""
+
+
+async def branched(ctx: FrozenContext[Study], count: int) -> None:
+    """Await the coroutines in branches."""
+    await afan_out(ctx, nothing_async, range(count))
+
+
+async def gathered(count: int) -> None:
+    """Await the bare coroutines."""
+    await asyncio.gather(*(nothing_async(None, item) for item in range(count)))
+
+
+def time_async(rounds: int) -> list[Result]:
+    """Time a branch of `afan_out` that does nothing, beside the same coroutines in `asyncio.gather`."""
+    number = 1000
+    started = "journal = Journal.start(folder, 'async'); ctx = journal.context(FrozenContext[Study], INITIAL)"
+    call = f"asyncio.run(branched(ctx, {number}))"
+    contestants = [
+        Contestant("branches", call, "ctx = study()", number),
+        Contestant("with a journal", f"{call}; journal.close()", started, number),
+        Contestant("bare", f"asyncio.run(gathered({number}))", per=number),
+    ]
+    with folder() as runs:
+        names = {**globals(), "folder": runs}
+        found = play(contestants, names, number=number, rounds=rounds, clock=time.process_time)
+    bare, results = found["bare"], []
+    for name, path, target in (
+        ("branches", "a branch that does nothing, of `afan_out`", 150e-6),
+        ("with a journal", "the same, with a journal that is closed", 400e-6),
+    ):
+        ours = found[name]
+        results.append(
+            Result(
+                path,
+                f"{ours.least * 1e6:,.0f} µs",
+                "`asyncio.gather`",
+                f"{bare.least * 1e6:,.0f} µs",
+                ours.least / bare.least,
+                ours.middle / bare.middle,
+                f"≤ {target * 1e6:,.0f} µs",
+                ours.least <= target,
+            )
+        )
     return results
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks.branches import measure_items, time_executors, time_many, time_merging
+from tests.benchmarks.branches import measure_items, time_async, time_executors, time_many, time_merging
 from tests.benchmarks.core import NAMES, ROWS, Row
 from tests.benchmarks.frames import measure_frames, time_frames
 from tests.benchmarks.growth import time_growth
@@ -192,6 +192,8 @@ def main() -> None:
     if options.only in "branches":
         rounds = max(3, options.rounds // 3)
         results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds), *measure_items()]
+    if options.only in "async branches":
+        results += time_async(max(3, options.rounds // 3))
     if options.only in "shared base":
         results += time_shared_base(max(3, options.rounds // 3))
     if options.only in "values":

@@ -6,7 +6,7 @@ must each report it, without a plugin. They must report no other line. `check.py
 
 # pyright: strict
 from argparse import Namespace
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Awaitable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 from typing import Annotated, Any, Literal, Protocol, assert_type
@@ -19,11 +19,13 @@ from crystallize import (
     Context,
     FrozenContext,
     InputsModel,
+    Journal,
     LoggingContext,
     Metric,
     MetricSchema,
     Output,
     Shared,
+    afan_out,
     fan_out,
     fan_out_iter,
     fork,
@@ -108,6 +110,46 @@ def fold(ctx: FrozenContext[Train], i: int) -> str:
 
 def narrow(ctx: Context[NeedsLr], i: int) -> float:
     return ctx.fields.lr * i
+
+
+async def ask(ctx: Context[NeedsLr], question: str) -> int:
+    return len(question)
+
+
+async def ask_batch(ctx: Context[NeedsBatch], question: str) -> int:
+    return ctx.fields.batch
+
+
+async def asked_in_branch(ctx: BranchContext[Train], question: str) -> float:
+    length = await ctx.arun(ask, question)
+    return length * ctx.fields.lr
+
+
+def asked_later(ctx: FrozenContext[Train], question: str) -> Awaitable[str]:
+    return ctx.arun(answer, question)
+
+
+async def answer(ctx: LoggingContext[Train], question: str) -> str:
+    return question
+
+
+async def questions() -> AsyncIterator[str]:
+    yield "why?"
+
+
+async def asynchronous(ctx: FrozenContext[Train], name: str) -> None:
+    assert_type(await afan_out(ctx, ask, ["why?", "who?"]), list[int])
+    assert_type(await afan_out(ctx, asked_in_branch, questions(), limit=16, progress=True), list[float])
+    assert_type(await afan_out(ctx, asked_later, iter(["why?"]), name="asked"), list[str])
+    assert_type(await afan_out(ctx, ask, ["why?"], errors="collect"), list[int | BaseException])
+    with ctx.step("ask") as step:
+        assert_type(await afan_out(step, ask, ["why?"], name=lambda question: question[0]), list[int])
+    await afan_out(ctx, ask, [1, 2])  # E
+    await afan_out(ctx, ask_batch, ["why?"])  # E
+    await afan_out(ctx, narrow, range(3))  # E
+    await afan_out(ctx, ask, questions(), limit="16")  # E
+    async with Journal.start("runs", name) as journal:
+        assert_type(journal, Journal)
 
 
 def narrow_batch(ctx: Context[NeedsBatch], i: int) -> int:

@@ -173,7 +173,7 @@ class _AsyncFanOut:
             found = self._items.take(min(self._limit - self._running, _CHUNK))
         else:
             item = await anext(self._stream, _END)
-            found = [] if item is _END else [self._items.named(self._taken, item)]
+            found = list[BranchItem]() if item is _END else [self._items.named(self._taken, item)]
         self._taken += len(found)
         return found
 
