@@ -121,8 +121,7 @@ async def ask_batch(ctx: Context[NeedsBatch], question: str) -> int:
 
 
 async def asked_in_branch(ctx: BranchContext[Train], question: str) -> float:
-    length = await ctx.arun(ask, question)
-    return length * ctx.fields.lr
+    return len(await ctx.arun(answer, question)) * ctx.fields.lr
 
 
 def asked_later(ctx: FrozenContext[Train], question: str) -> Awaitable[str]:
