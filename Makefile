@@ -103,7 +103,7 @@ stubs: .venv/.test ## write the golden stub that the tests compare; after a chan
 		print(make_stubs(["pipeline.tuning"]).files["crystallize/_core/protocols.pyi"], end="")' \
 		> tests/typing/golden_stub.txt
 
-bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench chromium ## run the benchmarks: a table of the hot paths, each beside what one would use instead
+bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench .venv-peers/.peers chromium ## run the benchmarks: a table of the hot paths, each beside what one would use instead
 	@# Compiled as an installed package is, or the import would be timed with its compilation.
 	.venv/bin/python -m compileall -q src
 	.venv/bin/python tests/benchmarks/run.py
@@ -120,7 +120,7 @@ clean: ## remove all that these tasks make
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-callbacks/.made .venv-notebook/.made .venv-trackers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-callbacks/.made .venv-notebook/.made .venv-trackers/.made .venv-peers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	@# Hydra needs a package of which there is no wheel; it is built by setuptools.
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables setuptools
@@ -184,4 +184,9 @@ chromium prometheus:
 .venv-trackers/.bench: .venv-trackers/.made $(VERSIONS)
 	grep -vE '^(importlib_metadata|pyarrow)==' constraints.txt > .venv-trackers/constraints.txt
 	.venv-trackers/bin/python $(INSTALL) -c .venv-trackers/constraints.txt -e '.[bench,mlflow]' mlflow dvclive $(FOR_MLFLOW)
+	@touch $@
+
+# Beside these a step is timed.
+.venv-peers/.peers: .venv-peers/.made $(VERSIONS)
+	.venv-peers/bin/python $(PIP_INSTALL) -e '.[peers]'
 	@touch $@

@@ -18,6 +18,7 @@ from tests.benchmarks.frames import measure_frames, time_frames
 from tests.benchmarks.growth import time_growth
 from tests.benchmarks.journal import measure_runs, time_record, time_trackers
 from tests.benchmarks.page import time_page
+from tests.benchmarks.peers import time_peers
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
 from tests.benchmarks.shared_base import time_shared_base
@@ -185,6 +186,8 @@ def main() -> None:
     if options.only in "journal":
         results += time_tasks(options.rounds)
         results += [*time_record(options.rounds), *time_trackers(), *measure_runs()]
+    if options.only in "peers":
+        results += time_peers(options.rounds)
     if options.only in "growth":
         results += time_growth(max(3, options.rounds // 3))
     if options.only in "sinks":
