@@ -349,6 +349,27 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"sink": "mlflow", "reason": "no module named 'mlflow'"},
     ),
     (
+        errors.CopiedContextWarning("metric 'loss'", 5),
+        "metric 'loss' went to a copy of the context in this process; process 5, which has the context, does not get "
+        "it: use fan_out, or send a branch from fork and merge its delta, or return the values\n"
+        "Explained in docs/errors.md#copiedcontextwarning",
+        {"work": "metric 'loss'", "process": 5},
+    ),
+    (
+        errors.UnusedStepWarning("fit", None, ("key 'a'", "metric 'b'"), 'with ctx.step("fit") as step:'),
+        "step 'fit' has nothing on its record, while this was written outside of any step: key 'a', metric 'b'; "
+        'write `with ctx.step("fit") as step:`, and use `step` in place of the context\n'
+        "Explained in docs/errors.md#unusedstepwarning",
+        {"step": "fit", "outer": None, "work": ("key 'a'", "metric 'b'"), "line": 'with ctx.step("fit") as step:'},
+    ),
+    (
+        errors.UnusedStepWarning("fit/in", "fit", tuple("abcdefg"), None),
+        "step 'fit/in' has nothing on its record, while this was written in step 'fit': a, b, c, d, e and 2 more; use "
+        "the first argument of its function, which is the step, in place of the context around it\n"
+        "Explained in docs/errors.md#unusedstepwarning",
+        {"outer": "fit", "line": None},
+    ),
+    (
         errors.UndeclaredMetricWarning("f1", "metric 'f1' is not declared in FitMetrics"),
         "the callback leaves out 'f1', so that the training goes on: metric 'f1' is not declared in FitMetrics; next "
         "time, map it: names={'f1': ...}, with None to leave it out\n"

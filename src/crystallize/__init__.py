@@ -23,6 +23,7 @@ from .errors import (
     AbsentKeyError,
     BranchError,
     ContextMutationError,
+    CopiedContextWarning,
     CrystallizeError,
     DamagedRunError,
     DivergentRetryError,
@@ -75,6 +76,7 @@ from .errors import (
     UnknownMetricError,
     UnknownSinkError,
     UnpicklableValueError,
+    UnusedStepWarning,
 )
 from .events import (
     ArtifactAdded,
@@ -115,6 +117,7 @@ __all__ = [
     "Context",
     "ContextMutationError",
     "ContextView",
+    "CopiedContextWarning",
     "CrystallizeError",
     "DamagedRunError",
     "DeclaredKey",
@@ -197,6 +200,7 @@ __all__ = [
     "UnknownMetricError",
     "UnknownSinkError",
     "UnpicklableValueError",
+    "UnusedStepWarning",
     "__version__",
     "afan_out",
     "fan_out",

@@ -52,6 +52,8 @@
     ├── SinkClosedError (RuntimeError)        a sink that receives an event after it was closed
     ├── UnknownSinkError (LookupError)        a sink that is not installed
     ├── SinkLoadError (ImportError)           an installed sink that cannot be loaded
+    ├── CopiedContextWarning (UserWarning)    work on a copy of a context, which the process of the context does not get
+    ├── UnusedStepWarning (UserWarning)       a step without a record, while work was done outside of it
     ├── UndeclaredMetricWarning (UserWarning) a metric of a training framework that was left out
     └── UndeliveredWarning (UserWarning)      data that a sink's backend did not get
 
@@ -70,6 +72,7 @@ __all__ = [
     "AbsentKeyError",
     "BranchError",
     "ContextMutationError",
+    "CopiedContextWarning",
     "CrystallizeError",
     "DamagedRunError",
     "DivergentRetryError",
@@ -122,6 +125,7 @@ __all__ = [
     "UnknownMetricError",
     "UnknownSinkError",
     "UnpicklableValueError",
+    "UnusedStepWarning",
 ]
 
 
@@ -822,6 +826,56 @@ class SinkLoadError(CrystallizeError, ImportError):
     reason: str
     """The cause, and a way to solve it."""
     _text = "sink {sink!r} cannot be loaded: {reason}"
+
+
+class CopiedContextWarning(CrystallizeError, UserWarning):
+    """Work on a copy of a context in a child process. The process that has the context does not get it."""
+
+    work: str
+    """The first key, metric, artifact, step or branch."""
+    process: int
+    """The number of the process that has the context."""
+
+    def __init__(self, work: str, process: int) -> None:
+        super().__init__(work, process)
+        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
+        self.work = work
+        self.process = process
+
+    def __str__(self) -> str:
+        head = f"{self.work} went to a copy of the context in this process; process {self.process}, which has the"
+        remedy = "use fan_out, or send a branch from fork and merge its delta, or return the values"
+        return f"{head} context, does not get it: {remedy}\n{self._explained}"
+
+
+class UnusedStepWarning(CrystallizeError, UserWarning):
+    """A step that ended with nothing on its record, while work was done outside of it."""
+
+    step: str
+    outer: str | None
+    """The step in which the work was done; None if it was done outside of any step."""
+    work: tuple[str, ...]
+    """The keys, metrics and artifacts that were written meanwhile."""
+    line: str | None
+    """The line to write; None if the step is a function, which gets the step as its first argument."""
+
+    def __init__(self, step: str, outer: str | None, work: tuple[str, ...], line: str | None) -> None:
+        super().__init__(step, outer, work, line)
+        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
+        self.step = step
+        self.outer = outer
+        self.work = work
+        self.line = line
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.work[:5]) + (f" and {len(self.work) - 5} more" if len(self.work) > 5 else "")
+        place = "outside of any step" if self.outer is None else f"in step {self.outer!r}"
+        if self.line is None:
+            remedy = "use the first argument of its function, which is the step, in place of the context around it"
+        else:
+            remedy = f"write `{self.line}`, and use `step` in place of the context"
+        head = f"step {self.step!r} has nothing on its record, while this was written {place}: {shown}"
+        return f"{head}; {remedy}\n{self._explained}"
 
 
 class UndeliveredWarning(CrystallizeError, UserWarning):

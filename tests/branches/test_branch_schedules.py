@@ -42,6 +42,9 @@ from crystallize._core import ordered_log
 from ..profiles import examples
 from .sending_ways import Way, opened_way, pickled
 
+# Random programs open steps that they do not use.
+pytestmark = pytest.mark.filterwarnings("ignore::crystallize.UnusedStepWarning")
+
 SETTINGS = settings(
     max_examples=examples(40), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -37,6 +37,9 @@ from crystallize.sinks.memory import MemorySink
 
 from ..profiles import examples
 
+# Random programs open steps that they do not use.
+pytestmark = pytest.mark.filterwarnings("ignore::crystallize.UnusedStepWarning")
+
 SETTINGS = settings(
     max_examples=examples(40), stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -7,6 +7,7 @@ fall back to the methods of `State`, which raise the errors.
 """
 
 import logging
+import os
 import sys
 import types
 from collections.abc import (
@@ -43,6 +44,7 @@ from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError
 from .artifacts import ArtifactLog, artifacts_view
+from .copied_context import watches_copy_of
 from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
 from .immutable_types import ATOMIC
@@ -538,7 +540,7 @@ class FrozenContext(StepContext[T_co]):
         (record or self._find_recorder(metric_name))(value, tags)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), self._state.contents(), self.logger)
+        return _restored, (type(self), self._state.contents(), self.logger, os.getpid())
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return an independent copy without sinks. `Shared` values are not copied."""
@@ -735,7 +737,7 @@ class LoggingContext(FrozenContext[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         token = (self._token.step, self._token.is_open)
-        return _restored_log, (type(self), self._state.contents(), self.logger, token, self._notes.copy())
+        return _restored_log, (type(self), self._state.contents(), self.logger, os.getpid(), token, self._notes.copy())
 
 
 def _reader(key: str) -> Callable[[AttributeFields], Any]:
@@ -884,20 +886,31 @@ def context_kind(ctx: ContextHandle) -> str:
     return type(ctx).__name__ if schema is Schema.untyped() else f"{type(ctx).__name__}[{schema.name}]"
 
 
-def _restored(cls: type[FrozenContext[Any]], contents: StateContents, logger: logging.Logger) -> FrozenContext[Any]:
+def _restored(
+    cls: type[FrozenContext[Any]], contents: StateContents, logger: logging.Logger, process: int
+) -> FrozenContext[Any]:
     ctx: FrozenContext[Any] = object.__new__(cls)
-    _attach(ctx, State.restored(contents), _NOBODY, logger)
+    _attach(ctx, _restored_state(contents, process), _NOBODY, logger)
     return ctx
+
+
+def _restored_state(contents: StateContents, process: int) -> State:
+    """Return the state of a copy, given the process that pickled it."""
+    state = State.restored(contents)
+    if watches := watches_copy_of(process):
+        state.dispatcher.attach(watches)
+    return state
 
 
 def _restored_log(
     cls: type[LoggingContext[Any]],
     contents: StateContents,
     logger: logging.Logger,
+    process: int,
     was: tuple[str | None, bool],
     notes: StepNotes,
 ) -> LoggingContext[Any]:
-    state, (step, is_open) = State.restored(contents), was
+    state, (step, is_open) = _restored_state(contents, process), was
     token = state.registry.find(step)
     log = logging_handle(cls, state, token, logger, notes)
     if not is_open:

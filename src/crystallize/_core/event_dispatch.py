@@ -5,6 +5,7 @@ itself change the context. `EventDispatcher.commit` makes a change and its event
 took effect, every sink receives the event, and only then does the exception go on.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from .._base.locks import ReentrantLock, make_owned_lock, renewed_in_children
 from .._base.signal_handlers import is_raised_by_handler, reraise_from_handler
 from ..events import Event
+from .copied_context import CopyWatch
 from .event_delivery import Batch, EventDelivery, Failure, Handler, sink_error
 
 
@@ -54,6 +56,8 @@ class EventDispatcher:
         if self.lock.renew():
             self.pending.clear()
             self.is_emitting = False
+            if not self.sinks:
+                self.attach([CopyWatch(os.getppid())])
 
     def commit(
         self,

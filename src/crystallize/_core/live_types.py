@@ -1,11 +1,10 @@
 """Types of live objects: they change while they are used, so that a copy of one is of no use to a reader."""
 
-import sys
 import warnings
-from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 from weakref import WeakSet
 
+from .._base.caller_namespace import levels_to_caller
 from .._base.text import type_name
 from .._base.type_registry import TypeRegistry
 from ..errors import LiveValueError
@@ -49,7 +48,6 @@ LIVE: Final[TypeRegistry[LiveKind]] = TypeRegistry(
 )
 """Which types are live."""
 
-_PACKAGE: Final = str(Path(__file__).parents[1])
 _warned: WeakSet[type] = WeakSet()
 
 
@@ -61,7 +59,7 @@ def warn_of_live(subject: str, cls: type) -> None:
     advice = "Keep it outside of the context, or share it by a key of a schema that is declared with Shared"
     state = state_of_live(cls)
     warnings.warn(
-        f"{text}. {advice}{f', or store what its {state} returns' if state else ''}.", stacklevel=_levels_to_user()
+        f"{text}. {advice}{f', or store what its {state} returns' if state else ''}.", stacklevel=levels_to_caller()
     )
     # If warnings are errors, no copy was made, and the next try is refused as well.
     _warned.add(cls)
@@ -89,11 +87,3 @@ def state_of_live(cls: type) -> str:
     """Return the call of the method that returns the state of live values of a type; empty if there is none."""
     kind = LIVE.find(cls)
     return "" if kind is None else kind.state
-
-
-def _levels_to_user() -> int:
-    """Return the `stacklevel` for a warning of this file's function at the nearest frame outside of the package."""
-    level, frame = 0, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level + 1

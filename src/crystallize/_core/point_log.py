@@ -188,6 +188,17 @@ class PointLog:
         start = max(mark - len(self.blocks) * BLOCK, 0)
         return self._counts.get(number, 0) + self.tail[(start + 1) * self.width - 1 :: self.width].count(number)
 
+    def count_since(self, number: int, mark: int) -> int:
+        """Return the number of points that a step has recorded here after a mark."""
+        return self._lock.run(partial(self._count_since, number, mark))
+
+    def _count_since(self, number: int, mark: int) -> int:
+        first = mark // BLOCK
+        start = max(mark - len(self.blocks) * BLOCK, 0)
+        newest: int = self.tail[(start + 1) * self.width - 1 :: self.width].count(number)
+        cuts = [(block, max(mark - at * BLOCK, 0)) for at, block in enumerate(self.blocks[first:], first)]
+        return newest + sum(block.cut(begin, BLOCK).counts().get(number, 0) for block, begin in cuts)
+
     def packed(self, number_of: Callable[[str], int]) -> tuple[Block, ...]:
         """Return all points as blocks, for another log. `number_of` returns the number of a step of a section."""
         blocks, tail, sections = self._snapshot()

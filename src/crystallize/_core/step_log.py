@@ -77,12 +77,17 @@ _POINTS: Final = StepRecord._fields.index("points")
 
 
 class StepLog(OrderedLog[StepRecord]):
-    """The records of the steps that have ended."""
+    """The records of the steps that have ended.
 
-    __slots__ = ("_finished", "_packed")
+    Attributes:
+        has_warned: Whether a warning was emitted of a step that nobody used.
+    """
+
+    __slots__ = ("_finished", "_packed", "has_warned")
 
     def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
         super().__init__(own, sections)
+        self.has_warned = False
         self._finished: set[str] = _finished(self.own)
         self._packed: NameIndex[PackedRecords] = NameIndex()
         """The packs of sections by the names of their last records."""

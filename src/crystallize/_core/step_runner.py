@@ -15,6 +15,7 @@ from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, st
 from .task import return_type
 from .task_call import TaskCall
 from .task_log import Claim, note_failure, task_log_of
+from .unused_step import WorkMark, warn_if_unused, work_mark
 
 
 class OpenStep(NamedTuple):
@@ -25,6 +26,7 @@ class OpenStep(NamedTuple):
     token: StepToken
     notes: StepNotes
     opening: StepOpening
+    before: WorkMark
 
 
 class StepRunner(NamedTuple):
@@ -68,7 +70,7 @@ class StepRunner(NamedTuple):
     def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None) -> None:
         dispatcher, token, notes = self.state.dispatcher, open_token(), StepNotes()
         opening = StepOpening.now(token.number)
-        step = OpenStep(self.make_handle(token, notes), token, notes, opening)
+        step = OpenStep(self.make_handle(token, notes), token, notes, opening, work_mark(self.state))
         if dispatcher.sinks:
             start = partial(opened.append, step)
             event = StepStarted(str(token.step), opening.started, arguments=arguments)
@@ -108,6 +110,8 @@ class StepRunner(NamedTuple):
         """End a step that raised nothing; when this returns, it is durable."""
         if (event := self.end(step, None, returned)) is not None:
             self.state.dispatcher.make_durable(event)
+        if step.notes.is_empty:
+            warn_if_unused(self.state, self.token, step.token, step.before, is_task=returned is not None)
 
     def fail(self, opened: list[OpenStep], raised: BaseException) -> None:
         """End a step by an exception, also if its start or its end was interrupted, or a sink failed there."""

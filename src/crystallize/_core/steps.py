@@ -185,6 +185,11 @@ class StepNotes:
     artifact_reads: dict[str, None] = field(default_factory=dict)
     absent_artifacts: dict[str, None] = field(default_factory=dict)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was used."""
+        return not (self.writes or self.reads or self.absent or self.artifact_reads or self.absent_artifacts)
+
     def copy(self) -> "StepNotes":
         """Return independent notes with the same keys and artifacts."""
         keys = (self.reads.copy(), self.absent.copy(), self.writes.copy())

@@ -212,7 +212,10 @@ class RunWriter:
 
     def leave(self) -> None:
         """Leave the run to the parent process, from which this process was forked."""
-        self.closed = "it belongs to the process that opened it; a forked process has no part in it"
+        self.closed = (
+            "it belongs to the process that opened it, and this is a forked one; do the work in a branch, by fan_out "
+            "or fork, which sends it back"
+        )
         self.refuse()
         self._finalizer.detach()
         self._files.let_go()
