@@ -95,7 +95,7 @@ class DigitsMetrics(MetricSchema):
     score = Metric(Share, tags=FoldTags, unit="share", goal="maximize")
 
 
-# The steps. Each asks for just what it needs: a property is what it reads, an attribute is what it writes.
+# The steps. Each declares the keys that it reads and writes, and gets a context that has them.
 
 
 class Load(Protocol):
@@ -110,13 +110,9 @@ def load(ctx: Context[Load]) -> None:
 
 
 class Divide(Protocol):
-    @property
-    def samples(self) -> Samples: ...
-    @property
-    def held_out(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
-
+    samples: Samples
+    held_out: float
+    seed: int
     train: Samples
     val: Samples
     test: Samples
@@ -132,14 +128,10 @@ def split(ctx: Context[Divide]) -> None:
 
 
 class Learn(Protocol):
-    @property
-    def train(self) -> Samples: ...
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
+    train: Samples
+    epochs: int
+    learning_rate: float
+    seed: int
 
 
 def untrained(ctx: Context[Learn]) -> SGDClassifier:
@@ -180,9 +172,7 @@ def validate(ctx: LoggingContext[Validate], executor: Executor) -> None:
 
 
 class Fit(Learn, Protocol):
-    @property
-    def val(self) -> Samples: ...
-
+    val: Samples
     model: SGDClassifier
 
 
@@ -204,11 +194,8 @@ def fit(ctx: Context[Fit]) -> None:
 
 
 class Evaluate(Protocol):
-    @property
-    def model(self) -> SGDClassifier: ...
-    @property
-    def test(self) -> Samples: ...
-
+    model: SGDClassifier
+    test: Samples
     accuracy: float
     confusion: NDArray[np.int64]
 
@@ -233,8 +220,8 @@ def learning_curve(loss: Series[float, EpochTags]) -> bytes:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-5 -5 410 210">{lines}</svg>'.encode()
 
 
-# The run. Each step gets a handle on the context that keeps a record of what is done through it. A step that finished
-# before the run was resumed is not done again: what it wrote and measured is there.
+# The run. `ctx.run` runs a function as a step, whose reads and writes are on record. In a resumed run it does not call the
+# functions whose steps finished: their values and measurements are in the context.
 
 
 def run(
@@ -242,22 +229,11 @@ def run(
 ) -> FrozenContext[Digits]:
     """Run all steps that have not finished yet, one after another."""
     ctx = journal.context(FrozenContext[Digits], inputs, metrics=DigitsMetrics, sinks=sinks)
-    finished = ctx.provenance.finished
-    if not finished("load"):
-        with ctx.step("load") as step:
-            load(step)
-    if not finished("split"):
-        with ctx.step("split") as step:
-            split(step)
-    if not finished("validate"):
-        with ctx.step("validate") as step:
-            validate(step, executor)
-    if not finished("fit"):
-        with ctx.step("fit") as step:
-            fit(step)
-    if not finished("evaluate"):
-        with ctx.step("evaluate") as step:
-            evaluate(step)
+    ctx.run(load)
+    ctx.run(split)
+    ctx.run(validate, executor)
+    ctx.run(fit)
+    ctx.run(evaluate)
     return ctx
 
 

@@ -34,10 +34,8 @@ class LineMetrics(MetricSchema):
 
 
 class Load(Protocol):
-    @property
-    def seed(self) -> int: ...  # a property: it reads this
-
-    rows: list[Row]  # an attribute: it writes this
+    seed: int  # it reads this key
+    rows: list[Row]  # and writes this one
 
 
 def load(ctx: Context[Load]) -> None:
@@ -47,13 +45,9 @@ def load(ctx: Context[Load]) -> None:
 
 
 class Fit(Protocol):
-    @property
-    def rows(self) -> list[Row]: ...
-    @property
-    def lr(self) -> float: ...
-    @property
-    def epochs(self) -> int: ...
-
+    rows: list[Row]
+    lr: float
+    epochs: int
     slope: float
 
 
@@ -77,11 +71,8 @@ def squared(slope: float, rows: list[Row]) -> float:
 
 
 class Judge(Protocol):
-    @property
-    def rows(self) -> list[Row]: ...
-    @property
-    def slope(self) -> float: ...
-
+    rows: list[Row]
+    slope: float
     error: float
 
 
@@ -93,15 +84,9 @@ def judge(ctx: Context[Judge]) -> None:
 def run(journal: Journal) -> None:
     """Run the steps that have not finished yet."""
     ctx = journal.context(FrozenContext[Line], {"lr": 0.5}, metrics=LineMetrics)
-    if not ctx.provenance.finished("load"):
-        with ctx.step("load") as step:
-            load(step)
-    if not ctx.provenance.finished("fit"):
-        with ctx.step("fit") as step:
-            fit(step)
-    if not ctx.provenance.finished("judge"):
-        with ctx.step("judge") as step:
-            judge(step)
+    ctx.run(load)
+    ctx.run(fit)
+    ctx.run(judge)
 
 
 if __name__ == "__main__":

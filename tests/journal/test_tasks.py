@@ -177,6 +177,51 @@ def test_steps_of_with_blocks_are_done_again_with_their_task(runs: Path) -> None
     assert {"lr", "deep", "block"} == {*load_run(path).context}
 
 
+def test_branches_of_a_task_that_died_stay(runs: Path) -> None:
+    """A branch that was merged is not run again with the task around it, nor are the steps in it."""
+    calls = Calls()
+
+    def fold(ctx: FrozenContext[Any], k: int) -> int:
+        calls.append(f"fold-{k}")
+        with ctx.step("fit") as fit:
+            fit.record("score", k)
+        return ctx.run(square, k)
+
+    def square(ctx: FrozenContext[Any], k: int) -> int:
+        return k * k
+
+    def validate(ctx: FrozenContext[Any]) -> list[int]:
+        with ThreadPoolExecutor(1) as pool:
+            scores = fan_out(ctx, fold, range(3), executor=pool)
+        if calls.count("fold-2") == 1 and "died" not in calls:
+            calls.append("died")
+            raise Died
+        return scores
+
+    path = die(runs, lambda ctx: ctx.run(validate))
+    assert [0, 1, 4] == go_on(path, lambda ctx: ctx.run(validate))
+    assert ["fold-0", "fold-1", "fold-2", "died"] == calls
+    run = load_run(path)
+    assert ["validate"] == [attempt.step for attempt in run.dead_attempts]
+    assert (0, 1, 2) == run.metrics["score"]
+    assert [] == list(verify_run(path))
+
+
+def test_arguments_without_a_digest(runs: Path) -> None:
+    """An argument without a digest, such as an executor, may be of another type when the run is resumed."""
+
+    def fit(ctx: FrozenContext[Any], executor: object) -> int:
+        return 1
+
+    def first(ctx: FrozenContext[Any]) -> None:
+        ctx.run(fit, Odd())
+        ctx.run(fit, executor=fit)
+        raise Died
+
+    path = die(runs, first)
+    assert 2 == go_on(path, lambda ctx: ctx.run(fit, fit) + ctx.run(fit, executor=Odd()))
+
+
 def test_steps_of_one_name_in_another_order(runs: Path) -> None:
     """Steps that run at the same time may start in another order: what has the same arguments counts as the same."""
 

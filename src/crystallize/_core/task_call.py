@@ -71,13 +71,13 @@ class TaskCall(NamedTuple):
             raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
 
     def digest(self) -> str:
-        """Return a digest of the arguments, equal for equal ones; one without a digest counts by its type alone."""
+        """Return a digest of the arguments, equal for equal ones. One without a digest, as an executor, does not count."""
         positional, named = self.args, dict(self.kwargs)
         task = self.task
         while isinstance(task, partial):
             positional, named, task = (*task.args, *positional), {**task.keywords, **named}, task.func
-        told = [(digest_of(value) or type_name(type(value))) for value in positional]
-        told += [f"{name}={(digest_of(value) or type_name(type(value)))}" for name, value in sorted(named.items())]
+        told = [digest_of(value) or "" for value in positional]
+        told += [f"{name}={digest_of(value) or ''}" for name, value in sorted(named.items())]
         return digest("\0".join(told).encode())
 
 
