@@ -17,6 +17,7 @@ from pydantic import BaseModel, FiniteFloat, PositiveFloat
 
 from crystallize import (
     BranchMerged,
+    Context,
     CrystallizeError,
     FrozenContext,
     Journal,
@@ -152,15 +153,25 @@ class Digits(BaseModel):
     accuracy: float
 
 
+def load(ctx: Context[Digits]) -> None:
+    ctx.fields.rows = [float(len(ctx.fields.path)), 1.0, 2.0]
+
+
+def split(ctx: Context[Digits]) -> None:
+    ctx.fields.train, ctx.fields.val = ctx.fields.rows[:2], ctx.fields.rows[2:]
+
+
+def fit(ctx: Context[Digits]) -> None:
+    ctx.fields.weight = ctx.fields.lr * sum(ctx.fields.train)
+
+
+def evaluate(ctx: Context[Digits]) -> None:
+    ctx.fields.accuracy = 1 / (1 + ctx.fields.weight * sum(ctx.fields.val))
+
+
 def pipeline(ctx: FrozenContext[Digits]) -> None:
-    with ctx.step("load") as step:
-        step.fields.rows = [float(len(step.fields.path)), 1.0, 2.0]
-    with ctx.step("split") as step:
-        step.fields.train, step.fields.val = step.fields.rows[:2], step.fields.rows[2:]
-    with ctx.step("fit") as step:
-        step.fields.weight = step.fields.lr * sum(step.fields.train)
-    with ctx.step("evaluate") as step:
-        step.fields.accuracy = 1 / (1 + step.fields.weight * sum(step.fields.val))
+    for task in (load, split, fit, evaluate):
+        ctx.run(task)
 
 
 def lineage_run(folder: Path) -> Run[Any]:
@@ -206,8 +217,8 @@ def folds_run(folder: Path) -> Folds:
 
 def killed_run(folder: Path) -> Run[Any]:
     """Run `examples/survive.py`, kill it when it is in its fourth epoch, and run it again."""
-    # Slow enough for the kill to come a second late.
-    _kill("survive.py", folder, 0.2, pace=4)
+    # An epoch takes 0.4 seconds, and begins when it is printed: the third one ends, and the fourth one does not.
+    _kill("survive.py", folder, 0.6, pace=4)
     _finish("survive.py", folder, pace=4)
     return load_run(folder / "runs/train-0001.db")
 
@@ -228,7 +239,7 @@ def demo_page(folder: Path) -> Path:
 
 
 def _kill(script: str, folder: Path, seconds: float, pace: int = 1) -> None:
-    """Run an example, and kill it some seconds after its third epoch.
+    """Run an example, and kill it some seconds after it has printed its third epoch.
 
     Raises:
         RuntimeError: It ended before that.

@@ -49,11 +49,8 @@ WRITES = {"crystallize/run": "writes", "dagster/priority": "1"}
 @op(out=DynamicOut(), retry_policy=AGAIN, tags=WRITES)
 def load(run: TrainRun) -> Iterator[DynamicOutput[Fold]]:
     with run.open(may_start=True) as ctx:
-        finished = ctx.provenance.finished
-        if not finished("load"):
-            with ctx.step("load") as step:
-                folds.load(step)
-        missing = [number for number in range(FOLDS) if not finished(f"fold-{number}")]
+        ctx.run(folds.load)
+        missing = [number for number in range(FOLDS) if not ctx.provenance.finished(f"fold-{number}")]
         forked = [Fold(number, fork(ctx, f"fold-{number}")) for number in missing]
     for fold in forked:
         yield DynamicOutput(fold, mapping_key=f"fold_{fold.number}")
@@ -75,9 +72,7 @@ def keep(run: TrainRun, delta: Delta) -> None:
 @op(ins={"kept": In(Nothing)}, retry_policy=AGAIN, tags=WRITES)
 def summarize(run: TrainRun) -> float:
     with run.open() as ctx:
-        if not ctx.provenance.finished("summarize"):
-            with ctx.step("summarize") as step:
-                folds.summarize(step, step.metrics.series(TrainMetrics.loss))
+        ctx.run(folds.summarize, ctx.metrics.series(TrainMetrics.loss))
         return ctx.fields.error
 
 

@@ -220,8 +220,8 @@ def learning_curve(loss: Series[float, EpochTags]) -> bytes:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-5 -5 410 210">{lines}</svg>'.encode()
 
 
-# The run. `ctx.run` runs a function as a step, whose reads and writes are on record. In a resumed run it does not call the
-# functions whose steps finished: their values and measurements are in the context.
+# The run. `ctx.run` runs a function as a step, whose reads and writes are on record. In a resumed run it does not call
+# the functions whose steps finished: their values and measurements are in the context.
 
 
 def run(

@@ -19,10 +19,12 @@ class Sales(BaseModel, arbitrary_types_allowed=True):
 
 
 def extract(ctx: LoggingContext[Sales]) -> None:
+    print("extract", flush=True)
     ctx.fields.orders = pl.read_csv(ctx.fields.source, try_parse_dates=True)
 
 
 def transform(ctx: LoggingContext[Sales]) -> None:
+    print("transform", flush=True)
     orders = ctx.fields.orders
     clean = orders.filter(pl.col("amount") > 0).with_columns(pl.col("shop").cast(pl.Categorical))
     ctx.fields.clean = clean
@@ -30,6 +32,7 @@ def transform(ctx: LoggingContext[Sales]) -> None:
 
 
 def load(ctx: LoggingContext[Sales]) -> None:
+    print("load", flush=True)
     totals = ctx.fields.clean.group_by("shop").agg(pl.col("amount").sum()).sort("amount", descending=True)
     ctx.fields.totals = totals
     ctx.artifacts.add("totals.csv", totals.write_csv().encode())
@@ -48,10 +51,7 @@ def main() -> None:
     with open_journal() as journal:
         ctx = journal.context(FrozenContext[Sales], {"source": "orders.csv"})
         for task in (extract, transform, load):
-            if not ctx.provenance.finished(task.__name__):
-                with ctx.step(task.__name__) as step:
-                    task(step)
-                print(f"{task.__name__}: done", flush=True)
+            ctx.run(task)
             if os.environ.get("DIE_AFTER") == task.__name__:
                 os.kill(os.getpid(), SIGKILL)
         print(ctx.fields.totals.rows())

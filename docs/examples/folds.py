@@ -41,10 +41,8 @@ def load(ctx: Context[Load]) -> None:
 
 
 class Validate(Protocol):
-    @property
-    def lr(self) -> float: ...
-    @property
-    def rows(self) -> list[float]: ...
+    lr: float
+    rows: list[float]
 
 
 def validate(ctx: Context[Validate], fold: int) -> None:

@@ -37,8 +37,7 @@ def cross_validate(lr: float = 0.1) -> float:
             if isinstance(outcome, Delta):
                 merge(ctx, outcome)  # from here on it is in the file
         futures.result()  # raises what a task has failed with, now that the others are merged
-        with ctx.step("summarize") as step:
-            folds.summarize(step, step.metrics.series(TrainMetrics.loss))
+        ctx.run(folds.summarize, ctx.metrics.series(TrainMetrics.loss))
         return ctx.fields.error
 
 

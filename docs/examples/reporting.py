@@ -38,8 +38,7 @@ def report_to_mlflow(client: MlflowClient) -> str:
     run_id = client.create_run(experiment_id="0").info.run_id
     with MLflowSink(client, run_id, step_tag="epoch") as sink:
         ctx = FrozenContext[Train]({"lr": 0.1}, metrics=TrainMetrics, sinks=[sink])
-        with ctx.step("fit") as step:
-            fit(step)
+        ctx.run(fit)
     client.set_terminated(run_id)
     return run_id
 
@@ -48,6 +47,5 @@ def report_to_opentelemetry(meters: MeterProvider, tracers: TracerProvider) -> N
     """Train, and report to what the application has set up."""
     sink = OpenTelemetrySink(omit={"epoch"}, prefix="digits.", meter_provider=meters, tracer_provider=tracers)
     ctx = FrozenContext[Train]({"lr": 0.1}, metrics=TrainMetrics, sinks=[sink])
-    with ctx.step("fit") as step:
-        fit(step)
+    ctx.run(fit)
     sink.close()

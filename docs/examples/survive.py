@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, FiniteFloat, PositiveFloat, PositiveInt
 from typing_extensions import TypedDict
 
-from crystallize import FrozenContext, Journal, LoggingContext, Metric, MetricSchema, RunNotFoundError
+from crystallize import FrozenContext, Journal, LoggingContext, Metric, MetricSchema, RunNotFoundError, step
 from crystallize.runs import find_run
 
 
@@ -26,25 +26,29 @@ class TrainMetrics(MetricSchema):
 
 
 def load(ctx: LoggingContext[Train]) -> None:
+    print("load", flush=True)
     sleep(0.2)
     ctx.fields.rows = [0.5, 0.25]
 
 
 def fit(ctx: LoggingContext[Train]) -> None:
-    weights = ctx.metrics.series(TrainMetrics.weight)
+    weight = 0.0
     for epoch in range(1, 6):
-        if ctx.provenance.finished(f"fit/epoch-{epoch}"):
-            continue
-        with ctx.step(f"epoch-{epoch}") as step:
-            sleep(0.1)
-            weight = weights.last if len(weights) else 0.0  # of the epoch before, also of a process that was killed
-            weight += step.fields.lr * sum(step.fields.rows)
-            step.metrics.series(TrainMetrics.weight).add(weight, {"epoch": epoch})
-        print(f"epoch {epoch}", flush=True)
-    ctx.fields.weight = weights.last
+        weight = ctx.run(train_epoch, epoch, weight)
+    ctx.fields.weight = weight
+
+
+@step("epoch-{epoch}")
+def train_epoch(ctx: LoggingContext[Train], epoch: int, weight: float) -> float:
+    print(f"epoch {epoch}", flush=True)
+    sleep(0.1)
+    weight += ctx.fields.lr * sum(ctx.fields.rows)
+    ctx.metrics.series(TrainMetrics.weight).add(weight, {"epoch": epoch})
+    return weight
 
 
 def evaluate(ctx: LoggingContext[Train]) -> None:
+    print("evaluate", flush=True)
     sleep(0.1)
     ctx.fields.verdict = "good" if ctx.fields.weight > 0.3 else "poor"
 
@@ -62,10 +66,7 @@ def main() -> None:
     with open_journal() as journal:
         ctx = journal.context(FrozenContext[Train], {"lr": 0.1}, metrics=TrainMetrics)
         for task in (load, fit, evaluate):
-            if not ctx.provenance.finished(task.__name__):
-                with ctx.step(task.__name__) as step:
-                    task(step)
-                print(f"{task.__name__}: done", flush=True)
+            ctx.run(task)
         print(f"{journal.name}: {ctx.fields.verdict}, after {len(ctx.metrics['weight'])} epochs")
 
 

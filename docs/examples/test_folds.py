@@ -23,6 +23,7 @@ from crystallize import (
     Journal,
     MetricRecorded,
     load_run,
+    step,
 )
 from crystallize.sinks.memory import MemorySink
 
@@ -44,8 +45,7 @@ def test_measures_each_epoch(ctx: FrozenContext[Train]) -> None:
 
 def test_does_what_it_says(ctx: FrozenContext[Train]) -> None:
     """It reads two keys, writes none, and measures one metric."""
-    with ctx.step("validate") as step:
-        validate(step, 1)
+    ctx.run(validate, 1)
     (record,) = ctx.provenance.steps
     assert record.reads == ("rows", "lr")
     assert record.writes == ()
@@ -109,20 +109,14 @@ def test_tells_of_each_point() -> None:
 
 def run(journal: Journal, validate: Callable[[Context[Validate], int], None] = validate) -> FrozenContext[Train]:
     ctx = journal.context(FrozenContext[Train], {"lr": 0.5}, metrics=TrainMetrics)
-    finished = ctx.provenance.finished
-    if not finished("load"):
-        with ctx.step("load") as step:
-            load(step)
+    ctx.run(load)
     for fold in range(FOLDS):
-        if not finished(f"fold-{fold}"):
-            with ctx.step(f"fold-{fold}") as step:
-                validate(step, fold)
-    if not finished("summarize"):
-        with ctx.step("summarize") as step:
-            summarize(step, step.metrics.series(TrainMetrics.loss))
+        ctx.run(validate, fold)
+    ctx.run(summarize, ctx.metrics.series(TrainMetrics.loss))
     return ctx
 
 
+@step("validate-{fold}")
 def dies(ctx: Context[Validate], fold: int) -> None:
     validate(ctx, fold)
     if fold == 2:
@@ -140,7 +134,7 @@ def test_goes_on_after_a_death(tmp_path: Path) -> None:
     process.start()
     process.join()
     died = load_run(tmp_path / "folds-0001.db")
-    assert [step.name for step in died.provenance.steps] == ["load", "fold-0", "fold-1"]
+    assert [record.name for record in died.provenance.steps] == ["load", "validate-0", "validate-1"]
 
     with Journal.resume(died.path) as journal:
         resumed = run(journal)

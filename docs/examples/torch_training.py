@@ -9,7 +9,7 @@ from pydantic import BaseModel, FiniteFloat, NonNegativeInt, PositiveFloat, Posi
 from torch import nn
 from typing_extensions import TypedDict
 
-from crystallize import FrozenContext, Journal, LoggingContext, Metric, MetricSchema, RunNotFoundError, Shared
+from crystallize import FrozenContext, Journal, LoggingContext, Metric, MetricSchema, RunNotFoundError, Shared, step
 from crystallize.runs import find_run
 
 
@@ -31,6 +31,7 @@ class TrainMetrics(MetricSchema):
     loss = Metric(FiniteFloat, tags=EpochTags, goal="minimize")
 
 
+@step("epoch-{epoch}")
 def train_epoch(ctx: LoggingContext[Train], epoch: int) -> None:
     """Train one epoch, and keep the state after it."""
     x, y, model, optimizer = ctx.fields.x, ctx.fields.y, ctx.fields.model, ctx.fields.optimizer
@@ -65,8 +66,7 @@ def restore(ctx: FrozenContext[Train]) -> None:
 
 def fit(ctx: LoggingContext[Train]) -> None:
     for epoch in range(finished_epochs(ctx), ctx.fields.epochs):
-        with ctx.step(f"epoch-{epoch}") as step:
-            train_epoch(step, epoch)
+        ctx.run(train_epoch, epoch)
         print(f"epoch {epoch}", flush=True)
         if os.environ.get("DIE_AFTER") == str(epoch):
             os.kill(os.getpid(), SIGKILL)
@@ -81,9 +81,7 @@ def run(journal: Journal, lr: float = 0.05, epochs: int = 5) -> FrozenContext[Tr
     given["optimizer"] = torch.optim.SGD(model.parameters(), lr, momentum=0.9)
     ctx = journal.context(FrozenContext[Train], given, metrics=TrainMetrics)
     restore(ctx)  # before any step, since a later step uses the model as well
-    if not ctx.provenance.finished("fit"):
-        with ctx.step("fit") as step:
-            fit(step)
+    ctx.run(fit)
     return ctx
 
 

@@ -25,12 +25,12 @@ def test_killed_and_started_again(tmp_path: Path) -> None:
     """Killed in its fourth epoch it goes on there; when all is done, there is nothing left to do."""
     page = (DOCS / "how-to/survive-a-crash.md").read_text(encoding="utf-8")
     told = [part.split("\n", 1)[1] for part in re.findall(r"```text\n(.*?)```", page, re.S)[0].split("$ ")[1:]]
-    with start(tmp_path, stop_after_lines=4) as first:
+    with start(tmp_path, stop_after_lines=5) as first:
         assert first.stdout is not None
         printed = []
         for line in first.stdout:
             printed.append(line)
-            if line == "epoch 3\n":
+            if line == "epoch 4\n":
                 first.kill()
     assert -SIGKILL == first.returncode
     printed.append("Killed\n")  # by the shell

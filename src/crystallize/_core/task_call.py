@@ -71,7 +71,7 @@ class TaskCall(NamedTuple):
             raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
 
     def digest(self) -> str:
-        """Return a digest of the arguments, equal for equal ones. One without a digest, as an executor, does not count."""
+        """Return a digest of the arguments, equal for equal ones. An executor, which has no digest, does not count."""
         positional, named = self.args, dict(self.kwargs)
         task = self.task
         while isinstance(task, partial):
