@@ -263,8 +263,9 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     ),
     (
         errors.FinishedStepError("fit"),
-        "cannot open step 'fit': it finished before the run was resumed; ask first: "
-        "if not ctx.provenance.finished('fit'): ...; where several are of one name, give each a name of its own",
+        "cannot open step 'fit': it finished before the run was resumed; make a function of its block and call "
+        "ctx.run, which skips it, or ask ctx.provenance.finished('fit'). If there are several of the name, give each a "
+        "name of its own",
         {"step": "fit"},
     ),
     (

@@ -749,8 +749,8 @@ class FinishedStepError(InvalidStepError):
 
     def __init__(self, step: str) -> None:
         reason = (
-            f"it finished before the run was resumed; ask first: if not ctx.provenance.finished({step!r}): ...; "
-            "where several are of one name, give each a name of its own"
+            "it finished before the run was resumed; make a function of its block and call ctx.run, which skips it, or "
+            f"ask ctx.provenance.finished({step!r}). If there are several of the name, give each a name of its own"
         )
         super().__init__(repr(step), reason)
         self.args = (step,)

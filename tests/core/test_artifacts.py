@@ -393,7 +393,7 @@ def test_name_that_another_thread_takes_meanwhile(monkeypatch: pytest.MonkeyPatc
     """If another thread takes the name while a content is stored, the first one stays, and is the step's alone."""
     ctx: FrozenContext[Any] = FrozenContext()
     ctx.artifacts.add("a", b"1")
-    monkeypatch.setattr(ArtifactStore, "check_free", lambda store, name: None)
+    monkeypatch.setattr(ArtifactStore, "check_free", lambda store, name, step: None)
     with ctx.step("fit") as step:
         step.artifacts.add("b", b"1")
         for name, data in (("a", b"2"), ("b", b"1")):

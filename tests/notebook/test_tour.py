@@ -15,6 +15,7 @@ BREAKS = {
     "misspell": "UnknownKeyError",
     "mistag": "InvalidTagError",
     "mistype": "InvalidValueError",
+    "edited": "InvalidStepError",
 }
 """What the cells that break something raise."""
 TABLES = ("context", "metrics", "series", "provenance", "artifacts", "run")
@@ -60,6 +61,13 @@ def test_shows_tables(cells: dict[str, list[dict[str, Any]]], name: str) -> None
     """What there is to look at is shown as tables, and as a line of text where there are none."""
     assert shown(cells[name], "text/html").startswith("<table>")
     assert shown(cells[name], "text/plain")
+
+
+def test_runs_a_changed_step_again(cells: dict[str, list[dict[str, Any]]]) -> None:
+    """A step that was changed says how to go on, and so it runs."""
+    (refused,) = cells["edited"]
+    assert "To run it again, make a new context" in refused["evalue"]
+    assert "2.0" == shown(cells["again"], "text/plain")
 
 
 def test_plots(cells: dict[str, list[dict[str, Any]]]) -> None:

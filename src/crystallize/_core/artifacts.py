@@ -22,7 +22,7 @@ from .event_dispatch import EventDispatcher
 from .ordered_log import OrderedKeys, Section
 from .size_limit import check_artifact_size
 from .source_file import opened_file, size_of_file
-from .steps import StepNotes, StepToken
+from .steps import StepNotes, StepToken, repetition_remark
 
 
 class _ArtifactFields(NamedTuple):
@@ -103,10 +103,10 @@ class ArtifactStore:
         else:
             self.dispatcher.lock.run(effect)
 
-    def check_free(self, name: str) -> None:
+    def check_free(self, name: str, step: str | None) -> None:
         """Raise ContextMutationError if a name is taken, before its content is read."""
         if taken := self.found.get(_folded(name)):
-            raise ContextMutationError(name, _taken(name, taken))
+            raise ContextMutationError(name, _taken(name, taken, step))
 
     def _claim(self, artifact: Artifact) -> None:
         made = self._by_step.setdefault(artifact.step, [])
@@ -115,7 +115,7 @@ class ArtifactStore:
         if taken is not artifact:
             # Not by `remove`: the other one may be equal, and of the same step.
             made[:] = [other for other in made if other is not artifact]
-            raise ContextMutationError(artifact.name, _taken(artifact.name, taken))
+            raise ContextMutationError(artifact.name, _taken(artifact.name, taken, artifact.step))
 
     def added_by(self, step: str | None) -> tuple[str, ...]:
         """Return the names of the artifacts that a step of this context has added."""
@@ -196,7 +196,7 @@ class ArtifactLog(TableDisplay):
         """
         self._token.check_open()
         plain = _file_name(name)
-        self._store.check_free(plain)
+        self._store.check_free(plain, self._token.step)
         content = FileContent(_content(plain, data))
         check_artifact_size(self._store.dispatcher.sinks, plain, content.size)
         self._add(plain, self._store.stored(content))
@@ -229,7 +229,7 @@ class ArtifactLog(TableDisplay):
         self._token.check_open()
         source = _source(path, name)
         plain = _file_name(source.name if name is None else name)
-        self._store.check_free(plain)
+        self._store.check_free(plain, self._token.step)
         check_artifact_size(self._store.dispatcher.sinks, plain, size_of_file(plain, source))
         self._add(plain, self._store.stored_file(plain, source))
 
@@ -352,10 +352,11 @@ def _folded(name: str) -> str:
     return normalize("NFC", normalize("NFC", name).casefold())
 
 
-def _taken(name: str, by: Artifact) -> str:
-    step = f" by step {by.step!r}" if by.step else ""
+def _taken(name: str, by: Artifact, step: str | None) -> str:
     if name == by.name:
-        return f"Cannot mutate existing artifact: {name!r} was added{step}; an artifact's name is given once"
+        how = f" by step {by.step!r}" if by.step else ""
+        remark = repetition_remark(step, by.step) or "; an artifact's name is given once"
+        return f"Cannot mutate existing artifact: {name!r} was added{how}{remark}"
     if normalize("NFC", name) == normalize("NFC", by.name):
         # They look the same if they are printed.
         where = f"{name!a} is one file with {by.name!a} where Unicode is normalized, as on macOS"

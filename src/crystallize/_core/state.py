@@ -32,7 +32,7 @@ from .secrets import masked, secrets_in
 from .series import FrozenMetrics, metrics_view
 from .size_limit import check_value_size
 from .step_log import StepLog
-from .steps import StepRegistry, StepToken
+from .steps import StepRegistry, StepToken, repetition_remark
 from .stored_value import Deferred, LostValue, RawValue, StoredValue, Unread
 
 
@@ -227,14 +227,14 @@ class State:
         declared = self.schema.key(key)
         name = declared.name or str.__str__(key)
         if name in self.values:
-            raise self.mutation_error(name)
+            raise self.mutation_error(name, token.step)
         valid = value if trusted else declared.check(name, value, self.held)
         self.keep(declared, name, valid, token, is_input=is_input)
 
     def keep(self, declared: Key, name: str, valid: Any, token: StepToken, *, is_input: bool = False) -> None:
         """Store a valid value: freeze it, claim the key, emit the event."""
         if name in self.values:
-            raise self.mutation_error(name)
+            raise self.mutation_error(name, token.step)
         placed = place(declared, name, valid, self.artifact_store.objects, self.dispatcher.sinks)
         kept, thaw = self.freeze(declared, name, valid) if placed is None else (None, self._deferred(name, placed))
         stored: RawValue = (kept, thaw, token.step, is_input)
@@ -282,7 +282,7 @@ class State:
     def claim(self, name: str, stored: RawValue) -> None:
         """Claim a key in one atomic step. If several threads try, all but one raise ContextMutationError."""
         if self.values.setdefault(name, stored) is not stored:
-            raise self.mutation_error(name)
+            raise self.mutation_error(name, stored[2])
         if stored[1] is None:
             self.shared[name] = stored[0]
 
@@ -297,16 +297,12 @@ class State:
         """Return the event of a written key; `source` is set for work that was done elsewhere."""
         return _event_of(self.schema.key(name), name, self.stored(name), source)
 
-    def mutation_error(self, name: str) -> ContextMutationError:
-        """Return the error for writing a key again."""
+    def mutation_error(self, name: str, step: str | None = None) -> ContextMutationError:
+        """Return the error for writing a key again, in this step."""
         stored = self.stored(name)
-        how = (
-            f"by step {stored.step!r}"
-            if stored.step
-            else "as an initial value"
-            if stored.is_input
-            else "outside any step"
-        )
+        how = "as an initial value" if stored.is_input else "outside any step"
+        if stored.step:
+            how = f"by step {stored.step!r}{repetition_remark(step, stored.step)}"
         return ContextMutationError(name, f"Cannot mutate existing key: {name!r}, written {how}")
 
     def missing_error(self, key: object) -> CrystallizeError:

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from .._base.text import MASK
-from ..errors import SinkError
+from ..errors import InvalidStepError, SinkError
 from ..events import StepFinished, StepStarted, TaskReturn
 from .async_sinks import catch_up, make_durable
 from .secrets import secrets_in
 from .state import State
-from .steps import StepNotes, StepOpening, StepToken, close_step, error_text, step_path
+from .steps import AGAIN, StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .task import return_type
 from .task_call import TaskCall
 from .task_log import Claim, note_failure, task_log_of
@@ -50,7 +50,17 @@ class StepRunner(NamedTuple):
         log = task_log_of(self.state)
         # It is compared in another process, which only a sink reaches, and with calls that failed.
         arguments = call.digest() if self.state.dispatcher.sinks or log.failed else ""
-        return partial(log.claim, step_path(self.token, call.step), arguments, call.task)
+        path = step_path(self.token, call.step)
+        if log.is_edited(path, call.task) and self._has_written(path):
+            reason = f"it has run in this context before, and its function was defined again since. {AGAIN}"
+            raise InvalidStepError(repr(path), reason)
+        return partial(log.claim, path, arguments, call.task)
+
+    def _has_written(self, path: str) -> bool:
+        """Return whether a step of a name, with any number, or one within it has finished and left something."""
+        starts = (f"{path}/", f"{path}#")
+        own = [record for record in self.state.provenance.steps if f"{record.name}/".startswith(starts)]
+        return any(record.error is None and (record.writes or record.points or record.artifacts) for record in own)
 
     def claim_and_start(self, call: TaskCall, opened: list[OpenStep]) -> Claim:
         """Claim the step of a call, and open it if its task has to run."""

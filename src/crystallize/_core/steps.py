@@ -174,6 +174,20 @@ def unnumbered(name: str) -> tuple[str, int]:
     return (path, int(number)) if number.isdecimal() else (name, 1)
 
 
+_NUMBER = re.compile(r"#\d+")
+
+
+AGAIN: Final = "To run it again, make a new context; a run that is started with reuse=True takes over the steps that did not change"
+"""What to do with a step that has written something, and is to run again."""
+
+
+def repetition_remark(step: str | None, earlier: str | None) -> str:
+    """Return a remark for an error if a step repeats an earlier one, as a cell of a notebook does; else nothing."""
+    if step is None or earlier is None or step == earlier or _NUMBER.sub("", step) != _NUMBER.sub("", earlier):
+        return ""
+    return f"; {earlier!r} has run in this context before, and keeps what it wrote, also if it failed. {AGAIN}"
+
+
 @dataclass(slots=True)
 class StepNotes:
     """The keys and artifacts that were used through one handle, in the order of their first use."""

@@ -9,7 +9,7 @@ from ..errors import InvalidStepError
 from .codec import Stored, restored_as
 from .state import State
 from .steps import numbered, unnumbered
-from .task import is_lambda
+from .task import function_of, is_lambda
 
 
 class FinishedTask(NamedTuple):
@@ -57,6 +57,21 @@ class TaskLog:
     calls: dict[str, int] = field(default_factory=dict)
     failed: dict[tuple[str, str], str] = field(default_factory=dict)
     """The errors of the calls that failed in this process and whose work stays, by name and digest of arguments."""
+    functions: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    """The code of the function that was called last, and its module, by name."""
+
+    def is_edited(self, path: str, task: Any) -> bool:
+        """Return whether a function was defined again, with other code, since the last call; note it if not."""
+        function = function_of(task)
+        code, module = getattr(function, "__code__", None), getattr(function, "__module__", "")
+        known, known_module = self.functions.setdefault(path, (code, module))
+        if known is code or known == code:
+            return False
+        name = getattr(code, "co_qualname", "")
+        if module == known_module and name == getattr(known, "co_qualname", "") and not is_lambda(task):
+            return True
+        self.functions[path] = code, module
+        return False
 
     def restore(self, finished: Mapping[str, FinishedTask]) -> None:
         """Set the tasks that returned in an earlier process, by the numbered names of their steps."""
