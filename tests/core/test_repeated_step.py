@@ -7,7 +7,7 @@ import pytest
 
 from crystallize import ContextMutationError, FrozenContext, InvalidStepError
 
-WAY_ON = "To run it again, make a new context; a run that is started with reuse=True takes over"
+WAY_ON = "To run it again, make a new context; a new run with reuse=True takes over"
 
 
 def write(ctx: Any) -> None:
@@ -85,7 +85,7 @@ def test_another_step() -> None:
 def test_after_a_failure() -> None:
     """A step that failed keeps what it wrote, which the error says."""
     ctx = FrozenContext()
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         ctx.run(fail)
     with pytest.raises(ContextMutationError, match="keeps what it wrote, also if it failed"):
         ctx.run(edited(fail))
@@ -115,6 +115,11 @@ def test_edited_without_traces() -> None:
 def test_functions_of_one_name() -> None:
     """Functions of several modules, lambdas, and objects that are called, are told apart by their numbers."""
     ctx = FrozenContext()
-    for task in (record, edited(record, module="other"), lambda ctx: record(ctx), lambda ctx: [record(ctx)]):
+    for task in (
+        record,
+        edited(record, module="other"),
+        lambda ctx: ctx.record("a", 1),
+        lambda ctx: ctx.record("b", 1),
+    ):
         ctx.run(task)
     assert ("record", "record#2", "lambda", "lambda#2") == tuple(step.name for step in ctx.provenance.steps)

@@ -27,8 +27,7 @@ class Context(Protocol[T_co]):
     Example:
         >>> from typing import Protocol
         >>> class FitNeeds(Protocol):
-        ...     @property
-        ...     def lr(self) -> float: ...
+        ...     lr: float
         >>> def fit(ctx: Context[FitNeeds]) -> None:
         ...     ctx.record("step_size", ctx.fields.lr)
     """
