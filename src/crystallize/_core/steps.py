@@ -1,5 +1,6 @@
 """Steps: their names and numbers, and notes of the reads and writes through one handle."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
