@@ -104,8 +104,8 @@ def redirected(branch: Branch[T_co], address: bytes) -> Branch[T_co]:
     return Branch(branch.name, branch._within, branch._fingerprint, address)
 
 
-def opened_with(branch: Branch[T_co], bring: Callable[[], Parcel] | None) -> "BranchContext[T_co]":
-    """Return what `Branch.open` does; `bring` returns the contents of the parent, if the executor has brought these."""
+def opened_with(branch: Branch[T_co], bring: Parcel | Callable[[], Parcel] | None) -> "BranchContext[T_co]":
+    """Return what `Branch.open` does; `bring` is as in `opened_base`."""
     source = branch._source
     opened = OpenedBase(source, None) if isinstance(source, ForkBase) else opened_base(source, branch.name, bring)
     base = opened.base

@@ -16,7 +16,7 @@ from .._core.context import FrozenContext, T_co, state_of
 from ..errors import TravelError
 from .base_file import BaseWriter, ExchangePlace, address_of
 from .branch import Branch, base_of, checked, redirected
-from .engines import broadcaster, is_local, is_sending
+from .engines import broadcaster, is_local, is_sending, release
 from .fork_base import ForkBase
 from .packed_base import ParcelToken, pack
 from .shared_base import SharedBase, close_shared
@@ -29,7 +29,7 @@ class Sender(NamedTuple):
     address: bytes = b""
     """Where workers find the base."""
     bring: Any = None
-    """An argument for each task: the function by which it gets the base from its executor."""
+    """An argument for each task, by which it gets the base from its executor."""
 
     def sent(self, branch: Branch[T_co]) -> Branch[T_co]:
         """Return a branch as it is sent."""
@@ -53,7 +53,11 @@ def sending(executor: Executor, branches: Sequence[Branch[Any]]) -> Iterator[Sen
         with base_in_folder(base, _folder_for(base), first.name, by_value=by_value) as address:
             yield Sender(base, address)
     elif is_sending(executor) or hasattr(executor, "broadcast"):
-        yield _broadcast(base, first.name, broadcaster(executor))
+        sender = _broadcast(base, first.name, broadcaster(executor))
+        try:
+            yield sender
+        finally:
+            release(sender.bring)
     else:
         yield Sender()
 
