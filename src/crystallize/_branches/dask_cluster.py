@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,8 +43,8 @@ class DaskCluster:
         self._executor._futures.add(task)  # on which `shutdown` waits
         future: Future[_T] = Future()
 
-        def cancel(_: object) -> None:
-            if future.cancelled() and not task.cancelled():
+        def cancel(ended: "Future[_T]") -> None:  # must not refer to `future`, whose task would be kept by the cycle
+            if ended.cancelled() and not task.cancelled():
                 task.cancel()
 
         future.add_done_callback(cancel)
@@ -66,14 +67,15 @@ async def _settle(client: Any, task: Any, future: "Future[Any]") -> None:
     """Wait for a task, and end its future."""
     try:
         result = await client.gather(task, asynchronous=True)
+        end = partial(future.set_result, result)
     except BaseException as error:  # every exception is the outcome of the task
         if task.cancelled():
             future.cancel()
-        if future.set_running_or_notify_cancel():
-            future.set_exception(error)
-    else:
-        if future.set_running_or_notify_cancel():
-            future.set_result(result)
+        end = partial(future.set_exception, error)
+    # Now, since exceptions refer to frames of Dask that refer to the task.
+    task.release()
+    if future.set_running_or_notify_cancel():
+        end()
 
 
 def parent_values(value: _T) -> _T:
