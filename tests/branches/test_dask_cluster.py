@@ -175,7 +175,10 @@ def loses_its_result(child: BranchContext[Any], item: tuple[str, int]) -> int:
 
 @pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning")
 def test_a_result_that_is_lost_on_its_way(client: Any, tmp_path: Path) -> None:
-    """If a result is lost with its worker and the task then fails, the call ends. With Dask's own future it does not."""
+    """If a result is lost with its worker and the task fails when it is repeated, the call ends.
+
+    The future of Dask's executor does not.
+    """
     for at in range(6):
         (outcome,) = fan_out(
             FrozenContext(),

@@ -1,4 +1,4 @@
-"""A cluster of Dask, which an executor submits to: where its workers are, and how it is given tasks and large values."""
+"""The Dask cluster of an executor: where its workers are, and how tasks and large values are sent to them."""
 
 import warnings
 from collections.abc import Callable
@@ -21,9 +21,9 @@ def is_near(client: Any) -> bool:
 class DaskCluster:
     """What `fan_out` asks of the cluster of an executor of Dask."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor: Any = executor  # its attributes are not declared
-        self.client = self._executor._client
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+        self.client = executor._client
 
     @classmethod
     def of(cls, executor: Executor) -> "DaskCluster | None":
@@ -56,7 +56,7 @@ class DaskCluster:
 
         The scheduler keeps the object as the argument of the task, until the future is released. It sends the object to
         one worker, and the other workers fetch it from there. If all workers that have it die, Dask repeats the task.
-        An object that was sent by `scatter` would be lost then; and `scatter` may never return if a worker dies.
+        An object sent by `scatter` would be lost then. Besides, `scatter` may never return if a worker dies meanwhile.
         """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # it advises to use `scatter`

@@ -51,8 +51,8 @@ def is_local(executor: Executor) -> bool:
 def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
     """Return a function that brings an object to all workers once; None if the executor has no such way.
 
-    That function returns the argument to pass to `submit`. The task is given the object, if the executor keeps it in the
-    worker, or else a function that returns the object.
+    That function returns the argument to pass to `submit`. The task receives the object, if the executor keeps it
+    in the worker, or else a function that returns the object.
     """
     cluster = DaskCluster.of(executor)
     if cluster is not None:
@@ -62,7 +62,7 @@ def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
 
 
 def release(brought: Any) -> None:
-    """Let Dask drop an object that `broadcaster` has brought to its workers, even if an exception still refers to it."""
+    """Let Dask drop an object that `broadcaster` has sent, even if an exception still refers to it."""
     if type(brought).__module__.startswith("distributed."):
         brought.release()
 
