@@ -18,6 +18,12 @@ def is_near(client: Any) -> bool:
     return bool(addresses) and all(found.scheme == "inproc" or found.hostname in _LOOPBACK for found in addresses)
 
 
+def repeats_equal_tasks(executor: Executor) -> bool:
+    """Whether an executor of Dask runs a task again that equals an earlier one."""
+    options: dict[str, Any] = getattr(executor, "_kwargs", {})
+    return options.get("pure") is False
+
+
 class DaskCluster:
     """What `fan_out` asks of the cluster of an executor of Dask."""
 

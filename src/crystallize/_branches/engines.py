@@ -7,7 +7,7 @@ from typing import Any
 
 from .._base.text import short
 from ..errors import BranchError
-from .dask_cluster import DaskCluster, is_near
+from .dask_cluster import DaskCluster, is_near, repeats_equal_tasks
 from .pickling import dumped
 
 
@@ -90,7 +90,7 @@ def usable(executor: Any) -> Executor:
     if not isinstance(executor, Executor):
         hint = f"; {advice}" if package == "distributed" else ""
         raise BranchError("fan_out", f"an executor is a concurrent.futures.Executor, not {short(executor)}{hint}")
-    if package == "distributed" and getattr(executor, "_kwargs", {}).get("pure", True) is not False:
+    if package == "distributed" and not repeats_equal_tasks(executor):
         raise BranchError("fan_out", f"Dask would run equal tasks once, as this executor takes them for pure; {advice}")
     return executor
 
