@@ -189,7 +189,8 @@ class OrderedLog(Generic[_I]):
         self.inserted = 0
 
     def __iter__(self) -> Iterator[_I]:
-        return self.splice([*self.own])
+        own = [*self.own]
+        return self.splice(own) if self._sections else iter(own)
 
     def __len__(self) -> int:
         return len(self.own) + self.inserted
