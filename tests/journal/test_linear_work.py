@@ -1,11 +1,16 @@
 """Ten times as much in a file is at most eleven times the work, for all that writes and reads files."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
 
 import pytest
 
-from crystallize import Journal, fork, load_run, merge
+from crystallize import Journal, fan_out, fork, load_run, merge
+from crystallize._journal import drainer
+from crystallize._journal.database import apply
 from crystallize.frames import to_arrow, to_reader
 from crystallize.report import write_report
 from crystallize.runs import diff_runs, verify_run
@@ -52,6 +57,33 @@ def written(folder: Path, fill: Fill, number: int, processes: int = 1) -> Path:
 def test_writing_a_run(fill: Fill, tmp_path: Path) -> None:
     """The work of an event does not grow with what the file holds."""
     assert growth(lambda number: lambda: written(tmp_path, fill, number)) < 11
+
+
+def nothing(ctx: object, item: int) -> None:
+    """A task that takes no time."""
+
+
+def test_writing_the_branches_of_a_fan_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite does as much for each branch, however many there are."""
+    steps = 0
+
+    def counted(connection: Connection, *facts: Any) -> None:
+        def count() -> None:
+            nonlocal steps
+            steps += 1
+
+        connection.set_progress_handler(count, 1)
+        apply(connection, *facts)
+        connection.set_progress_handler(None, 1)
+
+    def work(number: int) -> int:
+        before = steps
+        with Journal.start(tmp_path, "run") as journal, ThreadPoolExecutor(2) as threads:
+            fan_out(journal.context(Context), nothing, range(number), executor=threads)
+        return steps - before
+
+    monkeypatch.setattr(drainer, "apply", counted)
+    assert work(300) / work(30) < 11
 
 
 def resume(path: Path) -> None:

@@ -329,8 +329,9 @@ def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fac
     (branch, *others), _ = parted(fact)
     insert(connection, "forks", branch, position, process)
     for first in others:
-        # By process, as the index has the branches by process. The newest fork of a branch is the one that counts.
-        newest = "SELECT max(sequence) FROM sessions JOIN forks USING (session) WHERE branch = ?"
+        # The newest fork of a branch is the one that counts. A cross join, so that SQLite goes over the processes and
+        # uses the index, which has the branches by process, and not over all forks.
+        newest = "SELECT max(sequence) FROM sessions CROSS JOIN forks USING (session) WHERE branch = ?"
         (start,) = (position,) if first == branch else connection.execute(newest, (first,)).fetchone()
         insert(connection, "fork_groups", position, start)
 
