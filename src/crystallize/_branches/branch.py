@@ -168,7 +168,7 @@ def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) ->
     registry_of(state).within = branch.name
     state.values.update(base.values)
     state.shared.update(base.shared)
-    state.unsearched += base.values
+    state.unsearched += base.keys
     state.artifact_store.objects = base.objects or (None if place is None else place.objects())
     store = state.metric_store
     for name, metric in base.undeclared.items():
@@ -233,11 +233,13 @@ def _work(child: BranchContext[Any], result: Any, item: str | None) -> Work:
         raise BranchError(str(token_of(child).step), reason)
     record = _closed(child, None)
     logs = store.logs.copy()
+    # Where many keys came from the parent, listing them takes longer than the rest.
+    written = state.keys.in_order()[child._held :] if len(state.values) > child._held else []
     # Steps of inner branches were not opened here, and are known by their records.
     names = dict.fromkeys((*map(str, store.registry.names[1:]), *ended))
     numbers = {name: number for number, name in enumerate(names, 1)}
     return Work(
-        values={key: state.values[key] for key in state.keys.in_order()[child._held :]},
+        values={key: state.values[key] for key in written},
         points={name: log.points.packed(numbers.__getitem__) for name, log in logs.items() if len(log.points)},
         undeclared={name: log.metric for name, log in logs.items()} if store.schema is None else {},
         names=[*numbers],
