@@ -30,7 +30,8 @@ class Renewable(Protocol):
 
 
 _renewed: dict[ref[Any], None] = {}
-"""Not a `WeakSet`: its callbacks are written in Python, and Python ignores Ctrl-C that comes in one. `dict.pop` is not."""
+"""Not a `WeakSet`: its callbacks are written in Python, as `dict.pop` is not, and Python ignores Ctrl-C that comes in
+one."""
 
 
 def renewed_in_children(found: _T) -> _T:
