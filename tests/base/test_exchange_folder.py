@@ -85,7 +85,7 @@ def test_leftovers_are_searched_once_a_minute(tmp_path: Path, monkeypatch: pytes
     left = tmp_path / "crystallize-branches-left"
 
     def is_found(now: float) -> bool:
-        monkeypatch.setattr(module.time, "monotonic", lambda: now)
+        monkeypatch.setattr("time.monotonic", lambda: now)
         left.mkdir(exist_ok=True)
         (left / "owner").touch()
         with exchange_folder(tmp_path):

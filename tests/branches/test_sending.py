@@ -532,7 +532,9 @@ def test_a_temporary_folder_that_cannot_be_used(folder: Path, monkeypatch: pytes
     """What is small needs no folder; what is large cannot be sent without one."""
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "absent"))
     assert [1.0] == fan_out(FrozenContext({"rows": [1.0]}), reads_one, [0], executor=local())
-    with pytest.raises(TravelError, match=r"cannot be written to a file in .*absent \(.*No such file or directory"):
+    with pytest.raises(
+        TravelError, match=r"to a file in .*absent \(.*No such file or directory.*; see to that folder, or set TMPDIR"
+    ):
         fan_out(FrozenContext({"rows": LARGE}), reads_one, [0], executor=local())
 
 

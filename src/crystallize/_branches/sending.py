@@ -1,5 +1,6 @@
 """How the contents of a parent reach the workers: once for all branches of a call, or with each branch."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -84,8 +85,11 @@ def base_in_folder(base: ForkBase, parent: Path, branch: str, *, by_value: bool)
             index = pack(base, branch, writer.add, by_value=by_value)
             source = writer.finished(index)
         except OSError as error:
-            advice = "make room there" if base.objects else "make room there, or set TMPDIR to another folder"
-            reason = f"the parent's values cannot be written to a file in {parent} ({error}); {advice}"
+            # EDQUOT is not known everywhere.
+            is_full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+            steps = ["make room there" if is_full else "see to that folder"]
+            steps += [] if base.objects else ["set TMPDIR to another folder"]
+            reason = f"the parent's values cannot be written to a file in {parent} ({error}); {', or '.join(steps)}"
             raise TravelError(branch, reason) from error
         finally:
             writer.close()

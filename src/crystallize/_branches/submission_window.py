@@ -112,7 +112,7 @@ class SubmissionWindow:
                 self._done.put((_NO_MORE, None))
                 return
             if self._out and not is_closing:
-                _log.warning("waiting for branches that have started; a second Ctrl-C leaves them")
+                _log.warning("waiting for branches that have started; Ctrl-C leaves them")
             self._wait()
         except BaseException:  # Ctrl-C again
             self._is_abandoned = True
