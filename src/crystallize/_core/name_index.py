@@ -22,7 +22,7 @@ class NameIndex(Generic[_T]):
     __slots__ = ("_masks", "_others")
 
     def __init__(self) -> None:
-        # Most contexts have no such names, and every branch makes several indices.
+        # Shared, since most contexts have several indices and no names in them.
         self._masks: dict[tuple[str, int], tuple[tuple[int, _T], ...]] = _NOTHING
         """By the beginning of names and their number divided by the span: a mask with a bit for each name, and its
         owner; the newest first."""

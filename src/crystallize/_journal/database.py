@@ -329,8 +329,7 @@ def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fac
     (branch, *others), _ = parted(fact)
     insert(connection, "forks", branch, position, process)
     for first in others:
-        # The newest fork of a branch is the one that counts. A cross join, so that SQLite goes over the processes and
-        # uses the index, which has the branches by process, and not over all forks.
+        # The newest fork counts. A cross join, or SQLite may go over all forks: the index has branches by process.
         newest = "SELECT max(sequence) FROM sessions CROSS JOIN forks USING (session) WHERE branch = ?"
         (start,) = (position,) if first == branch else connection.execute(newest, (first,)).fetchone()
         insert(connection, "fork_groups", position, start)
