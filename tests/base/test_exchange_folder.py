@@ -80,6 +80,20 @@ def test_the_folder_of_a_killed_process(tmp_path: Path) -> None:
         assert ["base", "owner"] == sorted(os.listdir(living))
 
 
+def test_leftovers_are_searched_once_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many calls in a folder with very many files take no time for the search."""
+    left = tmp_path / "crystallize-branches-left"
+
+    def is_found(now: float) -> bool:
+        monkeypatch.setattr("time.monotonic", lambda: now)
+        left.mkdir(exist_ok=True)
+        (left / "owner").touch()
+        with exchange_folder(tmp_path):
+            return not left.exists()
+
+    assert [True, False, True, False] == [is_found(now) for now in (0.0, 59.0, 61.0, 62.0)]
+
+
 @pytest.mark.slow
 def test_a_worker_that_outlives_its_parent(tmp_path: Path) -> None:
     """A process that was forked from the owner does not keep the folder."""

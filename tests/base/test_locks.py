@@ -119,7 +119,7 @@ def test_locks_that_are_gone_take_no_memory() -> None:
 def test_renew_all_passes_over_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference to a lock in a cycle may be dead before it is dropped."""
     lock = make_lock()
-    monkeypatch.setattr(locks, "_renewed", {0: lambda: None, 1: lambda: lock})
+    monkeypatch.setattr(locks, "_renewed", {lambda: None: None, lambda: lock: None})
     lock.acquire()
     locks.renew_all()
     assert 1 == lock.depth()

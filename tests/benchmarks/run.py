@@ -176,6 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="run only the paths that contain this")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--items", type=int, default=200_000, help="items that do nothing; 1,000,000 for the full proof"
+    )
     options = parser.parse_args()
     results: list[Result] = []
     for row in ROWS:
@@ -194,7 +197,7 @@ def main() -> None:
         results += time_sinks(max(3, options.rounds // 3))
     if options.only in "branches":
         rounds = max(3, options.rounds // 3)
-        results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds), *measure_items()]
+        results += [*time_executors(rounds), *time_merging(rounds), *time_many(rounds), *measure_items(options.items)]
     if options.only in "async branches":
         results += time_async(max(3, options.rounds // 3))
     if options.only in "shared base":

@@ -12,10 +12,12 @@ from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from crystallize import FrozenContext, fan_out
+from crystallize._branches import engines
 
 from .journal import ROOT
 from .results import Result
@@ -24,6 +26,7 @@ from .rounds import Contestant, Timing, play
 SIZE = 200_000_000
 """Bytes of the array."""
 BRANCHES = 50
+WORKERS = 2
 KEYS = 1000
 
 
@@ -181,40 +184,51 @@ def time_dask(rounds: int) -> list[Result]:
 
     engine: Any = distributed  # its types are not all known
     cluster = engine.LocalCluster(
-        processes=True, n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+        processes=True, n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
     )
     found = rows()
     with cluster, engine.Client(cluster) as client:
         names = {**globals(), "client": client, "found": found, "executor": client.get_executor(pure=False)}
+        context = "ctx = FrozenContext({'rows': found})"
         contestants = [
-            Contestant(
-                "ours",
-                "fan_out(ctx, reads_row, range(BRANCHES), executor=executor)",
-                "ctx = FrozenContext({'rows': found})",
-            ),
+            Contestant("ours", "fan_out(ctx, reads_row, range(BRANCHES), executor=executor)", context),
+            Contestant("elsewhere", "as_elsewhere(ctx, executor)", context),
             Contestant("dask", "by_dask(client, found)"),
         ]
         timed = play(contestants, names, number=1, rounds=rounds)
-        ctx = FrozenContext({"rows": found})
         sent = {
-            "ours": _sent(client, lambda: fan_out(ctx, reads_row, range(BRANCHES), executor=names["executor"])),
-            "dask": _sent(client, lambda: by_dask(client, found)),
+            "ours": _sent(lambda: fan_out(_context(found), reads_row, range(BRANCHES), executor=names["executor"])),
+            "elsewhere": _sent(lambda: as_elsewhere(_context(found), names["executor"])),
+            "dask": _sent(lambda: by_dask(client, found)),
         }
-    path = f"{SIZE // 10**6} MB array, {BRANCHES} branches, Dask"
-    ratio = sent["ours"] / SIZE
-    return [
-        _compared(path, ("", timed["ours"]), ("Dask's own map", timed["dask"]), 1.5),
-        Result(
-            f"{path}: on the wire",
-            f"{sent['ours'] / 1e6:,.0f} MB",
-            "Dask's own map",
-            f"{sent['dask'] / 1e6:,.0f} MB",
-            sent["ours"] / sent["dask"],
-            None,
-            "≤ 2 x the array",
-            ratio <= 2.05,
-        ),
-    ]
+    lines = []
+    # By way of the scheduler, as Dask's own: that is once more than there are workers.
+    for name, where, most in (("ours", "Dask", WORKERS), ("elsewhere", "Dask as on other machines", WORKERS + 1)):
+        path = f"{SIZE // 10**6} MB array, {BRANCHES} branches, {where}"
+        lines += [
+            _compared(path, ("", timed[name]), ("Dask's own map", timed["dask"]), 1.5),
+            Result(
+                f"{path}: on the wire",
+                f"{sent[name] / 1e6:,.0f} MB",
+                "Dask's own map",
+                f"{sent['dask'] / 1e6:,.0f} MB",
+                sent[name] / sent["dask"],
+                None,
+                f"≤ {most} x the array",
+                sent[name] <= 1.02 * most * SIZE,
+            ),
+        ]
+    return lines
+
+
+def _context(found: Any) -> FrozenContext[Any]:
+    return FrozenContext({"rows": found})
+
+
+def as_elsewhere(ctx: FrozenContext[Any], executor: Executor) -> list[float]:
+    """Fan out as if the workers were on other machines."""
+    with patch.object(engines, "is_near", lambda client: False):
+        return fan_out(ctx, reads_row, range(BRANCHES), executor=executor)
 
 
 def by_dask(client: Any, found: Any) -> list[float]:
@@ -224,8 +238,8 @@ def by_dask(client: Any, found: Any) -> list[float]:
     return results
 
 
-def _sent(client: Any, work: Callable[[], object]) -> int:
-    """Return the bytes that all processes but this one receive on the loopback device while it works."""
+def _sent(work: Callable[[], object]) -> int:
+    """Return the bytes that all processes receive on the loopback device while it works."""
     before = _received()
     work()
     return _received() - before

@@ -37,13 +37,13 @@ BY_VALUE = ("threads", "loky", "dask", "dask-threads")
 
 
 @contextmanager
-def dask_client(*, processes: bool, deaths: int = 1000) -> Iterator[Any]:
+def dask_client(*, processes: bool, deaths: int = 1000, workers: int = 2) -> Iterator[Any]:
     """Start Dask on this machine, and stop it.
 
     Args:
         processes: Whether its workers are processes; threads of this one otherwise.
-        deaths: How many workers may die of a task before Dask gives up on it. Where it does while it makes a result
-            anew that was lost with a worker, the `concurrent.futures.Future` of that never ends.
+        deaths: How many workers may die of a task before Dask gives up on it.
+        workers: How many workers to start.
     """
     import distributed  # takes a second; and before its settings are changed, or they would be lost
     from dask.config import set as set_in_dask
@@ -57,7 +57,7 @@ def dask_client(*, processes: bool, deaths: int = 1000) -> Iterator[Any]:
     with set_in_dask(settings):
         cluster = engine.LocalCluster(
             processes=processes,
-            n_workers=2,
+            n_workers=workers,
             threads_per_worker=1,
             dashboard_address=":0",
             silence_logs=logging.CRITICAL,

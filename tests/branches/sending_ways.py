@@ -54,14 +54,14 @@ def by_file(folder: Path) -> Iterator[Way]:
 class Brought:
     """A branch in a worker, to which the executor brings the parent's values."""
 
-    def __init__(self, branch: Branch[Any], bring: Callable[[], Any]) -> None:
+    def __init__(self, branch: Branch[Any], bring: Any) -> None:
         self.name = branch.name
         self.open = partial(opened_with, branch, bring)
 
 
 @contextmanager
-def by_broadcast() -> Iterator[Way]:
-    """What Dask and Ray do, of any size: the executor brings the base, the branch follows."""
+def by_broadcast(*, is_kept: bool) -> Iterator[Way]:
+    """What Ray does, of any size: a worker asks the executor for the base; or Dask, which keeps it in the worker."""
     parcels: dict[int, tuple[ForkBase, Any]] = {}
 
     def way(value: Any) -> Any:
@@ -70,10 +70,11 @@ def by_broadcast() -> Iterator[Way]:
             return pickled(value)
         if id(base) not in parcels:
             writer = BaseWriter()
-            parcels[id(base)] = base, writer.parcel(pack(base, value.name, writer.add, by_value=False))
+            parcel = writer.parcel(pack(base, value.name, writer.add, by_value=False))
+            parcels[id(base)] = base, pickled(parcel) if is_kept else parcel
         parcel = parcels[id(base)][1]
         sent = pickled(redirected(value, address_of(ParcelToken(parcel.token))))
-        return Brought(sent, partial(pickled, parcel))
+        return Brought(sent, parcel if is_kept else partial(pickled, parcel))
 
     yield way
 
@@ -84,11 +85,11 @@ def opened_way(name: str, folder: Path) -> Iterator[Way]:
     if name == "file":
         with by_file(folder) as way:
             yield way
-    elif name == "broadcast":
-        with by_broadcast() as way:
+    elif name in ("broadcast", "kept"):
+        with by_broadcast(is_kept=name == "kept") as way:
             yield way
     else:
         yield {"memory": as_it_is, "pickle": pickled}[name]
 
 
-WAYS = ("memory", "pickle", "file", "broadcast")
+WAYS = ("memory", "pickle", "file", "broadcast", "kept")

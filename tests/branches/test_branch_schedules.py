@@ -569,6 +569,12 @@ class BroadcastBranchMachine(BranchMachine):
     way = "broadcast"
 
 
+class KeptBranchMachine(BranchMachine):
+    """The same where an executor keeps the parent's values in its workers."""
+
+    way = "kept"
+
+
 TestBranches = BranchMachine.TestCase
 TestBranches.settings = SETTINGS
 TestMeasuredBranches = MeasuredBranchMachine.TestCase
@@ -579,3 +585,5 @@ TestBranchesByFile = FileBranchMachine.TestCase
 TestBranchesByFile.settings = settings(SETTINGS, max_examples=examples(20))
 TestBranchesByBroadcast = BroadcastBranchMachine.TestCase
 TestBranchesByBroadcast.settings = settings(SETTINGS, max_examples=examples(20))
+TestBranchesByKept = KeptBranchMachine.TestCase
+TestBranchesByKept.settings = settings(SETTINGS, max_examples=examples(20))

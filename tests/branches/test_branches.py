@@ -1438,6 +1438,32 @@ def test_what_pickles_by_cloudpickle_alone(cloudpickle: bool) -> None:
             pickle.dumps(delta)
 
 
+def test_an_open_file(cloudpickle: bool, tmp_path: Path) -> None:
+    """An open file is not sent, also not by cloudpickle, which would send a copy of its content."""
+    (tmp_path / "secret.txt").write_text("of the parent alone")
+    with (tmp_path / "secret.txt").open() as file:
+        reason = (
+            "key 'f' cannot be sent to another process: .*TextIOWrapper.*; send its path, and open it in the branch"
+        )
+        values = {"f": file, "g": [lambda: 2] if cloudpickle else [2]}
+        sent = pickle.dumps(fork(FrozenContext[dict[str, Annotated[Any, Shared]]](values), "a"))
+        assert b"of the parent alone" not in sent
+        child = pickle.loads(sent).open()
+        with pytest.raises(TravelError, match=reason):
+            child["f"]
+    assert 2 == (child["g"][0]() if cloudpickle else child["g"][0])
+
+
+def test_the_streams_of_the_process(cloudpickle: bool) -> None:
+    """By cloudpickle the standard streams are sent by name: each process has its own."""
+    ctx = FrozenContext[dict[str, Annotated[Any, Shared]]]({"out": [sys.stdout, lambda: 1]})
+    if cloudpickle:
+        assert sys.stdout is travelled(fork(ctx, "a")).open()["out"][0]
+        return
+    with pytest.raises(TravelError, match="key 'out' cannot be sent"):
+        travelled(fork(ctx, "a")).open()["out"]
+
+
 def test_a_logger_that_does_not_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
     """A branch whose parent's logger cannot be sent says so."""
     _without(monkeypatch, "crystallize._branches.pickling", "cloudpickle")

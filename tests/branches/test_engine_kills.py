@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from crystallize import FrozenContext, Journal, LostBranchesError, MetricSchema, fan_out, load_run
-from crystallize._branches import base_file
+from crystallize._branches import base_file, engines
 from crystallize._journal import run_files
 from crystallize.runs import verify_run
 
@@ -120,6 +120,13 @@ def test_workers_that_die_with_what_was_sent_once(tmp_path: Path, engine: str, m
     """The same holds where the parent's values are sent once, and may be lost with the last worker that had it."""
     monkeypatch.setattr(base_file, "SMALL", -1)
     check_dying(tmp_path, engine, 4, with_journal=True, most=4)
+
+
+def test_workers_that_die_with_what_dask_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Dask itself sends the parent's values, as to other machines, it sends them again."""
+    monkeypatch.setattr(base_file, "SMALL", -1)
+    monkeypatch.setattr(engines, "is_near", lambda client: False)
+    check_dying(tmp_path, "dask", 4, with_journal=True)
 
 
 @pytest.mark.parametrize("builder", ["fork", "spawn"])

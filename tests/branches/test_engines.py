@@ -136,7 +136,7 @@ def test_it_is_as_in_a_loop_with_large_values(executor: Executor) -> None:
 
 @pytest.mark.parametrize("engine", ["dask", "dask-threads"], indirect=True, scope="module")
 def test_dask_as_on_other_machines(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the workers of Dask may be on other machines, each branch takes along the parent's values."""
+    """Where the workers of Dask may be on other machines, Dask itself sends the parent's values."""
     monkeypatch.setattr(engines, "is_near", lambda client: False)
     ctx = FrozenContext({"settings": SETTINGS, "table": np.arange(60_000.0), "names": ["a"]})
     alone = FrozenContext({"settings": SETTINGS, "table": np.arange(60_000.0), "names": ["a"]})

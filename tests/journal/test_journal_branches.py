@@ -397,7 +397,7 @@ def go_on(path: Path, marks: Path, undying: dict[str, Any], program: Program = p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [play, play_in_a_step, play_as_it_goes])
+@pytest.mark.parametrize("program", [pytest.param(play, marks=pytest.mark.long), play_in_a_step, play_as_it_goes])
 def test_dying_after_any_event(tmp_path: Path, marks: Path, program: Program) -> None:
     """Wherever a run with branches dies, also within a merge, only what was not merged runs again."""
     undying = picture_of(program, marks)

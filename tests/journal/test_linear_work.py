@@ -1,11 +1,18 @@
 """Ten times as much in a file is at most eleven times the work, for all that writes and reads files."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from shutil import copytree
+from sqlite3 import Connection
+from typing import Any
 
 import pytest
 
-from crystallize import Journal, fork, load_run, merge
+from crystallize import Journal, fan_out, fork, load_run, merge
+from crystallize._journal import drainer
+from crystallize._journal.event_rows import apply
 from crystallize.frames import to_arrow, to_reader
 from crystallize.report import write_report
 from crystallize.runs import diff_runs, verify_run
@@ -54,6 +61,33 @@ def test_writing_a_run(fill: Fill, tmp_path: Path) -> None:
     assert growth(lambda number: lambda: written(tmp_path, fill, number)) < 11
 
 
+def nothing(ctx: object, item: int) -> None:
+    """A task that takes no time."""
+
+
+def test_writing_the_branches_of_a_fan_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite does as much for each branch, however many there are."""
+    steps = 0
+
+    def counted(connection: Connection, *facts: Any) -> None:
+        def add() -> None:
+            nonlocal steps
+            steps += 1
+
+        connection.set_progress_handler(add, 1)
+        apply(connection, *facts)
+        connection.set_progress_handler(None, 1)
+
+    def work(number: int) -> int:
+        before = steps
+        with Journal.start(tmp_path, "run") as journal, ThreadPoolExecutor(2) as threads:
+            fan_out(journal.context(Context), nothing, range(number), executor=threads)
+        return steps - before
+
+    monkeypatch.setattr(drainer, "apply", counted)
+    assert work(300) / work(30) < 11
+
+
 def resume(path: Path) -> None:
     with Journal.resume(path) as journal:
         journal.context(Context)
@@ -79,9 +113,22 @@ def report(path: Path) -> None:
 READS: list[Callable[[Path], object]] = [resume, load, diff, verify_run, table, report]
 
 
+def is_quick(fill: Fill, read: Callable[[Path], object]) -> bool:
+    """Whether a case is tried by `make test`: a report runs many bytecodes, so only that of branches is."""
+    return read is not report or fill is branches
+
+
+CASES = [
+    pytest.param(
+        fill, read, marks=() if is_quick(fill, read) else pytest.mark.long, id=f"{fill.__name__}-{read.__name__}"
+    )
+    for fill in ALL_FILLS
+    for read in READS
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("read", READS)
-@pytest.mark.parametrize("fill", ALL_FILLS)
+@pytest.mark.parametrize(("fill", "read"), CASES)
 def test_reading_a_run(fill: Fill, read: Callable[[Path], object], tmp_path: Path) -> None:
     """All that reads a file reads each key, step, metric and branch once."""
 
@@ -92,13 +139,24 @@ def test_reading_a_run(fill: Fill, read: Callable[[Path], object], tmp_path: Pat
     assert growth(prepared, few=10) < 11
 
 
+@pytest.fixture(scope="module")
+def resumed_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Runs by the number of their processes."""
+    return {number: written(tmp_path_factory.mktemp("run"), FILLS[1], number, processes=number) for number in (4, 40)}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("read", READS)
-def test_reading_a_run_of_many_processes(read: Callable[[Path], object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [*READS[:-1], pytest.param(report, marks=pytest.mark.long)])
+def test_reading_a_run_of_many_processes(
+    read: Callable[[Path], object], resumed_runs: dict[int, Path], tmp_path: Path
+) -> None:
     """A run that was resumed ten times as often is read with at most eleven times the work."""
+    numbers = count()
 
     def prepared(number: int) -> Callable[[], object]:
-        path = written(tmp_path, FILLS[1], number, processes=number)
-        return lambda: read(path)
+        # A copy, which may be resumed.
+        path = resumed_runs[number]
+        copied = copytree(path.parent, tmp_path / str(next(numbers))) / path.name
+        return lambda: read(copied)
 
     assert growth(prepared, few=4) < 11

@@ -23,6 +23,8 @@ _FLAGS: Final = (
 )  # Windows has no O_CLOEXEC
 _LARGEST_WRITE: Final = 1 << 30
 """Linux writes at most 2 GiB at a time, macOS less."""
+_PENDING: Final = 1 << 16
+"""Maximum number of bytes that are collected before they are written: many small buffers take few calls."""
 
 
 class BufferFile(NamedTuple):
@@ -56,12 +58,8 @@ class BufferWriter:
         self._path = path
         self._token = os.urandom(16)
         self._descriptor = os.open(path, _FLAGS, 0o600)
-        self._size = 0
-        try:
-            self._write(bytes(_HEADER.size))
-        except BaseException:
-            self.abandon()
-            raise
+        self._pending = bytearray(_HEADER.size)
+        self._size = _HEADER.size
 
     def add(self, chunks: Iterable[bytes | memoryview]) -> slice:
         """Add a buffer, given in chunks; return its place in the file."""
@@ -72,14 +70,23 @@ class BufferWriter:
         return slice(start, self._size)
 
     def _write(self, chunk: bytes | memoryview) -> None:
-        rest = memoryview(chunk).cast("B")
+        view = memoryview(chunk).cast("B")
+        self._size += view.nbytes
+        if len(self._pending) + view.nbytes > _PENDING:
+            pending, self._pending = self._pending, bytearray()
+            self._put(memoryview(pending))
+        if view.nbytes > _PENDING:
+            self._put(view)
+        else:
+            self._pending += view
+
+    def _put(self, rest: memoryview) -> None:
         while rest:
-            written = os.write(self._descriptor, rest[:_LARGEST_WRITE])
-            rest = rest[written:]
-            self._size += written
+            rest = rest[os.write(self._descriptor, rest[:_LARGEST_WRITE]) :]
 
     def finished(self) -> BufferFile:
         """Write the header, and return the address of the file."""
+        self._put(memoryview(self._pending))
         header = _HEADER.pack(_MAGIC, _VERSION, self._token, self._size)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.write(self._descriptor, header)

@@ -1,7 +1,8 @@
 """A private folder by which a process and its workers on the same machine exchange large values.
 
 Nobody else can read it. The process holds a lock on a file in it, and removes it at the end. If the process is killed,
-its lock is free, and the next process that makes such a folder beside it, or starts a run there, removes it.
+its lock is free, and the next process that makes such a folder beside it, or starts a run there, removes it. A process
+looks for such folders at most once a minute, since there may be very many files beside them.
 """
 
 import os
@@ -22,6 +23,11 @@ _PREFIX: Final = "crystallize-branches-"
 _OWNER: Final = "owner"
 """The name of the locked file."""
 
+_PAUSE: Final = 60.0
+"""Seconds from one search for leftovers in a folder to the next."""
+_searched: dict[Path, float] = {}
+"""The times of the last searches, by `time.monotonic`."""
+
 _locked: dict[Path, int] = {}
 """The folders of this process, with the descriptors of their locked files."""
 
@@ -29,7 +35,8 @@ _locked: dict[Path, int] = {}
 @contextmanager
 def exchange_folder(parent: Path) -> Iterator[Path]:
     """Make a folder that is removed at the end; raise OSError if that is not possible."""
-    remove_leftovers(parent)
+    if time.monotonic() >= _searched.get(parent, -_PAUSE) + _PAUSE:
+        remove_leftovers(parent)
     path = _made(parent)
     try:
         yield path
@@ -62,8 +69,9 @@ def _discard(path: Path) -> None:
 
 def remove_leftovers(parent: Path) -> None:
     """Remove the folders of processes that died. Those of living ones, and of other users, stay."""
-    with suppress(OSError), os.scandir(parent) as entries:
-        for path in [Path(entry) for entry in entries if entry.name.startswith(_PREFIX)]:
+    _searched[parent] = time.monotonic()
+    with suppress(OSError):
+        for path in [parent / name for name in os.listdir(parent) if name.startswith(_PREFIX)]:
             with suppress(OSError):  # another process has removed it, or may alone
                 _remove_if_left(path)
 

@@ -8,7 +8,6 @@ returned and before the block begins; then nothing would release the lock.
 import sys
 from _thread import RLock
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import ref
 
@@ -30,15 +29,14 @@ class Renewable(Protocol):
         """Free the lock in a child process, unless the forking thread itself holds it."""
 
 
-_renewed: dict[int, ref[Any]] = {}
-"""By identity. Not a `WeakSet`: its callbacks are written in Python, and Python ignores Ctrl-C that comes in one. The
-callbacks here are not, and are called before an identity is used again."""
+_renewed: dict[ref[Any], None] = {}
+"""Not a `WeakSet`: its callbacks are written in Python, as `dict.pop` is not, and Python ignores Ctrl-C that comes in
+one."""
 
 
 def renewed_in_children(found: _T) -> _T:
     """Return the argument, whose `renew` is called in each child process that is forked."""
-    # The reference becomes the default of `pop`.
-    _renewed[id(found)] = ref(found, partial(_renewed.pop, id(found)))
+    _renewed[ref(found, _renewed.pop)] = None
     return found
 
 
@@ -118,7 +116,7 @@ def make_owned_lock() -> ReentrantLock:
 
 def renew_all() -> None:
     """Renew everything in a child process."""
-    for found in [reference() for reference in list(_renewed.values())]:
+    for found in [reference() for reference in list(_renewed)]:
         if found is not None:
             found.renew()
 

@@ -157,12 +157,16 @@ _last_opened: tuple[bytes, OpenedBase] | None = None
 """The base that was opened last: the next branch usually has the same. Only one is kept, since it may be large."""
 
 
-def opened_base(address: bytes, branch: str, bring: Callable[[], Parcel] | None = None) -> OpenedBase:
+def opened_base(address: bytes, branch: str, bring: "Parcel | Callable[[], Parcel] | None" = None) -> OpenedBase:
     """Return a base, given its address. It is not opened again if the last branch had the same base.
 
-    `bring` returns a parcel, if the executor has brought one. Errors name a branch.
+    `bring` is a parcel that the executor keeps in this process, or a function that returns a parcel; None if the
+    executor has brought none. Errors name a branch.
     """
     global _last_opened
+    if isinstance(bring, Parcel):
+        # Not kept here: the executor drops the parcel when the call has ended.
+        return OpenedBase(bring.opened(branch), None)
     last = _last_opened
     if last is None or last[0] != address:
         source, place = pickle.loads(address)

@@ -66,8 +66,11 @@ class Branch(Generic[T_co]):
 
     def __init__(self, name: str, within: str | None, fingerprint: str, source: ForkBase | bytes) -> None:
         """Make a branch; `fork` does."""
-        for attribute, value in zip(Branch.__slots__, (fingerprint, source, within, name), strict=True):
-            object.__setattr__(self, attribute, value)
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "_within", within)
+        put(self, "_fingerprint", fingerprint)
+        put(self, "_source", source)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Raise AttributeError: a branch is immutable."""
@@ -104,8 +107,8 @@ def redirected(branch: Branch[T_co], address: bytes) -> Branch[T_co]:
     return Branch(branch.name, branch._within, branch._fingerprint, address)
 
 
-def opened_with(branch: Branch[T_co], bring: Callable[[], Parcel] | None) -> "BranchContext[T_co]":
-    """Return what `Branch.open` does; `bring` returns the contents of the parent, if the executor has brought these."""
+def opened_with(branch: Branch[T_co], bring: Parcel | Callable[[], Parcel] | None) -> "BranchContext[T_co]":
+    """Return what `Branch.open` does; `bring` is as in `opened_base`."""
     source = branch._source
     opened = OpenedBase(source, None) if isinstance(source, ForkBase) else opened_base(source, branch.name, bring)
     base = opened.base
@@ -165,7 +168,7 @@ def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) ->
     registry_of(state).within = branch.name
     state.values.update(base.values)
     state.shared.update(base.shared)
-    state.unsearched += base.values
+    state.unsearched += base.keys
     state.artifact_store.objects = base.objects or (None if place is None else place.objects())
     store = state.metric_store
     for name, metric in base.undeclared.items():
@@ -222,22 +225,25 @@ def _closed(child: BranchContext[Any], error: str | None) -> StepRecord:
 
 def _work(child: BranchContext[Any], result: Any, item: str | None) -> Work:
     state, store = state_of(child), state_of(child).metric_store
-    ended = dict.fromkeys(record.name for record in sorted(state.step_log, key=attrgetter("started")))
+    records = tuple(state.step_log)
+    ended = dict.fromkeys(record.name for record in sorted(records, key=attrgetter("started")))
     opened = [name for name in store.registry.names[2:] if name not in ended]
     if opened:
         reason = f"step {opened[0]!r} has not ended; end it before the delta is taken"
         raise BranchError(str(token_of(child).step), reason)
     record = _closed(child, None)
     logs = store.logs.copy()
+    # Where many keys came from the parent, listing them takes longer than the rest.
+    written = state.keys.in_order()[child._held :] if len(state.values) > child._held else []
     # Steps of inner branches were not opened here, and are known by their records.
     names = dict.fromkeys((*map(str, store.registry.names[1:]), *ended))
     numbers = {name: number for number, name in enumerate(names, 1)}
     return Work(
-        values={key: state.values[key] for key in state.keys.in_order()[child._held :]},
+        values={key: state.values[key] for key in written},
         points={name: log.points.packed(numbers.__getitem__) for name, log in logs.items() if len(log.points)},
         undeclared={name: log.metric for name, log in logs.items()} if store.schema is None else {},
         names=[*numbers],
-        steps=(*state.step_log, record),
+        steps=(*records, record),
         artifacts=tuple(state.artifacts),
         result=as_number(result),
         item=item,
@@ -280,9 +286,9 @@ def fork(ctx: FrozenContext[T_co], name: str, *, base: SharedBase[T_co] | None =
     return branch if base is None else redirected(branch, address_in_shared(base))
 
 
-def check_name(state: State, path: str) -> None:
-    """Raise BranchError if a step has the full name of a branch."""
-    if not registry_of(state).knows(path) and state.registry.is_used(path):
+def check_unused(state: State, path: str) -> None:
+    """Raise BranchError if a step has the full name of a branch that was never forked."""
+    if state.registry.is_used(path):
         raise BranchError(path, "there is a step of that name; give the branch another one")
 
 
@@ -314,8 +320,10 @@ class Forking(Generic[_T]):
         registry, base = self._registry, self._base or ForkBase.of(self._ctx)
         self._base = base
         for path in paths:
-            if not registry.knows(path) or registry.is_adrift(path):
-                check_name(self._state, path)
+            if not registry.knows(path):
+                check_unused(self._state, path)
+                self._fork(path, found)
+            elif registry.is_adrift(path):
                 self._fork(path, found)
             elif self._first is None and path in registry.groups:
                 self._first = path

@@ -10,7 +10,7 @@ from .._core.context import FrozenContext, state_of, token_of
 from .._core.steps import step_path
 from .._core.task import task_name
 from ..errors import BranchError
-from .branch import check_name
+from .branch import check_unused
 from .branch_registry import registry_of
 
 
@@ -34,6 +34,9 @@ class BranchItems:
         """The names that a function gave, each with the index of its item. Names with an index are different anyway."""
         self._ahead: int | None = None
         """The number of items that were checked before the first one was taken."""
+        self._start = ""
+        self._allowed = 0
+        """The index up to which names with an index are allowed; they begin with `_start`."""
         self._taken: Iterator[BranchItem] = self._in_order()
 
     @property
@@ -52,8 +55,11 @@ class BranchItems:
         self._ahead = len(self._items)
         for at, item in enumerate(self._items):
             path = self._path(at, item)
-            check_name(self._state, path)
-            yield self._is_merged(path, item)
+            if self._registry.knows(path):
+                yield self._is_merged(path, item)
+            else:
+                check_unused(self._state, path)
+                yield False
 
     def first(self) -> BranchItem | None:
         """Return the first item, which is still to be taken; None if there is none."""
@@ -83,12 +89,21 @@ class BranchItems:
         number = self._ahead if count is None else count
         if not isinstance(self._name, str):
             return islice(self._named, number)
-        return (step_path(self._token, f"{self._name}-{at}") for at in range(number or 0))
+        return map(self._numbered, range(number or 0))
+
+    def _numbered(self, at: int) -> str:
+        """Return the full name of a branch with an index."""
+        if at >= self._allowed:
+            # Checked once for all indices with as many digits: a name may be too long.
+            digits = len(str(at))
+            self._start = step_path(self._token, f"{self._name}-{at}")[:-digits]
+            self._allowed = 10**digits
+        return f"{self._start}{at}"
 
     def _path(self, at: int, item: Any) -> str:
         """Return the full name of an item's branch; raise BranchError if another item has the same name."""
         if isinstance(self._name, str):
-            return step_path(self._token, f"{self._name}-{at}")
+            return self._numbered(at)
         try:
             found = self._name(item)
         except Exception as error:  # a user's function may raise anything

@@ -176,11 +176,13 @@ class BranchRegistry:
 
     def take_result(self, branch: str) -> None:
         """Mark the result of a merged branch as returned."""
+        # A branch that is just being packed is in both.
         pack = self.packed.find(branch)
         if pack is not None:
             pack.take(self._located(pack, branch)[0])
-        if branch in self.entries:
-            self.entries[branch].receipt = _taken(self.entries[branch].receipt)
+        entry = self.entries.get(branch)
+        if entry is not None:
+            entry.receipt = _taken(entry.receipt)
 
     def put_back(self, branch: str, result: Any) -> None:
         """Mark the result of a merged branch as not returned, after all."""
@@ -222,7 +224,7 @@ class BranchRegistry:
 
 
 def _taken(receipt: MergeReceipt | None) -> MergeReceipt | None:
-    return receipt and receipt._replace(result=None, is_taken=True)
+    return receipt and MergeReceipt(receipt.digest, None, receipt.item, True)
 
 
 def registry_of(state: State) -> BranchRegistry:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from .._base.text import type_name
 from .._core.codec import any_key, content_for_digest, plain_json
@@ -58,9 +58,13 @@ class Delta:
         place: ExchangePlace | None = None,
     ) -> None:
         """Make a delta; `BranchContext.delta` does."""
-        values = (fingerprint, place, within, work, branch, digest)
-        for attribute, value in zip(Delta.__slots__, values, strict=True):
-            object.__setattr__(self, attribute, value)
+        put = object.__setattr__
+        put(self, "branch", branch)
+        put(self, "digest", digest)
+        put(self, "_within", within)
+        put(self, "_fingerprint", fingerprint)
+        put(self, "_work", work)
+        put(self, "_place", place)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Raise AttributeError: a delta is immutable."""
@@ -125,20 +129,26 @@ def digest_of(schema: Schema, work: Work) -> str:
     steps = sorted(
         [step.name, sorted(nodes_read(step)), sorted(nodes_missed(step)), str(step.error)] for step in work.steps
     )
-    parts: tuple[Iterable[bytes], ...] = (
-        [plain_json(keys)],
-        _points_in_pieces(work),
-        [plain_json(artifacts)],
-        [plain_json(steps)],
-        [_value_digest(any_key(), work.result).encode()],
+    # Most branches of a large number lack some of the parts, whose digests are known.
+    parts = (
+        _hashed([plain_json(keys)]) if keys else _NONE,
+        _hashed(_points_in_pieces(work)) if work.points else _NO_POINTS,
+        _hashed([plain_json(artifacts)]) if artifacts else _NONE,
+        _hashed([plain_json(steps)]),
+        _NO_RESULT if work.result is None else _hashed_result(work.result),
     )
-    digests = []
-    for part in parts:
-        made = blake2b(digest_size=8)
-        for piece in part:
-            made.update(piece)
-        digests.append(made.hexdigest())
-    return "-".join(digests)
+    return "-".join(parts)
+
+
+def _hashed(pieces: Iterable[bytes]) -> str:
+    made = blake2b(digest_size=8)
+    for piece in pieces:
+        made.update(piece)
+    return made.hexdigest()
+
+
+def _hashed_result(result: Any) -> str:
+    return _hashed([_value_digest(any_key(), result).encode()])
 
 
 def _points_in_pieces(work: Work) -> Iterator[bytes]:
@@ -159,3 +169,8 @@ def _value_digest(key: Key, value: Any) -> str:
     """Return the digest of a value, or the name of its type if it has none: retries then count as the same work."""
     content = None if key.secret or key.shared else content_for_digest(key, value)
     return type_name(type(value)) if content is None else digest(content)
+
+
+_NONE: Final = _hashed([plain_json([])])
+_NO_POINTS: Final = _hashed([])
+_NO_RESULT: Final = _hashed_result(None)

@@ -2,12 +2,12 @@
 
 import pickle
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from typing import Any, Final
-from urllib.parse import urlsplit
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from typing import Any
 
 from .._base.text import short
 from ..errors import BranchError
+from .dask_cluster import DaskCluster, is_near, repeats_equal_tasks
 from .pickling import dumped
 
 
@@ -40,41 +40,46 @@ def is_sending(executor: Executor) -> bool:
 def is_local(executor: Executor) -> bool:
     """Whether an executor's workers are other processes on this machine, or threads of Dask."""
     packages = {cls.__module__.partition(".")[0] for cls in type(executor).__mro__}
-    return isinstance(executor, ProcessPoolExecutor) or "loky" in packages or is_near(_dask_client(executor))
-
-
-def is_near(client: Any) -> bool:
-    """Whether all workers of a client of Dask are on this machine: they have its loopback device."""
-    if client is None:
-        return False
-    addresses = [urlsplit(address) for address in client.nthreads()]
-    return bool(addresses) and all(found.scheme == "inproc" or found.hostname in _LOOPBACK for found in addresses)
-
-
-_LOOPBACK: Final = ("127.0.0.1", "::1")
-
-
-def _dask_client(executor: Executor) -> Any:
-    """Return the client of an executor of Dask; None for other executors."""
-    return getattr(executor, "_client", None) if type(executor).__module__.startswith("distributed.") else None
+    cluster = DaskCluster.of(executor)
+    return (
+        isinstance(executor, ProcessPoolExecutor)
+        or "loky" in packages
+        or (cluster is not None and is_near(cluster.client))
+    )
 
 
 def broadcaster(executor: Executor) -> Callable[[Any], Any] | None:
     """Return a function that brings an object to all workers once; None if the executor has no such way.
 
-    That function returns what to pass to `submit`: a function, which a task calls to get the object.
+    That function returns the argument to pass to `submit`. The task receives the object, if the executor keeps it
+    in the worker, or else a function that returns the object.
     """
+    cluster = DaskCluster.of(executor)
+    if cluster is not None:
+        return cluster.keep
     found: Callable[[Any], Any] | None = getattr(executor, "broadcast", None)
     return found if callable(found) else None
+
+
+def release(brought: Any) -> None:
+    """Let Dask drop an object that `broadcaster` has sent, even if an exception still refers to it."""
+    if type(brought).__module__.startswith("distributed."):
+        brought.release()
+
+
+def submitter(executor: Executor) -> "Callable[..., Future[Any]]":
+    """Return the function by which tasks are submitted to an executor."""
+    cluster = DaskCluster.of(executor)
+    return executor.submit if cluster is None else cluster.submit
 
 
 def workers_of(executor: Any) -> int | None:
     """Return the number of tasks that an executor does at once; None if it does not tell, or has no workers yet."""
     # Executors of Python, loky and mpi4py have this attribute; an executor of a user may have it too.
     told = getattr(executor, "_max_workers", None)
-    client = _dask_client(executor)
-    if client is not None:
-        told = sum(client.nthreads().values())
+    cluster = DaskCluster.of(executor)
+    if cluster is not None:
+        told = sum(cluster.client.nthreads().values())
     return told if isinstance(told, int) and told > 0 else None
 
 
@@ -85,7 +90,7 @@ def usable(executor: Any) -> Executor:
     if not isinstance(executor, Executor):
         hint = f"; {advice}" if package == "distributed" else ""
         raise BranchError("fan_out", f"an executor is a concurrent.futures.Executor, not {short(executor)}{hint}")
-    if package == "distributed" and getattr(executor, "_kwargs", {}).get("pure", True) is not False:
+    if package == "distributed" and not repeats_equal_tasks(executor):
         raise BranchError("fan_out", f"Dask would run equal tasks once, as this executor takes them for pure; {advice}")
     return executor
 

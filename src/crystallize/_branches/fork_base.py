@@ -76,6 +76,11 @@ class ForkBase:
         """The values that need no copying."""
         return {key: raw[0] for key, raw in self.values.items() if raw[1] is None}
 
+    @cached_property
+    def keys(self) -> list[str]:
+        """The keys, as a list, which is faster to copy."""
+        return [*self.values]
+
     @property
     def unsendable(self) -> dict[str, str]:
         """Why keys cannot be sent to another process, for those of which it is known."""

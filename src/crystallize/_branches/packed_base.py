@@ -5,6 +5,7 @@ them: it copies nothing. They may be in a file that the worker maps (`base_file.
 brought to it (`Parcel`).
 """
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pickle import PickleBuffer
@@ -187,6 +188,7 @@ class Parcel:
         self.token = token
         self.index = index
         self.sections: list[memoryview] = [memoryview(section).toreadonly() for section in sections]
+        self._base: ForkBase | None = None
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         # Older protocols know no buffers.
@@ -194,8 +196,16 @@ class Parcel:
         return Parcel, (self.token, self.index, list(map(kind, self.sections)))
 
     def opened(self, branch: str) -> ForkBase:
-        """Return the base; errors name a branch."""
-        return self.index.opened(self.sections, branch)
+        """Return the base, the same one on each call; errors name a branch."""
+        if self._base is None:
+            self._base = self.index.opened(self.sections, branch)
+        return self._base
+
+    def __del__(self) -> None:
+        if self._base is not None:
+            # It refers to the sections, as the contexts of ended branches do. All of these are in reference cycles.
+            self._base = None
+            gc.collect()
 
 
 class ParcelToken(NamedTuple):

@@ -75,7 +75,7 @@ class PackedWork(NamedTuple):
     def unpacked(self, branch: str) -> Work:
         """Return the work; raise TravelError if it cannot be unpickled in this process, or if its file is gone."""
         buffers = self.buffers if self.file is None else self._read(self.file, branch)
-        marked = list(zip(buffers, self.writable, strict=True))
+        marked = list(zip(buffers, self.writable, strict=True)) if buffers else []
         shown = [bytearray(part) if is_free else part for part, is_free in marked if is_free is not None]
         work: Work = loaded(self.rest, branch, "what it brings", shown)
         if not self.values:

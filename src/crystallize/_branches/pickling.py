@@ -3,8 +3,10 @@
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO, IOBase, TextIOWrapper
 from types import FunctionType
 from typing import Any, TypeAlias
 
@@ -48,6 +50,8 @@ def refusal(name: str, part: Any, error: Exception) -> str:
     is_declared = isinstance(part, type | FunctionType)
     if is_declared and "<locals>" in part.__qualname__:
         what = f"{part.__qualname__} is declared in a function; declare it at the top of a module"
+    elif isinstance(part, IOBase):
+        what += "; send its path, and open it in the branch"
     elif isinstance(part, Iterator):
         what += "; make a list of it"
     return f"{name} cannot be sent to another process: {what}"
@@ -61,7 +65,9 @@ def _pickled(value: Any, *, by_value: bool = False) -> bytes:
         if _cloudpickle() is None:
             raise
     if content is None or (by_value and names_main(content) and _cloudpickle() is not None):
-        content = bytes(_cloudpickle().dumps(value))
+        file = BytesIO()
+        _careful_pickler(_cloudpickle())(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+        content = file.getvalue()
     return content
 
 
@@ -70,6 +76,24 @@ def _cloudpickle() -> Any:
     # Only Ray's own copy of it knows the classes that Ray has sent.
     name = "ray.cloudpickle" if "ray" in sys.modules else "cloudpickle"
     return None if find_spec(name) is None else import_module(name)
+
+
+@lru_cache(maxsize=2)
+def _careful_pickler(cloudpickle: Any) -> Any:
+    """Return a pickler of cloudpickle that refuses open files. cloudpickle itself would send their content."""
+
+    class CarefulPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # the module has no types
+        def reducer_override(self, value: Any) -> Any:
+            return _reduced_file(value) if isinstance(value, TextIOWrapper) else super().reducer_override(value)
+
+    return CarefulPickler
+
+
+def _reduced_file(file: TextIOWrapper) -> Any:
+    for name in ("stdout", "stderr"):
+        if file is getattr(sys, name):
+            return getattr, (sys, name)
+    raise TypeError(f"cannot pickle {type_name(type(file))!r} object")
 
 
 def split(value: Any, *, by_value: bool = False) -> SplitPickle:
@@ -84,7 +108,7 @@ def split(value: Any, *, by_value: bool = False) -> SplitPickle:
         if _cloudpickle() is None:
             raise
     if made is None or (by_value and any(map(names_main, made.chunks)) and _cloudpickle() is not None):
-        made = split_pickle(value, _cloudpickle().CloudPickler)
+        made = split_pickle(value, _careful_pickler(_cloudpickle()))
     return made
 
 

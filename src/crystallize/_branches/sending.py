@@ -1,5 +1,6 @@
 """How the contents of a parent reach the workers: once for all branches of a call, or with each branch."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,7 @@ from .._core.context import FrozenContext, T_co, state_of
 from ..errors import TravelError
 from .base_file import BaseWriter, ExchangePlace, address_of
 from .branch import Branch, base_of, checked, redirected
-from .engines import broadcaster, is_local, is_sending
+from .engines import broadcaster, is_local, is_sending, release
 from .fork_base import ForkBase
 from .packed_base import ParcelToken, pack
 from .shared_base import SharedBase, close_shared
@@ -29,7 +30,7 @@ class Sender(NamedTuple):
     address: bytes = b""
     """Where workers find the base."""
     bring: Any = None
-    """An argument for each task: the function by which it gets the base from its executor."""
+    """An argument for each task, by which it gets the base from its executor."""
 
     def sent(self, branch: Branch[T_co]) -> Branch[T_co]:
         """Return a branch as it is sent."""
@@ -53,7 +54,11 @@ def sending(executor: Executor, branches: Sequence[Branch[Any]]) -> Iterator[Sen
         with base_in_folder(base, _folder_for(base), first.name, by_value=by_value) as address:
             yield Sender(base, address)
     elif is_sending(executor) or hasattr(executor, "broadcast"):
-        yield _broadcast(base, first.name, broadcaster(executor))
+        sender = _broadcast(base, first.name, broadcaster(executor))
+        try:
+            yield sender
+        finally:
+            release(sender.bring)
     else:
         yield Sender()
 
@@ -80,8 +85,11 @@ def base_in_folder(base: ForkBase, parent: Path, branch: str, *, by_value: bool)
             index = pack(base, branch, writer.add, by_value=by_value)
             source = writer.finished(index)
         except OSError as error:
-            advice = "make room there" if base.objects else "make room there, or set TMPDIR to another folder"
-            reason = f"the parent's values cannot be written to a file in {parent} ({error}); {advice}"
+            # EDQUOT is not known everywhere.
+            is_full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+            steps = ["make room there" if is_full else "see to that folder"]
+            steps += [] if base.objects else ["set TMPDIR to another folder"]
+            reason = f"the parent's values cannot be written to a file in {parent} ({error}); {', or '.join(steps)}"
             raise TravelError(branch, reason) from error
         finally:
             writer.close()

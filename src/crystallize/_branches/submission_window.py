@@ -13,7 +13,7 @@ from .branch import Branch
 from .branch_items import BranchItem
 from .branch_outcomes import BranchOutcomes
 from .delta import Delta
-from .engines import workers_of
+from .engines import submitter, workers_of
 from .worker import run_task
 
 _log = logging.getLogger("crystallize")
@@ -47,7 +47,7 @@ class SubmissionWindow:
     def __init__(
         self, executor: Executor, task: Any, size: int, outcomes: BranchOutcomes, advance: Callable[[], object]
     ) -> None:
-        self._executor, self._task, self._outcomes, self._advance = executor, task, outcomes, advance
+        self._submit, self._task, self._outcomes, self._advance = submitter(executor), task, outcomes, advance
         self._size = size
         self._low = size - max(1, min(size // 8, _REFILL))
         """So many branches may be out for more to be submitted, once the window was full."""
@@ -74,7 +74,7 @@ class SubmissionWindow:
         """Submit a branch; that the executor does not take it is its failure. See `run_task` for the rest."""
         submitted = datetime.now(UTC)
         try:
-            future = self._executor.submit(run_task, branch, self._task, of.item, home, bring)
+            future = self._submit(run_task, branch, self._task, of.item, home, bring)
         except Exception as error:  # executors raise anything if an object cannot be sent
             self._outcomes.take_error(of, submitted, error)
             return
@@ -112,7 +112,7 @@ class SubmissionWindow:
                 self._done.put((_NO_MORE, None))
                 return
             if self._out and not is_closing:
-                _log.warning("waiting for branches that have started; a second Ctrl-C leaves them")
+                _log.warning("waiting for branches that have started; Ctrl-C leaves them")
             self._wait()
         except BaseException:  # Ctrl-C again
             self._is_abandoned = True

@@ -19,7 +19,7 @@ from .pickling import dumped
 def run_task(branch: Branch[Any], task: Any, item: Any, home: object, bring: Any = None) -> Delta:
     """Run a task for an item in a branch. `home` is the calling process: within it, the delta is not pickled.
 
-    `bring` returns the packed base, if the executor has brought that to the worker.
+    `bring` is the packed base, or a function that returns it, if the executor has brought it to the worker.
     """
     child = opened_with(branch, bring)
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 _T = TypeVar("_T")
 _S = TypeVar("_S")
@@ -22,14 +22,18 @@ class NameIndex(Generic[_T]):
     __slots__ = ("_masks", "_others")
 
     def __init__(self) -> None:
-        self._masks: dict[tuple[str, int], tuple[tuple[int, _T], ...]] = {}
+        # Shared, since most contexts have several indices and no names in them.
+        self._masks: dict[tuple[str, int], tuple[tuple[int, _T], ...]] = _NOTHING
         """By the beginning of names and their number divided by the span: a mask with a bit for each name, and its
         owner; the newest first."""
-        self._others: dict[str, _T] = {}
+        self._others: dict[str, _T] = _NOTHING
 
     def add(self, names: Iterable[str], owner: _T) -> None:
         """Add names. If one is there already, either owner may be found."""
         masks, others = _grouped(tuple(names))
+        # No signal handler runs within a line, which could add names as well.
+        self._masks = {} if self._masks is _NOTHING else self._masks
+        self._others = {} if self._others is _NOTHING else self._others
         for place, mask in masks.items():
             self._put(place, mask, owner)
         self._others.update(dict.fromkeys(others, owner))
@@ -62,6 +66,10 @@ class NameIndex(Generic[_T]):
         }
         made._others = {name: owner_of(owner) for name, owner in self._others.items()}
         return made
+
+
+_NOTHING: Final[dict[Any, Any]] = {}
+"""The contents of all indices to which no name was added."""
 
 
 @lru_cache(maxsize=1)

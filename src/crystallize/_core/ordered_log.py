@@ -62,8 +62,8 @@ class OrderedLog(Generic[_I]):
     def __init__(self, own: Iterable[_I] = (), sections: Mapping[int, Section] | None = None) -> None:
         self.own: list[_I] = [*own]
         self._sections: dict[int, Section] = {}
-        self._changes: list[None] = []
-        """As many items as packs were made or unpacked."""
+        self._changes = 0
+        """The number of times that packs were made or unpacked."""
         self._last_packed = -1
         """The maximum rank in any pack."""
         self.inserted = 0
@@ -123,7 +123,7 @@ class OrderedLog(Generic[_I]):
         `make` returns the pack of sections, given their items. Sections at the same mark without another section
         between them are packed together. A section that comes between them later unpacks them.
         """
-        count, sections = len(self._changes), self._sections.copy()
+        count, sections = self._changes, self._sections.copy()
         wanted = {rank for rank in ranks if rank in sections and not sections[rank].ranks}
         runs = groupby(sorted(sections), lambda rank: (rank in wanted, sections[rank].mark))
         packs: list[_P] = []
@@ -139,7 +139,7 @@ class OrderedLog(Generic[_I]):
     def _unpack(self, rank: int) -> None:
         """Unpack the sections between which a section is about to be inserted."""
         while rank <= self._last_packed:
-            count = len(self._changes)
+            count = self._changes
             around = (found for first, found in self._sections.copy().items() if first < rank <= found.last)
             section = next(around, None)
             if section is None:
@@ -152,10 +152,10 @@ class OrderedLog(Generic[_I]):
         put, last = partial(self._sections.update, new), max(new.values(), key=_last).last
         # All or nothing: there is no bytecode between the calls, at which an exception could come.
         drop = map(self._sections.pop, old, repeat(None))
-        changes = chain(drop, map(_call, (put, partial(self._changes.append, None))))
+        changes = chain(drop, map(_call, (put, partial(setattr, self, "_changes", count + 1))))
         self._last_packed = max(self._last_packed, last)
         # No handler runs between the next lines.
-        if self._changes[count:]:
+        if self._changes != count:
             return False
         deque(changes, 0)
         return True
@@ -189,7 +189,8 @@ class OrderedLog(Generic[_I]):
         self.inserted = 0
 
     def __iter__(self) -> Iterator[_I]:
-        return self.splice([*self.own])
+        own = [*self.own]
+        return self.splice(own) if self._sections else iter(own)
 
     def __len__(self) -> int:
         return len(self.own) + self.inserted

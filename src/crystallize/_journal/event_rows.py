@@ -119,8 +119,8 @@ def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fac
     (branch, *others), _ = parted(fact)
     insert(connection, "forks", branch, position, process)
     for first in others:
-        # By process, as the index has the branches by process. The newest fork of a branch is the one that counts.
-        newest = "SELECT max(sequence) FROM sessions JOIN forks USING (session) WHERE branch = ?"
+        # The newest fork counts. A cross join, or SQLite may go over all forks: the index has branches by process.
+        newest = "SELECT max(sequence) FROM sessions CROSS JOIN forks USING (session) WHERE branch = ?"
         (start,) = (position,) if first == branch else connection.execute(newest, (first,)).fetchone()
         insert(connection, "fork_groups", position, start)
 
