@@ -460,6 +460,27 @@ class TestInAFile:
         assert 2 == flaky.calls
         assert [] == list(verify_run(path))
 
+    def test_the_same_of_a_coroutine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from crystallize._branches.attempts import Attempts
+
+        flaky, arun = Flaky(1), Attempts.arun
+
+        @step(retries=1)
+        async def fit(ctx: FrozenContext[Any]) -> int:
+            return flaky(ctx)
+
+        async def dying(attempts: Attempts) -> Any:
+            await arun(attempts)
+            raise Died
+
+        monkeypatch.setattr(Attempts, "arun", dying)
+        path = self.die(tmp_path, lambda ctx: asyncio.run(ctx.arun(fit)))
+        monkeypatch.undo()
+        with Journal.resume(path) as journal:
+            ctx = journal.context(FrozenContext)
+            assert (2, 2) == (asyncio.run(ctx.arun(fit)), ctx["made"])
+        assert 2 == flaky.calls
+
 
 def _die() -> object:
     raise Died

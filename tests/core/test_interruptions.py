@@ -22,6 +22,7 @@ from crystallize import (
     fork,
     merge,
 )
+from crystallize._core.context import notes_of
 from crystallize._core.event_dispatch import EventDispatcher
 from crystallize._core.packed_columns import Block
 from crystallize._core.point_log import BLOCK, PointLog
@@ -423,3 +424,53 @@ def test_points_that_a_signal_handler_seals(monkeypatch: pytest.MonkeyPatch) -> 
     log.append(BLOCK - 1, {}, 0)
 
     assert [*range(BLOCK)] == [*log.values()]
+
+
+def test_a_key_that_a_step_writes_is_on_its_record_or_not_there() -> None:
+    """Wherever Ctrl-C comes while a step writes a key, its record names the key if the context has it."""
+
+    def write(at: int) -> tuple[int, bool, bool]:
+        ctx = FrozenContext()
+        with ctx.step("fit") as step, suppress(Stopped), interrupted(at, Stopped()) as counted:
+            step["key"] = 1
+        (record,) = ctx.provenance.steps
+        return counted[0], "key" in ctx, "key" in record.writes
+
+    found = [write(at) for at in range(write(0)[0] + 1)]
+    assert {(False, False), (True, True)} == {(is_there, is_told) for _, is_there, is_told in found}
+
+
+def test_an_exception_while_a_step_notes_a_key() -> None:
+    """The key is there by then, so the record names it all the same."""
+
+    class Interrupting(dict[str, None]):
+        def __setitem__(self, key: str, value: None) -> None:
+            if not told:
+                told.append(key)
+                raise Stopped
+            super().__setitem__(key, value)
+
+    told: list[str] = []
+    ctx = FrozenContext()
+    with ctx.step("fit") as step:
+        notes = notes_of(step)
+        assert notes is not None
+        notes.writes = Interrupting()
+        with pytest.raises(Stopped):
+            step["key"] = 1
+    assert (1, ("key",)) == (ctx["key"], ctx.provenance.steps[0].writes)
+
+
+def test_an_exception_before_a_step_writes_a_key() -> None:
+    """The key is neither there nor on the record."""
+
+    class Refusing(dict[str, Any]):
+        def setdefault(self, key: str, value: Any = None) -> Any:
+            raise Stopped
+
+    ctx = FrozenContext()
+    with ctx.step("fit") as step:
+        object.__setattr__(step, "_values", Refusing())
+        with pytest.raises(Stopped):
+            step["key"] = 1
+    assert ("key" in ctx, ctx.provenance.steps[0].writes) == (False, ())

@@ -237,6 +237,15 @@ def test_steps_of_one_name_in_another_order(runs: Path) -> None:
     assert (2, 1, 3) == go_on(path, lambda ctx: tuple(ctx.run(work, {"n": n}) for n in (2, 1, 3)))
 
 
+def test_steps_of_one_name_in_another_order_and_one_with_other_arguments(runs: Path) -> None:
+    def work(ctx: FrozenContext[Any], item: dict[str, int]) -> int:
+        return item["n"]
+
+    path = die(runs, lambda ctx: (ctx.run(work, {"n": 1}), ctx.run(work, {"n": 2}), _die()))
+    with pytest.raises(InvalidStepError, match="give each a name of its own"):
+        go_on(path, lambda ctx: (ctx.run(work, {"n": 2}), ctx.run(work, {"n": 3})))
+
+
 def test_other_arguments_than_before(runs: Path) -> None:
     def work(ctx: FrozenContext[Any], size: float) -> float:
         return size

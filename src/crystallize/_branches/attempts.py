@@ -42,16 +42,18 @@ class Attempts:
         """Call the task until an attempt succeeds, and return its result; raise the exception of the last one."""
         if (merged := self._merged()) is not None:
             return merged[0]
-        for failed, attempt in enumerate(self._opened()):
+        first, failed = len([*self._known()]) + 1, 0
+        while True:
+            attempt = self._open(first + failed)
             try:
                 result = self._call.task(attempt.child, *self._call.args, **self._call.kwargs)
                 self._merge(attempt, result)
                 return result
             except BaseException as raised:
-                if self._fail(attempt, raised) or not self._goes_on(failed + 1, raised):
+                failed += 1
+                if self._fail(attempt, raised) or not self._goes_on(failed, raised):
                     raise
-            time.sleep(self._options.pause(failed + 1))
-        raise AssertionError  # the last attempt returns or raises
+            time.sleep(self._options.pause(failed))
 
     async def arun(self) -> Any:
         """Await the task until an attempt succeeds, as `run` does."""
@@ -59,16 +61,18 @@ class Attempts:
 
         if (merged := self._merged()) is not None:
             return merged[0]
-        for failed, attempt in enumerate(self._opened()):
+        first, failed = len([*self._known()]) + 1, 0
+        while True:
+            attempt = self._open(first + failed)
             try:
                 result = await self._call.awaitable(attempt.child)
                 self._merge(attempt, result)
                 return result
             except BaseException as raised:
-                if self._fail(attempt, raised) or not self._goes_on(failed + 1, raised):
+                failed += 1
+                if self._fail(attempt, raised) or not self._goes_on(failed, raised):
                     raise
-            await sleep(self._options.pause(failed + 1))
-        raise AssertionError  # as above
+            await sleep(self._options.pause(failed))
 
     def _path(self, number: int) -> str:
         return f"{self._token.step}/attempt-{number}"
@@ -93,13 +97,10 @@ class Attempts:
         (branch,) = Forking(self._ctx, is_group=False).fork([path])
         return branch
 
-    def _opened(self) -> Iterator[OpenAttempt]:
-        """Open one attempt after the other, as long as the caller asks for more."""
-        first = len([*self._known()]) + 1
-        for number in range(first, first + self._options.retries + 1):
-            child = self._fork(self._path(number)).open()
-            past = PastWork.of(self._state).show(state_of(child), str(self._token.step))
-            yield OpenAttempt(child, past)
+    def _open(self, number: int) -> OpenAttempt:
+        child = self._fork(self._path(number)).open()
+        past = PastWork.of(self._state).show(state_of(child), str(self._token.step))
+        return OpenAttempt(child, past)
 
     def _merge(self, attempt: OpenAttempt, result: Any) -> None:
         attempt.past.close()
