@@ -403,6 +403,17 @@ class TestArun:
             asyncio.run(main(ctx))
         assert "CancelledError" == ctx.provenance.steps[0].error
 
+    def test_one_that_failed_and_left_something_is_not_called_again(self) -> None:
+        async def fit(ctx: FrozenContext[Any]) -> None:
+            ctx["half"] = 1
+            raise ValueError("boom")
+
+        ctx = FrozenContext()
+        with pytest.raises(ValueError, match="boom"):
+            asyncio.run(ctx.arun(fit))
+        with pytest.raises(InvalidStepError, match="retries=1"):
+            asyncio.run(ctx.arun(fit))
+
     def test_a_group_whose_task_fails(self) -> None:
         async def fail(ctx: FrozenContext[Any]) -> None:
             raise ValueError("boom")

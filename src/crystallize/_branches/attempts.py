@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from .._core.async_sinks import catch_up
 from .._core.codec import Stored, restored_as
 from .._core.context import FrozenContext, state_of, token_of
 from .._core.task import return_type
@@ -66,6 +67,7 @@ class Attempts:
             attempt = self._open(first + failed)
             try:
                 result = await self._call.awaitable(attempt.child)
+                await catch_up(self._state.dispatcher)
                 self._merge(attempt, result)
                 return result
             except BaseException as raised:
