@@ -82,6 +82,20 @@ class Evaluates(Protocol):
     accuracy: float
 
 
+class FitNeeds(Protocol):
+    """Plain attributes, for keys of exactly these types."""
+
+    lr: float
+    epochs: int
+    accuracy: float
+
+
+class WiderNeeds(Protocol):
+    """A plain attribute may be written, so it takes no key of a narrower type."""
+
+    accuracy: float | None
+
+
 class NeedsBatch(Protocol):
     @property
     def batch(self) -> int: ...
@@ -99,6 +113,30 @@ def evaluate(ctx: Context[Evaluates]) -> None:
     ctx.logger.info("evaluated")
     if "lr" in ctx:
         assert_type(ctx.get("lr"), Any)
+
+
+def fit_by_attributes(ctx: Context[FitNeeds], size: int) -> float:
+    assert_type(ctx.fields.lr, float)
+    assert_type(ctx.fields.epochs, int)
+    ctx.fields.accuracy = 0.5
+    ctx.fields.accuracy = "high"  # E
+    return ctx.run(record_alone, size)
+
+
+def record_alone(ctx: Context[object], size: int) -> float:
+    ctx.record(TrainMetrics.seen, size)
+    return 0.5
+
+
+def wider(ctx: Context[WiderNeeds]) -> None: ...
+
+
+def run_steps(ctx: FrozenContext[Train], names: FrozenContext[Names]) -> None:
+    assert_type(ctx.run(fit_by_attributes, 3), float)
+    assert_type(names.run(record_alone, 3), float)
+    names.run(fit_by_attributes, 3)  # E
+    ctx.run(wider)  # E
+    ctx.run(evaluate)
 
 
 def needs_batch(ctx: Context[NeedsBatch]) -> None: ...
