@@ -178,7 +178,7 @@ def unnumbered(name: str) -> tuple[str, int]:
 _NUMBER = re.compile(r"#\d+")
 
 
-AGAIN: Final = "To run it again, make a new context; a new run with reuse=True takes over the steps that did not change"
+AGAIN: Final = "To run it again, make a new context"
 """What to do with a step that has written something, and is to run again."""
 
 
