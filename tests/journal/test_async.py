@@ -12,6 +12,7 @@ import pytest
 from crystallize import (
     BranchContext,
     FrozenContext,
+    InvalidStepError,
     Journal,
     JournalError,
     LoggingContext,
@@ -229,6 +230,31 @@ def test_a_cancellation_does_not_cut_the_end_of_a_step_short(runs: Path, disk: D
     assert [("ask-3", None)] == records(path)
     with Journal.resume(path) as journal:
         assert asyncio.run(journal.context(FrozenContext).arun(ask, 3)) == 3
+
+
+def test_a_cancellation_while_a_failure_is_made_durable(runs: Path, disk: Disk) -> None:
+    """The step has failed, and left work: it is not called again."""
+
+    async def failing(ctx: Step) -> None:
+        ctx["began"] = True
+        raise LookupError("nothing")
+
+    async def main() -> None:
+        async with await started(runs) as journal:
+            ctx = journal.context(FrozenContext)
+            disk.is_asked.clear()
+            disk.is_fast.clear()
+            step = asyncio.create_task(ctx.arun(failing))
+            await is_asked(disk)
+            step.cancel()
+            await asyncio.sleep(0)
+            disk.is_fast.set()
+            with pytest.raises(asyncio.CancelledError):
+                await step
+            with pytest.raises(InvalidStepError, match="retries="):
+                await ctx.arun(failing)
+
+    run(main())
 
 
 def test_a_timeout_within_a_task_group(runs: Path) -> None:

@@ -190,7 +190,8 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
                 await make_durable(dispatcher, failed)
         except SinkError as failure:  # as in `fail`
             raised.add_note(f"Besides: {failure}")
-        note_failure(runner.state, claim, call.digest)
+        finally:  # also if this is cancelled while it waits
+            note_failure(runner.state, claim, call.digest)
         raise
     if event is not None:
         await make_durable(dispatcher, event)
