@@ -136,10 +136,11 @@ class _PackageClasses:
             body = self._classes[name].body
             kept = [part for part in body if not (isinstance(part, ast.FunctionDef) and part.name in _KEY_METHODS)]
             self._change(name, body=kept or [ELLIPSIS])
-        root = next(name for name in family if "Generic" in map(_head, self._classes[name].bases))
-        bases = self._classes[root].bases
-        index = [*map(_head, bases)].index("Generic")
-        self._change(root, bases=[*bases[:index], _context_of(_parameter(self._classes[root])), *bases[index:]])
+        # There is no such class if a context is a `Context` by name already.
+        for root in [name for name in family if "Generic" in map(_head, self._classes[name].bases)]:
+            bases = self._classes[root].bases
+            index = [*map(_head, bases)].index("Generic")
+            self._change(root, bases=[*bases[:index], _context_of(_parameter(self._classes[root])), *bases[index:]])
 
 
 def _head(base: ast.expr) -> str:
