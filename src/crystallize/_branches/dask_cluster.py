@@ -29,7 +29,7 @@ class DaskCluster:
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
-        self.client = executor._client
+        self.client: Any = executor._client
 
     @classmethod
     def of(cls, executor: Executor) -> "DaskCluster | None":
