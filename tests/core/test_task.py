@@ -94,15 +94,15 @@ class TestRun:
                     inner["half"] = 1
             elif how == "artifact":
                 ctx.artifacts.add("half", b"")
-            if failing:
+            if failing[0]:
                 raise ValueError("boom")
             return len(sizes)
 
-        ctx, failing = FrozenContext(sinks=[MemorySink()] if is_watched else []), True
+        ctx, failing = FrozenContext(sinks=[MemorySink()] if is_watched else []), [True]
         for how in ("point", "inner", "artifact", "nothing"):
             with pytest.raises(ValueError, match="boom"):
                 ctx.run(fit, how, [1])
-        failing = False
+        failing[0] = False
         for how in ("point", "inner", "artifact"):
             with pytest.raises(InvalidStepError, match=r"failed \(ValueError: boom\).*@step\(retries=1\)"):
                 ctx.run(fit, how, [1])

@@ -9,8 +9,7 @@ from typing import Any, Final, NamedTuple
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
 from ..errors import InvalidStepError
-from .codec import digest_of
-from .digest import digest
+from .call_arguments import digest_of_arguments
 from .step_options import StepOptions, options_of
 from .task import checked_task, parameters_of, task_name
 
@@ -71,14 +70,8 @@ class TaskCall(NamedTuple):
             raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
 
     def digest(self) -> str:
-        """Return a digest of the arguments, equal for equal ones. An executor, which has no digest, does not count."""
-        positional, named = self.args, dict(self.kwargs)
-        task = self.task
-        while isinstance(task, partial):
-            positional, named, task = (*task.args, *positional), {**task.keywords, **named}, task.func
-        told = [digest_of(value) or "" for value in positional]
-        told += [f"{name}={digest_of(value) or ''}" for name, value in sorted(named.items())]
-        return digest("\0".join(told).encode())
+        """Return a digest of the arguments; see `digest_of_arguments`."""
+        return digest_of_arguments(self.task, self.args, self.kwargs)
 
 
 def _refusal(task: Any, reason: str) -> InvalidStepError:
