@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from crystallize import FrozenContext, InvalidStepError, StepFinished, StepStarted, step
 from crystallize._core.step_options import StepOptions, options_of
+from crystallize._core.task import parameters_of
 from crystallize.sinks.memory import MemorySink
 
 
@@ -443,3 +444,21 @@ def test_names_are_those_of_steps_that_are_opened(calls: list[tuple[bool, str]])
         with plain.step(name):
             pass
     assert names(plain) == names(mixed)
+
+
+class Unhashable:
+    """A task that is an object, and equal to every other one."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __call__(self, ctx: FrozenContext[Any], size: int, rate: float = 0.5) -> int:
+        return size
+
+
+def test_names_of_parameters() -> None:
+    """The step is named by arguments in the order of the parameters, also of objects without a hash."""
+    ctx = FrozenContext()
+    assert 3 == ctx.run(Unhashable(), rate=0.1, size=3)
+    assert "Unhashable-3" == ctx.provenance.steps[0].name
+    assert () == parameters_of(max)  # which does not say
