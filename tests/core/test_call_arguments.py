@@ -126,7 +126,14 @@ def test_closures() -> None:
     assert unset != of(late)
 
 
-@pytest.mark.parametrize("value", [Lock(), SecretStr("x"), [Lock()], made(1), np.array([object()])])
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [Lock(), SecretStr("x"), [Lock()], made(1), np.array([object()]), nested(100_000)])
 def test_values_without_a_digest(value: Any) -> None:
     """The digest says so if it leaves out the content of a value."""
     assert of(fit, value).startswith(PARTIAL)
