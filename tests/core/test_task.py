@@ -462,3 +462,40 @@ def test_names_of_parameters() -> None:
     assert 3 == ctx.run(Unhashable(), rate=0.1, size=3)
     assert "Unhashable-3" == ctx.provenance.steps[0].name
     assert () == parameters_of(max)  # which does not say
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize(
+    ("call", "advice"),
+    [
+        (lambda ctx: half_later(ctx), "coroutine, .*call ctx.arun"),
+        (lambda ctx: (number for number in (1, 2)), "generator, .*let it return a list"),
+    ],
+)
+def test_a_call_that_runs_nothing(call: Callable[[Any], Any], advice: str, retries: int) -> None:
+    """A result that stands for work to be done is refused, whatever function returned it."""
+    ctx = FrozenContext()
+    with pytest.raises(InvalidStepError, match=advice):
+        ctx.run(step("late", retries=retries)(call))
+    assert not ctx.provenance.finished("late")
+
+
+async def half_later(ctx: Any) -> float:
+    return 0.5
+
+
+def test_a_template_with_an_address() -> None:
+    """A name that differs in each process is refused."""
+
+    @step("fit-{model}")
+    def fit(ctx: FrozenContext[Any], model: object) -> None: ...
+
+    with pytest.raises(InvalidStepError, match="an address that differs in each process; name a part"):
+        FrozenContext().run(fit, object())
+
+
+@pytest.mark.parametrize("template", ["a/b", "", "a#b", "x" * 300, "a/{size}"])
+def test_a_template_of_no_name(template: str) -> None:
+    """A template that can never be the name of a step is an error at the definition."""
+    with pytest.raises(InvalidStepError):
+        step(template)(lambda ctx, size: size)

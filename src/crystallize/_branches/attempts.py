@@ -47,7 +47,7 @@ class Attempts:
         while True:
             attempt = self._open(first + failed)
             try:
-                result = self._call.task(attempt.child, *self._call.args, **self._call.kwargs)
+                result = self._call.called(attempt.child)
                 self._merge(attempt, result)
                 return result
             except BaseException as raised:

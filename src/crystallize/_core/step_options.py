@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar, overload
 
 from .._base.text import nearest, short, type_name
 from ..errors import InvalidStepError
+from .steps import StepToken, step_path
 from .task import function_of, parameters_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -140,10 +141,12 @@ def _check_seconds(seconds: object, found: str) -> None:
 def _check_template(function: Any, template: str) -> None:
     """Raise InvalidStepError if a template is not one, or has a field that is not a parameter of a function."""
     try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+        parts = [*Formatter().parse(template)]
     except ValueError as error:
         raise InvalidStepError(short(template), f"it is not a template ({error})") from error
-    for field in fields:
+    # The whole name is checked when it is filled.
+    step_path(StepToken(), "".join(f"{text}{'x' if field is not None else ''}" for text, field, *_ in parts))
+    for field in (field for _, field, _, _ in parts if field is not None):
         name = field.partition(".")[0].partition("[")[0]
         if name not in (known := parameters_of(function)):
             guess = nearest(name, [*known])

@@ -227,7 +227,7 @@ def _result_of(call: TaskCall, handle: Any) -> Any:
     if call.options.retries:
         assert _attempts is not None  # the face of the package has set it
         return _attempts(handle, call).run()
-    return call.task(handle, *call.args, **call.kwargs)
+    return call.called(handle)
 
 
 async def _awaited_result_of(call: TaskCall, handle: Any) -> Any:

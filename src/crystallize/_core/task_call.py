@@ -1,9 +1,11 @@
 """A call of a task by `ctx.run`: the name of its step, and the digest of its arguments."""
 
+import re
 from collections.abc import Awaitable, Mapping
 from enum import Enum
 from functools import partial
 from inspect import isawaitable, signature
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, NamedTuple
 
 from .._base.signal_handlers import reraise_from_handler
@@ -15,6 +17,11 @@ from .task import checked_task, parameters_of, task_name
 
 _LONGEST: Final = 40
 """Maximum characters of a text that becomes a part of a step's name."""
+
+
+_NOT_RUN: Final = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
+"""The types of objects that are the result of a call that has run nothing of its function."""
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 
 
 class TaskCall(NamedTuple):
@@ -46,6 +53,18 @@ class TaskCall(NamedTuple):
         parts = [text for argument in arguments if (text := _part_of_name(argument)) is not None]
         return "-".join([name, *parts]) if parts else name
 
+    def called(self, ctx: Any) -> Any:
+        """Call the task, and return its result."""
+        result = self.task(ctx, *self.args, **self.kwargs)
+        if type(result) in _NOT_RUN:
+            if isinstance(result, CoroutineType):
+                result.close()  # or Python would warn of it, too
+            advice = "let it return a list" if isinstance(result, GeneratorType) else "call ctx.arun"
+            raise InvalidStepError(
+                task_name(self.task), f"its call gave a {type_name(type(result))}, which has run nothing yet; {advice}"
+            )
+        return result
+
     def awaitable(self, ctx: Any) -> Awaitable[Any]:
         """Call the task, and return what is to be awaited."""
         made = self.task(ctx, *self.args, **self.kwargs)
@@ -64,10 +83,14 @@ class TaskCall(NamedTuple):
         bound = signature(self.task).bind(None, *self.args, **self.kwargs)
         bound.apply_defaults()
         try:
-            return template.format(**bound.arguments)
+            name = template.format(**bound.arguments)
         except Exception as error:  # the format of an argument's own type may raise anything
             reraise_from_handler(error)
             raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
+        if _ADDRESS.search(name):
+            reason = f"it gives {name}, with an address that differs in each process; name a part, as {{cfg.size}}"
+            raise InvalidStepError(short(template), reason)
+        return name
 
     def digest(self) -> str:
         """Return a digest of the arguments; see `digest_of_arguments`."""
