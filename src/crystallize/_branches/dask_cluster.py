@@ -25,7 +25,7 @@ def repeats_equal_tasks(executor: Executor) -> bool:
 
 
 class DaskCluster:
-    """What `fan_out` asks of the cluster of an executor of Dask."""
+    """The cluster of an executor of Dask, as `fan_out` uses it."""
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor

@@ -9,13 +9,13 @@ from .digest import digest
 from .value_forms import NoDigest, ValueForms, joined
 
 _CONTEXT: Final = object()
-"""Stands for the context, the first argument."""
+"""In place of the context, the first argument."""
 PARTIAL: Final = "?"
-"""The first character of a digest that leaves out a value, as that of an executor."""
+"""The first character of a digest that leaves out a value, such as an executor."""
 
 
 class _State(NamedTuple):
-    """An object that is not given with the call: that of a method, or one that a closure refers to."""
+    """An object that is not an argument: the object of a method, or a variable of a closure."""
 
     value: Any
 
@@ -68,7 +68,7 @@ def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> I
     code = getattr(function, "__code__", None)
     names = () if code is None else code.co_varnames[: code.co_argcount]
     given = {name: value for name, value in zip(names, positional, strict=False) if value is not _CONTEXT}
-    # A name may be that of a positional-only parameter as well.
+    # A positional-only parameter may have the same name.
     given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
     if more := [value for value in positional[len(names) :] if value is not _CONTEXT]:
         given["*"] = more

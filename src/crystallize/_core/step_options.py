@@ -63,7 +63,7 @@ def step(
 
     Args:
         name: A template of the step's name with parameters of the function in braces, as in "epoch-{epoch}". By default
-            the name is that of the function, followed by each argument that is a short text, an int, a bool or an enum.
+            the name is the function's name, followed by each argument that is a short text, an int, a bool or an enum.
         retries: How often the function is called again if it fails. Each attempt has a record, as "fit/attempt-1". The
             context receives the work of the attempt that succeeds; of a failed one only the record stays.
         wait: The seconds between two attempts, or a function that returns them for the number of attempts that have

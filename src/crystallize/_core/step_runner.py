@@ -22,7 +22,7 @@ class OpenStep(NamedTuple):
     """A step that has started."""
 
     handle: Any
-    """What the code of the step reads and writes through."""
+    """The handle through which the code of the step reads and writes."""
     token: StepToken
     notes: StepNotes
     opening: StepOpening

@@ -66,7 +66,7 @@ class TaskCall(NamedTuple):
         return result
 
     def awaitable(self, ctx: Any) -> Awaitable[Any]:
-        """Call the task, and return what is to be awaited."""
+        """Call the task, and return its awaitable."""
         made = self.task(ctx, *self.args, **self.kwargs)
         if not isawaitable(made):
             reason = f"its call gave a {type_name(type(made))}, which cannot be awaited; call ctx.run"

@@ -37,7 +37,7 @@ class FinishedTask(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a call of `ctx.run` is about."""
+    """The step of a call of `ctx.run`, and its result if it has one."""
 
     path: str
     """The full name of its step, without the number of a repeated name."""
@@ -48,7 +48,7 @@ class Claim(NamedTuple):
     step: str
     """The full name of its step."""
     finished: FinishedTask | None
-    """What its task returned in an earlier process; None if it has to run."""
+    """The result of its task in an earlier process; None if it has to run."""
 
 
 @dataclass
