@@ -38,7 +38,7 @@ from .value_parts import contents_for_digest
 CACHED_FUNCTION: Final[type] = type(functools.cache(len))
 """The type of what `functools.lru_cache` returns."""
 
-FOLLOWED: Final = (type, types.FunctionType, CACHED_FUNCTION)
+FOLLOWED: Final[tuple[type, ...]] = (type, types.FunctionType, CACHED_FUNCTION)
 """The types of objects whose code is followed."""
 
 
