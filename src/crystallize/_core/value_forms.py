@@ -1,0 +1,321 @@
+"""Forms of values: short bytes, the same in every process, that differ where the values differ in type or content.
+
+Functions and classes are not in a form. It refers to them by their number, and whoever made it follows their code.
+"""
+
+import functools
+import logging
+import operator
+import re
+import sys
+import types
+import typing
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import PurePath
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined, to_json
+
+from .._base.signal_handlers import reraise_from_handler
+from .._base.text import type_name
+from .secrets import is_secret
+from .tagged_json import Tagger
+from .user_modules import is_foreign
+from .value_codecs import CannotStore, codec_of
+from .value_parts import contents_for_digest
+
+CACHED_FUNCTION: Final[type] = type(functools.cache(len))
+"""The type of what `functools.lru_cache` returns."""
+
+FOLLOWED: Final = (type, types.FunctionType, CACHED_FUNCTION)
+"""The types of objects whose code is followed."""
+
+
+class NoDigest(Exception):
+    """A value, or a part of it, has no digest; the text says why."""
+
+
+def joined(tag: str, parts: Iterable[bytes]) -> bytes:
+    """Return a short form that contains other forms."""
+    made = blake2b(tag.encode(), digest_size=16)
+    for part in parts:
+        # With its length, so that no two lists of parts have the same bytes.
+        made.update(b"%d:" % len(part))
+        made.update(part)
+    return made.digest()
+
+
+def _text(value: str) -> bytes:
+    return value.encode("utf-8", "surrogatepass")
+
+
+_ATOMS: Final[dict[type, Callable[[Any], bytes]]] = {
+    types.NoneType: lambda value: b"None",
+    # A sentinel, as `_MISSING = object()`.
+    object: lambda value: b"object",
+    types.EllipsisType: lambda value: b"...",
+    types.NotImplementedType: lambda value: b"NotImplemented",
+    bool: lambda value: b"True" if value else b"False",
+    # Python refuses to print an int of thousands of digits in decimal.
+    int: lambda value: b"i%x" % value,
+    float: lambda value: b"f" + value.hex().encode(),
+    complex: lambda value: f"c{value.real.hex()},{value.imag.hex()}".encode(),
+    str: lambda value: b"s" + _text(value),
+    bytes: lambda value: b"b" + value,
+    range: lambda value: b"r" + repr(value).encode(),
+    date: lambda value: b"d" + value.isoformat().encode(),
+    timedelta: lambda value: b"t" + repr(value).encode(),
+    timezone: lambda value: b"z" + repr(value).encode(),
+    Decimal: lambda value: b"D" + str(value).encode(),
+    Fraction: lambda value: b"F%x/%x" % (value.numerator, value.denominator),
+    UUID: lambda value: b"U" + value.bytes,
+}
+"""Functions that return the form of a value of these very types, which are immutable."""
+
+_PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
+    int: int.__int__,
+    float: float.__float__,
+    complex: complex.__complex__,
+    str: str.__str__,
+    bytes: bytes.__bytes__,
+}
+"""Functions that return an instance of a subclass as one of the type itself, whatever the subclass overrides."""
+_SENTINELS: Final = {id(MISSING): b"dataclasses.MISSING", id(PydanticUndefined): b"pydantic_core.PydanticUndefined"}
+
+_NAMED: Final = (
+    *(types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType, types.MethodWrapperType),
+    *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
+)
+"""Types of functions and attributes in C, which a name describes."""
+_WRAPPERS: Final[dict[type, tuple[str, ...]]] = {
+    functools.partial: ("func", "args", "keywords"),
+    functools.partialmethod: ("func", "args", "keywords"),
+    functools.cached_property: ("func",),
+    functools.singledispatchmethod: ("func",),
+    types.MethodType: ("__func__", "__self__"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    property: ("fget", "fset", "fdel"),
+    re.Pattern: ("pattern", "flags"),
+    slice: ("start", "stop", "step"),
+}
+"""Types of objects that wrap others, and the attributes with these."""
+_REDUCED: Final = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
+_OPEN: Final = frozenset({"pydantic", "annotated_types"})
+"""Packages whose instances have their whole state in attributes: the constraints and validators of fields."""
+_TYPE_PARAMETERS: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
+
+
+class ValueForms:
+    """Makes forms of the values of one owner, such as the closure of a function.
+
+    Attributes:
+        referred: The functions and classes in the values, in the order of their numbers.
+        is_stable: Whether the forms are the same as long as the objects are.
+    """
+
+    def __init__(self, *, by_type: bool = False) -> None:
+        """Begin without values; `by_type`: mutable values count by their types alone, as those of globals do."""
+        self.referred: list[Any] = []
+        self.is_stable = True
+        self._by_type = by_type
+        self._numbers: dict[int, int] = {}
+        self._within: dict[int, int] = {}
+        self._done: dict[int, tuple[Any, bytes]] = {}
+
+    def form(self, value: Any) -> bytes:
+        """Return the form of a value; raise NoDigest if it has none."""
+        atom = _ATOMS.get(type(value))
+        if atom is not None:
+            return atom(value)
+        if isinstance(value, FOLLOWED):
+            return self.refer(value)
+        if id(value) in self._done:
+            return self._done[id(value)][1]
+        if id(value) in self._within:
+            return b"within%d" % self._within[id(value)]
+        self._within[id(value)] = len(self._within)
+        try:
+            made = self._made(value)
+        except RecursionError as error:
+            raise NoDigest("is nested too deeply for a digest") from error
+        finally:
+            del self._within[id(value)]
+        # With the value, so that no other one gets its id.
+        self._done[id(value)] = value, made
+        return made
+
+    def type_form(self, value: Any) -> bytes:
+        """Return the form of a value that counts by its type alone."""
+        return joined("type", [self.form(type(value))])
+
+    def refer(self, followed: Any) -> bytes:
+        """Return the form of a function or a class."""
+        number = self._numbers.setdefault(id(followed), len(self.referred))
+        if number == len(self.referred):
+            self.referred.append(followed)
+        return b"&%d" % number
+
+    def _made(self, value: Any) -> bytes:
+        cls = type(value)
+        if is_secret(cls):
+            return self._unknown(value, "a secret, and secrets have no digest")
+        if (sentinel := _SENTINELS.get(id(value))) is not None:
+            return sentinel
+        for make in (self._of_function, self._of_immutable, self._of_annotation):
+            if (made := make(value, cls)) is not None:
+                return made
+        if self._by_type:
+            return self.type_form(value)
+        self.is_stable = False
+        made = self._of_container(value, cls) or self._of_object(value, cls) or self._of_codec(value, cls)
+        return made or self._unknown(value, f"a {type_name(cls)}, which has no digest")
+
+    def _unknown(self, value: Any, what: str) -> bytes:
+        if self._by_type:
+            return self.type_form(value)
+        raise NoDigest(f"{'contains' if len(self._within) > 1 else 'is'} {what}")
+
+    def _joined(self, tag: str, values: Iterable[Any]) -> bytes:
+        return joined(tag, map(self.form, values))
+
+    def _of_function(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of a function that is no Python function, of a method, a descriptor or a module."""
+        if (names := _WRAPPERS.get(cls)) is not None:
+            return self._joined(type_name(cls), (_fixed(getattr(value, name)) for name in names))
+        if isinstance(value, _NAMED):
+            owner = getattr(value, "__self__", None)
+            name = f"{getattr(value, '__module__', None)}.{value.__qualname__}"
+            return joined(name, [] if owner is None or isinstance(owner, types.ModuleType) else [self.form(owner)])
+        if isinstance(value, types.ModuleType):
+            if self._by_type or is_foreign(value.__name__):
+                return joined("module", [_text(value.__name__)])
+            return self._unknown(value, "a module, which has no digest")
+        if isinstance(value, _REDUCED):
+            return self._joined(type_name(cls), value.__reduce__()[1:])
+        return joined("logger", [_text(value.name)]) if isinstance(value, logging.Logger) else None
+
+    def _of_immutable(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of an enum, a tuple, a frozenset, a time or a path."""
+        if isinstance(value, Enum):
+            return joined("enum", [self.form(cls), _text(str(value.name)), self.form(value.value)])
+        if isinstance(value, (datetime, time)) and cls in (datetime, time):
+            zone = value.tzinfo
+            return joined(cls.__name__, [_text(value.isoformat()), b"%d" % value.fold, self.form(zone)])
+        if type_name(cls) == "zoneinfo.ZoneInfo" and value.key is not None:
+            return joined("zone", [_text(value.key)])
+        if isinstance(value, PurePath) and is_foreign(cls.__module__):
+            return joined(type_name(cls), [_text(str(value))])
+        if cls is tuple:
+            return self._joined("tuple", value)
+        if isinstance(value, frozenset):
+            return joined("frozenset", [self.form(cls), *sorted(map(self.form, value))])
+        if isinstance(value, tuple) and not hasattr(value, "__dict__"):
+            return joined("named tuple", [self.form(cls), *map(self.form, value)])
+        return None
+
+    def _of_annotation(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of a type annotation."""
+        if (origin := typing.get_origin(value)) is not None:
+            metadata = getattr(value, "__metadata__", ())
+            return self._joined("annotation", [origin, *map(_fixed, typing.get_args(value)), *metadata])
+        if isinstance(value, _TYPE_PARAMETERS):
+            return joined(cls.__name__, [_text(value.__name__)])
+        if isinstance(value, typing.ForwardRef):
+            return joined("forward", [_text(value.__forward_arg__)])
+        return joined("typing", [repr(value).encode()]) if cls.__module__ in ("typing", "typing_extensions") else None
+
+    def _of_container(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of a list, a dict or the like, with the attributes that a subclass adds."""
+        if isinstance(value, (dict, types.MappingProxyType)):
+            parts: list[bytes] = [part for item in value.items() for part in map(self.form, item)]
+            parts.append(self.form(getattr(value, "default_factory", None)))
+        elif isinstance(value, (list, tuple, deque)):
+            parts = [*map(self.form, value), self.form(getattr(value, "maxlen", None))]
+        elif isinstance(value, set):
+            parts = sorted(map(self.form, value))
+        elif isinstance(value, (bytearray, memoryview)):
+            parts = [bytes(value)]
+        else:
+            return self._of_subclass(value, cls)
+        return joined("items", [self.form(cls), self._state(value), *parts])
+
+    def _of_subclass(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of an instance of a class of the user that derives from a number, a text or bytes."""
+        for base, plain in _PLAIN.items():
+            if isinstance(value, base) and _is_own(cls, base):
+                return joined("subclass", [self.form(cls), self._state(value), _ATOMS[base](plain(value))])
+        return None
+
+    def _of_object(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of a model, a dataclass, or an instance of a class whose whole state is in attributes."""
+        if isinstance(value, BaseModel):
+            names = ("__dict__", "__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_set__")
+            return joined("model", [self.form(cls), *(self.form(getattr(value, name, None)) for name in names)])
+        if is_dataclass(value):
+            content = (self.form(getattr(value, field.name, MISSING)) for field in fields(value))
+            return joined("dataclass", [self.form(cls), self._state(value), *content])
+        is_open = cls.__module__.partition(".")[0] in _OPEN or _is_own(cls, object)
+        return joined("object", [self.form(cls), self._state(value)]) if is_open else None
+
+    def _of_codec(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of an array, a frame, a tensor or the like; None if no codec stores it."""
+        array = getattr(sys.modules.get("numpy"), "ndarray", None)
+        if cls is array and not value.dtype.hasobject:
+            return joined("array", [repr((value.dtype.descr, value.shape)).encode(), value.tobytes()])
+        if codec_of(cls) is None:
+            return None
+        tagger = Tagger()
+        try:
+            content = to_json(tagger.tag(value))
+        except (CannotStore, TypeError, ValueError, RecursionError) as error:
+            reraise_from_handler(error)
+            return None
+        return joined("codec", [content, *contents_for_digest(tagger.parts())])
+
+    def _state(self, value: Any) -> bytes:
+        """Return the form of the attributes of an instance."""
+        cls: Any = type(value)
+        held = [*getattr(value, "__dict__", {}).items()]
+        held += [(name, getattr(value, name)) for name in _slots(cls) if hasattr(value, name)]
+        return self._joined("state", (part for item in sorted(held, key=_name) for part in item))
+
+
+def _fixed(value: Any) -> Any:
+    """Return a dict or list as a tuple, as nobody changes the keywords of a partial or the list in an annotation."""
+    if type(value) is dict:
+        return tuple(value.items())
+    return tuple(value) if type(value) is list else value
+
+
+def _name(item: tuple[str, Any]) -> str:
+    return item[0]
+
+
+@lru_cache(maxsize=256)
+def _slots(cls: Any) -> tuple[str, ...]:
+    return tuple(
+        name
+        for base in cls.__mro__
+        for name, attribute in vars(base).items()
+        if isinstance(attribute, types.MemberDescriptorType) and base.__module__ != "builtins"
+    )
+
+
+@lru_cache(maxsize=256)
+def _is_own(cls: Any, root: Any) -> bool:
+    """Return whether a class and its bases, down to `root`, are the user's: then attributes are all of an instance."""
+    return not is_foreign(cls.__module__) and all(
+        base is root or base is object or not is_foreign(base.__module__) or base.__module__ in ("abc", "typing")
+        for base in cls.__mro__
+    )
