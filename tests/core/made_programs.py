@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from types import ModuleType
 from typing import Any
 
-_KINDS = {
+KINDS = {
     # The source of each kind of unit: {n} is its name, {a} and {b} its constants, {refs} its references.
     "constant": "{n} = {a}",
     "texts": "{n} = ('{a}', frozenset({{{b}, 'x', 'y'}}))",
@@ -17,10 +17,12 @@ _KINDS = {
     "nested": "def {n}(x):\n    def inner(y):\n        return [y, {a}{refs}]\n    return inner(x) + [lambda: {b}]",
     "generator": "def {n}(x):\n    yield {a}{refs}\n    yield from (i for i in (x, {b}))",
     "handler": "def {n}(x):\n    try:\n        return x[{a}]{refs}\n    except KeyError:\n        return {b}",
-    "closure": "def make_{n}(k):\n    def inner(x):\n        return [x, k, {b}{refs}]\n    return inner\n{n} = make_{n}({a})",
-    "mapping": "def make_{n}(k):\n    def inner(x):\n        return [x, k{refs}]\n    return inner\n{n} = make_{n}({{1: [{a}, {b}]}})",
-    "decorated": "def deco_{n}(f):\n    @wraps(f)\n    def wrapper(x):\n        return [f(x), {a}]\n    return wrapper\n"
-    "@deco_{n}\ndef {n}(x):\n    return [x, {b}{refs}]",
+    "closure": "def make_{n}(k):\n    def inner(x):\n        return [x, k, {b}{refs}]\n    return inner\n"
+    "{n} = make_{n}({a})",
+    "mapping": "def make_{n}(k):\n    def inner(x):\n        return [x, k{refs}]\n    return inner\n"
+    "{n} = make_{n}({{1: [{a}, {b}]}})",
+    "decorated": "def deco_{n}(f):\n    @wraps(f)\n    def wrapper(x):\n        return [f(x), {a}]\n"
+    "    return wrapper\n@deco_{n}\ndef {n}(x):\n    return [x, {b}{refs}]",
     "cached": "@lru_cache(maxsize={a})\ndef {n}(x):\n    return [x, {b}{refs}]",
     "managed": "@contextmanager\ndef {n}(x={a}):\n    yield [x, {b}{refs}]",
     "dispatched": "@singledispatch\ndef {n}(x):\n    return {a}\n@{n}.register\ndef _(x: int):\n    return [{b}{refs}]",
@@ -64,13 +66,12 @@ class Program:
 
     units: tuple[Unit, ...]
     comment_lines: int = 0
-    docs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def drawn(cls, random: Random) -> "Program":
         """Return a random program."""
         names = [f"u{number}" for number in range(random.randint(2, 9))]
-        kinds = ["function", *(random.choice([*_KINDS]) for _ in names[1:])]
+        kinds = ["function", *(random.choice([*KINDS]) for _ in names[1:])]
         units = []
         for name, kind in zip(names, kinds, strict=True):
             module = "main" if name == "u0" or random.random() < 0.5 else "lib"
@@ -95,7 +96,7 @@ class Program:
         """Return the program with another constant in one of these units."""
         unit = random.choice([unit for unit in self.units if unit.name in names])
         first, second = unit.constants
-        # The second constant of some kinds is not used.
+        # A plain constant is the first one.
         constants = (first + 1, second) if unit.kind == "constant" or random.random() < 0.5 else (first, second + 1)
         units = tuple(replace(other, constants=constants) if other is unit else other for other in self.units)
         return replace(self, units=units)
@@ -113,7 +114,7 @@ class Program:
     def _source_of(self, unit: Unit, other: str) -> str:
         modules = {entry.name: entry.module for entry in self.units}
         refs = [f", {'' if modules[name] == unit.module else f'made_{other}.'}{name}" for name in unit.refers_to]
-        text = _KINDS[unit.kind].format(n=unit.name, a=unit.constants[0], b=unit.constants[1], refs="".join(refs))
+        text = KINDS[unit.kind].format(n=unit.name, a=unit.constants[0], b=unit.constants[1], refs="".join(refs))
         far = [name for name in unit.refers_to if modules[name] != unit.module]
         if unit.kind == "function" and unit.imports_inside and far:
             imported = f"    from made_{other} import {far[0]} as found\n    print(found)\n"

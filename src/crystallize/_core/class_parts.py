@@ -1,8 +1,6 @@
 """The parts of a class that decide about its behavior: its bases, attributes, fields and validators."""
 
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import Field
 from enum import Enum
 from inspect import unwrap
 from types import FunctionType
@@ -57,8 +55,8 @@ def parts_of_class(cls: type) -> Iterator[ClassPart]:
 def _annotations(cls: type) -> Iterator[ClassPart]:
     """Yield the annotations of a class."""
     annotate = vars(cls).get("__annotate_func__")
-    if sys.version_info >= (3, 14) and annotate is not None:
-        yield ClassPart("annotations of", annotate)  # its code, as evaluating it may fail
+    if annotate is not None:  # from Python 3.14 on; it is not called, as it may fail
+        yield ClassPart("annotations of", annotate)
     else:
         yield from (ClassPart(name, kind) for name, kind in sorted(vars(cls).get("__annotations__", {}).items()))
 
@@ -72,18 +70,12 @@ def _fields(own: Mapping[str, Any]) -> Iterator[ClassPart]:
     for name, private in own.get("__private_attributes__", {}).items():
         yield ClassPart(f"default of {name} of", (private.default, private.default_factory), True)
     decorators = own.get("__pydantic_decorators__")
-    for kind in getattr(decorators, "__slots__", None) or vars(decorators or object):
-        for name, decorator in _decorators(decorators, kind):
+    for kind in getattr(decorators, "__slots__", ()):
+        for name, decorator in getattr(decorators, kind).items():
             yield ClassPart(f"{kind} {name} of", (decorator.cls_var_name, decorator.info), True)
     for name, item in own.get("__dataclass_fields__", {}).items():
-        if isinstance(item, Field):
-            for attribute in _FIELD_OF_DATACLASS:
-                yield ClassPart(f"{attribute} of {name} of", getattr(item, attribute), attribute != "type")
-
-
-def _decorators(decorators: Any, kind: str) -> list[tuple[str, Any]]:
-    found = getattr(decorators, kind)
-    return [*found.items()] if isinstance(found, dict) else []
+        for attribute in _FIELD_OF_DATACLASS:
+            yield ClassPart(f"{attribute} of {name} of", getattr(item, attribute), attribute != "type")
 
 
 def _is_generated(value: Any) -> bool:

@@ -40,7 +40,7 @@ _graphs: dict[tuple[int, ...], CodeGraph] = {}
 
 def digest_call(task: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> CallDigest:
     """Return the digests of a call of a task with these arguments after the context."""
-    call = _Call.of(task, args, kwargs)
+    call = _FunctionCall.of(task, args, kwargs)
     roots: list[Any] = [call.function]
     forms: dict[str, tuple[bytes, list[Any]]] = {}
     unknown: list[str] = []
@@ -77,7 +77,7 @@ def _graph(roots: list[Any], *, is_light: bool) -> CodeGraph:
     return graph
 
 
-class _Call(NamedTuple):
+class _FunctionCall(NamedTuple):
     """A call of a function: a task without its partials, and of a method its function."""
 
     function: Any
@@ -85,7 +85,7 @@ class _Call(NamedTuple):
     named: dict[str, Any]
 
     @classmethod
-    def of(cls, task: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> "_Call":
+    def of(cls, task: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> "_FunctionCall":
         """Return the call of the innermost function of a task."""
         positional, named = (_CONTEXT, *args), dict(kwargs)
         while not isinstance(task, FOLLOWED):

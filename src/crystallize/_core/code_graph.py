@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import singledispatch
-from importlib.util import resolve_name
+from importlib.util import find_spec, resolve_name
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from .value_forms import CACHED_FUNCTION, FOLLOWED, NoDigest, ValueForms, joined
 CLOSURE: Final = "closure value"
 _DISPATCHER: Final = getattr(singledispatch(len), "__code__", None)
 """The code of all functions that `functools.singledispatch` returns."""
+_CLASS_NAMESPACE: Final = "__classdict__"
+"""The variable by which annotations refer to names in their class; that class is followed anyway."""
 
 
 class CodeGraph:
@@ -209,10 +211,9 @@ class _Node:
         """Add an attribute of a module of the user; all of its functions and classes if no attribute is named."""
         if rest := tuple(path):
             self._add_path(vars(module), rest)
-        elif id(module) not in self._modules:
-            self._modules.add(id(module))
-            for name in sorted(name for name, value in vars(module).items() if _is_defined_in(module, value)):
-                self._add_path(vars(module), (name,))
+            return
+        for name in sorted(name for name, value in vars(module).items() if _is_defined_in(module, value)):
+            self._add_path(vars(module), (name,))
 
     def _add_import(self, function: FunctionType, entry: Import, names: frozenset[str]) -> None:
         """Add all that a function uses of a module that it imports while it runs."""
@@ -221,8 +222,12 @@ class _Node:
             if entry.level:
                 name = resolve_name("." * entry.level + name, str(function.__globals__.get("__package__") or ""))
             module = user_module(name)
+            for part in entry.names if hasattr(module, "__path__") else ():
+                if not hasattr(module, part) and find_spec(f"{name}.{part}") is not None:
+                    user_module(f"{name}.{part}")
         except (NotImported, ImportError) as error:
-            self._graph.unknown.append(f"the module {name}, which {self.key} imports, cannot be imported ({error})")
+            shown = name if name != entry.module else "." * entry.level + name
+            self._graph.unknown.append(f"the module {shown}, which {self.key} imports, cannot be imported ({error})")
             return
         if module is not None:
             self._graph.watch.add_name(sys.modules, name, module)
@@ -252,8 +257,9 @@ def settings_of(function: FunctionType) -> Iterator[tuple[str, str, Any]]:
     """Yield the defaults and the closure of a function, each after its kind and its name."""
     code = function.__code__
     defaults = function.__defaults__ or ()
-    names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
-    yield from (("default", name, value) for name, value in zip(names, defaults, strict=True))
+    # From the last one on, as the code of a function may be replaced by some with fewer parameters.
+    names = reversed(code.co_varnames[: code.co_argcount])
+    yield from (("default", name, value) for name, value in zip(names, reversed(defaults), strict=False))
     yield from (("default", name, value) for name, value in sorted((function.__kwdefaults__ or {}).items()))
     for name, value in closure_of(function):
         # The attributes of a module that are used are followed.
@@ -263,8 +269,9 @@ def settings_of(function: FunctionType) -> Iterator[tuple[str, str, Any]]:
 def closure_of(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Yield the variables of enclosing functions that a function uses."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        value = content_of(cell)
-        yield name, None if value is ABSENT else value
+        if name != _CLASS_NAMESPACE:
+            value = content_of(cell)
+            yield name, None if value is ABSENT else value
 
 
 def _is_opaque(followed: Any) -> bool:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined, to_json
+from pydantic_core import to_json
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import type_name
@@ -90,7 +90,8 @@ _PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
     bytes: bytes.__bytes__,
 }
 """Functions that return an instance of a subclass as one of the type itself, whatever the subclass overrides."""
-_SENTINELS: Final = {id(MISSING): b"dataclasses.MISSING", id(PydanticUndefined): b"pydantic_core.PydanticUndefined"}
+_SENTINELS: Final = frozenset({"dataclasses._MISSING_TYPE", "pydantic_core._pydantic_core.PydanticUndefinedType"})
+"""Types with one instance only."""
 
 _NAMED: Final = (
     *(types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType, types.MethodWrapperType),
@@ -170,8 +171,8 @@ class ValueForms:
         cls = type(value)
         if is_secret(cls):
             return self._unknown(value, "a secret, and secrets have no digest")
-        if (sentinel := _SENTINELS.get(id(value))) is not None:
-            return sentinel
+        if type_name(cls) in _SENTINELS:
+            return joined(type_name(cls), [])
         for make in (self._of_function, self._of_immutable, self._of_annotation):
             if (made := make(value, cls)) is not None:
                 return made
