@@ -173,7 +173,8 @@ class ValueForms:
             return self._unknown(value, "a secret, and secrets have no digest")
         if type_name(cls) in _SENTINELS:
             return joined(type_name(cls), [])
-        for make in (self._of_function, self._of_immutable, self._of_annotation):
+        is_plain = cls is dict or cls is list  # most values are, and need no further questions
+        for make in () if is_plain else (self._of_function, self._of_immutable, self._of_annotation):
             if (made := make(value, cls)) is not None:
                 return made
         if self._by_type:
