@@ -74,6 +74,15 @@ class Plain:
         pass
 
 
+@dataclass(frozen=True)
+class FrozenItem:
+    x: object
+
+
+class FrozenModel(BaseModel, frozen=True):
+    x: int = 0
+
+
 class Slotted:
     __slots__ = ("x", "y")
 
@@ -130,6 +139,8 @@ DIFFERENT: list[Callable[[], object]] = [
     *(lambda: model(1), lambda: Plain(Model()), lambda: {"k": [Model(x=3)]}),
     *(lambda: np.array([1, 2]), lambda: np.array([1, 3]), lambda: np.array([[1], [2]]), lambda: np.array([1.0, 2.0])),
     *(lambda: np.float32(1), lambda: np.float64(1), lambda: pd.DataFrame({"a": [1]}), lambda: pd.DataFrame({"a": [2]})),
+    *(lambda: np.dtype("f4"), lambda: np.dtype("f8"), lambda: pd.Timestamp(1), lambda: pd.Timestamp(2)),
+    *(lambda: np.exp, lambda: np.log, lambda: FrozenItem(1), lambda: FrozenItem(2), lambda: FrozenModel()),
     *(lambda: pd.Series([1, 2]), lambda: [np.array([1])]),
     *(lambda: len, lambda: max, lambda: "a".upper, lambda: "b".upper, lambda: str.upper, lambda: object.__init__),
     *(lambda: Plain(1).method, lambda: Plain(2).method),
@@ -232,7 +243,14 @@ class TestByType:
 
     @pytest.mark.parametrize(
         ("one", "other"),
-        [([1], [2]), ({}, {"a": 1}), (Plain(1), Plain(2)), (Model(), Model(x=2)), ((1, [2]), (1, [3]))],
+        [
+            ([1], [2]),
+            ({}, {"a": 1}),
+            (Plain(1), Plain(2)),
+            (Model(), Model(x=2)),
+            ((1, [2]), (1, [3])),
+            (FrozenItem([1]), FrozenItem([2])),
+        ],
     )
     def test_mutable_values(self, one: object, other: object) -> None:
         assert self.form(one) == self.form(other)
@@ -243,6 +261,9 @@ class TestByType:
             *((1, 2), ((1, 2), (1, 3)), (frozenset("a"), frozenset("b")), (Level.LOW, Level.HIGH)),
             *((Point(1), Point(2)), ([], ()), (Plain(1), Item("a"))),
             (functools.partial(dict, x=1), functools.partial(dict, x=2)),
+            *((np.float64(1), np.float64(2)), (np.dtype("f4"), np.dtype("f8")), (pd.Timestamp(1), pd.Timestamp(2))),
+            *((np.exp, np.log), (Number(1), Number(2)), (FrozenItem(1), FrozenItem(2))),
+            (FrozenModel(x=1), FrozenModel(x=2)),
         ],
     )
     def test_immutable_values(self, one: object, other: object) -> None:

@@ -28,6 +28,7 @@ from pydantic_core import to_json
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import type_name
+from .digest import pandas_time
 from .secrets import is_secret
 from .tagged_json import Tagger
 from .user_modules import is_foreign
@@ -112,6 +113,8 @@ _WRAPPERS: Final[dict[type, tuple[str, ...]]] = {
 }
 """Types of objects that wrap others, and the attributes with these."""
 _REDUCED: Final = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
+_BY_REPR: Final = frozenset({"torch.dtype", "torch.device"})
+"""Types of other libraries whose instances are immutable, and which their text describes."""
 _OPEN: Final = frozenset({"pydantic", "annotated_types"})
 """Packages whose instances have their whole state in attributes: the constraints and validators of fields."""
 _TYPE_PARAMETERS: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
@@ -205,10 +208,13 @@ class ValueForms:
             return self._unknown(value, "a module, which has no digest")
         if isinstance(value, _REDUCED):
             return self._joined(type_name(cls), value.__reduce__()[1:])
-        return joined("logger", [_text(value.name)]) if isinstance(value, logging.Logger) else None
+        if isinstance(value, logging.Logger):
+            return joined("logger", [_text(value.name)])
+        imported = _foreign_name(value) if callable(value) else None
+        return None if imported is None else joined("foreign", [_text(imported)])
 
     def _of_immutable(self, value: Any, cls: type) -> bytes | None:
-        """Return the form of an enum, a tuple, a frozenset, a time or a path."""
+        """Return the form of an enum, a tuple, a frozenset, a number, a time, a path or a frozen model."""
         if isinstance(value, Enum):
             return joined("enum", [self.form(cls), _text(str(value.name)), self.form(value.value)])
         if isinstance(value, (datetime, time)) and cls in (datetime, time):
@@ -224,7 +230,18 @@ class ValueForms:
             return joined("frozenset", [self.form(cls), *sorted(map(self.form, value))])
         if isinstance(value, tuple) and not hasattr(value, "__dict__"):
             return joined("named tuple", [self.form(cls), *map(self.form, value)])
-        return None
+        if _is_frozen(cls):
+            return joined("frozen", [self.form(cls), self._state(value)])
+        return self._of_library(value, cls) or self._of_subclass(value, cls)
+
+    def _of_library(self, value: Any, cls: type) -> bytes | None:
+        """Return the form of a scalar, a type or a time of NumPy, PyTorch or pandas."""
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, numpy.generic) and not value.dtype.hasobject:
+            return joined("scalar", [repr(value.dtype.descr).encode(), value.tobytes()])
+        if type_name(cls) in _BY_REPR or (numpy is not None and isinstance(value, numpy.dtype)):
+            return joined(type_name(cls), [repr(value).encode()])
+        return None if (text := pandas_time(value)) is None else joined(type_name(cls), [text.encode()])
 
     def _of_annotation(self, value: Any, cls: type) -> bytes | None:
         """Return the form of a type annotation."""
@@ -249,7 +266,7 @@ class ValueForms:
         elif isinstance(value, (bytearray, memoryview)):
             parts = [bytes(value)]
         else:
-            return self._of_subclass(value, cls)
+            return None
         return joined("items", [self.form(cls), self._state(value), *parts])
 
     def _of_subclass(self, value: Any, cls: type) -> bytes | None:
@@ -291,6 +308,22 @@ class ValueForms:
         held = [*getattr(value, "__dict__", {}).items()]
         held += [(name, getattr(value, name)) for name in _slots(cls) if hasattr(value, name)]
         return self._joined("state", (part for item in sorted(held, key=_name) for part in item))
+
+
+def _foreign_name(value: Any) -> str | None:
+    """Return the name by which a function that is no Python function, as `numpy.exp`, is imported from its package."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not is_foreign(module):
+        return None
+    return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is value else None
+
+
+@lru_cache(maxsize=256)
+def _is_frozen(cls: Any) -> bool:
+    """Return whether a class is a frozen dataclass or model."""
+    if issubclass(cls, BaseModel):
+        return bool(cls.model_config.get("frozen"))
+    return is_dataclass(cls) and bool(getattr(cls, "__dataclass_params__").frozen)  # noqa: B009 - unknown to checkers
 
 
 def _fixed(value: Any) -> Any:
