@@ -130,6 +130,11 @@ COUNTS = {
         "",
         "a, b = b, a",
     ),
+    "one of three names for two helpers": (
+        "def a(): return 1\ndef b(): return 2\nx, y, z = {}\ndef task(ctx): return x(), y(), z()",
+        "a, a, b",
+        "a, b, b",
+    ),
     "the code of a lambda": ("f = lambda x: x + {}\ndef task(ctx): return f(1)", "1", "2"),
     "a method in a global": ("class A:\n    def m(self): return {}\nf = A().m\ndef task(ctx): return f()", "1", "2"),
     "the class of a global": ("class A:\n    def m(self): return {}\na = A()\ndef task(ctx): return a.m()", "1", "2"),
@@ -298,6 +303,12 @@ class TestArguments:
         assert digest_call(task, (f, g), {}) != digest_call(task, (g, f), {})
         assert digest_call(task, ([f, f],), {}) != digest_call(task, ([f, g],), {})
         assert digest_call(task, (f,), {}).code["made.f"] != digest_call(task, (g,), {}).code["made.f"]
+
+    def test_functions_of_one_name_are_told_apart(self) -> None:
+        """Also if the task names both, so that either argument leads to the same code."""
+        made = loaded("def make(k): return lambda: k\na, b = make(1), make(2)\ndef task(ctx, f): return a, b, f")
+
+        assert digest_call(made.task, (made.a,), {}) != digest_call(made.task, (made.b,), {})
 
     def test_a_closure_counts_by_value(self) -> None:
         source = "def make(x):\n    def task(ctx): return x\n    return task\ntask = make({})"

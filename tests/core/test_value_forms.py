@@ -124,7 +124,7 @@ DIFFERENT: list[Callable[[], object]] = [
     *(lambda: re.compile("a"), lambda: re.compile("a", re.I)),
     *(lambda: (), lambda: [], lambda: {}, lambda: set(), lambda: frozenset(), lambda: (1,), lambda: [1], lambda: {1}),
     *(lambda: frozenset({1}), lambda: ((1,), 2), lambda: (1, (2,))),
-    *(lambda: ["a", "b"], lambda: ["ab"], lambda: [["a"], "b"]),
+    *(lambda: ["a", "b"], lambda: ["asb"], lambda: [["a"], "b"]),
     *(lambda: {"a": 1}, lambda: {"a": 2}, lambda: {1: "a"}, lambda: {"a": 1, "b": 2}, lambda: {"b": 2, "a": 1}),
     *(lambda: defaultdict(list), lambda: defaultdict(dict), lambda: OrderedDict(), lambda: Counter("a")),
     *(lambda: deque([1]), lambda: deque([1], 3), lambda: MappingProxyType({"a": 1}), lambda: bytearray(b"1")),
