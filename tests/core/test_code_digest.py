@@ -305,10 +305,12 @@ class TestArguments:
         assert digest_call(task, (f,), {}).code["made.f"] != digest_call(task, (g,), {}).code["made.f"]
 
     def test_functions_of_one_name_are_told_apart(self) -> None:
-        """Also if the task names both, so that either argument leads to the same code."""
-        made = loaded("def make(k): return lambda: k\na, b = make(1), make(2)\ndef task(ctx, f): return a, b, f")
+        """Also if each call has the same functions among its arguments."""
+        made = loaded("def make(k): return lambda: k\na, b = make(1), make(2)\ndef task(ctx, x, y, z): return x, y, z")
 
-        assert digest_call(made.task, (made.a,), {}) != digest_call(made.task, (made.b,), {})
+        assert digest_call(made.task, (made.a, made.a, made.b), {}) != digest_call(
+            made.task, (made.a, made.b, made.b), {}
+        )
 
     def test_a_closure_counts_by_value(self) -> None:
         source = "def make(x):\n    def task(ctx): return x\n    return task\ntask = make({})"
