@@ -148,6 +148,12 @@ class StepFinished(NamedTuple):
     artifact_reads: tuple[str, ...] = ()
     absent_artifacts: tuple[str, ...] = ()
     """The artifacts that the step looked for and did not find."""
+    metric_reads: tuple[tuple[str, int, int], ...] = ()
+    """The metrics that the step read, each with the number of its points at the first and at the last read."""
+    present: tuple[str, ...] = ()
+    """The keys and artifacts that the step looked up and found, without reading them."""
+    blind: tuple[str, ...] = ()
+    """The things without a digest that the step looked at, in words."""
     branch: str | None = None
     returned: TaskReturn | None = None
     """What its task returned, if `ctx.run` has run it; None for a step of `with ctx.step(...)`."""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from .._base.object_folder import ObjectName, checked_name
 from .._base.text import printable, short
-from .._core.artifacts import unfit_name
 from .._core.codec import Stored, as_read_here
+from .._core.file_names import unfit_name
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
 from .database import connect, has_log, missing_in, rows, state_of, transaction

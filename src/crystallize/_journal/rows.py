@@ -9,9 +9,10 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from .._base.file_content import FileContent
 from .._base.object_folder import ObjectFolder, checked_name
 from .._base.text import short
-from .._core.artifacts import Artifact, unfit_name
+from .._core.artifacts import Artifact
 from .._core.codec import WAYS, How, Stored
-from .._core.provenance import StepRecord
+from .._core.file_names import unfit_name
+from .._core.provenance import MetricRead, StepRecord
 from .._core.value_parts import Part
 from .environment import Origin
 from .event_bytes import parted
@@ -291,6 +292,9 @@ def _record(name: str, text: str) -> StepRecord:
         error=facts["error"],
         artifact_reads=tuple(facts.get("artifact_reads", ())),
         absent_artifacts=tuple(facts.get("absent_artifacts", ())),
+        metric_reads=tuple(MetricRead(*read) for read in facts.get("metric_reads", ())),
+        present=tuple(facts.get("present", ())),
+        blind=tuple(facts.get("blind", ())),
     )
 
 

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from .._base.exchange_folder import remove_leftovers
 from .._base.file_system import above_stdio, check_path, make_folder
 from .._base.text import short
-from .._core.artifacts import unfit_name
+from .._core.file_names import unfit_name
 from ..errors import JournalError
 from .database import connect, create, has_log, insert, state_of, transaction
 from .database_guard import DatabaseGuard

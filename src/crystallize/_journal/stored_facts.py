@@ -52,6 +52,9 @@ class StoredRecord(TypedDict):
     error: str | None
     artifact_reads: NotRequired[list[str]]
     absent_artifacts: NotRequired[list[str]]
+    metric_reads: NotRequired[list[tuple[str, Count, Count]]]
+    present: NotRequired[list[str]]
+    blind: NotRequired[list[str]]
 
 
 def origin_in(text: str) -> Origin:
