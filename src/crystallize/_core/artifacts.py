@@ -322,12 +322,14 @@ class ArtifactLog(TableDisplay):
         return found is not None
 
     def __repr__(self) -> str:
+        self._note_blind()
         files = (f"{artifact.name}: {counted(artifact.size, 'byte')}" for artifact in self._store.in_order())
         return f"ArtifactLog({', '.join(files) or 'nothing'})"
 
     def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import artifacts_table
 
+        self._note_blind()
         return (artifacts_table(self._store.in_order()),)
 
     def _ipython_key_completions_(self) -> list[str]:

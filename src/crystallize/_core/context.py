@@ -711,10 +711,11 @@ class LoggingContext(FrozenContext[T_co]):
 
     def _write(self, key: str, value: Any) -> None:
         values = self._state.values
-        declared = self._state.schema.keys.get(key) if isinstance(key, str) else None
+        schema = self._state.schema
+        declared = schema.keys.get(key, schema.others) if isinstance(key, str) else None
         if declared is not None and declared.validate_among is not None:
             # Pydantic gives it a plain dict of all values, so nothing tells which of them it reads.
-            self._note_blind(f"all values, in the validator of key {declared.name!r}")
+            self._note_blind(f"all values, in the validator of key {str.__str__(key)!r}")
         was_written = isinstance(key, str) and str.__str__(key) in values
         try:
             self._state.write(key, value, self._token)
@@ -755,6 +756,10 @@ class LoggingContext(FrozenContext[T_co]):
         self._note_blind("the set of keys")
         return super().__repr__()
 
+    def __notebook_tables__(self) -> tuple[Table, ...]:
+        self._note_blind("the set of keys")
+        return super().__notebook_tables__()
+
     @property
     def provenance(self) -> Provenance:
         """Who read, missed and wrote which keys."""
@@ -771,7 +776,10 @@ class LoggingContext(FrozenContext[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         token = (self._token.step, self._token.is_open)
-        return _restored_log, (type(self), self._state.contents(), self.logger, os.getpid(), token, self._notes.copy())
+        parts = (type(self), self._state.contents(), self.logger, os.getpid(), token, self._notes.copy())
+        # Reads through the copy are on no record.
+        self._note_blind("a copy of the context")
+        return _restored_log, parts
 
 
 def _reader(key: str) -> Callable[[AttributeFields], Any]:

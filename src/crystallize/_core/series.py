@@ -407,8 +407,7 @@ class FrozenMetrics(TableDisplay):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the metrics that have points."""
-        if self._token.notes is not None:
-            self._token.notes.blind["the set of metrics"] = None
+        note_all_metrics(self)
         return iter([name for name, log in self._store.logs.copy().items() if len(log.points)])
 
     def __len__(self) -> int:
@@ -446,8 +445,16 @@ def metrics_view(store: MetricStore, token: StepToken | None = None) -> FrozenMe
     return view
 
 
+def note_all_metrics(metrics: FrozenMetrics) -> None:
+    """Note that a step looked at metrics without naming them."""
+    if metrics._token.notes is not None:
+        metrics._token.notes.blind["the set of metrics"] = None
+
+
 def store_of(measured: FrozenMetrics | Series[Any, Any]) -> MetricStore:
     """Return the store behind a view."""
+    if isinstance(measured, FrozenMetrics):
+        note_all_metrics(measured)
     return measured._store
 
 

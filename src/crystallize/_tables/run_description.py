@@ -74,6 +74,10 @@ class StepAttempt:
     artifact_reads: tuple[str, ...] = ()
     """Empty until the step ends, like `reads`."""
     absent_artifacts: tuple[str, ...] = ()
+    metric_reads: tuple[str, ...] = ()
+    """The metrics that it read; empty until the step ends, and so are the next two."""
+    present: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +236,9 @@ def _attempt(attempt: Attempt, so_far: Mapping[tuple[int, str], SoFar], *, is_de
         error=record.error,
         artifact_reads=record.artifact_reads,
         absent_artifacts=record.absent_artifacts,
+        metric_reads=tuple(read.metric for read in record.metric_reads),
+        present=record.present,
+        blind=record.blind,
     )
 
 
