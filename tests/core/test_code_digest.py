@@ -117,6 +117,7 @@ COUNTS = {
     "an operator": ("def task(ctx, x=1): return x {} 2", "+", "-"),
     "a comparison": ("def task(ctx, x=1): return x {} 2", "<", "<="),
     "an attribute": ("def task(ctx): return ctx.{}", "a", "b"),
+    "the name of a keyword argument": ("def task(ctx): return ctx({}=1)", "a", "b"),
     "a docstring": ("def task(ctx):\n    '{}'", "a", "b"),
     "a default": ("def task(ctx, x={}): return x", "1", "2"),
     "a keyword default": ("def task(ctx, *, x={}): return x", "[1]", "[2]"),

@@ -62,8 +62,9 @@ def code_facts(code: CodeType) -> CodeFacts:
     found = _Names()
     for instruction in _stable_instructions(code):
         argument: Any = instruction.arg
-        if instruction.opcode in hasconst:
-            argument = instruction.argval
+        if instruction.opcode in hasconst and instruction.arg is not None:
+            # Not `argval`: `dis` looks up the constant of LOAD_CONST only, and not the names of keyword arguments.
+            argument = code.co_consts[instruction.arg]
         elif instruction.opcode in _NAMED:
             argument = instruction.argval if isinstance(instruction.argval, int) else str(instruction.argval)
         if isinstance(argument, CodeType):
