@@ -87,6 +87,7 @@ from .events import (
     MetricRecorded,
     StepFinished,
     StepStarted,
+    TaskInputs,
     TaskReturn,
 )
 
@@ -190,6 +191,7 @@ __all__ = [
     "StepRecord",
     "StepStarted",
     "StubsError",
+    "TaskInputs",
     "TaskReturn",
     "TooLargeError",
     "TravelError",

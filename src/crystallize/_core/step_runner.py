@@ -3,11 +3,11 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from .._base.text import MASK
 from ..errors import InvalidStepError, SinkError
-from ..events import StepFinished, StepStarted, TaskReturn
+from ..events import StepFinished, StepStarted, TaskInputs, TaskReturn
 from .async_sinks import catch_up, make_durable
 from .secrets import secrets_in
 from .state import State
@@ -27,6 +27,17 @@ class OpenStep(NamedTuple):
     notes: StepNotes
     opening: StepOpening
     before: WorkMark
+
+
+class StartOfTask(NamedTuple):
+    """The facts of a step's start about the call of its task."""
+
+    arguments: str | None
+    """The digest of the arguments; None if the step has no task."""
+    inputs: TaskInputs | None
+
+
+NO_TASK: Final = StartOfTask(None, None)
 
 
 class StepRunner(NamedTuple):
@@ -64,33 +75,45 @@ class StepRunner(NamedTuple):
 
     def claim_and_start(self, call: TaskCall, opened: list[OpenStep]) -> Claim:
         """Claim the step of a call, and open it if its task has to run."""
-        return self.state.dispatcher.lock.run(partial(self._claim_and_start, self._claiming(call), opened))
+        claiming = self._claiming(call)
+        inputs = self._inputs_of(call)
+        return self.state.dispatcher.lock.run(partial(self._claim_and_start, claiming, inputs, opened))
 
-    def _claim_and_start(self, claiming: Callable[[], Claim], opened: list[OpenStep]) -> Claim:
+    def _inputs_of(self, call: TaskCall) -> TaskInputs | None:
+        """Return the digests of a call for the sinks; None if there is no sink, as they take time.
+
+        They are taken before the task is called, as it may change its arguments, and without the lock.
+        """
+        return call.inputs() if self.state.dispatcher.sinks else None
+
+    def _claim_and_start(
+        self, claiming: Callable[[], Claim], inputs: TaskInputs | None, opened: list[OpenStep]
+    ) -> Claim:
         claim = claiming()
         if claim.finished is None:
             open_token = partial(self.state.registry.open_task, claim.path, claim.number)
-            self._start(open_token, opened, claim.arguments)
+            self._start(open_token, opened, StartOfTask(claim.arguments, inputs))
         return claim
 
-    def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None = None) -> None:
+    def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask = NO_TASK) -> None:
         """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
-        self.state.dispatcher.lock.run(partial(self._start, open_token, opened, arguments))
+        self.state.dispatcher.lock.run(partial(self._start, open_token, opened, task))
 
-    def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None) -> None:
+    def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask) -> None:
         dispatcher, token, notes = self.state.dispatcher, open_token(), StepNotes()
         opening = StepOpening.now(token.number)
         step = OpenStep(self.make_handle(token, notes), token, notes, opening, work_mark(self.state))
         if dispatcher.sinks:
             start = partial(opened.append, step)
-            event = StepStarted(str(token.step), opening.started, arguments=arguments)
+            event = StepStarted(str(token.step), opening.started, None, *task)
             dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
         else:
             opened.append(step)
 
-    def start_task(self, claim: Claim, opened: list[OpenStep]) -> None:
+    def start_task(self, claim: Claim, call: TaskCall, opened: list[OpenStep]) -> None:
         """Open the step of a call that was claimed."""
-        self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, claim.arguments)
+        task = StartOfTask(claim.arguments, self._inputs_of(call))
+        self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, task)
 
     def end(
         self, step: OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None = None
@@ -177,7 +200,7 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
         return claim.finished.restored(claim.step, return_type(call.task))
     await catch_up(dispatcher)
     try:
-        runner.start_task(claim, opened)
+        runner.start_task(claim, call, opened)
         result = await _awaited_result_of(call, opened[0].handle)
         event = runner.end(opened[0], None, partial(_return_of, call, result))
     except GeneratorExit as raised:  # the coroutine is closed, and may wait for nothing

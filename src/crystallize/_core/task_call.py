@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
 from ..errors import InvalidStepError
+from ..events import TaskInputs
+from .code_digest import digest_call
 from .codec import digest_of
 from .digest import digest
 from .step_options import StepOptions, options_of
@@ -69,6 +71,13 @@ class TaskCall(NamedTuple):
         except Exception as error:  # the format of an argument's own type may raise anything
             reraise_from_handler(error)
             raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
+
+    def inputs(self) -> TaskInputs:
+        """Return digests of the code and the arguments; none of a task that `@step(reuse=False)` keeps from reuse."""
+        version = self.options.version
+        if not self.options.reuse:
+            return TaskInputs({}, {}, ("its task has @step(reuse=False)",), version)
+        return TaskInputs(*digest_call(self.task, self.args, self.kwargs), version)
 
     def digest(self) -> str:
         """Return a digest of the arguments, equal for equal ones. An executor, which has no digest, does not count."""

@@ -176,8 +176,9 @@ class Encoder:
         if isinstance(event, ArtifactAdded):
             return self._artifact(event)
         if isinstance(event, StepStarted):
-            arguments = [] if event.arguments is None else [event.arguments]
-            return joined(START, [event.step, event.started.isoformat(), *arguments])
+            inputs = None if event.inputs is None else event.inputs._asdict()
+            task = [] if event.arguments is None else [event.arguments, inputs]
+            return joined(START, [event.step, event.started.isoformat(), *task])
         if isinstance(event, StepFinished):
             return self._finished(event)
         if isinstance(event, BranchForked):

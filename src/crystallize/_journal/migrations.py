@@ -144,6 +144,7 @@ MIGRATIONS: Final = (
         step TEXT NOT NULL,
         sequence INTEGER NOT NULL UNIQUE,
         arguments TEXT NOT NULL,
+        inputs TEXT NOT NULL,
         "check" INTEGER NOT NULL,
         PRIMARY KEY (session, step),
         FOREIGN KEY (session, step) REFERENCES steps (session, name)
@@ -180,7 +181,8 @@ their work belongs, in the order in which they were forked.
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
 
-A step that `ctx.run` runs has a row in `tasks`, at the position of its start, and what its task returned is a row in
+A step that `ctx.run` runs has a row in `tasks`, at the position of its start, with the digests of its code and its
+arguments as JSON, and what its task returned is a row in
 `returns`, at the position of its end.
 """
 

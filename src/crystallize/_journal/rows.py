@@ -14,9 +14,10 @@ from .._core.codec import WAYS, How, Stored
 from .._core.file_names import unfit_name
 from .._core.provenance import MetricRead, StepRecord
 from .._core.value_parts import Part
+from ..events import TaskInputs
 from .environment import Origin
 from .event_bytes import parted
-from .stored_facts import fingerprints_in, origin_in, record_in, time_in
+from .stored_facts import fingerprints_in, inputs_in, origin_in, record_in, time_in
 from .value_facts import ObjectPart, names_in
 
 
@@ -164,6 +165,8 @@ class Task(NamedTuple):
     session: int
     arguments: str
     """A digest of the arguments of its task."""
+    inputs: TaskInputs | None
+    """Digests of its code and of each argument; None if its event had none."""
 
 
 class Returned(NamedTuple):
@@ -346,8 +349,12 @@ def returned_of(row: tuple[Any, ...], objects: ObjectFolder) -> Returned:
 
 def task_of(row: tuple[Any, ...]) -> Task:
     """Return the task of a row of `tasks`."""
-    process, step, _, arguments = row
-    return Task(step, process, arguments)
+    process, step, _, arguments, text = row
+    facts = inputs_in(text, step)
+    if facts is None:
+        return Task(step, process, arguments, None)
+    inputs = TaskInputs(facts["code"], facts["arguments"], tuple(facts["unknown"]), facts["version"])
+    return Task(step, process, arguments, inputs)
 
 
 def _result_of(of: str, how: str, packed: bytes, objects: ObjectFolder) -> Stored:

@@ -57,6 +57,20 @@ class StoredRecord(TypedDict):
     blind: NotRequired[list[str]]
 
 
+class StoredInputs(TypedDict):
+    """The digests of the code and the arguments of a task."""
+
+    code: dict[str, str]
+    arguments: dict[str, str]
+    unknown: list[str]
+    version: str | int | None
+
+
+def inputs_in(text: str, step: str) -> StoredInputs | None:
+    """Parse the digests of the task of a step; None if nobody took them."""
+    return None if text == "null" else _parsed(f"the task of step {short(step)}", StoredInputs, text)
+
+
 def origin_in(text: str) -> Origin:
     """Parse the environment of a process."""
     return _parsed("the environment of a process", Origin, text)
