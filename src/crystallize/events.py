@@ -127,6 +127,8 @@ class StepStarted(NamedTuple):
     """A digest of the arguments of its task, if `ctx.run` runs it; None for a step of `with ctx.step(...)`."""
     inputs: TaskInputs | None = None
     """Digests of the code and the arguments of its task, if `ctx.run` runs it; None as above."""
+    reason: str | None = None
+    """Why the step was not taken over from an earlier run; None if the run has no earlier one."""
 
 
 class TaskReturn(NamedTuple):
@@ -180,6 +182,8 @@ class StepFinished(NamedTuple):
     """The keys and artifacts that the step looked up and found, without reading them."""
     blind: tuple[str, ...] = ()
     """The things without a digest that the step looked at, in words."""
+    reused_from: str | None = None
+    """The run in which the step ran, if this run has taken it over; None if it ran in this one."""
     branch: str | None = None
     returned: TaskReturn | None = None
     """What its task returned, if `ctx.run` has run it; None for a step of `with ctx.step(...)`."""

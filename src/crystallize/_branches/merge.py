@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from functools import cached_property, partial
 from itertools import chain
 from types import MappingProxyType
@@ -23,10 +24,10 @@ from ..errors import BranchError, DivergentRetryError, ForeignDeltaError, Foreig
 from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, KeyWritten, MetricRecorded, StepStarted
 from .branch import checked
 from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry_of
-from .delta import DIGEST_PARTS, Delta, discard, parent_of, work_of
+from .delta import DIGEST_PARTS, Delta, digest_of, discard, parent_of, work_of
 from .fork_base import fingerprint_of, schema_label
 from .merged_packs import note_merge
-from .packed_work import Work
+from .packed_work import EarlierTask, Work
 
 
 class MergedWork:
@@ -50,6 +51,7 @@ class MergedWork:
         steps: The records in the order in which the steps ended. The last is the record of the branch.
         blocks: The points by metric, packed. `rows()` of a block returns the value, the tags and the number of the step
             for each point.
+        tasks: The calls of `ctx.run` among the steps, if the work was taken over from an earlier run.
     """
 
     def __init__(self, state: State, work: Work, last: BranchMerged, *, is_known: bool) -> None:
@@ -59,6 +61,7 @@ class MergedWork:
         self.step_names: Sequence[str] = tuple(work.names)
         self.steps: tuple[StepRecord, ...] = work.steps
         self.blocks: Mapping[str, tuple[Block, ...]] = MappingProxyType(work.points)
+        self.tasks: Mapping[str, EarlierTask] = work.tasks
         self._state = state
         self._work = work
 
@@ -72,6 +75,11 @@ class MergedWork:
         """The events of the artifacts."""
         return tuple(ArtifactAdded(*artifact, self.branch) for artifact in self._work.artifacts)
 
+    def start_of(self, step: str, started: datetime) -> StepStarted:
+        """Return the event of the start of a step, as if it had run in the context itself."""
+        task = self.tasks.get(step)
+        return StepStarted(step, started, None, *(() if task is None else (task.arguments, task.inputs)))
+
     def events(self) -> Iterator[Event]:
         """Return the events that other sinks receive, in order. They are made lazily, since there may be many."""
         if self.forked is not None:
@@ -79,7 +87,7 @@ class MergedWork:
         starts = {record.name: record.started for record in self.steps}
         # An inner branch that failed has a record, but it opened no step.
         for name in dict.fromkeys((*self.step_names, *starts)):
-            yield StepStarted(name, starts[name], self.branch)
+            yield self.start_of(name, starts[name])._replace(branch=self.branch)
         yield from self.keys
         for name, blocks in self.blocks.items():
             rows = chain.from_iterable(block.rows() for block in blocks)
@@ -158,6 +166,17 @@ def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
     state = state_of(ctx)
     state.dispatcher.lock.run(partial(_merge_checked, state, registry_of(state), delta, returns))
     discard(delta)
+
+
+def merge_earlier(state: State, work: Work) -> None:
+    """Merge work that was done in an earlier run, at this moment; raise as `merge` does.
+
+    It becomes a branch with the name of its first step.
+    """
+    registry = registry_of(state)
+    fingerprint = fingerprint_of(state.schema, state.metric_store.schema)
+    delta = Delta(work.names[0], digest_of(state.schema, work), registry.within, fingerprint, work)
+    state.dispatcher.lock.run(partial(_merge_checked, state, registry, delta, Any))
 
 
 def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any) -> None:

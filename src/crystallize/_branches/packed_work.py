@@ -5,9 +5,10 @@ Large values are apart from the pickles: in a file, if the branch and its parent
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from .._base.buffer_file import BufferFile, write_buffers
@@ -18,10 +19,21 @@ from .._core.packed_columns import Block
 from .._core.provenance import StepRecord
 from .._core.stored_value import RawValue, StoredValue
 from ..errors import TravelError
+from ..events import TaskInputs
 from .pickling import failure_to_send, loaded, split
 
 LARGE: Final = 1 << 18
 """Bytes of the buffers of a work from which they are sent in a file: less is faster in the pickle."""
+
+
+class EarlierTask(NamedTuple):
+    """The call of a task that ran in an earlier run."""
+
+    arguments: str
+    """The digest of its arguments."""
+    inputs: TaskInputs | None
+    result: Any
+    """Its return value in the form in which the file has it; None if the task failed."""
 
 
 class Work(NamedTuple):
@@ -41,6 +53,8 @@ class Work(NamedTuple):
     """The return value of its task."""
     item: str | None
     """The digest of the task's item, if there is one."""
+    tasks: Mapping[str, EarlierTask] = MappingProxyType({})
+    """The calls of `ctx.run` among the steps, if the work was done in an earlier run."""
     is_frozen: bool = True
     """Whether the values are frozen. They are not if they came from another process: nobody else has them then, and
     their buffers are immutable."""
@@ -105,7 +119,7 @@ def pack_work(work: Work, branch: str, folder: str | None) -> PackedWork:
     """Pack the work of a branch; if its values are large, into a file in the folder, if there is one."""
     stored = {key: StoredValue._make(raw) for key, raw in work.values.items()}
     read: dict[str, RawValue] = {key: (kept.read(), None, kept.step, kept.is_input) for key, kept in stored.items()}
-    sent = Work({}, *work[1:-1], False)
+    sent = Work({}, *work[1:-2], {}, False)
     try:
         content = _small_pickle(sent)
         if content is not None and not read:

@@ -13,6 +13,7 @@ from .class_parts import parts_of_class
 from .code_names import CodeFacts, Import, code_facts
 from .digest import as_main, digest
 from .name_watch import ABSENT, NameWatch, content_of
+from .step_options import options_of
 from .user_modules import NotImported, is_foreign, user_module
 from .value_forms import CACHED_FUNCTION, FOLLOWED, NoDigest, ValueForms, joined
 
@@ -78,6 +79,8 @@ class CodeGraph:
             node = _Node(self, known)
             by_type = node.add_loose("", value)
             self.watch.add_name(mapping, name, value, by_type=by_type)
+            if hasattr(type(value), "arun") and hasattr(type(value), "provenance"):  # its class imports this file
+                self.unknown.append(f"the global {name} is a context, whose reads by the step are not on record")
             self.digests[known] = node.digest()
         return known
 
@@ -157,6 +160,7 @@ class _Node:
             self._add_implementations(vars(function)["registry"])
             return
         facts = code_facts(function.__code__)
+        self._add_version(function)
         if is_foreign_function(function):
             self.add_loose("wrapped by", getattr(function, "__wrapped__", None))
         else:
@@ -167,6 +171,12 @@ class _Node:
                 self._add_strict(f"{label} {name} of", value)
             for cell in function.__closure__ or ():
                 self._graph.watch.add_cell(cell)
+
+    def _add_version(self, function: FunctionType) -> None:
+        """Add the version that `@step` has set, and that it forbids reuse; those of the task itself are known apart."""
+        options = options_of(function)
+        if function is not self._graph.roots[0] and (options.version is not None or not options.reuse):
+            self._forms.append(repr((options.version, options.reuse)).encode())
 
     def _add_implementations(self, registry: Mapping[Any, Any]) -> None:
         """Add the functions by type of `functools.singledispatch`."""

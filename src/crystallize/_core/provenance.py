@@ -78,6 +78,8 @@ class StepRecord(NamedTuple):
     """The keys that the step looked up and found, but did not read; and artifacts, as `artifact:` and the name."""
     blind: tuple[str, ...] = ()
     """The things without a digest that the step looked at, such as the set of all keys, in words."""
+    reused_from: str | None = None
+    """The run in which the step ran, if this run has taken it over; None if it ran in this one."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The view of a dict cannot be pickled.

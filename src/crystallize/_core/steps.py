@@ -139,6 +139,10 @@ class StepRegistry:
             self._uses[path] = 0 if self._condensed.find(path) is None else 1
         self._uses[path] += 1
 
+    def reserve_numbers(self, path: str, number: int) -> None:
+        """Reserve the first numbers of a name, as if so many steps of this name had been opened."""
+        self._uses[path] = max(number, self._uses.get(path, 0))
+
     def release(self, path: str) -> None:
         """Release a reserved name."""
         self._uses.pop(path, None)
@@ -180,7 +184,7 @@ def unnumbered(name: str) -> tuple[str, int]:
 _NUMBER = re.compile(r"#\d+")
 
 
-AGAIN: Final = "To run it again, make a new context"
+AGAIN: Final = "To run it again, make a new context; a new run with reuse=True takes over the steps that did not change"
 """What to do with a step that has written something, and is to run again."""
 
 

@@ -16,6 +16,9 @@ from .digest import digest
 from .step_options import StepOptions, options_of
 from .task import checked_task, parameters_of, task_name
 
+NOT_REUSED: Final = "its task has @step(reuse=False)"
+"""Why a step is never taken over."""
+
 _LONGEST: Final = 40
 """Maximum characters of a text that becomes a part of a step's name."""
 
@@ -76,7 +79,7 @@ class TaskCall(NamedTuple):
         """Return digests of the code and the arguments; none of a task that `@step(reuse=False)` keeps from reuse."""
         version = self.options.version
         if not self.options.reuse:
-            return TaskInputs({}, {}, ("its task has @step(reuse=False)",), version)
+            return TaskInputs({}, {}, (NOT_REUSED,), version)
         return TaskInputs(*digest_call(self.task, self.args, self.kwargs), version)
 
     def digest(self) -> str:

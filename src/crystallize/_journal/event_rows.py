@@ -92,8 +92,9 @@ def _apply_start(connection: sqlite3.Connection, process: int, position: int, fa
     (name, started, *task), _ = parted(fact)
     insert(connection, "steps", process, name, position, started, None, None)
     if task:
-        arguments, inputs = task
-        insert(connection, "tasks", process, name, position, arguments, to_json(inputs).decode())
+        arguments, inputs, *reason = task
+        text = to_json(inputs).decode()
+        insert(connection, "tasks", process, name, position, arguments, text, reason[0] if reason else None)
 
 
 def _apply_finish(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:

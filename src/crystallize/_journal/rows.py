@@ -66,6 +66,8 @@ class Attempt(NamedTuple):
     """The position of its end among the facts of the run; 0 if it never ended."""
     sequence: int = 0
     """The position of its opening among the facts of the run."""
+    reason: str | None = None
+    """Why the step was not taken over from an earlier run; None if it was, or if it has no earlier run or no task."""
 
     @property
     def finished(self) -> bool:
@@ -167,6 +169,8 @@ class Task(NamedTuple):
     """A digest of the arguments of its task."""
     inputs: TaskInputs | None
     """Digests of its code and of each argument; None if its event had none."""
+    reason: str | None = None
+    """Why it was not taken over from an earlier run; None if it was, or if there is no earlier run."""
 
 
 class Returned(NamedTuple):
@@ -298,6 +302,7 @@ def _record(name: str, text: str) -> StepRecord:
         metric_reads=tuple(MetricRead(*read) for read in facts.get("metric_reads", ())),
         present=tuple(facts.get("present", ())),
         blind=tuple(facts.get("blind", ())),
+        reused_from=facts.get("reused_from"),
     )
 
 
@@ -349,12 +354,12 @@ def returned_of(row: tuple[Any, ...], objects: ObjectFolder) -> Returned:
 
 def task_of(row: tuple[Any, ...]) -> Task:
     """Return the task of a row of `tasks`."""
-    process, step, _, arguments, text = row
+    process, step, _, arguments, text, reason = row
     facts = inputs_in(text, step)
     if facts is None:
-        return Task(step, process, arguments, None)
+        return Task(step, process, arguments, None, reason)
     inputs = TaskInputs(facts["code"], facts["arguments"], tuple(facts["unknown"]), facts["version"])
-    return Task(step, process, arguments, inputs)
+    return Task(step, process, arguments, inputs, reason)
 
 
 def _result_of(of: str, how: str, packed: bytes, objects: ObjectFolder) -> Stored:

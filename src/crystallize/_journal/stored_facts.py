@@ -55,6 +55,7 @@ class StoredRecord(TypedDict):
     metric_reads: NotRequired[list[tuple[str, Count, Count]]]
     present: NotRequired[list[str]]
     blind: NotRequired[list[str]]
+    reused_from: NotRequired[str | None]
 
 
 class StoredInputs(TypedDict):
