@@ -23,6 +23,8 @@ from crystallize import (
     load_run,
     step,
 )
+from crystallize._tables.run_description import describe
+from crystallize.report import write_report
 
 Main = Callable[[Any], object]
 
@@ -458,3 +460,22 @@ def test_a_copy_of_a_context_takes_nothing_over() -> None:
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "crystallize")
+
+
+def page_of(run: Any) -> str:
+    """Return the page of a run."""
+    write_report(run, "run.html")
+    return Path("run.html").read_text("utf-8")
+
+
+def test_the_page_and_the_description_of_a_run() -> None:
+    """They say which steps were taken over, and why the others ran."""
+    ran(program, START, reuse=False)
+    ran(program, {**START, "lr": 0.25})
+    run = load_run("runs/run-0002.db")
+    assert ("run-0001", ["load"]) == (run.parent, [step.name for step in describe(run).steps if step.reused_from])
+    page = page_of(run)
+    assert "Taken over from <code>run-0001</code>: <code>load</code>" in page
+    assert "<code>fit-3</code></th><td>lr was 0.5, is 0.25</td>" in page
+    ran(program, START, reuse="run-0001")
+    assert "No other step was opened." in page_of(load_run("runs/run-0003.db"))

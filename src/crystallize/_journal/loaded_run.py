@@ -98,6 +98,11 @@ class Run(TableDisplay, Generic[T_co]):
         return self._data.incomplete
 
     @property
+    def parent(self) -> str | None:
+        """The name of the run from which it takes steps over; None if there is none."""
+        return None if self._data.parent is None else Path(self._data.parent.path).stem
+
+    @property
     def sessions(self) -> tuple[Session, ...]:
         """The processes that wrote it, in order."""
         return self._data.sessions
