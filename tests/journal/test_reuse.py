@@ -19,6 +19,7 @@ from crystallize import (
     Metric,
     MetricSchema,
     RunNotFoundError,
+    afan_out,
     fan_out,
     load_run,
     step,
@@ -479,3 +480,72 @@ def test_the_page_and_the_description_of_a_run() -> None:
     assert "<code>fit-3</code></th><td>lr was 0.5, is 0.25</td>" in page
     ran(program, START, reuse="run-0001")
     assert "No other step was opened." in page_of(load_run("runs/run-0003.db"))
+
+
+def sums(ctx: Any, number: int) -> float:
+    call("sums")
+    ctx.record("score", number)
+    ctx.record("score", number * 2)
+    ctx[f"sum{number}"] = sum(ctx.metrics["score"])
+    return float(ctx["lr"] * number)
+
+
+def test_branches_of_a_fan_out() -> None:
+    """A branch is taken over if its item, its function and all that it read are the same."""
+
+    def main(ctx: Any, items: list[int]) -> Any:
+        with ThreadPoolExecutor(2) as executor:
+            results = fan_out(ctx, sums, items, executor=executor)
+        return results, dict(ctx), [*ctx.metrics.series("score")]
+
+    def run(*items: int, lr: float = 0.5, reuse: Any = True) -> Any:
+        found: list[Any] = []
+        names, why, ctx = ran(lambda ctx: found.append(main(ctx, [*items])), {"lr": lr}, reuse=reuse)
+        plain = FrozenContext({"lr": lr})
+        assert main(plain, [*items]) == found[0]
+        records = [(record.name, record.metric_reads) for record in plain.provenance.steps]
+        assert records == [(record.name, record.metric_reads) for record in ctx.provenance.steps]
+        return len(names), why
+
+    assert (3, {}) == run(1, 2, 3, reuse=False)
+    assert (0, {}) == run(1, 2, 3)
+    assert (0, {}) == run(1, 2, 3)
+    assert (
+        2,
+        {"sums-1": "the argument number changed", "sums-3": "it did not finish in run-0003 or an older run"},
+    ) == run(1, 4, 3, 5)
+    assert (4, {f"sums-{number}": "lr was 0.5, is 0.25" for number in range(4)}) == run(1, 4, 3, 5, lr=0.25)
+    with Journal.resume("runs/run-0005.db") as journal:
+        called.clear()
+        assert ([0.25, 1.0, 0.75, 1.25], 0) == (main(journal.context(FrozenContext), [1, 4, 3, 5])[0], len(called))
+
+
+def test_branches_of_coroutines() -> None:
+    def main(ctx: Any) -> None:
+        assert [3, 5] == asyncio.run(afan_out(ctx, ask_each, ["who", "where"]))
+
+    ran(main, START, reuse=False)
+    assert ([], {}) == ran(main, START)[:2]
+    names, why, _ = ran(main, {**START, "lr": 0.25})
+    assert (["ask", "ask"], "lr was 0.5, is 0.25") == (names, why["ask_each-0"])
+
+
+async def ask_each(ctx: Any, question: str) -> int:
+    call("ask")
+    await asyncio.sleep(0)
+    return len(question) + int(ctx["lr"])
+
+
+def test_branches_whose_task_is_never_taken_over() -> None:
+    @step(reuse=False)
+    def never(ctx: Any, number: int) -> int:
+        call("never")
+        return number
+
+    def outer(ctx: Any) -> None:
+        with ThreadPoolExecutor(2) as executor:
+            fan_out(ctx, never, [1, 2], executor=executor)
+
+    ran(lambda ctx: ctx.run(outer), reuse=False)
+    names, why, _ = ran(lambda ctx: ctx.run(outer))
+    assert (["never", "never"], "its task has @step(reuse=False)") == (names, why["outer"])

@@ -27,7 +27,7 @@ from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry
 from .delta import DIGEST_PARTS, Delta, digest_of, discard, parent_of, work_of
 from .fork_base import fingerprint_of, schema_label
 from .merged_packs import note_merge
-from .packed_work import EarlierTask, Work
+from .packed_work import CalledTask, Work
 
 
 class MergedWork:
@@ -51,7 +51,7 @@ class MergedWork:
         steps: The records in the order in which the steps ended. The last is the record of the branch.
         blocks: The points by metric, packed. `rows()` of a block returns the value, the tags and the number of the step
             for each point.
-        tasks: The calls of `ctx.run` among the steps, if the work was taken over from an earlier run.
+        tasks: The call of the task of a `fan_out`, by the branch, and the calls of `ctx.run` that were taken over.
     """
 
     def __init__(self, state: State, work: Work, last: BranchMerged, *, is_known: bool) -> None:
@@ -61,7 +61,7 @@ class MergedWork:
         self.step_names: Sequence[str] = tuple(work.names)
         self.steps: tuple[StepRecord, ...] = work.steps
         self.blocks: Mapping[str, tuple[Block, ...]] = MappingProxyType(work.points)
-        self.tasks: Mapping[str, EarlierTask] = work.tasks
+        self.tasks: Mapping[str, CalledTask] = work.tasks
         self._state = state
         self._work = work
 
@@ -78,7 +78,7 @@ class MergedWork:
     def start_of(self, step: str, started: datetime) -> StepStarted:
         """Return the event of the start of a step, as if it had run in the context itself."""
         task = self.tasks.get(step)
-        return StepStarted(step, started, None, *(() if task is None else (task.arguments, task.inputs)))
+        return StepStarted(step, started, None, *(() if task is None else (task.arguments, task.inputs, task.reason)))
 
     def events(self) -> Iterator[Event]:
         """Return the events that other sinks receive, in order. They are made lazily, since there may be many."""
@@ -157,35 +157,37 @@ def merge(ctx: FrozenContext[Any], delta: Delta) -> None:
     merge_result(ctx, delta, Any)
 
 
-def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
+def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any, task: CalledTask | None = None) -> None:
     """Merge the work of a branch as `merge` does; `returns` is the return annotation of the branch's task."""
     if not isinstance(delta, Delta):
         raise ForeignDeltaError(short(delta), f"a delta is what child.delta() returns, not a {type_name(type(delta))}")
         # If the delta of a child was already taken, work merged into the child would be lost.
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
-    state.dispatcher.lock.run(partial(_merge_checked, state, registry_of(state), delta, returns))
+    state.dispatcher.lock.run(partial(_merge_checked, state, registry_of(state), delta, returns, task))
     discard(delta)
 
 
-def merge_earlier(state: State, work: Work) -> None:
-    """Merge work that was done in an earlier run, at this moment; raise as `merge` does.
+def merge_earlier(state: State, work: Work, returns: Any = Any) -> None:
+    """Merge work that was done in an earlier run; raise as `merge` does.
 
-    It becomes a branch with the name of its first step.
+    It is the work of a branch with the name of its first step, which is forked at this moment if it was not before.
     """
     registry = registry_of(state)
     fingerprint = fingerprint_of(state.schema, state.metric_store.schema)
     delta = Delta(work.names[0], digest_of(state.schema, work), registry.within, fingerprint, work)
-    state.dispatcher.lock.run(partial(_merge_checked, state, registry, delta, Any))
+    state.dispatcher.lock.run(partial(_merge_checked, state, registry, delta, returns, None))
 
 
-def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any) -> None:
+def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any, task: CalledTask | None) -> None:
     _check_own(state, registry, delta)
     receipt = registry.receipt(delta.branch)
     if receipt is not None:
         _check_same(receipt, delta)
         return
     work = work_of(delta)
+    if task is not None:
+        work = work._replace(tasks={delta.branch: task})
     _check_free(state, registry, work)
     if not work.is_frozen:
         work = work._replace(values=_frozen(state, work.values))

@@ -26,14 +26,16 @@ LARGE: Final = 1 << 18
 """Bytes of the buffers of a work from which they are sent in a file: less is faster in the pickle."""
 
 
-class EarlierTask(NamedTuple):
-    """The call of a task that ran in an earlier run."""
+class CalledTask(NamedTuple):
+    """The facts about the call of a task that a sink receives with the start of its step."""
 
     arguments: str
     """The digest of its arguments."""
     inputs: TaskInputs | None
-    result: Any
-    """Its return value in the form in which the file has it; None if the task failed."""
+    result: Any = None
+    """Its return value in the form in which the file of an earlier run has it; None if it is known otherwise."""
+    reason: str | None = None
+    """Why the work was not taken over from an earlier run."""
 
 
 class Work(NamedTuple):
@@ -53,8 +55,8 @@ class Work(NamedTuple):
     """The return value of its task."""
     item: str | None
     """The digest of the task's item, if there is one."""
-    tasks: Mapping[str, EarlierTask] = MappingProxyType({})
-    """The calls of `ctx.run` among the steps, if the work was done in an earlier run."""
+    tasks: Mapping[str, CalledTask] = MappingProxyType({})
+    """The call of the task of a `fan_out`, and those of `ctx.run` if the work was done in an earlier run."""
     is_frozen: bool = True
     """Whether the values are frozen. They are not if they came from another process: nobody else has them then, and
     their buffers are immutable."""

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._core.codec import Stored
 from .._core.file_names import folded
 from .._core.provenance import MetricRead
 from .packed_points import points_of
@@ -92,6 +93,15 @@ class EarlierRun:
     def returns(self) -> dict[tuple[int, str | None], Returned]:
         """The return values of these calls, by process and step."""
         return {(found.session, found.step): found for found in self.data.returns}
+
+    @cached_property
+    def _merges(self) -> dict[tuple[int, str], Stored]:
+        return {(merged.session, merged.branch): merged.result for merged in self.data.merges}
+
+    def result(self, root: Attempt) -> Stored | None:
+        """Return the return value of the task of a step or branch; None if the file has none."""
+        returned = self.returns.get((root.session, root.step))
+        return self._merges.get((root.session, root.step)) if returned is None else returned.result
 
     def tree(self, step: str) -> FinishedTree | None:
         """Return a step that `ctx.run` has run and that finished; None if there is none of this name."""
@@ -211,12 +221,13 @@ class EarlierRun:
         points = {name: self.ordered(filter(tree.has, self._points.get(name, ()))) for name in names}
         return {name: found for name, found in points.items() if found}
 
-    def points_before(self, tree: FinishedTree, reader: Attempt, read: MetricRead) -> PointsBefore | str:
-        """Return the points of other steps that a step has read of a metric; or why they are not known, in words."""
+    def points_before(self, tree: FinishedTree, reader: Attempt, read: MetricRead) -> PointsBefore | str | None:
+        """Return the points of other steps that a step has read of a metric; or why they are not known, in words.
+
+        None if the step could see no points of others.
+        """
         seen = self._points_seen(tree, reader, read.metric)
-        if seen is None:
-            return PointsBefore([])
-        if isinstance(seen, str):
+        if seen is None or isinstance(seen, str):
             return seen
         first, later = seen[: read.first], seen[read.first : read.last]
         if len(seen) < read.last or not all(map(tree.has, later)):
@@ -259,7 +270,8 @@ class EarlierRun:
 
         They are the attempts at steps with retries, and steps that were taken over themselves.
         """
-        tasks = {task.step for task in self.data.tasks}
+        # The tasks of a `fan_out` have no such results.
+        tasks = {returned.step for returned in self.data.returns}
         found = {}
         for branch, position in self.data.forks:
             around, _, last = branch.rpartition("/")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from .._branches.packed_work import EarlierTask, Work
+from .._branches.packed_work import CalledTask, Work
 from .._core.artifacts import Artifact
 from .._core.codec import decode, key_of
 from .._core.file_names import folded
@@ -23,10 +23,9 @@ from .reuse_check import NotTaken, StepCheck, read_value
 def result_of(check: StepCheck, call: TaskCall) -> Any:
     """Return the return value of a step; raise NotTaken if it cannot be restored as the task's type."""
     root = check.tree.root
-    returned = check.run.returns.get((root.session, root.step))
-    if returned is None:
+    stored, key = check.run.result(root), key_of(return_type(call.task))
+    if stored is None:
         raise NotTaken(f"{check.run.name} does not have its result")
-    stored, key = returned.result, key_of(return_type(call.task))
     if stored.fingerprint not in (None, key.fingerprint()):
         raise NotTaken("the type of its result changed")
     return read_value(stored, partial(decode, stored, key), "its result")
@@ -126,7 +125,7 @@ def _decoded(row: list[Any], checks: Any) -> tuple[Any, dict[str, Any]]:
     return store(value, f"a value of {row[0]!r}"), kept
 
 
-def _task(check: StepCheck, process: int, step: str | None) -> EarlierTask:
+def _task(check: StepCheck, process: int, step: str | None) -> CalledTask:
     task = check.run.tasks[process, step]
     returned = check.run.returns.get((process, step))
-    return EarlierTask(task.arguments, task.inputs, None if returned is None else returned.result)
+    return CalledTask(task.arguments, task.inputs, None if returned is None else returned.result)

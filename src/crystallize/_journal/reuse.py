@@ -13,6 +13,7 @@ from .._branches.merge import merge_earlier
 from .._core.context_view import ContextView
 from .._core.state import State
 from .._core.step_source import TakenStep, take_steps_by
+from .._core.task import return_type
 from .._core.task_call import TaskCall
 from .._core.task_log import Claim
 from ..errors import BranchError, ForeignMetricError, JournalError, MergeConflictError, RunNotFoundError
@@ -64,7 +65,7 @@ class EarlierRuns:
             self._present = Present(state, encoder)
         if inputs.unknown:
             return inputs.unknown[0]
-        if registry_of(state).knows(claim.step) or state.registry.is_used(claim.step):
+        if state.registry.is_used(claim.step) and not registry_of(state).knows(claim.step):
             return "a step of this name has run"
         for run in self:
             tree = run.tree(claim.step)
@@ -88,7 +89,9 @@ def _taken(check: StepCheck, claim: Claim, call: TaskCall, inputs: TaskInputs) -
         result, work = result_of(check, call), work_of(check)
         if claim.number > 1:
             state.registry.reserve_numbers(claim.path, claim.number)
-        merge_earlier(state, work)
+        if registry_of(state).knows(claim.step):  # it is of a `fan_out`, which takes the result from the receipt
+            work = work._replace(result=result, item=claim.arguments or None)
+        merge_earlier(state, work, return_type(call.task))
     except NotTaken as reason:
         return str(reason)
     except (BranchError, ForeignMetricError, MergeConflictError) as error:  # another thread was faster

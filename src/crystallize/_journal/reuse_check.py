@@ -81,6 +81,9 @@ class StepCheck(NamedTuple):
     def _differences(self) -> Iterator[str]:
         if self.tree.lost is not None:
             yield f"its inner step {self.tree.lost} failed in {self.run.name}"
+        tasks = (self.run.tasks.get(step) for step in self.tree.steps)
+        if any(task is not None and task.inputs is not None and NOT_REUSED in task.inputs.unknown for task in tasks):
+            yield NOT_REUSED
         for part in (self._blind, self._keys, self._artifacts, self._metrics):
             for attempt in self.tree.attempts:
                 yield from part(attempt)
@@ -167,6 +170,8 @@ class StepCheck(NamedTuple):
                 yield f"the declaration of {read.metric} changed"
                 continue
             before = self.run.points_before(self.tree, attempt, read)
+            if before is None:
+                continue
             if not isinstance(before, PointsBefore):
                 yield before
             elif len(before.points) != (count := self.present.count(read.metric)):
