@@ -1,5 +1,6 @@
 """Digests of the code and the arguments of a call: equal for the same code, different for each change that counts."""
 
+import copyreg
 import functools
 import importlib
 import json
@@ -570,3 +571,18 @@ def task(ctx): return f()
 
         assert first == digest_call(made.task, (1, made.A()), {})
         assert first.code == digest_call(made.task, (2, made.A()), {}).code
+
+
+def test_a_class_of_which_copy_has_kept_the_slots() -> None:
+    """`copy` and `pickle` set `__slotnames__` of a class when they first meet an instance."""
+
+    class Point:
+        __slots__ = ("x",)
+
+    def fit(ctx: object) -> type:
+        return Point
+
+    before = digest_call(fit, (), {})
+    copyreg._slotnames(Point)  # type: ignore[attr-defined]  # it is not in the stubs
+    assert "__slotnames__" in vars(Point)
+    assert before == digest_call(fit, (), {})

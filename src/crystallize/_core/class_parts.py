@@ -10,7 +10,14 @@ _SILENT: Final = frozenset(
     {
         *("__dict__", "__weakref__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__"),
         *("__annotations__", "__annotations_cache__", "__annotate__", "__annotate_func__", "__abstractmethods__"),
-        *("_abc_impl", "__signature__", "__dataclass_fields__", "__private_attributes__", "__class_vars__"),
+        *(
+            "_abc_impl",
+            "__signature__",
+            "__slotnames__",
+            "__dataclass_fields__",
+            "__private_attributes__",
+            "__class_vars__",
+        ),
         *("__parameters__", "__orig_bases__", "__annotate_classmethod__", "__classdictcell__", "model_fields"),
     }
 )

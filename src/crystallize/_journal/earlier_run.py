@@ -240,17 +240,15 @@ class EarlierRun:
         None if they are all of the step and its inner steps; the reason if they are not known.
         """
         points = self._points.get(metric, [])
+        before = self._points_in_process(points, reader.session)
         branch = self.data.branch_of(reader.session, reader.step)
-        if branch is None:
-            return self._points_in_process(points, reader.session)
+        if branch is None or isinstance(before, str):
+            return before
         fork = self._forks_with_past.get(branch)
         if fork is None:
             is_whole = (reader.session, branch) in tree.steps
             return None if is_whole else f"it ran in branch {branch}, and read {metric}"
         own = [point for point in points if self.data.branch_of(point.session, point.step) == branch]
-        before = self._points_in_process(points, reader.session)
-        if isinstance(before, str):
-            return before
         return [*(point for point in before if point.sequence < fork), *own]
 
     def _points_in_process(self, points: list[EarlierPoint], process: int) -> list[EarlierPoint] | str:

@@ -125,12 +125,10 @@ def runs_to_reuse(folder: str | os.PathLike[str], name: str, reuse: RunToReuse) 
             except JournalError as error:
                 _log.warning("no step is taken over from %s: %s", path.stem, error)
         return None
-    if not isinstance(reuse, (str, os.PathLike)):
+    text = os.fspath(reuse) if isinstance(reuse, (str, os.PathLike)) else None
+    if not isinstance(text, str):
         reason = "reuse is the name or the path of a run, True for the newest run of the same name, or False"
         raise JournalError(short(reuse), reason)
-    text = os.fspath(reuse)
-    if not isinstance(text, str):
-        raise JournalError(short(text), "the path of a run is a text, not bytes")
     return _runs_from(folder, find_run(folder, text), has_older=False)
 
 

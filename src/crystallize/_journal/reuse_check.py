@@ -10,10 +10,11 @@ from .._base.text import short
 from .._core.codec import Stored, decode_untyped, encode, fingerprints
 from .._core.file_names import folded
 from .._core.key import Key
+from .._core.provenance import MetricRead
 from .._core.secrets import secrets_in
 from .._core.state import State
 from .._core.task_call import NOT_REUSED, TaskCall
-from ..errors import CrystallizeError, KeyLookupError
+from ..errors import KeyLookupError
 from ..events import MetricRecorded, TaskInputs
 from .earlier_run import EarlierPoint, EarlierRun, FinishedTree, PointsBefore
 from .event_bytes import Encoder
@@ -39,11 +40,9 @@ class Present:
 
     def stored(self, name: str, key: Key) -> Stored | None:
         """Return a key's value as a file would have it; None if it would not."""
-        if key.secret or key.shared:
-            return None
         if name not in self._stored:
             value = self.state.read(name)
-            if secrets_in(value):
+            if key.secret or key.shared or secrets_in(value):
                 return None
             self._stored[name] = encode(key, value)
         stored = self._stored[name]
@@ -76,9 +75,9 @@ class StepCheck(NamedTuple):
         root = self.tree.root
         known = self.run.tasks[root.session, root.step].inputs
         found = None if known is None else difference_of_inputs(known, inputs, getattr(call.task, "__module__", ""))
-        return found or (_UNKNOWN if known is None else None) or next(self._differences(), None)
+        return found or (_UNKNOWN if known is None else None) or next(filter(None, self._differences()), None)
 
-    def _differences(self) -> Iterator[str]:
+    def _differences(self) -> Iterator[str | None]:
         if self.tree.lost is not None:
             yield f"its inner step {self.tree.lost} failed in {self.run.name}"
         tasks = (self.run.tasks.get(step) for step in self.tree.steps)
@@ -88,53 +87,56 @@ class StepCheck(NamedTuple):
             for attempt in self.tree.attempts:
                 yield from part(attempt)
 
-    def _blind(self, attempt: Attempt) -> Iterator[str]:
+    def _blind(self, attempt: Attempt) -> Iterator[str | None]:
         assert attempt.record is not None  # it has ended
         for seen in attempt.record.blind:
             yield seen if seen == NOT_REUSED else f"it looked at {seen}, which has no digest"
 
-    def _keys(self, attempt: Attempt) -> Iterator[str]:
+    def _keys(self, attempt: Attempt) -> Iterator[str | None]:
         record = attempt.record
         assert record is not None  # as above
         state = self.present.state
         for name in record.reads:
             entry = self.run.entry(name, attempt)
             if name not in self.ignored and (entry is None or not self.tree.has(entry)):
-                yield from self._key(name, entry, attempt)
-        for name in record.absent:
-            if name not in self.ignored:
-                if name in state.values:
-                    yield f"{name} was missing, and is {state.short_value(name)}"
-                yield from self._undeclared(name)
-        for name in record.present:
-            if not name.startswith(_ARTIFACT) and name not in self.ignored:
-                entry = self.run.entry(name, attempt)
-                if name not in state.values and (entry is None or not self.tree.has(entry)):
-                    yield f"{name} was there, and is missing"
+                yield self._key(name, entry)
+        for name in filter(self._counts, record.absent):
+            yield f"{name} was missing, and is {state.short_value(name)}" if name in state.values else None
+            yield self._undeclared(name)
+        for name in filter(self._counts, record.present):
+            entry = self.run.entry(name, attempt)
+            is_own = entry is not None and self.tree.has(entry)
+            yield f"{name} was there, and is missing" if name not in state.values and not is_own else None
 
-    def _undeclared(self, name: str) -> Iterator[str]:
+    def _counts(self, name: str) -> bool:
+        """Return whether a name is that of a key, and not to be ignored."""
+        return name not in self.ignored and not name.startswith(_ARTIFACT)
+
+    def _undeclared(self, name: str) -> str | None:
         try:
             self.present.state.schema.key(name)
         except KeyLookupError:
-            yield f"the schema does not declare {name}"
+            return f"the schema does not declare {name}"
+        return None
 
-    def _key(self, name: str, entry: Entry | None, reader: Attempt) -> Iterator[str]:
+    def _key(self, name: str, entry: Entry | None) -> str | None:
         """Return the difference of a key that was read."""
-        for problem in self._undeclared(name):
-            yield problem
-            return
+        if (problem := self._undeclared(name)) is not None:
+            return problem
         state, key = self.present.state, self.present.state.schema.key(name)
         if entry is None or entry.missing:
-            yield f"the file of {self.run.name} does not have {name}"
-        elif name not in state.values:
-            yield f"{name} was {_shown(entry.stored)}, and is missing"
-        elif self.written_type(entry.session, name) != key.fingerprint():
-            yield f"the type of {name} changed"
-        elif (stored := self.present.stored(name, key)) is None:
-            yield f"{name} has no digest"
-        elif (stored.type, stored.digest) != (entry.stored.type, entry.stored.digest):
-            before, now = _shown(entry.stored), state.short_value(name)
-            yield f"{name} was {before}, is {now}" if before != now else f"{name} changed"
+            return f"the file of {self.run.name} does not have {name}"
+        if name not in state.values:
+            return f"{name} was {_shown(entry.stored)}, and is missing"
+        if self.written_type(entry.session, name) != key.fingerprint():
+            return f"the type of {name} changed"
+        stored = self.present.stored(name, key)
+        if stored is None:
+            return f"{name} has no digest"
+        if (stored.type, stored.digest) == (entry.stored.type, entry.stored.digest):
+            return None
+        before, now = _shown(entry.stored), state.short_value(name)
+        return f"{name} was {before}, is {now}" if before != now else f"{name} changed"
 
     def written_type(self, process: int, key: str) -> Any:
         """Return the fingerprint of a key's type in a process of the earlier run."""
@@ -146,38 +148,36 @@ class StepCheck(NamedTuple):
         known = self.run.data.fingerprints[process].get("metrics", {})
         return bool(known.get(metric) == self.present.fingerprints["metrics"].get(metric))
 
-    def _artifacts(self, attempt: Attempt) -> Iterator[str]:
+    def _artifacts(self, attempt: Attempt) -> Iterator[str | None]:
         record, store = attempt.record, self.present.state.artifact_store
         assert record is not None  # as above
         looked_up = [name.removeprefix(_ARTIFACT) for name in record.present if name.startswith(_ARTIFACT)]
-        for name in (*record.artifact_reads, *looked_up):
-            before = self.run.artifact(name, attempt)
+        for name in dict.fromkeys((*record.artifact_reads, *looked_up)):
+            before, now = self.run.artifact(name, attempt), store.found.get(folded(name))
             if before is not None and (before.process, before.artifact.step) in self.tree.steps:
                 continue
-            now = store.found.get(folded(name))
             if now is None:
                 yield f"the artifact {name} was there, and is missing"
-            elif name not in looked_up and (before is None or before.artifact.digest != now.digest):
+            elif name in record.artifact_reads and (before is None or before.artifact.digest != now.digest):
                 yield f"the artifact {name} changed"
-        for name in record.absent_artifacts:
-            if folded(name) in store.found:
-                yield f"the artifact {name} was missing, and is there"
+        there = (name for name in record.absent_artifacts if folded(name) in store.found)
+        yield from (f"the artifact {name} was missing, and is there" for name in there)
 
-    def _metrics(self, attempt: Attempt) -> Iterator[str]:
+    def _metrics(self, attempt: Attempt) -> Iterator[str | None]:
         assert attempt.record is not None  # as above
-        for read in attempt.record.metric_reads:
-            if not self.has_same_metric(attempt.session, read.metric):
-                yield f"the declaration of {read.metric} changed"
-                continue
-            before = self.run.points_before(self.tree, attempt, read)
-            if before is None:
-                continue
-            if not isinstance(before, PointsBefore):
-                yield before
-            elif len(before.points) != (count := self.present.count(read.metric)):
-                yield f"{read.metric} had {len(before.points)} points, has {count}"
-            elif list(map(_as_json, before.points)) != self.present.points(read.metric):
-                yield f"the points of {read.metric} changed"
+        return (self._metric(attempt, read) for read in attempt.record.metric_reads)
+
+    def _metric(self, attempt: Attempt, read: MetricRead) -> str | None:
+        """Return the difference of a metric whose points were read."""
+        if not self.has_same_metric(attempt.session, read.metric):
+            return f"the declaration of {read.metric} changed"
+        before = self.run.points_before(self.tree, attempt, read)
+        if not isinstance(before, PointsBefore):
+            return before
+        if len(before.points) != (count := self.present.count(read.metric)):
+            return f"{read.metric} had {len(before.points)} points, has {count}"
+        is_same = list(map(_as_json, before.points)) == self.present.points(read.metric)
+        return None if is_same else f"the points of {read.metric} changed"
 
 
 def _as_json(point: EarlierPoint) -> bytes:
@@ -195,15 +195,15 @@ def _shown(stored: Stored) -> str:
 
 def difference_of_inputs(before: TaskInputs, now: TaskInputs, module: str) -> str | None:
     """Return the first difference between the code, version and arguments of two calls, in words."""
-    for reason in (*now.unknown, *before.unknown):
-        return reason
+    if before.unknown:
+        return before.unknown[0]
     if before.version != now.version:
         return f"version was {before.version!r}, is {now.version!r}"
     if dict(before.code) != dict(now.code):
         changed = [name for name in now.code if before.code.get(name) != now.code[name]]
         gone = [name for name in before.code if name not in now.code]
-        for name in (*changed, *gone):
-            return f"the source of {name.removeprefix(f'{module}.')} changed"
+        name = [*changed, *gone][0]
+        return f"the source of {name.removeprefix(f'{module}.')} changed"
     names = dict.fromkeys((*now.arguments, *before.arguments))
     differing = (name for name in names if before.arguments.get(name) != now.arguments.get(name))
     return next((f"the argument {name} changed" for name in differing), None)
@@ -215,8 +215,6 @@ def read_value(stored: Stored | None, decode: Callable[[], Any], subject: str) -
         raise NotTaken(f"{subject} cannot be restored")
     try:
         return decode()
-    except CrystallizeError as error:
-        raise NotTaken(f"{subject} cannot be restored ({error})") from error
     except Exception as error:  # a user's validator may raise anything
         reraise_from_handler(error)
         raise NotTaken(f"{subject} cannot be restored ({type(error).__name__}: {error})") from error
