@@ -549,3 +549,25 @@ def test_branches_whose_task_is_never_taken_over() -> None:
     ran(lambda ctx: ctx.run(outer), reuse=False)
     names, why, _ = ran(lambda ctx: ctx.run(outer))
     assert (["never", "never"], "its task has @step(reuse=False)") == (names, why["outer"])
+
+
+def test_an_inner_step_stays_taken_over_if_the_step_around_it_is_done_again() -> None:
+    """The run died after it had taken the inner step over; resumed, it does not run it either."""
+
+    def outer(ctx: Any) -> float:
+        size = ctx.run(load)
+        if ctx["lr"] < 0 and not called:
+            raise ValueError
+        ctx["weight"] = ctx["lr"] * size
+        return float(ctx["weight"])
+
+    ran(lambda ctx: ctx.run(outer), START, reuse=False)
+    with pytest.raises(ValueError, match="^$"):
+        ran(lambda ctx: ctx.run(outer), {**START, "lr": -1.0})
+    called.append("again")
+    with Journal.resume("runs/run-0002.db") as journal:
+        ctx = journal.context(FrozenContext)
+        assert -3.0 == ctx.run(outer)
+    assert (["again"], (3,)) == (called, ctx.metrics["size"])
+    assert ["run-0001", None] == [record.reused_from for record in ctx.provenance.steps]
+    assert [] == ran(lambda ctx: ctx.run(outer), {**START, "lr": -1.0})[0]
