@@ -562,7 +562,7 @@ def test_an_inner_step_stays_taken_over_if_the_step_around_it_is_done_again() ->
         return float(ctx["weight"])
 
     ran(lambda ctx: ctx.run(outer), START, reuse=False)
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         ran(lambda ctx: ctx.run(outer), {**START, "lr": -1.0})
     called.append("again")
     with Journal.resume("runs/run-0002.db") as journal:
