@@ -132,7 +132,7 @@ class StepStarted(NamedTuple):
 
 
 class TaskReturn(NamedTuple):
-    """What a task returned that `ctx.run` has run as a step.
+    """The result of a task that `ctx.run` has run as a step.
 
     Example:
         >>> from crystallize.sinks.memory import MemorySink
@@ -186,7 +186,7 @@ class StepFinished(NamedTuple):
     """The run in which the step ran, if this run has taken it over; None if it ran in this one."""
     branch: str | None = None
     returned: TaskReturn | None = None
-    """What its task returned, if `ctx.run` has run it; None for a step of `with ctx.step(...)`."""
+    """The result of its task, if `ctx.run` has run it; None for a step of `with ctx.step(...)`."""
 
     @property
     def is_of_failed_branch(self) -> bool:

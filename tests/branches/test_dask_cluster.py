@@ -22,7 +22,7 @@ from .engine_tasks import dask_client, is_first
 
 pytestmark = pytest.mark.slow
 
-LARGE = np.arange(100_000.0)
+LARGE = np.arange(float(1 << 21))  # 16 MiB
 """800 kB: more than is sent with a branch."""
 
 

@@ -632,3 +632,26 @@ def test_nothing_stays_mapped() -> None:
 def test_sizes_are_sensible() -> None:
     """A base that is sent with each branch fits into a pipe."""
     assert 64 * 1024 >= base_file.SMALL
+
+
+def test_a_large_base_that_an_executor_drops(folder: Path) -> None:
+    """When an executor drops the values that it kept in a worker, their memory is free at once."""
+    rows = np.zeros(2 << 20)
+    with opened_way("kept", folder) as way:
+        sent = way(fork(FrozenContext({"rows": rows}), "a"))
+        child = sent.open()
+        assert 0.0 == child["rows"][7]
+        del child, sent
+        gc.disable()
+        try:
+            before = _mapped_like(rows)
+            del way
+        finally:
+            gc.enable()
+    assert _mapped_like(rows) < before
+
+
+def _mapped_like(rows: Any) -> int:
+    """Return how many views in memory have the size of an array."""
+    views = [found for found in gc.get_objects() if isinstance(found, memoryview)]
+    return sum(1 for view in views if view.nbytes >= rows.nbytes)

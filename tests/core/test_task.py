@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from crystallize import FrozenContext, InvalidStepError, StepFinished, StepStarted, step
 from crystallize._core.step_options import StepOptions, options_of
+from crystallize._core.task import parameters_of
 from crystallize.sinks.memory import MemorySink
 
 
@@ -94,15 +95,15 @@ class TestRun:
                     inner["half"] = 1
             elif how == "artifact":
                 ctx.artifacts.add("half", b"")
-            if failing:
+            if failing[0]:
                 raise ValueError("boom")
             return len(sizes)
 
-        ctx, failing = FrozenContext(sinks=[MemorySink()] if is_watched else []), True
+        ctx, failing = FrozenContext(sinks=[MemorySink()] if is_watched else []), [True]
         for how in ("point", "inner", "artifact", "nothing"):
             with pytest.raises(ValueError, match="boom"):
                 ctx.run(fit, how, [1])
-        failing = False
+        failing[0] = False
         for how in ("point", "inner", "artifact"):
             with pytest.raises(InvalidStepError, match=r"failed \(ValueError: boom\).*@step\(retries=1\)"):
                 ctx.run(fit, how, [1])
@@ -449,3 +450,58 @@ def test_names_are_those_of_steps_that_are_opened(calls: list[tuple[bool, str]])
         with plain.step(name):
             pass
     assert names(plain) == names(mixed)
+
+
+class Unhashable:
+    """A task that is an object, and equal to every other one."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __call__(self, ctx: FrozenContext[Any], size: int, rate: float = 0.5) -> int:
+        return size
+
+
+def test_names_of_parameters() -> None:
+    """The step is named by arguments in the order of the parameters, also of objects without a hash."""
+    ctx = FrozenContext()
+    assert 3 == ctx.run(Unhashable(), rate=0.1, size=3)
+    assert "Unhashable-3" == ctx.provenance.steps[0].name
+    assert () == parameters_of(max)  # which does not say
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize(
+    ("call", "advice"),
+    [
+        (lambda ctx: half_later(ctx), "coroutine, .*call ctx.arun"),
+        (lambda ctx: (number for number in (1, 2)), "generator, .*let it return a list"),
+    ],
+)
+def test_a_call_that_runs_nothing(call: Callable[[Any], Any], advice: str, retries: int) -> None:
+    """A result that stands for work to be done is refused, whatever function returned it."""
+    ctx = FrozenContext()
+    with pytest.raises(InvalidStepError, match=advice):
+        ctx.run(step("late", retries=retries)(call))
+    assert not ctx.provenance.finished("late")
+
+
+async def half_later(ctx: Any) -> float:
+    return 0.5
+
+
+def test_a_template_with_an_address() -> None:
+    """A name that differs in each process is refused."""
+
+    @step("fit-{model}")
+    def fit(ctx: FrozenContext[Any], model: object) -> None: ...
+
+    with pytest.raises(InvalidStepError, match="an address that differs in each process; name a part"):
+        FrozenContext().run(fit, object())
+
+
+@pytest.mark.parametrize("template", ["a/b", "", "a#b", "x" * 300, "a/{size}"])
+def test_a_template_of_no_name(template: str) -> None:
+    """A template that can never be the name of a step is an error at the definition."""
+    with pytest.raises(InvalidStepError):
+        step(template)(lambda ctx, size: size)

@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from threading import Lock
+from threading import Event, Lock, Semaphore
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -227,12 +229,12 @@ def test_arguments_without_a_digest(runs: Path) -> None:
         return 1
 
     def first(ctx: FrozenContext[Any]) -> None:
-        ctx.run(fit, Odd())
-        ctx.run(fit, executor=fit)
+        ctx.run(fit, Event())
+        ctx.run(fit, executor=Semaphore())
         raise Died
 
     path = die(runs, first)
-    assert 2 == go_on(path, lambda ctx: ctx.run(fit, fit) + ctx.run(fit, executor=Odd()))
+    assert 2 == go_on(path, lambda ctx: ctx.run(fit, Semaphore()) + ctx.run(fit, executor=Event()))
 
 
 def test_steps_of_one_name_in_another_order(runs: Path) -> None:
@@ -255,8 +257,55 @@ def test_steps_of_one_name_in_another_order_and_one_with_other_arguments(runs: P
         return item["n"]
 
     path = die(runs, lambda ctx: (ctx.run(work, {"n": 1}), ctx.run(work, {"n": 2}), _die()))
-    with pytest.raises(InvalidStepError, match="give each a name of its own"):
+    with pytest.raises(InvalidStepError, match="'work': it finished in an earlier process, with other arguments"):
         go_on(path, lambda ctx: (ctx.run(work, {"n": 2}), ctx.run(work, {"n": 3})))
+
+
+def test_one_that_failed_among_steps_of_one_name(runs: Path) -> None:
+    """A step that has to run again keeps its number, whenever it is called."""
+
+    def work(ctx: FrozenContext[Any], item: float) -> float:
+        if item == 2.0 and not ctx.provenance.finished("died"):
+            raise ValueError
+        return item
+
+    def first(ctx: FrozenContext[Any]) -> None:
+        for item in (1.0, 2.0, 3.0):
+            with suppress(ValueError):
+                ctx.run(work, item)
+        with ctx.step("died"):
+            pass
+        raise Died
+
+    def second(ctx: FrozenContext[Any]) -> tuple[float, ...]:
+        found = tuple(ctx.run(work, item) for item in (1.0, 3.0, 4.0, 2.0))
+        ended = {step.name for step in ctx.provenance.steps if not step.error}
+        assert {"work", "work#2", "work#3", "work#4", "died"} == ended
+        return found
+
+    path = die(runs, first)
+    assert (1.0, 3.0, 4.0, 2.0) == go_on(path, second)
+
+
+def test_frames_and_objects_tell_calls_apart(runs: Path) -> None:
+    """Arguments that JSON cannot hold, and the object of a method, belong to a call."""
+
+    def total(ctx: FrozenContext[Any], frame: pd.DataFrame) -> int:
+        return int(frame["x"].sum())
+
+    one, other = pd.DataFrame({"x": [1, 2]}), pd.DataFrame({"x": [10]})
+    path = die(runs, lambda ctx: (ctx.run(total, one), ctx.run(total, other), ctx.run(Scaled(3).fit), _die()))
+    assert (10, 3) == go_on(path, lambda ctx: (ctx.run(total, other), ctx.run(total, one)))
+    with pytest.raises(InvalidStepError, match="with other arguments"):
+        go_on(path, lambda ctx: ctx.run(Scaled(5).fit))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    factor: int
+
+    def fit(self, ctx: FrozenContext[Any]) -> int:
+        return self.factor * 10
 
 
 def test_other_arguments_than_before(runs: Path) -> None:

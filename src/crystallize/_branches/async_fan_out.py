@@ -89,7 +89,7 @@ async def afan_out(
     Raises:
         BranchError: Two items have the same name, or a name was used before; or the task is not a function. If the
             items are a sequence, this is checked before anything runs.
-        CancelledError: The call was cancelled.
+        asyncio.CancelledError: The call was cancelled.
 
     Example:
         >>> import asyncio

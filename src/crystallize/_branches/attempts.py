@@ -1,4 +1,4 @@
-"""Attempts at a step that `@step(retries=...)` lets run again: each in a branch, of which the last is merged.
+"""Attempts at a step that `@step(retries=...)` lets run again: each in a branch. The last one is merged.
 
 The core opens the step, and calls `Attempts` by its hook for this. An attempt sees the series, artifacts and
 steps of the context as it would without retries (`past_work.py`). In the file of a run it is a branch of its own, so a
@@ -47,7 +47,7 @@ class Attempts:
         while True:
             attempt = self._open(first + failed)
             try:
-                result = self._call.task(attempt.child, *self._call.args, **self._call.kwargs)
+                result = self._call.called(attempt.child)
                 self._merge(attempt, result)
                 return result
             except BaseException as raised:

@@ -4,12 +4,15 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
+from threading import Lock
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 _T = TypeVar("_T")
 
 _LOOPBACK: Final = ("127.0.0.1", "::1")
+
+_filtering: Final = Lock()
 
 
 def is_near(client: Any) -> bool:
@@ -25,11 +28,11 @@ def repeats_equal_tasks(executor: Executor) -> bool:
 
 
 class DaskCluster:
-    """What `fan_out` asks of the cluster of an executor of Dask."""
+    """The cluster of an executor of Dask, as `fan_out` uses it."""
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
-        self.client = executor._client
+        self.client: Any = executor._client
 
     @classmethod
     def of(cls, executor: Executor) -> "DaskCluster | None":
@@ -64,7 +67,8 @@ class DaskCluster:
         one worker, and the other workers fetch it from there. If all workers that have it die, Dask repeats the task.
         An object sent by `scatter` would be lost then. Besides, `scatter` may never return if a worker dies meanwhile.
         """
-        with warnings.catch_warnings():
+        # One thread at a time, since the filters of warnings are those of all threads.
+        with _filtering, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # it advises to use `scatter`
             return self.client.submit(parent_values, value, **self._executor._kwargs)
 

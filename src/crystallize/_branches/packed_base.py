@@ -180,6 +180,10 @@ class _Packer:
         return len(self.groups) - 1
 
 
+_WORTH_A_COLLECTION: Final = 16 << 20
+"""Bytes of a parcel for which it is worth to let the garbage collector go over all objects of the worker."""
+
+
 class Parcel:
     """A packed base in memory, for executors that bring an object to each worker once."""
 
@@ -202,9 +206,11 @@ class Parcel:
         return self._base
 
     def __del__(self) -> None:
-        if self._base is not None:
-            # It refers to the sections, as the contexts of ended branches do. All of these are in reference cycles.
-            self._base = None
+        if self._base is None:
+            return
+        # It refers to the sections, as the contexts of ended branches do. All of these are in reference cycles.
+        self._base = None
+        if sum(section.nbytes for section in self.sections) >= _WORTH_A_COLLECTION:
             gc.collect()
 
 

@@ -33,7 +33,7 @@ class PastPoints(PointSection):
 
     def _named(self, row: StoredPoint) -> StoredPoint:
         value, tags, step = row
-        # In each context 0 stands for no step.
+        # In each context 0 means no step.
         return value, tags, step if type(step) is str else self.names[step] or 0
 
     def rows(self) -> Iterator[StoredPoint]:
@@ -84,7 +84,7 @@ class PastWork(NamedTuple):
         return cls(points, names, state.artifact_store.in_order(), tuple(state.step_log))
 
     def show(self, child: State, source: str) -> ExitStack:
-        """Put this work before that of a child, and return what removes it again."""
+        """Put this work before that of a child, and return the stack that removes it again."""
         undo = ExitStack()
         for name, log in self.points.items():
             section = PastPoints((), self.names, source, log)

@@ -237,12 +237,11 @@ class StepContext(ContextHandle, _Base[T_co]):
     def run(
         self, task: "Callable[Concatenate[LoggingContext[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _R:
-        """Run a function as a step that is named after it, and return what it returns.
+        """Run a function as a step that is named after it, and return its result.
 
-        The function gets the step and the arguments. The name of the step is that of the function, followed by each
+        The function gets the step and the arguments. The step is named after the function, followed by each
         argument that is a short text, an int, a bool or an enum, as in "fit-3"; `@step` gives a function another one.
-        If the step finished in an earlier process of the run, the function is not called, and what it returned then
-        is returned.
+        If the step finished in an earlier process of the run, the function is not called, and its result is returned.
 
         Args:
             task: The function. A coroutine is for `arun`.
@@ -250,7 +249,7 @@ class StepContext(ContextHandle, _Base[T_co]):
             **kwargs: Its named arguments.
 
         Returns:
-            What the function returns.
+            The result of the function.
 
         Raises:
             InvalidStepError: It is not a function that can be run, its name cannot be a step's, or it finished with
@@ -274,7 +273,7 @@ class StepContext(ContextHandle, _Base[T_co]):
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _R:
-        """Run a coroutine as a step that is named after its function, and return what it returns; see `run`.
+        """Run a coroutine as a step that is named after its function, and return its result; see `run`.
 
         The event loop does not wait for a disk: the end of the step is made durable in a thread. If the coroutine is
         cancelled, its step is on record as ended by `CancelledError`.
@@ -285,7 +284,7 @@ class StepContext(ContextHandle, _Base[T_co]):
             **kwargs: Its named arguments.
 
         Returns:
-            What the coroutine returns.
+            The result of the coroutine.
 
         Raises:
             InvalidStepError: See `run`; or its call gives nothing that can be awaited.
@@ -315,7 +314,7 @@ class FrozenContext(StepContext[T_co]):
     """The typed, validated, write-once context that the steps of a pipeline share.
 
     `FrozenContext[Train](...)` has the keys that the shape `Train` declares: a Pydantic model, a `TypedDict`, a
-    dataclass, or `dict[str, V]` for any keys. Without a shape, it has that of the initial instance, or allows any key.
+    dataclass, or `dict[str, V]` for any keys. The default is the shape of the initial instance, or any key.
 
     Each value is validated when it is written, copied so that later changes by the writer do not reach it, and never
     replaced. Contexts are thread-safe: if several threads write the same key, one of them succeeds.

@@ -132,7 +132,7 @@ class EventDispatcher:
         self.commit(lambda: None, lambda: True, lambda: items)
 
     def make_durable(self, event: Event) -> None:
-        """Let each sink that has a method `make_durable` make durable what it took; `event` is the last, for errors.
+        """Let each sink that has a method `make_durable` make its events durable; `event` is the last, for errors.
 
         It may wait for a disk. So the caller does not hold the lock, and other threads go on meanwhile.
 

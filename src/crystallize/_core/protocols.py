@@ -83,13 +83,13 @@ class Context(Protocol[T_co]):
         ...
 
     def run(self, task: "Callable[Concatenate[Context[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Run a function as a step that is named after it, and return what it returns."""
+        """Run a function as a step that is named after it, and return its result."""
         ...
 
     async def arun(
         self, task: "Callable[Concatenate[Context[T_co], _P], Awaitable[_R]]", /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _R:
-        """Run a coroutine as a step that is named after its function, and return what it returns."""
+        """Run a coroutine as a step that is named after its function, and return its result."""
         ...
 
 

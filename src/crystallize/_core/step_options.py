@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar, overload
 
 from .._base.text import nearest, short, type_name
 from ..errors import InvalidStepError
+from .steps import StepToken, step_path
 from .task import function_of, parameters_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -74,7 +75,7 @@ def step(
 
     Args:
         name: A template of the step's name with parameters of the function in braces, as in "epoch-{epoch}". By default
-            the name is that of the function, followed by each argument that is a short text, an int, a bool or an enum.
+            the name is the function's name, followed by each argument that is a short text, an int, a bool or an enum.
         retries: How often the function is called again if it fails. Each attempt has a record, as "fit/attempt-1". The
             context receives the work of the attempt that succeeds; of a failed one only the record stays.
         wait: The seconds between two attempts, or a function that returns them for the number of attempts that have
@@ -168,10 +169,12 @@ def _check_seconds(seconds: object, found: str) -> None:
 def _check_template(function: Any, template: str) -> None:
     """Raise InvalidStepError if a template is not one, or has a field that is not a parameter of a function."""
     try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+        parts = [*Formatter().parse(template)]
     except ValueError as error:
         raise InvalidStepError(short(template), f"it is not a template ({error})") from error
-    for field in fields:
+    # The whole name is checked when it is filled.
+    step_path(StepToken(), "".join(f"{text}{'x' if field is not None else ''}" for text, field, *_ in parts))
+    for field in (field for _, field, _, _ in parts if field is not None):
         name = field.partition(".")[0].partition("[")[0]
         if name not in (known := parameters_of(function)):
             guess = nearest(name, [*known])

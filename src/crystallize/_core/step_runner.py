@@ -24,7 +24,7 @@ class OpenStep(NamedTuple):
     """A step that has started."""
 
     handle: Any
-    """What the code of the step reads and writes through."""
+    """The handle through which the code of the step reads and writes."""
     token: StepToken
     notes: StepNotes
     opening: StepOpening
@@ -293,7 +293,7 @@ def _result_of(call: TaskCall, handle: Any) -> Any:
     if call.options.retries:
         assert _attempts is not None  # the face of the package has set it
         return _attempts(handle, call).run()
-    return call.task(handle, *call.args, **call.kwargs)
+    return call.called(handle)
 
 
 async def _awaited_result_of(call: TaskCall, handle: Any) -> Any:

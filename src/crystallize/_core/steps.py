@@ -185,14 +185,14 @@ _NUMBER = re.compile(r"#\d+")
 
 
 AGAIN: Final = "To run it again, make a new context; a new run with reuse=True takes over the steps that did not change"
-"""What to do with a step that has written something, and is to run again."""
+"""The advice for a step that has written something, and shall run again."""
 
 
 def repetition_remark(step: str | None, earlier: str | None) -> str:
     """Return a remark for an error if a step repeats an earlier one, as a cell of a notebook does; else nothing."""
     if step is None or earlier is None or step == earlier or _NUMBER.sub("", step) != _NUMBER.sub("", earlier):
         return ""
-    return f"; {earlier!r} has run in this context before, and keeps what it wrote, also if it failed. {AGAIN}"
+    return f"; {earlier!r} has run in this context before, and keeps its work, also if it failed. {AGAIN}"
 
 
 @dataclass(slots=True)

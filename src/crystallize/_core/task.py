@@ -17,7 +17,7 @@ _RUNS_NOTHING: Final = CO_GENERATOR | CO_ASYNC_GENERATOR | CO_COROUTINE
 
 
 def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str | None) -> Any:
-    """Return a task; raise the error that `refuse` makes if a call does not do the work, as that of a generator.
+    """Return a task; raise the error that `refuse` makes if a call does not do the work, as with a generator.
 
     `runs_it`: the advice for a coroutine; None if its call is awaited, so that it may be one.
     """

@@ -1,18 +1,19 @@
 """A call of a task by `ctx.run`: the name of its step, and the digest of its arguments."""
 
+import re
 from collections.abc import Awaitable, Mapping
 from enum import Enum
 from functools import partial
 from inspect import isawaitable, signature
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, NamedTuple
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
 from ..errors import InvalidStepError
 from ..events import TaskInputs
+from .call_arguments import digest_of_arguments
 from .code_digest import digest_call
-from .codec import digest_of
-from .digest import digest
 from .step_options import StepOptions, options_of
 from .task import checked_task, parameters_of, task_name
 
@@ -21,6 +22,11 @@ NOT_REUSED: Final = "its task has @step(reuse=False)"
 
 _LONGEST: Final = 40
 """Maximum characters of a text that becomes a part of a step's name."""
+
+
+_NOT_RUN: Final = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
+"""The types of objects that are the result of a call that has run nothing of its function."""
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 
 
 class TaskCall(NamedTuple):
@@ -52,8 +58,20 @@ class TaskCall(NamedTuple):
         parts = [text for argument in arguments if (text := _part_of_name(argument)) is not None]
         return "-".join([name, *parts]) if parts else name
 
+    def called(self, ctx: Any) -> Any:
+        """Call the task, and return its result."""
+        result = self.task(ctx, *self.args, **self.kwargs)
+        if type(result) in _NOT_RUN:
+            if isinstance(result, CoroutineType):
+                result.close()  # or Python would warn of it, too
+            advice = "let it return a list" if isinstance(result, GeneratorType) else "call ctx.arun"
+            raise InvalidStepError(
+                task_name(self.task), f"its call gave a {type_name(type(result))}, which has run nothing yet; {advice}"
+            )
+        return result
+
     def awaitable(self, ctx: Any) -> Awaitable[Any]:
-        """Call the task, and return what is to be awaited."""
+        """Call the task, and return its awaitable."""
         made = self.task(ctx, *self.args, **self.kwargs)
         if not isawaitable(made):
             reason = f"its call gave a {type_name(type(made))}, which cannot be awaited; call ctx.run"
@@ -70,10 +88,14 @@ class TaskCall(NamedTuple):
         bound = signature(self.task).bind(None, *self.args, **self.kwargs)
         bound.apply_defaults()
         try:
-            return template.format(**bound.arguments)
+            name = template.format(**bound.arguments)
         except Exception as error:  # the format of an argument's own type may raise anything
             reraise_from_handler(error)
             raise InvalidStepError(short(template), f"it cannot be filled ({type(error).__name__}: {error})") from error
+        if _ADDRESS.search(name):
+            reason = f"it gives {name}, with an address that differs in each process; name a part, as {{cfg.size}}"
+            raise InvalidStepError(short(template), reason)
+        return name
 
     def inputs(self) -> TaskInputs:
         """Return digests of the code and the arguments; none of a task that `@step(reuse=False)` keeps from reuse."""
@@ -83,14 +105,8 @@ class TaskCall(NamedTuple):
         return TaskInputs(*digest_call(self.task, self.args, self.kwargs), version)
 
     def digest(self) -> str:
-        """Return a digest of the arguments, equal for equal ones. An executor, which has no digest, does not count."""
-        positional, named = self.args, dict(self.kwargs)
-        task = self.task
-        while isinstance(task, partial):
-            positional, named, task = (*task.args, *positional), {**task.keywords, **named}, task.func
-        told = [digest_of(value) or "" for value in positional]
-        told += [f"{name}={digest_of(value) or ''}" for name, value in sorted(named.items())]
-        return digest("\0".join(told).encode())
+        """Return a digest of the arguments; see `digest_of_arguments`."""
+        return digest_of_arguments(self.task, self.args, self.kwargs)
 
 
 def _refusal(task: Any, reason: str) -> InvalidStepError:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._base.signal_handlers import reraise_from_handler
 from ..errors import InvalidStepError
+from .call_arguments import PARTIAL
 from .codec import Stored, restored_as
 from .state import State
 from .steps import numbered, unnumbered
 from .task import function_of, is_lambda
+
+_NAME_IT: Final = 'give it a name that tells the calls apart, as @step("fit-{size}") does, or start a new run'
 
 
 class FinishedTask(NamedTuple):
@@ -34,7 +37,7 @@ class FinishedTask(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a call of `ctx.run` is about."""
+    """The step of a call of `ctx.run`, and its result if it has one."""
 
     path: str
     """The full name of its step, without the number of a repeated name."""
@@ -45,7 +48,7 @@ class Claim(NamedTuple):
     step: str
     """The full name of its step."""
     finished: FinishedTask | None
-    """What its task returned in an earlier process; None if it has to run."""
+    """The result of its task in an earlier process; None if it has to run."""
 
 
 @dataclass
@@ -54,6 +57,10 @@ class TaskLog:
 
     finished: dict[str, dict[str, FinishedTask]] = field(default_factory=dict)
     """The tasks that returned in an earlier process and were not asked for yet, by name and by numbered name."""
+    started: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The digests of the arguments of the calls that started in an earlier process and have to run again."""
+    names: dict[str, set[str]] = field(default_factory=dict)
+    """The numbered names that finished in an earlier process, or were given to a call since."""
     calls: dict[str, int] = field(default_factory=dict)
     failed: dict[tuple[str, str], str] = field(default_factory=dict)
     """The errors of the calls that failed in this process and whose work stays, by name and digest of arguments."""
@@ -73,10 +80,17 @@ class TaskLog:
         self.functions[path] = code, module
         return False
 
-    def restore(self, finished: Mapping[str, FinishedTask]) -> None:
-        """Set the tasks that returned in an earlier process, by the numbered names of their steps."""
+    def restore(self, finished: Mapping[str, FinishedTask], started: Mapping[str, str]) -> None:
+        """Set the calls of an earlier process by the numbered names of their steps.
+
+        `started` has the digests of the arguments of those that have to run again.
+        """
         for name, task in finished.items():
             self.finished.setdefault(unnumbered(name)[0], {})[name] = task
+        for name, arguments in started.items():
+            self.started.setdefault(unnumbered(name)[0], {})[name] = arguments
+        for name in finished:
+            self.names.setdefault(unnumbered(name)[0], set()).add(name)
 
     def claim(self, path: str, arguments: str, task: Any) -> Claim:
         """Return what a call is about.
@@ -85,37 +99,51 @@ class TaskLog:
         """
         if self.failed and (error := self.failed.get((path, arguments))) is not None:
             reason = (
-                f"it was called before, failed ({error}), and its keys, points and artifacts stay; write "
-                "@step(retries=1), which drops the work of a failed attempt and calls it again, or start a new run"
+                f"it was called before, failed ({error}), and its keys, points and artifacts stay. Make a new context; "
+                "with @step(retries=1), a failed attempt leaves nothing"
             )
             raise InvalidStepError(repr(path), reason)
         self.calls[path] = number = self.calls.get(path, 0) + 1
-        own = numbered(path, number)
-        left = self.finished.get(path)
-        if not left:
-            return Claim(path, arguments, number, own, None)
-        if is_lambda(task) and own in left:
+        if path in self.finished or path in self.started:
+            return self._claim_again(path, arguments, number, task)
+        return Claim(path, arguments, number, numbered(path, number), None)
+
+    def _claim_again(self, path: str, arguments: str, number: int, task: Any) -> Claim:
+        """Return what a call is about whose name was called in an earlier process."""
+        left, started = self.finished.get(path, {}), self.started.get(path, {})
+        names, own = self.names.setdefault(path, set()), numbered(path, number)
+        if own in left and is_lambda(task):
             reason = (
                 "it finished in an earlier process, and a lambda has no name that tells it from another; define "
                 'the function by def, or name it by step("...")(lambda ctx: ...)'
             )
             raise InvalidStepError(repr(own), reason)
-        # Steps that run at the same time may start in another order than before.
-        same = [name for name in (own, *left) if name in left and left[name].arguments == arguments]
+        # Steps that run at the same time may start in another order than before. Digests that leave out a value are not
+        # enough to tell them apart.
+        known = (own,) if arguments.startswith(PARTIAL) else (own, *left)
+        same = [name for name in known if name in left and left[name].arguments == arguments]
         if same:
             return Claim(path, arguments, number, same[0], left.pop(same[0]))
-        if own in left:
-            reason = (
-                "it finished in an earlier process, with other arguments; give it a name that tells the calls "
-                'apart, as @step("fit-{size}") does, or start a new run'
+        again = [name for name, digest in started.items() if digest == arguments]
+        if not again and left:
+            # It may be the call of one of these, with arguments that have changed.
+            finished = own if own in left else next(iter(left))
+            raise InvalidStepError(
+                repr(finished), f"it finished in an earlier process, with other arguments; {_NAME_IT}"
             )
-            raise InvalidStepError(repr(own), reason)
-        return Claim(path, arguments, number, own, None)
+        while not again and numbered(path, number) in names:
+            number += 1
+        own = again[0] if again else numbered(path, number)
+        names.add(own)
+        started.pop(own, None)
+        return Claim(path, arguments, unnumbered(own)[1], own, None)
 
     def copied(self) -> "TaskLog":
         """Return the log for a copy of the context."""
         finished = {path: dict(left) for path, left in self.finished.items()}
-        return TaskLog(finished, dict(self.calls), dict(self.failed))
+        started = {path: dict(left) for path, left in self.started.items()}
+        names = {path: set(known) for path, known in self.names.items()}
+        return TaskLog(finished, started, names, dict(self.calls), dict(self.failed))
 
 
 def task_log_of(state: State) -> TaskLog:

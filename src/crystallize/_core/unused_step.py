@@ -53,8 +53,8 @@ def _work_since(before: WorkMark, state: State, token: StepToken) -> Iterator[st
 def warn_if_unused(state: State, outer: StepToken, token: StepToken, before: WorkMark, *, is_task: bool) -> None:
     """Warn once for each context if a step has ended that has nothing on its record, and work was done around it.
 
-    `outer` is the step around it. Nothing is said of a step in a thread, or beside other steps: then the work may be
-    that of others.
+    `outer` is the step around it. Nothing is said of a step in a thread, or beside other steps: then others may
+    have done the work.
     """
     name = str(token.step)
     if token.marks or state.artifact_store.added_by(name) or state.step_log.has_warned:

@@ -27,5 +27,5 @@ class AsyncEnd:
         raised: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Do in a thread what the end of a `with` block does. A cancellation does not cut that short."""
+        """Do the work of the end of a `with` block in a thread. A cancellation does not cut it short."""
         await in_thread(partial(self.__exit__, kind, raised, traceback))

@@ -289,7 +289,7 @@ class Encoder:
         return joined(MERGED, [event.branch, event.digest, event.item, *head], *blobs)
 
     def _result(self, what: str, name: str, result: Any, type_: Any) -> tuple[list[Any], list[Buffer]]:
-        """Return what the task of a step or branch returned as the end of the head of a fact, and its blobs."""
+        """Return the result of the task of a step or branch as the end of the head of a fact, and its blobs."""
         if isinstance(result, Stored):  # of an earlier run
             stored = with_objects(result, self._objects)
             head = [stored.how, stored.type, stored.digest, stored.fingerprint, *value_head(stored)]

@@ -143,7 +143,7 @@ class RunData:
 
     @property
     def results(self) -> list[tuple[str, Stored]]:
-        """What the tasks of branches and steps returned, each with its use for error messages."""
+        """The results of the tasks of branches and steps, each with its use for error messages."""
         found = [(f"what branch {merged.branch!r} returned", merged.result) for merged in self.merges]
         return [*found, *((f"what step {returned.step!r} returned", returned.result) for returned in self.returns)]
 

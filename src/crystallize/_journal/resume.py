@@ -88,7 +88,7 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
     state.lost.update((entry.key, _lost_value(entry)) for entry in lost)
     baseline = Baseline(values, stream.steps, finished, "the run that is resumed")
     baseline.apply(state)
-    task_log_of(state).restore(dict(_finished_tasks(data, dropped)))
+    _restore_tasks(state, data, dropped)
     branch_of = data.branch_of
     ended = sorted((attempt for attempt in done if attempt.record is not None), key=attrgetter("ended"))
     added = [(found, found.artifact) for found in data.artifacts if (found.process, found.artifact.step) not in dropped]
@@ -137,6 +137,12 @@ def _restore_forks(
         entries[branch] = BranchEntry(rank, marks, None, is_adrift)
     registry.entries |= entries
     return entries
+
+
+def _restore_tasks(state: State, data: RunData, dropped: Collection[tuple[int, str | None]]) -> None:
+    finished = dict(_finished_tasks(data, dropped))
+    started = {task.step: task.arguments for task in data.tasks if task.step not in finished}
+    task_log_of(state).restore(finished, started)
 
 
 def _finished_tasks(data: RunData, dropped: Collection[tuple[int, str | None]]) -> Iterator[tuple[str, FinishedTask]]:

@@ -174,7 +174,7 @@ class Task(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """What the task of a step returned, which `ctx.run` has run."""
+    """The result of the task of a step that `ctx.run` has run."""
 
     step: str
     session: int
@@ -347,7 +347,7 @@ def merged_branch_of(row: tuple[Any, ...], forks: Collection[str], objects: Obje
 
 
 def returned_of(row: tuple[Any, ...], objects: ObjectFolder) -> Returned:
-    """Return what the row of `returns` says, given the folder of objects."""
+    """Return the content of a row of `returns`, given the folder of objects."""
     process, step, _, how, result = row
     return Returned(step, process, _result_of(f"step {step!r}", how, result, objects))
 
@@ -363,7 +363,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
 
 
 def _result_of(of: str, how: str, packed: bytes, objects: ObjectFolder) -> Stored:
-    """Return what the task of a step or branch returned."""
+    """Return the result of the task of a step or branch."""
     (type_, digest, returns, *more), (json, *blobs) = parted(packed)
     if not isinstance(type_, str) or not isinstance(returns, (str, NoneType)):
         raise TypeError(f"the type that the task of {of} returned is not a name")
@@ -371,7 +371,7 @@ def _result_of(of: str, how: str, packed: bytes, objects: ObjectFolder) -> Store
     parts = (ObjectPart(objects, names[at]) if at in names else blob for at, blob in enumerate(blobs))
     stored = Stored(_way(how), type_, json, tuple(parts), returns, why)
     if stored.digest != digest:
-        raise ValueError(f"what the task of {of} returned has another digest than when it was written")
+        raise ValueError(f"the result of the task of {of} has another digest than when it was written")
     return stored
 
 

@@ -21,7 +21,7 @@ class RunOfTasks(Protocol):
 
     @property
     def returns(self) -> tuple[Returned, ...]:
-        """What their tasks returned."""
+        """The results of their tasks."""
         ...
 
     def branch_of(self, process: int, step: str | None) -> str | None:

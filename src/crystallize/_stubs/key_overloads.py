@@ -190,6 +190,11 @@ class _FreeSetitem(Protocol):
     def __call__(self, key: str, value: Any) -> None: ...
 class _FreeGet(Protocol):
     def __call__(self, key: str, default: Any = None) -> Any: ...
+class _DictGet(Protocol[_Value_co]):
+    @overload
+    def __call__(self, key: str) -> _Value_co | None: ...
+    @overload
+    def __call__(self, key: str, default: _Default) -> _Value_co | _Default: ...
 def _as_getitem(method: Callable[[Context[_Value], str], Any]) -> _Getitem[_Value]: ...
 def _as_setitem(method: Callable[[Context[_Value], str, Any], None]) -> _Setitem[_Value]: ...
 def _as_get(method: Callable[[Context[_Value], str], Any]) -> _Get[_Value]: ...
@@ -241,8 +246,9 @@ def _descriptor(kind: str, schemas: Sequence[ListedSchema]) -> str:
     for schema in schemas:
         taker = subscripted(f"_{schema.name}{kind.lower()}", schema.parameters)
         gets.append(get % (schema.type, "object", taker))
-    if kind == "_Getitem":
-        gets.append(get % ("dict[str, _Value]", "FrozenContext[Any]", "_FreeGetitem[_Value]"))
+    of_dict = {"_Getitem": "_FreeGetitem[_Value]", "_Get": "_DictGet[_Value]"}
+    if kind in of_dict:
+        gets.append(get % ("dict[str, _Value]", "FrozenContext[Any]", of_dict[kind]))
     gets.append(f"def __get__(self, ctx: object, owner: Any) -> {free}: ...")
     # Editors do not call `__get__`, and ask this for the keys to complete.
     call = "def __call__(self: _Getitem[%s], key: %s) -> Any: ..."

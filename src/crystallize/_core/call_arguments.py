@@ -1,0 +1,103 @@
+"""The values that a call of a task uses besides the context: arguments, defaults, closure, the object of a method."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any, Final, NamedTuple
+
+from .digest import digest
+from .value_forms import NoDigest, ValueForms, joined
+
+_CONTEXT: Final = object()
+"""In place of the context, the first argument."""
+PARTIAL: Final = "?"
+"""The first character of a digest that leaves out a value, such as an executor."""
+
+
+class _State(NamedTuple):
+    """An object that is not an argument: the object of a method, or a variable of a closure."""
+
+    value: Any
+
+
+def digest_of_arguments(task: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
+    """Return a digest of the values of a call, the same in every process, by position or by name.
+
+    A function or class counts by its name. A value without a digest does not count, nor does the object of a method or
+    a variable of a closure that may change: another process need not repeat the calls that changed it.
+    """
+    forms, is_whole = list[bytes](), True
+    for name, value in sorted(_values(*_unwrapped(task, args, kwargs)), key=_name):
+        form = _form(value)
+        is_whole &= form is not None
+        forms.append(joined(name, [] if form is None else [form]))
+    return ("" if is_whole else PARTIAL) + digest(joined("arguments", forms))
+
+
+def _form(value: Any) -> bytes | None:
+    """Return the form of a value; None if it does not count."""
+    values, found = ValueForms(), value.value if isinstance(value, _State) else value
+    try:
+        form = values.form(found)
+    except NoDigest:
+        return None
+    if found is not value and not values.is_stable:
+        return None
+    names = [f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', '')}" for named in values.referred]
+    # Many functions may be made at one place, with other closures.
+    if any("<locals>" in name or "<lambda>" in name for name in names):
+        return None
+    return joined("value", [form, *(name.replace("__mp_main__", "__main__").encode() for name in names)])
+
+
+def _unwrapped(task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Return the innermost function of a task, and its positional and named arguments with the context."""
+    positional, named = [_CONTEXT, *args], dict(kwargs)
+    while True:
+        if isinstance(task, partial):
+            positional, named, task = [*task.args, *positional], {**task.keywords, **named}, task.func
+        elif isinstance(task, MethodType):
+            positional, task = [_State(task.__self__), *positional], task.__func__
+        elif not isinstance(task, FunctionType | type) and isinstance(called := type(task).__call__, FunctionType):
+            positional, task = [_State(task), *positional], called
+        else:
+            return task, positional, named
+
+
+def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    code = getattr(function, "__code__", None)
+    names = () if code is None else code.co_varnames[: code.co_argcount]
+    given = {name: value for name, value in zip(names, positional, strict=False) if value is not _CONTEXT}
+    # A positional-only parameter may have the same name.
+    given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
+    if more := [value for value in positional[len(names) :] if value is not _CONTEXT]:
+        given["*"] = more
+    if code is not None:
+        defaults = function.__defaults__ or ()
+        given = {**dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)), **given}
+        given = {**(function.__kwdefaults__ or {}), **given}
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        changed = _changed_by(code)
+        given |= {f"closure {name}": _State([] if name in changed else _content(cell)) for name, cell in cells}
+    yield from given.items()
+
+
+@lru_cache(maxsize=256)
+def _changed_by(code: CodeType) -> frozenset[str]:
+    """Return the variables of a closure that a function, or one within it, assigns."""
+    import dis  # here, to keep the import of the package fast
+
+    own = {str(found.argval) for found in dis.get_instructions(code) if found.opname == "STORE_DEREF"}
+    within = (_changed_by(part) for part in code.co_consts if isinstance(part, CodeType))
+    return frozenset(code.co_freevars) & own.union(*within)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the variable is assigned later
+        return None
+
+
+def _name(item: tuple[str, Any]) -> str:
+    return item[0]
