@@ -15,7 +15,7 @@ from ._core.inputs_model import InputsModel, inputs_of
 from ._core.key import Output
 from ._core.metrics import Metric, MetricSchema, Point
 from ._core.protocols import AttachedSink, CheckingSink, Context, DeclaredKey, LimitedSink, Sink
-from ._core.provenance import EarlyRead, Lineage, Provenance, StepRecord
+from ._core.provenance import EarlyRead, Lineage, MetricRead, Provenance, StepRecord
 from ._core.series import FrozenMetrics, Series
 from ._core.step_options import step
 from ._core.step_runner import set_attempts
@@ -87,6 +87,7 @@ from .events import (
     MetricRecorded,
     StepFinished,
     StepStarted,
+    TaskInputs,
     TaskReturn,
 )
 
@@ -157,6 +158,7 @@ __all__ = [
     "Metric",
     "MetricClashError",
     "MetricError",
+    "MetricRead",
     "MetricRecorded",
     "MetricSchema",
     "MissingExtraError",
@@ -189,6 +191,7 @@ __all__ = [
     "StepRecord",
     "StepStarted",
     "StubsError",
+    "TaskInputs",
     "TaskReturn",
     "TooLargeError",
     "TravelError",

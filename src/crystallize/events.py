@@ -15,6 +15,7 @@ __all__ = [
     "MetricRecorded",
     "StepFinished",
     "StepStarted",
+    "TaskInputs",
     "TaskReturn",
 ]
 
@@ -86,6 +87,29 @@ class ArtifactAdded(_ArtifactAddedFields, ContentAccess):
         return super().__new__(cls, name, FileContent(data) if isinstance(data, bytes) else data, step, branch)
 
 
+class TaskInputs(NamedTuple):
+    """Digests of the code and the arguments of a call of `ctx.run`, by which two calls can be compared.
+
+    Example:
+        >>> from crystallize.sinks.memory import MemorySink
+        >>> def fit(ctx, size: int) -> float:
+        ...     return 1 / size
+        >>> FrozenContext(sinks=[sink := MemorySink()]).run(fit, 2)
+        0.5
+        >>> list(sink.events[0].inputs.arguments), sink.events[0].inputs.unknown
+        (['size'], ())
+    """
+
+    code: Mapping[str, str]
+    """The digest of each function, class and global that the task uses, by its qualified name; the task comes first."""
+    arguments: Mapping[str, str]
+    """The digest of each argument and default by its parameter, and of each variable of a closure as "closure.x"."""
+    unknown: tuple[str, ...] = ()
+    """The reasons why parts have no digest, as sentences."""
+    version: str | int | None = None
+    """The version that `@step` has set."""
+
+
 class StepStarted(NamedTuple):
     """A step was opened.
 
@@ -101,6 +125,10 @@ class StepStarted(NamedTuple):
     branch: str | None = None
     arguments: str | None = None
     """A digest of the arguments of its task, if `ctx.run` runs it; None for a step of `with ctx.step(...)`."""
+    inputs: TaskInputs | None = None
+    """Digests of the code and the arguments of its task, if `ctx.run` runs it; None as above."""
+    reason: str | None = None
+    """Why the step was not taken over from an earlier run; None if the run has no earlier one."""
 
 
 class TaskReturn(NamedTuple):
@@ -148,6 +176,14 @@ class StepFinished(NamedTuple):
     artifact_reads: tuple[str, ...] = ()
     absent_artifacts: tuple[str, ...] = ()
     """The artifacts that the step looked for and did not find."""
+    metric_reads: tuple[tuple[str, int, int], ...] = ()
+    """The metrics that the step read, each with the number of its points at the first and at the last read."""
+    present: tuple[str, ...] = ()
+    """The keys and artifacts that the step looked up and found, without reading them."""
+    blind: tuple[str, ...] = ()
+    """The things without a digest that the step looked at, in words."""
+    reused_from: str | None = None
+    """The run in which the step ran, if this run has taken it over; None if it ran in this one."""
     branch: str | None = None
     returned: TaskReturn | None = None
     """The result of its task, if `ctx.run` has run it; None for a step of `with ctx.step(...)`."""

@@ -10,7 +10,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from crystallize import FrozenContext, Journal
+from crystallize import Delta, FrozenContext, Journal, fork, merge
 
 from .results import Result
 
@@ -55,6 +55,29 @@ def durable(folder: Path) -> tuple[list[float], list[float]]:
     return steps, commits
 
 
+def merge_branch(ctx: FrozenContext[Any], journal: Journal, delta: Delta) -> None:
+    """Merge a branch and make that durable."""
+    merge(ctx, delta)
+    journal.make_durable()
+
+
+def taken_over(folder: Path) -> tuple[list[float], list[float]]:
+    """Return the seconds of durable steps that are taken over, and of merges of the same work, made by turns."""
+    keys, taken, merged = [f"key {number}" for number in range(STEPS)], list[float](), list[float]()
+    with Journal.start(folder, "reuse") as journal:
+        ctx = journal.context(FrozenContext, {"lr": 0.1})
+        for key in keys:
+            ctx.run(task, key)
+    with Journal.start(folder, "reuse", reuse=True) as journal, Journal.start(folder, "merge") as other:
+        ctx, parent = journal.context(FrozenContext, {"lr": 0.1}), other.context(FrozenContext, {"lr": 0.1})
+        for key in keys:
+            taken.append(took(partial(ctx.run, task, key)))
+            child = fork(parent, key).open()
+            task(child, key)
+            merged.append(took(partial(merge_branch, parent, other, child.delta())))
+    return taken, merged
+
+
 def time_start() -> float:
     """Return the seconds of `Journal.start` with the context of the run."""
     with TemporaryDirectory() as folder:
@@ -71,9 +94,10 @@ def time_tasks(rounds: int) -> list[Result]:
     least = min(in_memory() for _ in range(20 * rounds))
     with TemporaryDirectory() as folder:
         steps, commits = durable(Path(folder))
+        taken, merged = taken_over(Path(folder))
     step, commit, start = min(steps), min(commits), min(time_start() for _ in range(rounds))
     path = "ctx.run of a function that reads a key and writes one"
-    ratio = step / commit
+    ratio, reuse_ratio = step / commit, min(taken) / min(merged)
     return [
         Result(path, f"{least * 1e6:.1f} µs", "", "", None, None, "≤ 13 µs", least <= 13e-6),
         Result(
@@ -85,6 +109,16 @@ def time_tasks(rounds: int) -> list[Result]:
             median(steps) / median(commits),
             "≤ 0.8 x",
             ratio <= 0.8,
+        ),
+        Result(
+            "ctx.run of it, taken over from an earlier run, durable",
+            f"{min(taken) * 1e6:,.0f} µs",
+            "merging the same work from a branch, durable",
+            f"{min(merged) * 1e6:,.0f} µs",
+            reuse_ratio,
+            median(taken) / median(merged),
+            "≤ 2 x",
+            reuse_ratio <= 2,
         ),
         Result("Journal.start", f"{start * 1e3:.1f} ms", "", "", None, None, "≤ 20 ms", start <= 0.02),
     ]

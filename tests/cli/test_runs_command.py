@@ -10,7 +10,19 @@ import pytest
 from crystallize import FrozenContext, Journal, Run, load_run
 from crystallize._cli import runs_command
 
-from .command_runs import DAMAGES, UNREADABLES, call, complaint, died, document_of, failed, made, printed, words
+from .command_runs import (
+    DAMAGES,
+    UNREADABLES,
+    call,
+    complaint,
+    died,
+    document_of,
+    failed,
+    made,
+    printed,
+    section,
+    words,
+)
 
 
 @pytest.mark.slow
@@ -70,7 +82,8 @@ def test_lists_as_json(tmp_path: Path) -> None:
 
     assert ("digits-0001", str(path), "finished", None) == (run["name"], run["path"], run["status"], run["error"])
     assert (1, 1) == (run["steps"], run["steps_finished"])
-    assert ["name", "path", "status", "started", "ended", "seconds", "steps", "steps_finished", "error"] == list(run)
+    times = ("started", "ended", "seconds")
+    assert ["name", "path", "status", *times, "steps", "steps_finished", "error", "parent"] == list(run)
 
 
 def test_lists_without_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +113,29 @@ def test_a_line_a_run_on_a_terminal(tmp_path: Path) -> None:
     assert "\x1b[1m" in lines[0]
     assert ["failed-0001", "with-a-long-name-0001"] == [line.split()[0] for line in lines[1:]]
     assert re.search(r" OS.*…$", lines[1])
+
+
+def test_names_the_run_from_which_steps_are_taken_over(tmp_path: Path) -> None:
+    """`runs` has a column for it, and `show` says which steps were taken over, and why the others ran."""
+
+    def load(ctx: Any) -> None:
+        ctx["rows"] = 3
+
+    def fit(ctx: Any) -> None:
+        ctx["weight"] = ctx["rows"] * ctx["lr"]
+
+    for lr in (0.5, 0.25):
+        with Journal.start(tmp_path, "digits", reuse=True) as journal:
+            ctx = journal.context(FrozenContext, {"lr": lr})
+            ctx.run(load)
+            ctx.run(fit)
+    header, first, second = words(printed("runs", "--dir", tmp_path))
+    assert "takes steps from" in header
+    assert ("digits-0001" in first[1:], "digits-0001" in second) == (False, True)
+    text = printed("show", "digits-0002", "--dir", tmp_path)
+    assert ["takes steps from", "digits-0001"] in words(text)
+    steps = section(text, "steps")
+    assert ["load", "finished", "digits-0001", "rows"] == steps[1]
+    assert "lr was 0.5, is 0.25" in steps[2]
+    shown = document_of("show", "digits-0002", "--dir", tmp_path, "--json")
+    assert ("digits-0001", "digits-0001") == (shown["parent"], shown["steps"][0]["reused_from"])

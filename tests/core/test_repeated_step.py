@@ -7,7 +7,7 @@ import pytest
 
 from crystallize import ContextMutationError, FrozenContext, InvalidStepError
 
-WAY_ON = "To run it again, make a new context"
+WAY_ON = "To run it again, make a new context; a new run with reuse=True takes over"
 
 
 def write(ctx: Any) -> None:

@@ -282,6 +282,12 @@ class TestStep:
             {"on": (KeyboardInterrupt,)},
             {"on": [ValueError]},
             {"on": (ValueError("x"),)},
+            {"version": 1.5},
+            {"version": True},
+            {"reuse": "runs"},
+            {"ignore": "api_key"},
+            {"ignore": (3,)},
+            {"ignore": None},
         ],
     )
     def test_wrong_option(self, options: dict[str, Any]) -> None:
@@ -290,11 +296,11 @@ class TestStep:
             step("fit", **options)
 
     def test_options(self) -> None:
-        @step(on=ValueError, wait=lambda failed: failed * 2)
+        @step(on=ValueError, version=3, reuse=False, ignore=["api_key"], wait=lambda failed: failed * 2)
         def fit(ctx: FrozenContext[Any]) -> None: ...
 
         options = options_of(partial(fit))
-        assert (ValueError,) == options.on
+        assert ((ValueError,), 3, False, ("api_key",)) == (options.on, options.version, options.reuse, options.ignore)
         assert 4.0 == options.pause(2)
         assert StepOptions() == options_of(half)
         assert ("x", 0.5) == (options_of(step("x", wait=0.5)(partial(fit))).name, StepOptions(wait=0.5).pause(1))

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from threading import Event, Semaphore
+from threading import Event, Lock, Semaphore
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from crystallize import FinishedStepError, FrozenContext, InvalidStepError, Journal, fan_out, load_run, step
+from crystallize import (
+    FinishedStepError,
+    FrozenContext,
+    InvalidStepError,
+    Journal,
+    StepStarted,
+    TaskInputs,
+    fan_out,
+    load_run,
+    step,
+)
+from crystallize._journal.read_run import read
 from crystallize._journal.verify import verify_run
 
 pytestmark = pytest.mark.usefixtures("without_environment")
@@ -451,3 +463,77 @@ def test_branches_within_a_task_that_runs_again_are_kept(runs: Path) -> None:
     assert [0, 1, 2] == go_on(path, main)
     assert ["item 0", "item 1", "item 2", "outer", "outer"] == calls
     assert {"lr", "item 0", "item 1", "item 2"} == {*load_run(path).context}
+
+
+def inputs_of_step(runs: Path, main: Callable[[FrozenContext[Any]], object]) -> dict[str, TaskInputs | None]:
+    """Return the digests that the file of a program's run has, by step."""
+    with Journal.start(runs, "run") as journal:
+        main(journal.context(FrozenContext))
+    return {task.step: task.inputs for task in read(journal.path).tasks}
+
+
+def plus_one(value: int) -> int:
+    return value + 1
+
+
+def counted(ctx: FrozenContext[Any], size: int, *, deep: bool = False) -> int:
+    return plus_one(size)
+
+
+def test_the_file_has_digests_of_the_code_and_of_each_argument(runs: Path) -> None:
+    def main(ctx: FrozenContext[Any]) -> None:
+        ctx.run(counted, 1)
+        ctx.run(counted, 2)
+        ctx.run(step("again")(lambda ctx: 1))
+
+    found = inputs_of_step(runs, main)
+    first, second, lambdas = found["counted-1"], found["counted-2"], found["again"]
+    assert first is not None
+    assert second is not None
+    assert lambdas is not None
+    assert [f"{__name__}.counted", f"{__name__}.plus_one"] == [*first.code]
+    assert first.code == second.code
+    assert {"size", "deep"} == {*first.arguments}
+    assert ["size"] == [name for name in first.arguments if first.arguments[name] != second.arguments[name]]
+    assert ((), None) == (first.unknown, first.version)
+
+
+def test_the_digests_are_those_before_the_call(runs: Path) -> None:
+    """A task may change its arguments."""
+
+    def fill(ctx: FrozenContext[Any], rows: list[int]) -> None:
+        rows.append(1)
+
+    rows: list[int] = []
+    filled = inputs_of_step(runs, lambda ctx: ctx.run(fill, rows))
+    assert filled == inputs_of_step(runs, lambda ctx: ctx.run(fill, []))
+    assert filled != inputs_of_step(runs, lambda ctx: ctx.run(fill, rows))
+
+
+def test_the_version_is_in_the_file_and_parts_without_a_digest_are_named(runs: Path) -> None:
+    @step(version="2")
+    def fit(ctx: FrozenContext[Any], model: object) -> None:
+        pass
+
+    found = inputs_of_step(runs, lambda ctx: ctx.run(fit, Lock()))["fit"]
+    assert found is not None
+    assert "2" == found.version
+    assert "model" in found.unknown[0]
+    assert "model" not in found.arguments
+
+
+def test_a_task_that_is_not_to_be_reused_has_no_digests(runs: Path) -> None:
+    @step(reuse=False, version=3)
+    def fit(ctx: FrozenContext[Any]) -> None:
+        pass
+
+    expected = TaskInputs({}, {}, ("its task has @step(reuse=False)",), 3)
+    assert {"fit": expected} == inputs_of_step(runs, lambda ctx: ctx.run(fit))
+
+
+def test_a_start_without_digests_is_stored_without_them(runs: Path) -> None:
+    """Another program may send such an event."""
+    with Journal.start(runs, "run") as journal:
+        journal.context(FrozenContext)
+        journal.handle(StepStarted("fit", datetime.now(UTC), arguments="0"))
+    assert [None] == [task.inputs for task in read(journal.path).tasks]

@@ -67,7 +67,7 @@ class Trainer:
         return bytes(port)
 
 
-@step("train-{epochs}", retries=2, wait=lambda failed: 2.0**failed, on=(TimeoutError, OSError))
+@step("train-{epochs}", retries=2, wait=lambda failed: 2.0**failed, on=(TimeoutError, OSError), version="2")
 def decorated(ctx: Context[HasRate], epochs: int) -> float:
     return train(ctx, epochs)
 
@@ -77,7 +77,7 @@ def bare(ctx: Context[HasRate]) -> int:
     return 3
 
 
-@step(on=ValueError)
+@step(reuse=False, ignore=["key"], on=ValueError)
 async def decorated_coroutine(ctx: Context[HasRate], question: str) -> str:
     return await ask(ctx, question)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 from .._base.text import short
 from .._core.async_sinks import catch_up
 from .._core.context import FrozenContext, state_of
-from .._core.task import checked_task, return_type
+from .._core.task import checked_task
 from ..errors import BranchError
 from .branch import Branch, BranchContext, Forking, checked
 from .branch_items import BranchItem, BranchItems
@@ -112,7 +112,7 @@ class _AsyncFanOut:
         self._registry, self._dispatcher = registry_of(state_of(ctx)), state_of(ctx).dispatcher
         self._items = BranchItems(ctx, task, items, name)
         self._stream: AsyncIterator[Any] | None = aiter(items) if isinstance(items, AsyncIterable) else None
-        self._outcomes = BranchOutcomes(ctx, None, return_type(task))
+        self._outcomes = BranchOutcomes(ctx, None, task)
         self._forking = Forking(self._ctx)
         self._taken = 0
         """The number of items that were taken."""

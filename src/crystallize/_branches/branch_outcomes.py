@@ -11,11 +11,13 @@ from .._core.codec import Stored, restored_as
 from .._core.context import FrozenContext, state_of
 from .._core.provenance import StepRecord
 from .._core.steps import error_text
+from .._core.task import return_type
 from ..errors import BranchError, SinkError, TravelError
 from .branch import failed_record
 from .branch_items import BranchItem
 from .branch_registry import registry_of
 from .delta import Delta, work_of
+from .earlier_branches import EarlierBranches
 from .engines import is_cancelled, is_sending, pickle_as, tells_of_death
 from .merge import file_failure, merge_result
 from .worker import TaskFailure
@@ -43,8 +45,9 @@ class BranchOutcomes:
         lost: The branches that did not end.
     """
 
-    def __init__(self, ctx: FrozenContext[Any], executor: Executor | None, returns: Any) -> None:
-        self._ctx, self._executor, self._returns = ctx, executor, returns
+    def __init__(self, ctx: FrozenContext[Any], executor: Executor | None, task: Any) -> None:
+        self._ctx, self._executor, self._returns = ctx, executor, return_type(task)
+        self._earlier = EarlierBranches(state_of(ctx), task)
         self._state = state_of(ctx)
         self._registry = registry_of(self._state)
         self.known: dict[int, Any] = {}
@@ -57,8 +60,13 @@ class BranchOutcomes:
         return self._state.dispatcher.lock.depth() > 0
 
     def recall(self, branch: BranchItem) -> bool:
-        """Take the result of a branch that an earlier call merged, in this process or in an earlier one, if one has."""
+        """Take the result of a branch that an earlier call or an earlier run has, if one has; return whether one has.
+
+        A branch of an earlier call was merged, in this process or in an earlier one; that of an earlier run is merged.
+        """
         receipt = self._registry.receipt(branch.path)
+        if receipt is None and self._earlier.take(branch):
+            receipt = self._registry.receipt(branch.path)
         if receipt is None:
             return False
         self.known[branch.at] = _restored(branch.path, receipt.result, self._returns)
@@ -90,7 +98,7 @@ class BranchOutcomes:
     def merge(self, branch: BranchItem, submitted: datetime, delta: Delta) -> None:
         """Merge the work of a branch; that it cannot be merged is its failure."""
         try:
-            merge_result(self._ctx, delta, self._returns)
+            merge_result(self._ctx, delta, self._returns, self._earlier.called.pop(branch.at, None))
         except BaseException as error:  # as above
             record = self._record_in(delta, error) or self._record_of(branch, submitted, error)
             self._fail(branch, error, record)
@@ -112,6 +120,7 @@ class BranchOutcomes:
     ) -> None:
         """Take note that a branch failed, and put it on record."""
         at, item = branch.at, short(branch.item)
+        self._earlier.called.pop(at, None)
         try:
             if record is not None:
                 file_failure(self._ctx, record)

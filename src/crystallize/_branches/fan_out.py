@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from .._base.text import short
 from .._core.context import FrozenContext, state_of
-from .._core.task import checked_task, return_type
+from .._core.task import checked_task
 from ..errors import BranchError, TravelError
 from .branch import BranchContext, Forking, checked
 from .branch_items import BranchItem, BranchItems
@@ -214,7 +214,7 @@ class _FanOut:
         self._registry = registry_of(state_of(ctx))
         self._executor = usable(executor)
         self._items = BranchItems(ctx, task, items, name)
-        self._outcomes = BranchOutcomes(ctx, self._executor, return_type(task))
+        self._outcomes = BranchOutcomes(ctx, self._executor, task)
 
     def prepared(self, errors: str, progress: bool, window: int | None) -> "_FanOut":
         """Check the arguments and the items at hand, and fork the first branch, at whose position all branches are."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from functools import cached_property, partial
 from itertools import chain
 from types import MappingProxyType
@@ -23,10 +24,10 @@ from ..errors import BranchError, DivergentRetryError, ForeignDeltaError, Foreig
 from ..events import ArtifactAdded, BranchForked, BranchMerged, Event, KeyWritten, MetricRecorded, StepStarted
 from .branch import checked
 from .branch_registry import BranchEntry, BranchRegistry, MergeReceipt, registry_of
-from .delta import DIGEST_PARTS, Delta, discard, parent_of, work_of
+from .delta import DIGEST_PARTS, Delta, digest_of, discard, parent_of, work_of
 from .fork_base import fingerprint_of, schema_label
 from .merged_packs import note_merge
-from .packed_work import Work
+from .packed_work import CalledTask, Work
 
 
 class MergedWork:
@@ -50,6 +51,7 @@ class MergedWork:
         steps: The records in the order in which the steps ended. The last is the record of the branch.
         blocks: The points by metric, packed. `rows()` of a block returns the value, the tags and the number of the step
             for each point.
+        tasks: The call of the task of a `fan_out`, by the branch, and the calls of `ctx.run` that were taken over.
     """
 
     def __init__(self, state: State, work: Work, last: BranchMerged, *, is_known: bool) -> None:
@@ -59,6 +61,7 @@ class MergedWork:
         self.step_names: Sequence[str] = tuple(work.names)
         self.steps: tuple[StepRecord, ...] = work.steps
         self.blocks: Mapping[str, tuple[Block, ...]] = MappingProxyType(work.points)
+        self.tasks: Mapping[str, CalledTask] = work.tasks
         self._state = state
         self._work = work
 
@@ -72,6 +75,11 @@ class MergedWork:
         """The events of the artifacts."""
         return tuple(ArtifactAdded(*artifact, self.branch) for artifact in self._work.artifacts)
 
+    def start_of(self, step: str, started: datetime) -> StepStarted:
+        """Return the event of the start of a step, as if it had run in the context itself."""
+        task = self.tasks.get(step)
+        return StepStarted(step, started, None, *(() if task is None else (task.arguments, task.inputs, task.reason)))
+
     def events(self) -> Iterator[Event]:
         """Return the events that other sinks receive, in order. They are made lazily, since there may be many."""
         if self.forked is not None:
@@ -79,7 +87,7 @@ class MergedWork:
         starts = {record.name: record.started for record in self.steps}
         # An inner branch that failed has a record, but it opened no step.
         for name in dict.fromkeys((*self.step_names, *starts)):
-            yield StepStarted(name, starts[name], self.branch)
+            yield self.start_of(name, starts[name])._replace(branch=self.branch)
         yield from self.keys
         for name, blocks in self.blocks.items():
             rows = chain.from_iterable(block.rows() for block in blocks)
@@ -149,24 +157,37 @@ def merge(ctx: FrozenContext[Any], delta: Delta) -> None:
     merge_result(ctx, delta, Any)
 
 
-def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any) -> None:
+def merge_result(ctx: FrozenContext[Any], delta: Delta, returns: Any, task: CalledTask | None = None) -> None:
     """Merge the work of a branch as `merge` does; `returns` is the return annotation of the branch's task."""
     if not isinstance(delta, Delta):
         raise ForeignDeltaError(short(delta), f"a delta is what child.delta() returns, not a {type_name(type(delta))}")
         # If the delta of a child was already taken, work merged into the child would be lost.
     token_of(checked(ctx)).check_open()
     state = state_of(ctx)
-    state.dispatcher.lock.run(partial(_merge_checked, state, registry_of(state), delta, returns))
+    state.dispatcher.lock.run(partial(_merge_checked, state, registry_of(state), delta, returns, task))
     discard(delta)
 
 
-def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any) -> None:
+def merge_earlier(state: State, work: Work, returns: Any = Any) -> None:
+    """Merge work that was done in an earlier run; raise as `merge` does.
+
+    It is the work of a branch with the name of its first step, which is forked at this moment if it was not before.
+    """
+    registry = registry_of(state)
+    fingerprint = fingerprint_of(state.schema, state.metric_store.schema)
+    delta = Delta(work.names[0], digest_of(state.schema, work), registry.within, fingerprint, work)
+    state.dispatcher.lock.run(partial(_merge_checked, state, registry, delta, returns, None))
+
+
+def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any, task: CalledTask | None) -> None:
     _check_own(state, registry, delta)
     receipt = registry.receipt(delta.branch)
     if receipt is not None:
         _check_same(receipt, delta)
         return
     work = work_of(delta)
+    if task is not None:
+        work = work._replace(tasks={delta.branch: task})
     _check_free(state, registry, work)
     if not work.is_frozen:
         work = work._replace(values=_frozen(state, work.values))

@@ -5,9 +5,10 @@ Large values are apart from the pickles: in a file, if the branch and its parent
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from .._base.buffer_file import BufferFile, write_buffers
@@ -18,10 +19,23 @@ from .._core.packed_columns import Block
 from .._core.provenance import StepRecord
 from .._core.stored_value import RawValue, StoredValue
 from ..errors import TravelError
+from ..events import TaskInputs
 from .pickling import failure_to_send, loaded, split
 
 LARGE: Final = 1 << 18
 """Bytes of the buffers of a work from which they are sent in a file: less is faster in the pickle."""
+
+
+class CalledTask(NamedTuple):
+    """The facts about the call of a task that a sink receives with the start of its step."""
+
+    arguments: str
+    """The digest of its arguments."""
+    inputs: TaskInputs | None
+    result: Any = None
+    """Its return value in the form in which the file of an earlier run has it; None if it is known otherwise."""
+    reason: str | None = None
+    """Why the work was not taken over from an earlier run."""
 
 
 class Work(NamedTuple):
@@ -41,6 +55,8 @@ class Work(NamedTuple):
     """The return value of its task."""
     item: str | None
     """The digest of the task's item, if there is one."""
+    tasks: Mapping[str, CalledTask] = MappingProxyType({})
+    """The call of the task of a `fan_out`, and those of `ctx.run` if the work was done in an earlier run."""
     is_frozen: bool = True
     """Whether the values are frozen. They are not if they came from another process: nobody else has them then, and
     their buffers are immutable."""
@@ -105,7 +121,7 @@ def pack_work(work: Work, branch: str, folder: str | None) -> PackedWork:
     """Pack the work of a branch; if its values are large, into a file in the folder, if there is one."""
     stored = {key: StoredValue._make(raw) for key, raw in work.values.items()}
     read: dict[str, RawValue] = {key: (kept.read(), None, kept.step, kept.is_input) for key, kept in stored.items()}
-    sent = Work({}, *work[1:-1], False)
+    sent = Work({}, *work[1:-2], {}, False)
     try:
         content = _small_pickle(sent)
         if content is not None and not read:

@@ -21,7 +21,7 @@ from .._journal.database import connect, transaction
 from .._journal.loaded_run import Run, load_run
 from .._journal.point_stream import PointStream
 from .._journal.read_run import RunData, data_of, real
-from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, done_so_far
+from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, Task, done_so_far
 from .._journal.spool_format import has_writer
 from .._journal.untrusted_file import check_files, damage_in
 from .._tables.export import ValueRow, row_to_show
@@ -95,6 +95,7 @@ class Follower:
         self._artifacts: list[_Made] = []
         self._merges: list[MergedBranch] = []
         self._failures: list[Attempt] = []
+        self._tasks: list[Task] = []
         self._run: Description | None = None
         self._came: dict[str, float] = {}
         self._began = monotonic()
@@ -125,7 +126,7 @@ class Follower:
             artifacts=(),
             merges=tuple(self._merges),
             failures=tuple(self._failures),
-            tasks=(),
+            tasks=tuple(self._tasks),
             returns=(),
         )
         self._take_points(data, new.points)
@@ -160,6 +161,8 @@ class Follower:
             self._artifacts.append(_Made(process, artifact.step, position, made))
         self._merges += new.merges
         self._failures += new.failures
+        # Without their digests, which are not shown.
+        self._tasks += [task._replace(inputs=None) for task in new.tasks]
 
     def _take_points(self, data: RunData, rows: Iterable[PackedRow]) -> None:
         stream, now = PointStream(data, MetricStore(None), ()), monotonic()

@@ -20,7 +20,7 @@ def runs(folder: RunsFolder = DEFAULT_FOLDER, in_json: AsJson = False) -> int:
     if in_json:
         print_json(found)
     elif found:
-        headings = ("run", "status", "started (UTC)", "took", "steps finished", "error")
+        headings = ("run", "status", "started (UTC)", "took", "steps finished", "takes steps from", "error")
         print_table(Table("", headings, [*map(_cells, found)]), cut=True)
     else:
         print(f"no runs in {one_line(str(folder))}")
@@ -39,4 +39,5 @@ def _overview(path: Path) -> Overview:
 
 def _cells(run: Overview) -> tuple[str | None, ...]:
     steps = f"{run.steps_finished} of {run.steps}" if run.steps else None
-    return run.name, run.status, moment(run.started), took(run.seconds), steps, run.error and one_line(run.error)
+    error = run.error and one_line(run.error)
+    return run.name, run.status, moment(run.started), took(run.seconds), steps, run.parent, error

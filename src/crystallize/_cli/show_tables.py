@@ -12,7 +12,8 @@ from .._tables.run_description import Description, MetricSummary, RunProcess, St
 
 _VALUE: Final = ("key", "type", "step", "value")
 _STEP: Final = (
-    *("step", "session", "outcome", "started", "took", "read", "not found", "wrote", "points", "artifacts", "error"),
+    *("step", "session", "outcome", "started", "took", "taken over from", "ran because"),
+    *("read", "not found", "wrote", "points", "artifacts", "error"),
 )
 _METRIC: Final = ("metric", "points", "first", "last", "min", "max", "not restorable")
 _UNKNOWN_READS: Final = {"running": "(told when it ends)", "died": "(not known)"}
@@ -30,6 +31,7 @@ def tables_of(run: Description) -> Iterator[Table]:
             "took": took(run.seconds),
             "error": run.error and one_line(run.error),
             "number": str(run.number),
+            "takes steps from": run.parent,
             "file": run.path,
         },
     )
@@ -82,10 +84,12 @@ def shown_value(row: ValueRow) -> str:
 
 def _step_row(attempt: StepAttempt, is_resumed: bool) -> TableRow:
     process = str(attempt.session) if is_resumed else None
-    times = f"{attempt.started:%H:%M:%S}", took(attempt.seconds)
+    # The time was not taken by this run.
+    times = ("", "") if attempt.reused_from else (f"{attempt.started:%H:%M:%S}", took(attempt.seconds))
+    origin = attempt.reused_from, attempt.reason and one_line(attempt.reason)
     reads = _UNKNOWN_READS.get(attempt.outcome, ", ".join(nodes_read(attempt))), ", ".join(nodes_missed(attempt))
     error = attempt.error and one_line(attempt.error)
-    return attempt.name, process, attempt.outcome, *times, *reads, *work_cells(attempt), error
+    return attempt.name, process, attempt.outcome, *times, *origin, *reads, *work_cells(attempt), error
 
 
 def work_cells(attempt: StepAttempt) -> TableRow:

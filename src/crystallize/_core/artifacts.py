@@ -1,7 +1,6 @@
 """Artifacts: files that a run makes, as bytes under a name."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -9,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from unicodedata import normalize
-from urllib.parse import unquote
 
 from .._base.file_content import LARGEST_IN_MEMORY, ContentAccess, FileContent
 from .._base.object_folder import ObjectFolder
@@ -19,7 +17,9 @@ from .._base.text import counted, nearest, short
 from ..errors import ContextMutationError, InvalidArtifactError, UnknownArtifactError
 from ..events import ArtifactAdded
 from .event_dispatch import EventDispatcher
+from .file_names import file_name, folded, unfit_name
 from .ordered_log import OrderedKeys, Section
+from .provenance import artifact_node
 from .size_limit import check_artifact_size
 from .source_file import opened_file, size_of_file
 from .steps import StepNotes, StepToken, repetition_remark
@@ -69,7 +69,7 @@ class ArtifactStore:
         sections: dict[int, Section] | None = None,
         dispatcher: EventDispatcher | None = None,
     ) -> None:
-        self.found: dict[str, Artifact] = {_folded(artifact.name): artifact for artifact in artifacts}
+        self.found: dict[str, Artifact] = {folded(artifact.name): artifact for artifact in artifacts}
         self.order = OrderedKeys(self.found, sections)
         self._by_step: dict[str | None, list[Artifact]] = {}
         """The artifacts that were added here, so that the end of a step does not go through all of them."""
@@ -95,7 +95,7 @@ class ArtifactStore:
 
     def add(self, artifact: Artifact) -> None:
         """Add an artifact and emit its event; raise ContextMutationError if its name is taken."""
-        name, effect = _folded(artifact.name), partial(self._claim, artifact)
+        name, effect = folded(artifact.name), partial(self._claim, artifact)
         if self.dispatcher.sinks:
             check_artifact_size(self.dispatcher.sinks, artifact.name, artifact.size)
             event = ArtifactAdded(*artifact)
@@ -105,13 +105,13 @@ class ArtifactStore:
 
     def check_free(self, name: str, step: str | None) -> None:
         """Raise ContextMutationError if a name is taken, before its content is read."""
-        if taken := self.found.get(_folded(name)):
+        if taken := self.found.get(folded(name)):
             raise ContextMutationError(name, _taken(name, taken, step))
 
     def _claim(self, artifact: Artifact) -> None:
         made = self._by_step.setdefault(artifact.step, [])
         made.append(artifact)
-        taken = self.found.setdefault(_folded(artifact.name), artifact)
+        taken = self.found.setdefault(folded(artifact.name), artifact)
         if taken is not artifact:
             # Not by `remove`: the other one may be equal, and of the same step.
             made[:] = [other for other in made if other is not artifact]
@@ -125,13 +125,13 @@ class ArtifactStore:
 
     def clash(self, artifact: Artifact) -> Artifact | None:
         """Return the artifact that already has this artifact's name, or None."""
-        return self.found.get(_folded(artifact.name))
+        return self.found.get(folded(artifact.name))
 
     def insert(self, rank: int, mark: int, artifacts: Sequence[Artifact], undo: ExitStack | None = None) -> None:
         """Insert artifacts that were added elsewhere; see `OrderedLog.insert`."""
         if not artifacts:
             return
-        added = {_folded(artifact.name): artifact for artifact in artifacts}
+        added = {folded(artifact.name): artifact for artifact in artifacts}
         if undo is not None:
             undo.callback(self._remove, added)
         self.found |= added
@@ -195,8 +195,8 @@ class ArtifactLog(TableDisplay):
             StepClosedError: The step has ended.
         """
         self._token.check_open()
-        plain = _file_name(name)
-        self._store.check_free(plain, self._token.step)
+        plain = file_name(name)
+        self._check_free(plain)
         content = FileContent(_content(plain, data))
         check_artifact_size(self._store.dispatcher.sinks, plain, content.size)
         self._add(plain, self._store.stored(content))
@@ -228,10 +228,19 @@ class ArtifactLog(TableDisplay):
         """
         self._token.check_open()
         source = _source(path, name)
-        plain = _file_name(source.name if name is None else name)
-        self._store.check_free(plain, self._token.step)
+        plain = file_name(source.name if name is None else name)
+        self._check_free(plain)
         check_artifact_size(self._store.dispatcher.sinks, plain, size_of_file(plain, source))
         self._add(plain, self._store.stored_file(plain, source))
+
+    def _check_free(self, name: str) -> None:
+        """Raise ContextMutationError if a name is taken. A step that catches the error has seen that."""
+        try:
+            self._store.check_free(name, self._token.step)
+        except ContextMutationError:
+            for notes in self._notes:
+                notes.present[artifact_node(name)] = None
+            raise
 
     def _add(self, name: str, content: FileContent) -> None:
         # Checked again, since the step may have ended while the content was stored.
@@ -272,7 +281,7 @@ class ArtifactLog(TableDisplay):
         if not isinstance(name, str):
             return None
         plain = str.__str__(name)
-        found = self._store.found.get(_folded(plain))
+        found = self._store.found.get(folded(plain))
         return found if found is not None and found.name == plain else None
 
     def _note_read(self, found: Artifact) -> None:
@@ -288,28 +297,39 @@ class ArtifactLog(TableDisplay):
     def __iter__(self) -> Iterator[Artifact]:
         """Iterate over the artifacts in order. In a step, each is on the step's record as read."""
         self._token.check_open()
+        self._note_blind()
         for artifact in self._store.in_order():
             self._note_read(artifact)
             yield artifact
 
+    def _note_blind(self) -> None:
+        for notes in self._notes:
+            notes.blind["the set of artifacts"] = None
+
     def __len__(self) -> int:
+        self._note_blind()
         return len(self._store.found)
 
     def __contains__(self, name: object) -> bool:
         """Whether there is an artifact of this name. If not, it is on the step's record that it looked for one."""
         self._token.check_open()
-        found = self._find(name) is not None
-        if not found:
+        found = self._find(name)
+        if found is None:
             self._note_absent(name)
-        return found
+        else:
+            for notes in self._notes:
+                notes.present[artifact_node(found.name)] = None
+        return found is not None
 
     def __repr__(self) -> str:
+        self._note_blind()
         files = (f"{artifact.name}: {counted(artifact.size, 'byte')}" for artifact in self._store.in_order())
         return f"ArtifactLog({', '.join(files) or 'nothing'})"
 
     def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import artifacts_table
 
+        self._note_blind()
         return (artifacts_table(self._store.in_order()),)
 
     def _ipython_key_completions_(self) -> list[str]:
@@ -347,11 +367,6 @@ def _content(name: str, data: object) -> bytes:
     raise InvalidArtifactError(repr(name), f"its data should be bytes, got {short(data)} ({type(data).__name__})")
 
 
-def _folded(name: str) -> str:
-    """Return a form of a name that is equal for names that are the same file on some system."""
-    return normalize("NFC", normalize("NFC", name).casefold())
-
-
 def _taken(name: str, by: Artifact, step: str | None) -> str:
     if name == by.name:
         how = f" by step {by.step!r}" if by.step else ""
@@ -363,34 +378,3 @@ def _taken(name: str, by: Artifact, step: str | None) -> str:
     else:
         where = f"{name!r} is one file with {by.name!r} where case does not count"
     return f"Cannot mutate existing artifact: {where}"
-
-
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\..*)?", re.IGNORECASE)
-_FORBIDDEN = frozenset('/\\:*?"<>|')
-
-
-def _file_name(name: object) -> str:
-    """Return a plain file name that is valid on every common system, or raise InvalidArtifactError."""
-    if not isinstance(name, str):
-        raise InvalidArtifactError(short(name), f"its name should be a str, got {type(name).__name__}")
-    plain = str.__str__(name)
-    if reason := unfit_name(plain):
-        raise InvalidArtifactError(short(plain), reason)
-    return plain
-
-
-def unfit_name(name: str) -> str | None:
-    """Return the reason why a name cannot be a file name, or None."""
-    if not name or not name.isprintable():
-        return "its name should be one or more printable characters"
-    if len(name.encode()) > 255:
-        return f"its name should have at most 255 bytes, and has {len(name.encode())}"
-    if set(name) & _FORBIDDEN:
-        return "its name is a file's, never a path, and has none of / \\ : * ? \" < > |"
-    if name != name.strip(" ") or name.endswith("."):
-        return "its name should not begin or end with a space, nor end with a dot"
-    if _RESERVED.fullmatch(name):
-        return "its name is reserved on Windows"
-    if (decoded := unquote(name)) != name and (reason := unfit_name(decoded)):
-        return f"{reason}; decoded it is {decoded!r}"
-    return None

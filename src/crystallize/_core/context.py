@@ -143,11 +143,6 @@ class ContextHandle(TableDisplay):
             """The logger of the run."""
             raise
 
-        @property
-        def provenance(self) -> Provenance:
-            """Who read, missed and wrote which keys."""
-            raise
-
     else:
         __slots__ = {
             "__weakref__": None,
@@ -164,7 +159,6 @@ class ContextHandle(TableDisplay):
             "fields": "The keys, each with its type, as attributes, or as items for a TypedDict or dict.",
             "logger": "The logger of the run.",
             "metrics": "The metrics that were recorded.",
-            "provenance": "Who read, missed and wrote which keys.",
         }
 
         # Hidden from checkers, which then report an assignment.
@@ -176,6 +170,11 @@ class ContextHandle(TableDisplay):
         def __delattr__(self, name: str) -> NoReturn:
             """Refuse: a context keeps its values."""
             raise ContextMutationError(name, f"Cannot delete attribute {name!r} of a context")
+
+    @property
+    def provenance(self) -> Provenance:
+        """Who read, missed and wrote which keys."""
+        return self._state.provenance
 
     def __delitem__(self, key: str) -> NoReturn:
         """Refuse: a context keeps its values."""
@@ -711,11 +710,19 @@ class LoggingContext(FrozenContext[T_co]):
 
     def _write(self, key: str, value: Any) -> None:
         values = self._state.values
+        schema = self._state.schema
+        declared = schema.keys.get(key, schema.others) if isinstance(key, str) else None
+        if declared is not None and declared.validate_among is not None:
+            # Pydantic gives it a plain dict of all values, so nothing tells which of them it reads.
+            self._note_blind(f"all values, in the validator of key {str.__str__(key)!r}")
         was_written = isinstance(key, str) and str.__str__(key) in values
         try:
             self._state.write(key, value, self._token)
             self._note_write(str.__str__(key))
         except BaseException:
+            if was_written:
+                # The code of the step may catch the error, and go on otherwise.
+                self._note_present(str.__str__(key))
             # Sinks may have failed, or Ctrl-C may have come: the key may be written all the same.
             if not was_written and isinstance(key, str) and str.__str__(key) in values:
                 self._note_write(str.__str__(key))
@@ -726,17 +733,52 @@ class LoggingContext(FrozenContext[T_co]):
         if self._watched is not None:
             self._watched._note_write(key)
 
+    def _note_present(self, key: str) -> None:
+        self._notes.present[key] = None
+        if self._watched is not None:
+            self._watched._note_present(key)
+
+    def _note_blind(self, seen: str) -> None:
+        self._notes.blind[seen] = None
+        if self._watched is not None:
+            self._watched._note_blind(seen)
+
     def __contains__(self, key: object) -> bool:
         """Whether a key is written. If it is not, the lookup is recorded in `absent`."""
         self._token.check_open()
         found = super().__contains__(key)
-        if not found and isinstance(key, str):
-            self._note_absent(str.__str__(key))
+        if isinstance(key, str):
+            (self._note_present if found else self._note_absent)(str.__str__(key))
         return found
+
+    def __repr__(self) -> str:
+        self._note_blind("the set of keys")
+        return super().__repr__()
+
+    def __notebook_tables__(self) -> tuple[Table, ...]:
+        self._note_blind("the set of keys")
+        return super().__notebook_tables__()
+
+    @property
+    def provenance(self) -> Provenance:
+        """Who read, missed and wrote which keys."""
+        self._note_blind("the provenance")
+        return super().provenance
+
+    def __len__(self) -> int:
+        self._note_blind("the number of keys")
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[str]:
+        self._note_blind("the set of keys")
+        return super().__iter__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         token = (self._token.step, self._token.is_open)
-        return _restored_log, (type(self), self._state.contents(), self.logger, os.getpid(), token, self._notes.copy())
+        parts = (type(self), self._state.contents(), self.logger, os.getpid(), token, self._notes.copy())
+        # Reads through the copy are on no record.
+        self._note_blind("a copy of the context")
+        return _restored_log, parts
 
 
 def _reader(key: str) -> Callable[[AttributeFields], Any]:
@@ -792,7 +834,6 @@ _VIEWS: dict[str, Callable[[Any], Any]] = {
     "_find_recorder": lambda ctx: recorders_of(ctx.metrics)[1],
     "_recorders": lambda ctx: recorders_of(ctx.metrics)[0],
     "artifacts": _artifacts_of,
-    "provenance": lambda ctx: ctx._state.provenance,
     "fields": lambda ctx: ctx._make_fields(ctx._state),
 }
 """The views of a handle."""
@@ -814,6 +855,8 @@ def _open_log(
     object.__setattr__(log, "_notes", notes)
     object.__setattr__(log, "_reads", notes.reads)
     object.__setattr__(log, "_watched", None)
+    if token.step is not None and token.notes is None:
+        token.notes = notes
     _attach(log, state, token, logger)
 
 

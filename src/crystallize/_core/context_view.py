@@ -6,7 +6,7 @@ from .._base.masking import without
 from .provenance import Provenance
 from .schema import Schema
 from .series import FrozenMetrics
-from .state import State
+from .state import Extension, State
 from .steps import error_text
 
 
@@ -51,6 +51,10 @@ class ContextView:
     def lock(self) -> threading.RLock:
         """The context's lock. While a sink holds it, no other thread can change the context or emit an event."""
         return self._state.dispatcher.lock
+
+    def extend(self, extension: Extension) -> None:
+        """Keep data in the context, by its class."""
+        self._state.extensions[type(extension)] = extension
 
     def deliver_waiting(self) -> None:
         """Deliver the events that wait because a signal handler interrupted the delivery of another event.

@@ -25,13 +25,13 @@ def stable_form(node: Any) -> Any:
         return [stable_form(part) for part in node]
     if isinstance(node, str):
         # References to recursive types end in the address of a class.
-        return re.sub(r":\d+", "", _as_main(node))
+        return re.sub(r":\d+", "", as_main(node))
     if callable(node):
-        return _as_main(f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}")
+        return as_main(f"{getattr(node, '__module__', '')}.{getattr(node, '__qualname__', type(node).__qualname__)}")
     return re.sub(r" at 0x[0-9a-f]+", "", repr(node))
 
 
-def _as_main(text: str) -> str:
+def as_main(text: str) -> str:
     """Return a name as in the main process; processes that multiprocessing starts use `__mp_main__` for it."""
     return text.replace("__mp_main__", "__main__")
 

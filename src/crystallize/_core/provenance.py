@@ -20,6 +20,25 @@ if TYPE_CHECKING:
     from .step_log import StepLog
 
 
+class MetricRead(NamedTuple):
+    """A metric whose points a step has read.
+
+    Example:
+        >>> ctx = FrozenContext()
+        >>> ctx.record("loss", 0.5)
+        >>> with ctx.step("judge") as step:
+        ...     best = min(step.metrics["loss"])
+        >>> ctx.provenance.steps[0].metric_reads
+        (MetricRead(metric='loss', first=1, last=1),)
+    """
+
+    metric: str
+    first: int
+    """The number of its points, by all steps, at the first read."""
+    last: int
+    """The number of its points at the last read."""
+
+
 class StepRecord(NamedTuple):
     """The record of one step, without the work of its inner steps.
 
@@ -53,6 +72,14 @@ class StepRecord(NamedTuple):
     """The artifacts that the step read, in the order of the first read."""
     absent_artifacts: tuple[str, ...] = ()
     """The artifacts that the step looked for and did not find."""
+    metric_reads: tuple[MetricRead, ...] = ()
+    """The metrics whose points, or the number of them, the step read, in the order of the first read."""
+    present: tuple[str, ...] = ()
+    """The keys that the step looked up and found, but did not read; and artifacts, as `artifact:` and the name."""
+    blind: tuple[str, ...] = ()
+    """The things without a digest that the step looked at, such as the set of all keys, in words."""
+    reused_from: str | None = None
+    """The run in which the step ran, if this run has taken it over; None if it ran in this one."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The view of a dict cannot be pickled.

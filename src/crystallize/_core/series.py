@@ -162,7 +162,7 @@ class Series(TableDisplay, Generic[V, G]):
     @property
     def metric(self) -> Metric[V, G] | None:
         """The metric; None if it is not declared."""
-        log = log_of(self)
+        log = self._store.find(self._metric)
         declared = self._metric if log is None or log.metric is None else log.metric
         return declared if isinstance(declared, Metric) else None
 
@@ -241,8 +241,11 @@ class Series(TableDisplay, Generic[V, G]):
 
 
 def log_of(series: Series[Any, Any]) -> MetricLog | None:
-    """Return the log of a series; None if its name is not declared and has no points."""
-    return series._store.find(series._metric)
+    """Return the log of a series for a read of its points; None if its name is not declared and has no points."""
+    log = series._store.find(series._metric)
+    if series._token.notes is not None:
+        series._token.notes.note_metric(series.name, 0 if log is None else len(log.points))
+    return log
 
 
 def filter_of(series: Series[Any, Any]) -> Mapping[str, Any]:
@@ -376,7 +379,7 @@ class FrozenMetrics(TableDisplay):
             UnknownMetricError: The metric is not declared in the schema.
             ForeignMetricError: The metric belongs to another schema.
         """
-        log = self._store.find(key)
+        log = self._noted(key)
         return () if log is None else tuple(map(fetch, log.points.values()))
 
     def get_tags(self, key: Metric[Any, Any] | str) -> tuple[dict[str, Any], ...]:
@@ -386,9 +389,17 @@ class FrozenMetrics(TableDisplay):
             UnknownMetricError: The metric is not declared in the schema.
             ForeignMetricError: The metric belongs to another schema.
         """
-        log = self._store.find(key)
+        log = self._noted(key)
         rows = log.points.rows() if log is not None else ()
         return tuple(fetched(tags) for _, tags, _ in rows)
+
+    def _noted(self, key: Metric[Any, Any] | str) -> MetricLog | None:
+        """Return the log of a metric whose points are read; a step notes that."""
+        log = self._store.find(key)
+        if self._token.notes is not None:
+            name = key.name if isinstance(key, Metric) else str.__str__(key)
+            self._token.notes.note_metric(name, 0 if log is None else len(log.points))
+        return log
 
     def as_dict(self) -> Mapping[str, tuple[Any, ...]]:
         """Return the values of every recorded metric by its name, in a read-only mapping."""
@@ -396,6 +407,7 @@ class FrozenMetrics(TableDisplay):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the metrics that have points."""
+        note_all_metrics(self)
         return iter([name for name, log in self._store.logs.copy().items() if len(log.points)])
 
     def __len__(self) -> int:
@@ -405,6 +417,8 @@ class FrozenMetrics(TableDisplay):
         """Whether a metric, given as a `Metric` or by its name, has points."""
         name = metric.name if isinstance(metric, Metric) else metric
         log = self._store.logs.get(str.__str__(name)) if isinstance(name, str) else None
+        if self._token.notes is not None and isinstance(name, str):
+            self._token.notes.note_metric(str.__str__(name), 0 if log is None else len(log.points))
         if log is None or not len(log.points):
             return False
         return not isinstance(metric, Metric) or (log.metric is not None and log.metric.is_same(metric))
@@ -431,8 +445,16 @@ def metrics_view(store: MetricStore, token: StepToken | None = None) -> FrozenMe
     return view
 
 
+def note_all_metrics(metrics: FrozenMetrics) -> None:
+    """Note that a step looked at metrics without naming them."""
+    if metrics._token.notes is not None:
+        metrics._token.notes.blind["the set of metrics"] = None
+
+
 def store_of(measured: FrozenMetrics | Series[Any, Any]) -> MetricStore:
     """Return the store behind a view."""
+    if isinstance(measured, FrozenMetrics):
+        note_all_metrics(measured)
     return measured._store
 
 

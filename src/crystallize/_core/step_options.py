@@ -1,6 +1,6 @@
 """`@step`: how `ctx.run` runs a function as a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import isfinite
 from string import Formatter
@@ -28,6 +28,12 @@ class StepOptions(NamedTuple):
     """The seconds between two attempts, or a function of the number of attempts that have failed."""
     on: tuple[type[Exception], ...] = (Exception,)
     """The exceptions after which it is called again."""
+    version: str | int | None = None
+    """A mark of the function's code, for changes that its source does not show."""
+    reuse: bool = True
+    """Whether the step may be taken over from an earlier run."""
+    ignore: tuple[str, ...] = ()
+    """The keys that do not count when it is decided whether to take the step over."""
 
     def pause(self, failed: int) -> float:
         """Return the seconds to wait after this number of attempts has failed."""
@@ -51,6 +57,9 @@ def step(
     retries: int = 0,
     wait: float | Callable[[int], float] = 0.0,
     on: type[Exception] | tuple[type[Exception], ...] = (Exception,),
+    version: str | int | None = None,
+    reuse: bool = True,
+    ignore: Iterable[str] = (),
 ) -> Callable[[_F], _F]: ...
 def step(
     name: Any = None,
@@ -58,6 +67,9 @@ def step(
     retries: int = 0,
     wait: float | Callable[[int], float] = 0.0,
     on: Any = (Exception,),
+    version: str | int | None = None,
+    reuse: bool = True,
+    ignore: Iterable[str] = (),
 ) -> Any:
     """Set how `ctx.run` runs a function as a step. The function itself does not change, and can be called as before.
 
@@ -69,6 +81,9 @@ def step(
         wait: The seconds between two attempts, or a function that returns them for the number of attempts that have
             failed, as `lambda failed: 2.0**failed`. `arun` waits without blocking the event loop.
         on: The exceptions after which the function is called again; any other ends the step at once.
+        version: A text or a number. Change it when the function gives other results though its code is the same.
+        reuse: Whether the step may be taken over from an earlier run.
+        ignore: Keys that do not count when it is decided whether to take the step over, as a password.
 
     Returns:
         A decorator that returns the function unchanged.
@@ -90,7 +105,7 @@ def step(
     if name is not None and not isinstance(name, str):
         raise InvalidStepError(short(name), 'the template of a name is a str, as in @step("epoch-{epoch}")')
     kinds = (on,) if isinstance(on, type) else on
-    options = StepOptions(name, retries, wait, kinds)
+    options = StepOptions(name, retries, wait, kinds, version, reuse, _names(ignore))
     _check(options)
     return partial(_with_options, options=options)
 
@@ -117,15 +132,28 @@ def _with_options(task: Any, options: StepOptions) -> Any:
     return task
 
 
+def _names(ignore: Any) -> tuple[str, ...]:
+    """Return the names of keys; raise InvalidStepError if they are none. A text would be taken for its letters."""
+    if isinstance(ignore, Iterable) and not isinstance(ignore, str):
+        names = tuple(ignore)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise InvalidStepError("(@step)", f'ignore has the names of keys, as ("api_key",), not {short(ignore)}')
+
+
 def _check(options: StepOptions) -> None:
     """Raise InvalidStepError for an option that is of another type or out of its range."""
-    retries, on = options.retries, options.on
+    retries, on, version = options.retries, options.on, options.version
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise _refusal(options, f"retries is a whole number from 0 on, not {short(retries)}")
     if not callable(options.wait):
         _check_seconds(options.wait, "wait is")
     if not isinstance(on, tuple) or not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in on):
         raise _refusal(options, f"on is a class of exceptions or a tuple of them, as (TimeoutError,), not {short(on)}")
+    if isinstance(version, bool) or not isinstance(version, str | int | None):
+        raise _refusal(options, f"version is a str or an int, not {short(version)}")
+    if not isinstance(options.reuse, bool):
+        raise _refusal(options, f"reuse is True or False, not {short(options.reuse)}")
 
 
 def _refusal(options: StepOptions, reason: str) -> InvalidStepError:

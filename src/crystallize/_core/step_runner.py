@@ -3,17 +3,19 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from .._base.async_waiting import in_thread
 from .._base.text import MASK
 from ..errors import InvalidStepError, SinkError
-from ..events import StepFinished, StepStarted, TaskReturn
+from ..events import StepFinished, StepStarted, TaskInputs, TaskReturn
 from .async_sinks import catch_up, make_durable
 from .secrets import secrets_in
 from .state import State
+from .step_source import TakenStep, source_of
 from .steps import AGAIN, StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .task import return_type
-from .task_call import TaskCall
+from .task_call import NOT_REUSED, TaskCall
 from .task_log import Claim, note_failure, task_log_of
 from .unused_step import WorkMark, warn_if_unused, work_mark
 
@@ -27,6 +29,19 @@ class OpenStep(NamedTuple):
     notes: StepNotes
     opening: StepOpening
     before: WorkMark
+
+
+class StartOfTask(NamedTuple):
+    """The facts of a step's start about the call of its task."""
+
+    arguments: str | None
+    """The digest of the arguments; None if the step has no task."""
+    inputs: TaskInputs | None
+    reason: str | None = None
+    """Why the step was not taken over; None if it has no task, or there is no earlier run."""
+
+
+NO_TASK: Final = StartOfTask(None, None)
 
 
 class StepRunner(NamedTuple):
@@ -64,33 +79,64 @@ class StepRunner(NamedTuple):
 
     def claim_and_start(self, call: TaskCall, opened: list[OpenStep]) -> Claim:
         """Claim the step of a call, and open it if its task has to run."""
-        return self.state.dispatcher.lock.run(partial(self._claim_and_start, self._claiming(call), opened))
+        claiming = self._claiming(call)
+        inputs = self._inputs_of(call)
+        return self.state.dispatcher.lock.run(partial(self._claim_and_start, claiming, inputs, opened))
 
-    def _claim_and_start(self, claiming: Callable[[], Claim], opened: list[OpenStep]) -> Claim:
+    def _inputs_of(self, call: TaskCall) -> TaskInputs | None:
+        """Return the digests of a call for the sinks; None if there is no sink, as they take time.
+
+        They are taken before the task is called, as it may change its arguments, and without the lock.
+        """
+        return call.inputs() if self.state.dispatcher.sinks else None
+
+    def _claim_and_start(
+        self, claiming: Callable[[], Claim], inputs: TaskInputs | None, opened: list[OpenStep]
+    ) -> Claim:
         claim = claiming()
         if claim.finished is None:
             open_token = partial(self.state.registry.open_task, claim.path, claim.number)
-            self._start(open_token, opened, claim.arguments)
+            self._start(open_token, opened, StartOfTask(claim.arguments, inputs))
         return claim
 
-    def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None = None) -> None:
+    def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask = NO_TASK) -> None:
         """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
-        self.state.dispatcher.lock.run(partial(self._start, open_token, opened, arguments))
+        self.state.dispatcher.lock.run(partial(self._start, open_token, opened, task))
 
-    def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], arguments: str | None) -> None:
+    def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask) -> None:
         dispatcher, token, notes = self.state.dispatcher, open_token(), StepNotes()
         opening = StepOpening.now(token.number)
         step = OpenStep(self.make_handle(token, notes), token, notes, opening, work_mark(self.state))
         if dispatcher.sinks:
             start = partial(opened.append, step)
-            event = StepStarted(str(token.step), opening.started, arguments=arguments)
+            event = StepStarted(str(token.step), opening.started, None, *task)
             dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
         else:
             opened.append(step)
 
-    def start_task(self, claim: Claim, opened: list[OpenStep]) -> None:
-        """Open the step of a call that was claimed."""
-        self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, claim.arguments)
+    def start_task(self, claim: Claim, call: TaskCall, opened: list[OpenStep], task: StartOfTask | None = None) -> None:
+        """Open the step of a call that was claimed, with the facts that `take_over` has returned, if there are any."""
+        facts = task or StartOfTask(claim.arguments, self._inputs_of(call))
+        self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, facts)
+
+    def take_over(self, claim: Claim, call: TaskCall) -> TakenStep | StartOfTask:
+        """Take the step of a call over from an earlier run; if that is not possible, return the facts of its start."""
+        take, inputs = source_of(self.state), call.inputs()
+        assert take is not None  # the caller has asked
+        found = take(self.state, claim, call, inputs)
+        return StartOfTask(claim.arguments, inputs, found) if isinstance(found, str) else found
+
+    def taken_from_earlier(self, call: TaskCall, opened: list[OpenStep]) -> tuple[Claim, TakenStep | None]:
+        """Claim the step of a call, and take it over if it has not finished; if that is not possible, open it."""
+        claim = self.claim(call)
+        if claim.finished is not None:
+            return claim, None
+        found = self.take_over(claim, call)
+        if isinstance(found, StartOfTask):
+            self.start_task(claim, call, opened, found)
+            return claim, None
+        self.state.dispatcher.make_durable(found.event)
+        return claim, found
 
     def end(
         self, step: OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None = None
@@ -157,9 +203,15 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
     opened: list[OpenStep] = []
     claim: Claim | None = None
     try:
-        claim = runner.claim_and_start(call, opened)
+        if source_of(runner.state) is None:
+            claim = runner.claim_and_start(call, opened)
+        else:
+            claim, taken = runner.taken_from_earlier(call, opened)
+            if taken is not None:
+                return taken.result
         if claim.finished is not None:
             return claim.finished.restored(claim.step, return_type(call.task))
+        _note_options(call, opened[0])
         result = _result_of(call, opened[0].handle)
         runner.finish(opened[0], partial(_return_of, call, result))
     except BaseException as raised:
@@ -177,7 +229,15 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
         return claim.finished.restored(claim.step, return_type(call.task))
     await catch_up(dispatcher)
     try:
-        runner.start_task(claim, opened)
+        start = None
+        if source_of(runner.state) is not None:
+            found = await in_thread(partial(runner.take_over, claim, call))
+            if isinstance(found, TakenStep):
+                await make_durable(dispatcher, found.event)
+                return found.result
+            start = found
+        runner.start_task(claim, call, opened, start)
+        _note_options(call, opened[0])
         result = await _awaited_result_of(call, opened[0].handle)
         event = runner.end(opened[0], None, partial(_return_of, call, result))
     except GeneratorExit as raised:  # the coroutine is closed, and may wait for nothing
@@ -196,6 +256,12 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     if event is not None:
         await make_durable(dispatcher, event)
     return result
+
+
+def _note_options(call: TaskCall, step: OpenStep) -> None:
+    """Note in the step, and so in the steps around it, that it is never taken over, if its task says so."""
+    if not call.options.reuse:
+        step.notes.blind[NOT_REUSED] = None
 
 
 def _return_of(call: TaskCall, result: Any) -> TaskReturn:

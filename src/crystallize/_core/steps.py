@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from time import perf_counter
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from .._base.text import legible, short
 from ..errors import FinishedStepError, InvalidStepError, KeyLookupError, StepClosedError
 from .key import plain_key
 from .name_index import NameIndex
-from .provenance import StepRecord
+from .provenance import MetricRead, StepRecord
 
 if TYPE_CHECKING:
     from .state import State
@@ -29,14 +29,16 @@ class StepToken:
         number: The number of the step in stored points. It is deleted when the step is closed, so that every fast path
             that reads it fails from then on.
         marks: The marks of the metrics that the step may have recorded, before its first point.
+        notes: The notes of the step; None outside any step.
     """
 
-    __slots__ = ("marks", "number", "step")
+    __slots__ = ("marks", "notes", "number", "step")
 
     def __init__(self, step: str | None = None, number: int = 0) -> None:
         self.step = step
         self.number = number
         self.marks: dict[str, int] = {}
+        self.notes: StepNotes | None = None
 
     @property
     def is_open(self) -> bool:
@@ -137,6 +139,10 @@ class StepRegistry:
             self._uses[path] = 0 if self._condensed.find(path) is None else 1
         self._uses[path] += 1
 
+    def reserve_numbers(self, path: str, number: int) -> None:
+        """Reserve the first numbers of a name, as if so many steps of this name had been opened."""
+        self._uses[path] = max(number, self._uses.get(path, 0))
+
     def release(self, path: str) -> None:
         """Release a reserved name."""
         self._uses.pop(path, None)
@@ -178,7 +184,7 @@ def unnumbered(name: str) -> tuple[str, int]:
 _NUMBER = re.compile(r"#\d+")
 
 
-AGAIN: Final = "To run it again, make a new context"
+AGAIN: Final = "To run it again, make a new context; a new run with reuse=True takes over the steps that did not change"
 """The advice for a step that has written something, and shall run again."""
 
 
@@ -199,16 +205,25 @@ class StepNotes:
     writes: dict[str, None] = field(default_factory=dict)
     artifact_reads: dict[str, None] = field(default_factory=dict)
     absent_artifacts: dict[str, None] = field(default_factory=dict)
+    present: dict[str, None] = field(default_factory=dict)
+    """The keys, and artifacts under their names in the lineage, that were looked up and found, without a read."""
+    metric_reads: dict[str, MetricRead] = field(default_factory=dict)
+    blind: dict[str, None] = field(default_factory=dict)
+    """The things that were looked at and have no digest, in words."""
+
+    def note_metric(self, name: str, count: int) -> None:
+        """Note that the points of a metric, or their number, were read while it had so many points."""
+        seen = self.metric_reads.get(name)
+        self.metric_reads[name] = MetricRead(name, count, count) if seen is None else seen._replace(last=count)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was used."""
-        return not (self.writes or self.reads or self.absent or self.artifact_reads or self.absent_artifacts)
+        return not any(getattr(self, part.name) for part in fields(self))
 
     def copy(self) -> "StepNotes":
-        """Return independent notes with the same keys and artifacts."""
-        keys = (self.reads.copy(), self.absent.copy(), self.writes.copy())
-        return StepNotes(*keys, self.artifact_reads.copy(), self.absent_artifacts.copy())
+        """Return independent notes with the same content."""
+        return StepNotes(*(getattr(self, part.name).copy() for part in fields(self)))
 
 
 class StepOpening(NamedTuple):
@@ -250,6 +265,9 @@ def close_step(
         error,
         tuple(notes.artifact_reads),
         tuple(notes.absent_artifacts),
+        tuple(notes.metric_reads.values()),
+        tuple(name for name in notes.present if name not in notes.reads),
+        tuple(notes.blind),
     )
 
 

@@ -11,9 +11,14 @@ from typing import Any, Final, NamedTuple
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
 from ..errors import InvalidStepError
+from ..events import TaskInputs
 from .call_arguments import digest_of_arguments
+from .code_digest import digest_call
 from .step_options import StepOptions, options_of
 from .task import checked_task, parameters_of, task_name
+
+NOT_REUSED: Final = "its task has @step(reuse=False)"
+"""Why a step is never taken over."""
 
 _LONGEST: Final = 40
 """Maximum characters of a text that becomes a part of a step's name."""
@@ -91,6 +96,13 @@ class TaskCall(NamedTuple):
             reason = f"it gives {name}, with an address that differs in each process; name a part, as {{cfg.size}}"
             raise InvalidStepError(short(template), reason)
         return name
+
+    def inputs(self) -> TaskInputs:
+        """Return digests of the code and the arguments; none of a task that `@step(reuse=False)` keeps from reuse."""
+        version = self.options.version
+        if not self.options.reuse:
+            return TaskInputs({}, {}, (NOT_REUSED,), version)
+        return TaskInputs(*digest_call(self.task, self.args, self.kwargs), version)
 
     def digest(self) -> str:
         """Return a digest of the arguments; see `digest_of_arguments`."""

@@ -1,9 +1,14 @@
-"""Which modules are the user's own."""
+"""Which modules are the user's own, so that a change of their code counts."""
 
 import os
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Final
+
+from .._base.signal_handlers import reraise_from_handler
 
 _OWN: Final = str(__package__).partition(".")[0]
 _STANDARD: Final = str(Path(os.__file__).parent) + os.sep
@@ -11,6 +16,10 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 _foreign: set[str] = {"", "None", "builtins", _OWN}
 """Top-level names of modules that are known not to be the user's."""
+
+
+class NotImported(Exception):
+    """A module of the user cannot be imported."""
 
 
 def is_foreign(name: object) -> bool:
@@ -37,3 +46,33 @@ def _is_foreign_module(top: str) -> bool:
 
 def _is_foreign_file(file: str) -> bool:
     return file.startswith(_STANDARD) or not _INSTALLED.isdisjoint(Path(file).parts)
+
+
+def user_module(name: str) -> ModuleType | None:
+    """Return a module that a function imports while it runs, imported now if it was not; None if it is foreign.
+
+    Raises:
+        NotImported: It is the user's, and importing it fails.
+    """
+    if name in sys.modules:
+        return None if is_foreign(name) else sys.modules[name]
+    top = name.partition(".")[0]
+    if top not in sys.modules and _is_foreign_spec(top):
+        return None
+    if is_foreign(top):
+        return None
+    try:
+        return import_module(name)
+    except Exception as error:  # importing runs the code of the user, which may raise anything
+        reraise_from_handler(error)
+        raise NotImported(f"{type(error).__name__}: {error}") from error
+
+
+def _is_foreign_spec(top: str) -> bool:
+    """Return whether a module that is not imported is foreign, or cannot be found."""
+    spec = find_spec(top)
+    if spec is None or top in _foreign:
+        return True
+    places = [*(spec.submodule_search_locations or ())]
+    file = spec.origin if spec.has_location else next(iter(places), None)
+    return file is None or _is_foreign_file(file)

@@ -70,13 +70,18 @@ def _meant(path: Path) -> str:
     return "" if path.suffix else f"a run is given by its file; find_run(folder, {path.name!r}) finds that by its name"
 
 
-def create(path: Path, identity: bytes, name: str, number: int, *session: Any) -> None:
-    """Make the database of a new run, whole or not at all, with the row of its first process."""
+def create(path: Path, run: tuple[Any, ...], session: tuple[Any, ...], parent: tuple[Any, ...] | None) -> None:
+    """Make the database of a new run, whole or not at all, with its identity, name and number, and its first process.
+
+    `parent` is the earlier run from which it takes steps over, as a row.
+    """
     with translate_sqlite_errors(path), closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(f"PRAGMA application_id={_APPLICATION}")
         _migrate(connection, 0)
-        insert(connection, "run", 1, identity, name, number, 0)
+        insert(connection, "run", 1, *run, 0)
         insert(connection, "sessions", 1, *session)
+        if parent is not None:
+            insert(connection, "parents", 1, *parent)
         content = connection.serialize()
     unfinished = path.with_suffix(".new")
     # It may be left of a process that died just here.

@@ -52,6 +52,7 @@ from ..events import (
     MetricRecorded,
     StepFinished,
     StepStarted,
+    TaskReturn,
 )
 from .run_objects import LARGEST_ROW
 from .value_facts import value_blobs, value_head, with_objects
@@ -176,8 +177,10 @@ class Encoder:
         if isinstance(event, ArtifactAdded):
             return self._artifact(event)
         if isinstance(event, StepStarted):
-            arguments = [] if event.arguments is None else [event.arguments]
-            return joined(START, [event.step, event.started.isoformat(), *arguments])
+            inputs = None if event.inputs is None else event.inputs._asdict()
+            task = [] if event.arguments is None else [event.arguments, inputs]
+            task += [] if event.reason is None else [event.reason]
+            return joined(START, [event.step, event.started.isoformat(), *task])
         if isinstance(event, StepFinished):
             return self._finished(event)
         if isinstance(event, BranchForked):
@@ -251,12 +254,15 @@ class Encoder:
 
     def merge(self, work: MergedWork) -> bytes:
         """Return the work of a merged branch as one fact."""
-        facts = [self.fact(StepStarted(step.name, step.started)) for step in sorted(work.steps, key=_STARTED)]
+        facts = [self.fact(work.start_of(step.name, step.started)) for step in sorted(work.steps, key=_STARTED)]
         facts += map(self.fact, work.keys)
         for name, blocks in work.blocks.items():
             facts += self.points(name, blocks, work.step_names, work.branch)
         facts += map(self.fact, work.artifacts)
-        facts += [self.fact(step.as_event()) for step in work.steps]
+        for step in work.steps:
+            task = work.tasks.get(step.name)
+            returned = None if task is None or task.result is None else TaskReturn(task.result, Any)
+            facts.append(self.fact(step.as_event()._replace(returned=returned)))
         return gathered([*facts, self.fact(work.last)])
 
     def _key(self, event: KeyWritten) -> bytes:
@@ -284,6 +290,10 @@ class Encoder:
 
     def _result(self, what: str, name: str, result: Any, type_: Any) -> tuple[list[Any], list[Buffer]]:
         """Return the result of the task of a step or branch as the end of the head of a fact, and its blobs."""
+        if isinstance(result, Stored):  # of an earlier run
+            stored = with_objects(result, self._objects)
+            head = [stored.how, stored.type, stored.digest, stored.fingerprint, *value_head(stored)]
+            return head, value_blobs(stored)
         if result is MASK:
             stored = Stored("secret", "", b"null")
         else:

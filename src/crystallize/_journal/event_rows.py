@@ -89,10 +89,12 @@ def _apply_file(connection: sqlite3.Connection, process: int, position: int, fac
 
 
 def _apply_start(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (name, started, *arguments), _ = parted(fact)
+    (name, started, *task), _ = parted(fact)
     insert(connection, "steps", process, name, position, started, None, None)
-    if arguments:
-        insert(connection, "tasks", process, name, position, *arguments)
+    if task:
+        arguments, inputs, *reason = task
+        text = to_json(inputs).decode()
+        insert(connection, "tasks", process, name, position, arguments, text, reason[0] if reason else None)
 
 
 def _apply_finish(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:

@@ -26,13 +26,14 @@ from ..errors import JournalError, ResumeError
 from ..events import Event
 from .async_end import AsyncEnd
 from .database import LARGEST
-from .environment import Origin, completed, program_arguments
+from .environment import Findings, Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
 from .fast_handler import fast_handler
 from .merge_archive import MergeArchive
 from .read_run import RunData
 from .resume import check_inputs, restore, warn_of_lost_objects, warn_of_lost_reads
+from .reuse import EarlierRuns, RunToReuse, offer_steps, reopened_runs, runs_to_reuse
 from .run_files import RunFiles, create_run, reopen_run
 from .run_objects import objects_of
 from .run_writer import RunWriter
@@ -70,8 +71,8 @@ class Journal(AsyncEnd):
     largest: Final = LARGEST
     takes_placed_values: Final = True
 
-    def __init__(self, files: RunFiles) -> None:
-        """Take over the files that `start` or `resume` has opened."""
+    def __init__(self, files: RunFiles, earlier: EarlierRuns | None = None) -> None:
+        """Take over the files that `start` or `resume` has opened, and the runs to take steps over from."""
         data = files.data
         self.path: Path = files.opened.path
         self.name: str = self.path.stem
@@ -80,6 +81,7 @@ class Journal(AsyncEnd):
         self._writer = RunWriter(files)
         self.backlog: Backlog = self._writer
         self._origin = data.last.origin
+        self._earlier = earlier
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
         self._view: ContextView | None = None
         self._events: EventIntake | None = None
@@ -87,20 +89,24 @@ class Journal(AsyncEnd):
         """Whether the context is just being made that has the finished work of a resumed run."""
 
     @classmethod
-    def start(cls, folder: str | os.PathLike[str], name: str) -> "Journal":
+    def start(cls, folder: str | os.PathLike[str], name: str, *, reuse: RunToReuse = None) -> "Journal":
         """Start a run, in a file of its own.
 
         Args:
             folder: The folder of the file. It is created if it does not exist.
             name: The name of the run, which has to be valid in a file's name. Runs of one name are numbered.
+            reuse: An earlier run, by name or path, from which `ctx.run` takes over each step that would be the same.
+                True means the newest run of this name, and the older ones for the steps that did not finish in it.
 
         Returns:
             The journal of "<folder>/<name>-0001.db", or of the next number that is free.
 
         Raises:
-            JournalError: The file cannot be made, or the name cannot be a file's.
+            JournalError: The file cannot be made, the name cannot be a file's, or the earlier run cannot be read.
+            RunNotFoundError: There is no such earlier run.
         """
-        return cls(create_run(folder, name))
+        earlier = runs_to_reuse(folder, name, reuse)
+        return cls(create_run(folder, name, None if earlier is None else earlier.parent), earlier)
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> "Journal":
@@ -126,7 +132,8 @@ class Journal(AsyncEnd):
             ...     journal.context(FrozenContext).provenance.finished("load")
             True
         """
-        return cls(reopen_run(path))
+        files = reopen_run(path)
+        return cls(files, reopened_runs(files.opened.path, files.data.parent))
 
     def context(
         self,
@@ -170,7 +177,6 @@ class Journal(AsyncEnd):
             return made
         data = data.without_lost_objects(whole=True)
         check_inputs(data, {} if initial is None else initial)
-
         state = blank_state(made, metrics, initial)
         baseline = restore(state, data, data.steps_to_redo)
         self._is_restoring = True
@@ -194,15 +200,11 @@ class Journal(AsyncEnd):
         encoder = Encoder(view.schema, view.metrics.schema, self.object_folder, partial(_warn, self.name))
         events = EventIntake(self._writer, encoder)
         self._view, self._events = view, events
+        offer_steps(view, encoder, self._earlier)
         self._writer.begin(lambda: vars(self).pop("handle", None))
         handle = type(self).handle.__get__(self)
         vars(self)["handle"] = fast_handler(handle, encoder.plain, self._writer, events.taken)
-        # Only now, since only the context knows the secrets in them.
-        environment: Origin = {**self._origin, "arguments": [*map(view.mask, program_arguments())]}
-        if (found := self._writer.probe.found) is not None:
-            environment = completed(environment, found)
-        known = fingerprints(view.schema, view.metrics.schema)
-        self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
+        self._writer.spool.append(_join_fact(view, self._origin, self._writer.probe.found))
 
     def handle(self, event: Event, /) -> None:
         """Take an event in. When this returns, it survives the process.
@@ -294,6 +296,16 @@ class Journal(AsyncEnd):
 
     def __repr__(self) -> str:
         return f"Journal({self.name})"
+
+
+def _join_fact(view: ContextView, origin: Origin, found: Findings | None) -> bytes:
+    """Return the fact of the beginning of a context: the environment, and the fingerprints of its types."""
+    # Only the context knows the secrets in the arguments.
+    environment: Origin = {**origin, "arguments": [*map(view.mask, program_arguments())]}
+    if found is not None:
+        environment = completed(environment, found)
+    known = fingerprints(view.schema, view.metrics.schema)
+    return joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}])
 
 
 def flushed_path(journal: Journal) -> Path:

@@ -98,6 +98,11 @@ class Run(TableDisplay, Generic[T_co]):
         return self._data.incomplete
 
     @property
+    def parent(self) -> str | None:
+        """The name of the run from which it takes steps over; None if there is none."""
+        return None if self._data.parent is None else Path(self._data.parent.path).stem
+
+    @property
     def sessions(self) -> tuple[Session, ...]:
         """The processes that wrote it, in order."""
         return self._data.sessions
@@ -105,7 +110,11 @@ class Run(TableDisplay, Generic[T_co]):
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every opening of a step, in order, also if it never ended, and every branch that was merged or failed."""
-        return tuple(sorted((*self._data.attempts, *self._data.failures), key=self._data.position))
+        reasons = {(task.session, task.step): task.reason for task in self._data.tasks if task.reason is not None}
+        attempts = sorted((*self._data.attempts, *self._data.failures), key=self._data.position)
+        if not reasons:
+            return tuple(attempts)
+        return tuple(attempt._replace(reason=reasons.get((attempt.session, attempt.step))) for attempt in attempts)
 
     @property
     def dead_attempts(self) -> tuple[Attempt, ...]:

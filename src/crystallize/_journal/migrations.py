@@ -144,6 +144,8 @@ MIGRATIONS: Final = (
         step TEXT NOT NULL,
         sequence INTEGER NOT NULL UNIQUE,
         arguments TEXT NOT NULL,
+        inputs TEXT NOT NULL,
+        reason TEXT,
         "check" INTEGER NOT NULL,
         PRIMARY KEY (session, step),
         FOREIGN KEY (session, step) REFERENCES steps (session, name)
@@ -157,6 +159,12 @@ MIGRATIONS: Final = (
         "check" INTEGER NOT NULL,
         PRIMARY KEY (session, step),
         FOREIGN KEY (session, step) REFERENCES tasks (session, step)
+    ) STRICT;
+    CREATE TABLE parents (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        path TEXT NOT NULL,
+        has_older INTEGER NOT NULL CHECK (has_older IN (0, 1)),
+        "check" INTEGER NOT NULL
     ) STRICT;
     """,
 )
@@ -180,8 +188,10 @@ their work belongs, in the order in which they were forked.
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
 
-A step that `ctx.run` runs has a row in `tasks`, at the position of its start, and what its task returned is a row in
-`returns`, at the position of its end.
+A step that `ctx.run` runs has a row in `tasks`, at the position of its start, with the digests of its code and its
+arguments as JSON, and the reason why it was not taken over from an earlier run. Its return value is a row in `returns`,
+at the position of its end. The earlier run is a row in `parents`, with `has_older` if steps may also come from the
+older runs of the same name. The work of a step that was taken over is that of a branch with the name of the step.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -202,6 +212,7 @@ ORDERS: Final[dict[str, str]] = {
     "fork_groups": "sequence",
     "tasks": "sequence",
     "returns": "sequence",
+    "parents": "id",
 }
 """The tables, and the columns that order their rows."""
 
@@ -213,11 +224,13 @@ LATER: Final[dict[str, int]] = {
     "fork_groups": 5,
     "tasks": 6,
     "returns": 6,
+    "parents": 6,
 }
 """The tables that files of older versions do not have, each with the version that added it."""
 
 NEWER: Final[dict[str, str]] = {
     "run": "TRUE",
+    "parents": "TRUE",
     "sessions": "TRUE",
     "forks": "TRUE",
     "fork_groups": "TRUE",

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from .._base.object_folder import ObjectName, checked_name
 from .._base.text import printable, short
-from .._core.artifacts import unfit_name
 from .._core.codec import Stored, as_read_here
+from .._core.file_names import unfit_name
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
 from .database import connect, has_log, missing_in, rows, state_of, transaction
 from .event_rows import apply
+from .parent_run import ParentRun, parent_of
 from .rows import (
     MISSING,
     Attempt,
@@ -79,6 +80,8 @@ class RunData:
     tasks: tuple[Task, ...]
     """The steps that `ctx.run` has run."""
     returns: tuple[Returned, ...]
+    parent: ParentRun | None
+    """The earlier run from which it takes steps over."""
     lacks_spool: bool = False
     """Whether it has no writer and did not end, and its spool is not beside it."""
     is_to_look_at: bool = False
@@ -410,6 +413,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         failures=tuple(failure_of(row, known) for row in rows(path, connection, "failures", since)),
         tasks=tuple(map(task_of, rows(path, connection, "tasks", since))),
         returns=tuple(returned_of(row, objects_of(path)) for row in rows(path, connection, "returns", since)),
+        parent=parent_of(rows(path, connection, "parents")),
     )
     _check_processes(data)
     return data

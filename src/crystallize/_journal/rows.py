@@ -9,13 +9,15 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from .._base.file_content import FileContent
 from .._base.object_folder import ObjectFolder, checked_name
 from .._base.text import short
-from .._core.artifacts import Artifact, unfit_name
+from .._core.artifacts import Artifact
 from .._core.codec import WAYS, How, Stored
-from .._core.provenance import StepRecord
+from .._core.file_names import unfit_name
+from .._core.provenance import MetricRead, StepRecord
 from .._core.value_parts import Part
+from ..events import TaskInputs
 from .environment import Origin
 from .event_bytes import parted
-from .stored_facts import fingerprints_in, origin_in, record_in, time_in
+from .stored_facts import fingerprints_in, inputs_in, origin_in, record_in, time_in
 from .value_facts import ObjectPart, names_in
 
 
@@ -64,6 +66,8 @@ class Attempt(NamedTuple):
     """The position of its end among the facts of the run; 0 if it never ended."""
     sequence: int = 0
     """The position of its opening among the facts of the run."""
+    reason: str | None = None
+    """Why the step was not taken over from an earlier run; None if it was, or if it has no earlier run or no task."""
 
     @property
     def finished(self) -> bool:
@@ -163,6 +167,10 @@ class Task(NamedTuple):
     session: int
     arguments: str
     """A digest of the arguments of its task."""
+    inputs: TaskInputs | None
+    """Digests of its code and of each argument; None if its event had none."""
+    reason: str | None = None
+    """Why it was not taken over from an earlier run; None if it was, or if there is no earlier run."""
 
 
 class Returned(NamedTuple):
@@ -291,6 +299,10 @@ def _record(name: str, text: str) -> StepRecord:
         error=facts["error"],
         artifact_reads=tuple(facts.get("artifact_reads", ())),
         absent_artifacts=tuple(facts.get("absent_artifacts", ())),
+        metric_reads=tuple(MetricRead(*read) for read in facts.get("metric_reads", ())),
+        present=tuple(facts.get("present", ())),
+        blind=tuple(facts.get("blind", ())),
+        reused_from=facts.get("reused_from"),
     )
 
 
@@ -342,8 +354,12 @@ def returned_of(row: tuple[Any, ...], objects: ObjectFolder) -> Returned:
 
 def task_of(row: tuple[Any, ...]) -> Task:
     """Return the task of a row of `tasks`."""
-    process, step, _, arguments = row
-    return Task(step, process, arguments)
+    process, step, _, arguments, text, reason = row
+    facts = inputs_in(text, step)
+    if facts is None:
+        return Task(step, process, arguments, None, reason)
+    inputs = TaskInputs(facts["code"], facts["arguments"], tuple(facts["unknown"]), facts["version"])
+    return Task(step, process, arguments, inputs, reason)
 
 
 def _result_of(of: str, how: str, packed: bytes, objects: ObjectFolder) -> Stored:

@@ -15,12 +15,13 @@ from pydantic_core import to_json
 from .._base.exchange_folder import remove_leftovers
 from .._base.file_system import above_stdio, check_path, make_folder
 from .._base.text import short
-from .._core.artifacts import unfit_name
+from .._core.file_names import unfit_name
 from ..errors import JournalError
 from .database import connect, create, has_log, insert, state_of, transaction
 from .database_guard import DatabaseGuard
 from .environment import current_environment
 from .event_rows import apply
+from .parent_run import ParentRun
 from .read_run import RunData, data_of, lacks_spool, real, spooled_facts, warn_if_incomplete
 from .spool import Spool
 
@@ -64,8 +65,8 @@ class RunFiles(NamedTuple):
 
 
 @above_stdio()
-def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
-    """Create the files of a new run, under the next free number of its name."""
+def create_run(folder: str | os.PathLike[str], name: str, parent: ParentRun | None = None) -> RunFiles:
+    """Create the files of a new run, under the next free number of its name; `parent` is in its file."""
     text = name if isinstance(name, str) else ""
     if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
         raise JournalError(short(name), f"cannot name a run so: {reason}")
@@ -88,7 +89,7 @@ def create_run(folder: str | os.PathLike[str], name: str) -> RunFiles:
         number += 1
     try:
         row, clock = _process_row(), perf_counter()
-        create(path, identity, name, number, *row)
+        create(path, (identity, name, number), row, parent and (parent.path, int(parent.has_older)))
         return _opened(path, spool, identity, 1, clock)
     except BaseException:
         # A start that failed leaves nothing behind.

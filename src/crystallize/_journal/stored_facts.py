@@ -52,6 +52,24 @@ class StoredRecord(TypedDict):
     error: str | None
     artifact_reads: NotRequired[list[str]]
     absent_artifacts: NotRequired[list[str]]
+    metric_reads: NotRequired[list[tuple[str, Count, Count]]]
+    present: NotRequired[list[str]]
+    blind: NotRequired[list[str]]
+    reused_from: NotRequired[str | None]
+
+
+class StoredInputs(TypedDict):
+    """The digests of the code and the arguments of a task."""
+
+    code: dict[str, str]
+    arguments: dict[str, str]
+    unknown: list[str]
+    version: str | int | None
+
+
+def inputs_in(text: str, step: str) -> StoredInputs | None:
+    """Parse the digests of the task of a step; None if nobody took them."""
+    return None if text == "null" else _parsed(f"the task of step {short(step)}", StoredInputs, text)
 
 
 def origin_in(text: str) -> Origin:

@@ -59,7 +59,7 @@ def with_objects(stored: Stored, folder: ObjectFolder) -> Stored:
 def _outside(part: Part, folder: ObjectFolder) -> Part:
     if isinstance(part, bytes):
         return part
-    if isinstance(part, MappedPart) and part.folder.path == folder.path:
+    if isinstance(part, (MappedPart, ObjectPart)) and part.folder.path == folder.path:
         return ObjectPart(folder, part.name)
     chunks = part.chunks if isinstance(part, PartInMemory) else (part.content(),)
     try:

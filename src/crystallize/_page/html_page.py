@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .._base.optional import OptionalModule
 from .._base.text import printable, short
@@ -19,7 +19,7 @@ from .._journal.diff import diff_runs
 from .._journal.find import writable
 from .._journal.loaded_run import Run
 from .._tables.export import as_json
-from .._tables.run_description import describe
+from .._tables.run_description import Description, describe
 from ..errors import FrameError
 from .artifact_previews import artifact_previews
 from .charts import charts
@@ -133,6 +133,20 @@ def _script_json(value: object) -> str:
     return text
 
 
+_MAX_REASONS: Final = 400
+"""Steps whose reason is shown, and steps of an earlier run that are named."""
+
+
+def _taken_over(facts: Description) -> dict[str, list[str]]:
+    """Return the steps that were taken over, by the run in which they ran, without their inner steps."""
+    found: dict[str, list[str]] = {}
+    names = {step.name for step in facts.steps if step.reused_from is not None}
+    for step in facts.steps:
+        if step.reused_from is not None and step.name.rpartition("/")[0] not in names:
+            found.setdefault(step.reused_from, []).append(step.name)
+    return {run: [*names[:_MAX_REASONS], *(["…"] if len(names) > _MAX_REASONS else [])] for run, names in found.items()}
+
+
 def _view(name: str, run: Run[Any]) -> dict[str, Any]:
     """Return a run as the templates see it."""
     facts = describe(run)
@@ -153,6 +167,8 @@ def _view(name: str, run: Run[Any]) -> dict[str, Any]:
         # The declared keys that were never written, each with the steps that looked for it.
         "unwritten": {key: seekers.get(key, []) for key in run.unwritten},
         "early_reads": run.provenance.early_reads,
+        "taken_over": _taken_over(facts),
+        "reasons": [step for step in steps if step.reason is not None][:_MAX_REASONS],
         "show_command": f"crystallize show {shlex.quote(facts.path)}",
         "seconds_at_least": max((max(ends) - facts.started).total_seconds(), 0),
     }

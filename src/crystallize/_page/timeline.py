@@ -72,9 +72,10 @@ def timeline_layout(run: Description) -> Timeline:
 
 
 def _attempts_of(process: RunProcess, run: Description) -> list[tuple[StepAttempt, bool]]:
-    """Return the attempts of a process, each with whether it is dead."""
+    """Return the attempts of a process, each with whether it is dead, without steps that ran in an earlier run."""
     attempts = [(step, False) for step in run.steps] + [(step, True) for step in run.dead_attempts]
-    return [(step, is_dead) for step, is_dead in attempts if step.session == process.number]
+    own = [(step, is_dead) for step, is_dead in attempts if step.session == process.number]
+    return [(step, is_dead) for step, is_dead in own if step.reused_from is None]
 
 
 def _seconds(run: Description, process: RunProcess, attempts: Sequence[tuple[StepAttempt, bool]]) -> float:

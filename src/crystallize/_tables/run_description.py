@@ -39,6 +39,8 @@ class Overview:
     error: str | None
     """The error that ended the run, else that of the last step that failed in the last process; or the reason why the
     file cannot be read."""
+    parent: str | None = None
+    """The run from which it takes steps over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,14 @@ class StepAttempt:
     artifact_reads: tuple[str, ...] = ()
     """Empty until the step ends, like `reads`."""
     absent_artifacts: tuple[str, ...] = ()
+    metric_reads: tuple[str, ...] = ()
+    """The metrics that it read; empty until the step ends, and so are the next two."""
+    present: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+    reused_from: str | None = None
+    """The run in which it ran, if it was taken over from there."""
+    reason: str | None = None
+    """Why it was not taken over from an earlier run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,8 @@ class Description:
     dead_attempts: tuple[StepAttempt, ...]
     metrics: tuple[MetricSummary, ...]
     artifacts: tuple[MadeArtifact, ...]
+    parent: str | None = None
+    """The run from which it takes steps over."""
 
 
 def overview(run: Run[Any]) -> Overview:
@@ -138,6 +150,7 @@ def overview(run: Run[Any]) -> Overview:
         steps=len({attempt.step for attempt in run.attempts}),
         steps_finished=sum(attempt.finished for attempt in _valid_attempts(run)),
         error=run.error or next(reversed(failures), None),
+        parent=run.parent,
     )
 
 
@@ -190,6 +203,7 @@ def outline(
         dead_attempts=tuple(_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts),
         metrics=metrics,
         artifacts=artifacts,
+        parent=run.parent,
     )
 
 
@@ -216,7 +230,8 @@ def _attempt(attempt: Attempt, so_far: Mapping[tuple[int, str], SoFar], *, is_de
         outcome: OutcomeName = "died" if is_dead else "running"
         writes, points, artifacts = so_far[attempt.session, attempt.step]
         work = (tuple(writes), points, tuple(artifacts))
-        return StepAttempt(attempt.step, attempt.session, outcome, attempt.started, None, None, (), (), *work, None)
+        begun = (attempt.step, attempt.session, outcome, attempt.started)
+        return StepAttempt(*begun, None, None, (), (), *work, None, reason=attempt.reason)
     return StepAttempt(
         name=attempt.step,
         session=attempt.session,
@@ -232,6 +247,11 @@ def _attempt(attempt: Attempt, so_far: Mapping[tuple[int, str], SoFar], *, is_de
         error=record.error,
         artifact_reads=record.artifact_reads,
         absent_artifacts=record.absent_artifacts,
+        metric_reads=tuple(read.metric for read in record.metric_reads),
+        present=record.present,
+        blind=record.blind,
+        reused_from=record.reused_from,
+        reason=attempt.reason,
     )
 
 

@@ -1,0 +1,220 @@
+"""Whether a step of an earlier run would be the same in this one, or the first thing that differs, in words."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from .._base.signal_handlers import reraise_from_handler
+from .._base.text import short
+from .._core.codec import Stored, decode_untyped, encode, fingerprints
+from .._core.file_names import folded
+from .._core.key import Key
+from .._core.provenance import MetricRead
+from .._core.secrets import secrets_in
+from .._core.state import State
+from .._core.task_call import NOT_REUSED, TaskCall
+from ..errors import KeyLookupError
+from ..events import MetricRecorded, TaskInputs
+from .earlier_run import EarlierPoint, EarlierRun, FinishedTree, PointsBefore
+from .event_bytes import Encoder
+from .rows import MISSING, Attempt, Entry
+
+_ARTIFACT: Final = "artifact:"
+_UNKNOWN: Final = "the earlier run has no digests of it"
+
+
+class NotTaken(Exception):
+    """A step cannot be taken over, for this reason."""
+
+
+class Present:
+    """The content of the context that takes steps over, in the form in which a file would have it."""
+
+    def __init__(self, state: State, encoder: Encoder) -> None:
+        """Take a context, and the encoder of its journal."""
+        self.state = state
+        self._encoder = encoder
+        self._stored: dict[str, Stored] = {}
+        self.fingerprints: dict[str, Any] = fingerprints(state.schema, state.metric_store.schema)
+
+    def stored(self, name: str, key: Key) -> Stored | None:
+        """Return a key's value as a file would have it; None if it would not."""
+        if name not in self._stored:
+            value = self.state.read(name)
+            if key.secret or key.shared or secrets_in(value):
+                return None
+            self._stored[name] = encode(key, value)
+        stored = self._stored[name]
+        return None if stored.how in MISSING else stored
+
+    def points(self, metric: str) -> list[bytes]:
+        """Return the points of a metric as JSON."""
+        if metric not in self.state.metric_store.logs:
+            return []
+        series = self.state.metrics.series(metric)
+        events = (MetricRecorded(metric, it.value, it.tags, it.step, 0) for it in series)
+        return [to_json(from_json(self._encoder.fact(event))) for event in events]
+
+    def count(self, metric: str) -> int:
+        """Return the number of points of a metric."""
+        log = self.state.metric_store.logs.get(metric)
+        return 0 if log is None else len(log.points)
+
+
+class StepCheck(NamedTuple):
+    """Compares a step of an earlier run with a call."""
+
+    run: EarlierRun
+    tree: FinishedTree
+    present: Present
+    ignored: Collection[str]
+
+    def difference(self, call: TaskCall, inputs: TaskInputs) -> str | None:
+        """Return the first difference, in words; None if the step would be the same."""
+        root = self.tree.root
+        known = self.run.tasks[root.session, root.step].inputs
+        found = None if known is None else difference_of_inputs(known, inputs, getattr(call.task, "__module__", ""))
+        return found or (_UNKNOWN if known is None else None) or next(filter(None, self._differences()), None)
+
+    def _differences(self) -> Iterator[str | None]:
+        if self.tree.lost is not None:
+            yield f"its inner step {self.tree.lost} failed in {self.run.name}"
+        tasks = (self.run.tasks.get(step) for step in self.tree.steps)
+        if any(task is not None and task.inputs is not None and NOT_REUSED in task.inputs.unknown for task in tasks):
+            yield NOT_REUSED
+        for part in (self._blind, self._keys, self._artifacts, self._metrics):
+            for attempt in self.tree.attempts:
+                yield from part(attempt)
+
+    def _blind(self, attempt: Attempt) -> Iterator[str | None]:
+        assert attempt.record is not None  # it has ended
+        for seen in attempt.record.blind:
+            yield seen if seen == NOT_REUSED else f"it looked at {seen}, which has no digest"
+
+    def _keys(self, attempt: Attempt) -> Iterator[str | None]:
+        record = attempt.record
+        assert record is not None  # as above
+        state = self.present.state
+        for name in record.reads:
+            entry = self.run.entry(name, attempt)
+            if name not in self.ignored and (entry is None or not self.tree.has(entry)):
+                yield self._key(name, entry)
+        for name in filter(self._counts, record.absent):
+            yield f"{name} was missing, and is {state.short_value(name)}" if name in state.values else None
+            yield self._undeclared(name)
+        for name in filter(self._counts, record.present):
+            entry = self.run.entry(name, attempt)
+            is_own = entry is not None and self.tree.has(entry)
+            yield f"{name} was there, and is missing" if name not in state.values and not is_own else None
+
+    def _counts(self, name: str) -> bool:
+        """Return whether a name is that of a key, and not to be ignored."""
+        return name not in self.ignored and not name.startswith(_ARTIFACT)
+
+    def _undeclared(self, name: str) -> str | None:
+        try:
+            self.present.state.schema.key(name)
+        except KeyLookupError:
+            return f"the schema does not declare {name}"
+        return None
+
+    def _key(self, name: str, entry: Entry | None) -> str | None:
+        """Return the difference of a key that was read."""
+        if (problem := self._undeclared(name)) is not None:
+            return problem
+        state, key = self.present.state, self.present.state.schema.key(name)
+        if entry is None or entry.missing:
+            return f"the file of {self.run.name} does not have {name}"
+        if name not in state.values:
+            return f"{name} was {_shown(entry.stored)}, and is missing"
+        if self.written_type(entry.session, name) != key.fingerprint():
+            return f"the type of {name} changed"
+        stored = self.present.stored(name, key)
+        if stored is None:
+            return f"{name} has no digest"
+        if (stored.type, stored.digest) == (entry.stored.type, entry.stored.digest):
+            return None
+        before, now = _shown(entry.stored), state.short_value(name)
+        return f"{name} was {before}, is {now}" if before != now else f"{name} changed"
+
+    def written_type(self, process: int, key: str) -> Any:
+        """Return the fingerprint of a key's type in a process of the earlier run."""
+        known = self.run.data.fingerprints[process]
+        return known.get("keys", {}).get(key, known.get("others"))
+
+    def has_same_metric(self, process: int, metric: str) -> bool:
+        """Return whether a metric has the type that it had in a process of the earlier run."""
+        known = self.run.data.fingerprints[process].get("metrics", {})
+        return bool(known.get(metric) == self.present.fingerprints["metrics"].get(metric))
+
+    def _artifacts(self, attempt: Attempt) -> Iterator[str | None]:
+        record, store = attempt.record, self.present.state.artifact_store
+        assert record is not None  # as above
+        looked_up = [name.removeprefix(_ARTIFACT) for name in record.present if name.startswith(_ARTIFACT)]
+        for name in dict.fromkeys((*record.artifact_reads, *looked_up)):
+            before, now = self.run.artifact(name, attempt), store.found.get(folded(name))
+            if before is not None and (before.process, before.artifact.step) in self.tree.steps:
+                continue
+            if now is None:
+                yield f"the artifact {name} was there, and is missing"
+            elif name in record.artifact_reads and (before is None or before.artifact.digest != now.digest):
+                yield f"the artifact {name} changed"
+        there = (name for name in record.absent_artifacts if folded(name) in store.found)
+        yield from (f"the artifact {name} was missing, and is there" for name in there)
+
+    def _metrics(self, attempt: Attempt) -> Iterator[str | None]:
+        assert attempt.record is not None  # as above
+        return (self._metric(attempt, read) for read in attempt.record.metric_reads)
+
+    def _metric(self, attempt: Attempt, read: MetricRead) -> str | None:
+        """Return the difference of a metric whose points were read."""
+        if not self.has_same_metric(attempt.session, read.metric):
+            return f"the declaration of {read.metric} changed"
+        before = self.run.points_before(self.tree, attempt, read)
+        if not isinstance(before, PointsBefore):
+            return before
+        if len(before.points) != (count := self.present.count(read.metric)):
+            return f"{read.metric} had {len(before.points)} points, has {count}"
+        is_same = list(map(_as_json, before.points)) == self.present.points(read.metric)
+        return None if is_same else f"the points of {read.metric} changed"
+
+
+def _as_json(point: EarlierPoint) -> bytes:
+    return to_json(point.row)
+
+
+def _shown(stored: Stored) -> str:
+    """Return a short text of a value of an earlier run."""
+    try:
+        return short(decode_untyped(stored))
+    except Exception as error:  # the codec of the user may raise anything
+        reraise_from_handler(error)
+        return f"a {stored.type}"
+
+
+def difference_of_inputs(before: TaskInputs, now: TaskInputs, module: str) -> str | None:
+    """Return the first difference between the code, version and arguments of two calls, in words."""
+    if before.unknown:
+        return before.unknown[0]
+    if before.version != now.version:
+        return f"version was {before.version!r}, is {now.version!r}"
+    if dict(before.code) != dict(now.code):
+        changed = [name for name in now.code if before.code.get(name) != now.code[name]]
+        gone = [name for name in before.code if name not in now.code]
+        name = [*changed, *gone][0]
+        return f"the source of {name.removeprefix(f'{module}.')} changed"
+    names = dict.fromkeys((*now.arguments, *before.arguments))
+    differing = (name for name in names if before.arguments.get(name) != now.arguments.get(name))
+    return next((f"the argument {name} changed" for name in differing), None)
+
+
+def read_value(stored: Stored | None, decode: Callable[[], Any], subject: str) -> Any:
+    """Return a decoded value; raise NotTaken if it cannot be restored."""
+    if stored is not None and stored.how in MISSING:
+        raise NotTaken(f"{subject} cannot be restored")
+    try:
+        return decode()
+    except Exception as error:  # a user's validator may raise anything
+        reraise_from_handler(error)
+        raise NotTaken(f"{subject} cannot be restored ({type(error).__name__}: {error})") from error
