@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
-ABSENT: Final = object()
+ABSENT: Final[object] = object()
 """The value of a name that is not defined."""
 
 
