@@ -67,7 +67,8 @@ def _unwrapped(task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> t
 def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     code = getattr(function, "__code__", None)
     names = () if code is None else code.co_varnames[: code.co_argcount]
-    given = {name: value for name, value in zip(names, positional, strict=False) if value is not _CONTEXT}
+    pairs = zip(names, positional, strict=False)
+    given: dict[str, Any] = {name: value for name, value in pairs if value is not _CONTEXT}
     # A positional-only parameter may have the same name.
     given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
     if more := [value for value in positional[len(names) :] if value is not _CONTEXT]:

@@ -217,15 +217,15 @@ class ValueForms:
         """Return the form of an enum, a tuple, a frozenset, a number, a time, a path or a frozen model."""
         if isinstance(value, Enum):
             return joined("enum", [self.form(cls), _text(str(value.name)), self.form(value.value)])
-        if isinstance(value, (datetime, time)) and cls in (datetime, time):
+        if cls in (datetime, time):
             zone = value.tzinfo
             return joined(cls.__name__, [_text(value.isoformat()), b"%d" % value.fold, self.form(zone)])
         if type_name(cls) == "zoneinfo.ZoneInfo" and value.key is not None:
             return joined("zone", [_text(value.key)])
-        if isinstance(value, PurePath) and is_foreign(cls.__module__):
-            return joined(type_name(cls), [_text(str(value))])
         if cls is tuple:
             return self._joined("tuple", value)
+        if isinstance(value, PurePath) and is_foreign(cls.__module__):
+            return joined(type_name(cls), [_text(str(value))])
         if isinstance(value, frozenset):
             return joined("frozenset", [self.form(cls), *sorted(map(self.form, value))])
         if isinstance(value, tuple) and not hasattr(value, "__dict__"):
