@@ -78,7 +78,9 @@ class MergedWork:
     def start_of(self, step: str, started: datetime) -> StepStarted:
         """Return the event of the start of a step, as if it had run in the context itself."""
         task = self.tasks.get(step)
-        return StepStarted(step, started, None, *(() if task is None else (task.arguments, task.inputs, task.reason)))
+        if task is None:
+            return StepStarted(step, started)
+        return StepStarted(step, started, None, task.arguments, task.inputs, task.reason)
 
     def events(self) -> Iterator[Event]:
         """Return the events that other sinks receive, in order. They are made lazily, since there may be many."""
