@@ -78,7 +78,7 @@ class InputsModel(BaseModel, Generic[_T]):
     """
 
     # Else Pydantic would look for its plugins when the package is imported.
-    model_config = ConfigDict(defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True)
     crystallize_schema: ClassVar[Schema]
 
     if TYPE_CHECKING:
