@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from signal import SIGKILL
@@ -181,7 +181,8 @@ def killer(folder: Path, count: int, seed: int) -> Iterator[list[int]]:
             marks = [mark for mark in sorted(folder.iterdir()) if is_at_work(mark)]
             if marks:
                 killed.append(int(random.choice(marks).name.rpartition("-")[2]))
-                os.kill(killed[-1], SIGKILL)
+                with suppress(ProcessLookupError):  # it may have ended since
+                    os.kill(killed[-1], SIGKILL)
                 (folder / IDLE).unlink(missing_ok=True)
 
     (folder / IDLE).touch()

@@ -408,7 +408,8 @@ class Program:
                     with ctx.step("block") as block:
                         block[f"{depth}-{seed}-{random.random()}"] = number
                 else:
-                    results.append(ctx.run(task, random.randrange(1000), depth - 1))
+                    # So large that no two calls write the same key.
+                    results.append(ctx.run(task, random.randrange(1 << 40), depth - 1))
             return [seed, results]
 
         return ctx.run(task, self.seed, 3)

@@ -33,7 +33,7 @@ def steps_undone_by_tasks(run: RunOfTasks, undone: Collection[tuple[int, str | N
     """Return further attempts to repeat, by process and step, given those that have to be repeated anyway.
 
     A task whose result cannot be restored runs again, unless it was a part of one that need not run again. With a task,
-    the steps of `with ctx.step(...)` within it run again, since it opens them anew; the tasks and the merged branches
+    the steps of `with ctx.step(...)` within it run again, since it opens them again; the tasks and the merged branches
     within it do not.
     """
     tasks = {(task.session, task.step) for task in run.tasks}
