@@ -57,6 +57,7 @@ def _process_facts(process: RunProcess) -> dict[str, str | None]:
         "outcome": process.outcome,
         "started": moment(process.started),
         "ended": moment(process.ended),
+        "took": f"{'at least ' if process.outcome == 'died' else ''}{took(process.seconds)}",
         "error": process.error and one_line(process.error),
         "commit": f"{origin['commit']}{changes}" if origin["commit"] else None,
         "arguments": shlex.join(origin["arguments"]),

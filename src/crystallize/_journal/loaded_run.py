@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from math import inf
 from pathlib import Path
@@ -25,6 +25,7 @@ from .packed_points import ROW, points_of
 from .read_run import RunData, read, warn_if_incomplete
 from .resume import restore, restore_failures
 from .rows import Attempt, Declared, Entry, Session, SoFar, done_so_far
+from .working_time import seconds_of_processes
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 
@@ -82,6 +83,17 @@ class Run(TableDisplay, Generic[T_co]):
     def ended(self) -> datetime | None:
         """When it ended, in UTC; None if it is running, or died."""
         return None if self._data.running else self._data.final.ended
+
+    @property
+    def took(self) -> timedelta | None:
+        """How long its processes have worked, without the time between two of them; None if the run died.
+
+        An earlier process that died counts until its last step started or ended.
+        """
+        if self.status == "died":
+            return None
+        seconds = seconds_of_processes(self.sessions, self.attempts, running=self._data.running)
+        return timedelta(seconds=sum(seconds.values()))
 
     @property
     def error(self) -> str | None:
@@ -222,11 +234,11 @@ class Run(TableDisplay, Generic[T_co]):
 
     def __notebook_tables__(self) -> tuple[Table, ...]:
         """Return tables of its facts, steps and results."""
-        seconds = None if self.ended is None else (self.ended - self.started).total_seconds()
+        worked = None if self.status == "running" else self.took
         facts = {
             "status": self.status,
             "started (UTC)": moment(self.started),
-            "took": took(seconds),
+            "took": took(None if worked is None else worked.total_seconds()),
             "error": self.error and one_line(self.error),
             "file": str(self.path),
         }
