@@ -168,6 +168,18 @@ def test_shows_as_json(tmp_path: Path) -> None:
     assert sys.version.split()[0] == run["sessions"][0]["origin"]["python"]
 
 
+def test_shows_traceback(tmp_path: Path) -> None:
+    """A run that failed is shown with its traceback, line by line."""
+    with suppress(OSError), Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext)
+        raise OSError("full")
+    text = call("show", journal.path).stdout
+
+    assert "\ntraceback\nTraceback (most recent call last):\n" in text
+    assert '\n    raise OSError("full")\nOSError: full\n' in text
+    assert document_of("show", journal.path)["traceback"] == load_run(journal.path).traceback
+
+
 def test_watches_in_no_document(tmp_path: Path) -> None:
     """What is watched comes bit by bit, and is no document."""
     result = call("show", made(tmp_path), "--watch", "--json")

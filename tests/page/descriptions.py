@@ -70,5 +70,5 @@ def run(
 def _worked(number: int, begin: float, end: float | None, attempts: Iterable[StepAttempt]) -> float:
     """Return how many seconds a process worked, as far as that is known."""
     ends = [attempt.ended or attempt.started for attempt in attempts if attempt.session == number]
-    last = max([at(begin if end is None else end), *ends])
+    last = max([at(begin), *ends]) if end is None else at(end)
     return max((last - at(begin)).total_seconds(), 0)

@@ -33,6 +33,7 @@ def tables_of(run: Description) -> Iterator[Table]:
             "file": run.path,
         },
     )
+    yield Table("traceback", ("",), [(line,) for line in (run.traceback or "").splitlines()])
     for process in run.sessions:
         yield facts_table(f"session {process.number}", _process_facts(process))
     yield Table("inputs", _VALUE, [*map(_value_row, run.inputs)])

@@ -21,7 +21,6 @@ from .._core.context_view import ContextView
 from .._core.inputs_model import InputsModel
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
-from .._core.steps import error_text
 from ..errors import JournalError, ResumeError
 from ..events import Event
 from .async_end import AsyncEnd
@@ -29,6 +28,7 @@ from .database import LARGEST
 from .environment import Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
+from .failure import Failure, failure_of
 from .fast_handler import fast_handler
 from .merge_archive import MergeArchive
 from .read_run import RunData
@@ -258,13 +258,13 @@ class Journal(AsyncEnd):
         Raises:
             JournalError: The last events cannot be written; they stay in the spool, for `Journal.resume`.
         """
-        self._end("finished", None)
+        self._end(None)
 
-    def _end(self, outcome: str, error: str | None) -> None:
+    def _end(self, failure: Failure | None) -> None:
         if self._view is not None:
             self._view.deliver_waiting()
         effects = nullcontext() if self._view is None else self._view.lock
-        self._writer.close(outcome, error, effects)
+        self._writer.close(failure, effects)
 
     def __enter__(self) -> Self:
         return self
@@ -272,7 +272,7 @@ class Journal(AsyncEnd):
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the run: as failed if an exception comes through that means a failure.
+        """End the run: as failed if an exception comes through that means a failure. Its traceback is on record.
 
         `sys.exit()`, `sys.exit(0)`, and the end of a generator whose consumer needs no more, end it as finished.
         """
@@ -281,8 +281,7 @@ class Journal(AsyncEnd):
             self.close()
             return
         try:
-            text = error_text(raised, ()) if self._view is None else self._view.error_text(raised)
-            self._end("failed", text)
+            self._end(failure_of(raised, self._view))
         except JournalError as error:
             # Raised in place of the user's own exception it would hide that.
             raised.add_note(f"Besides, its journal could not be ended: {error}")

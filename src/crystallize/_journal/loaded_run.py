@@ -101,6 +101,11 @@ class Run(TableDisplay, Generic[T_co]):
         return None if self._data.running else self._data.final.error
 
     @property
+    def traceback(self) -> str | None:
+        """The traceback of the exception that ended it, with secrets masked; None if none did."""
+        return None if self._data.running else self._data.final.traceback
+
+    @property
     def incomplete(self) -> str | None:
         """Why the file may lack facts of the run, as a sentence; None if it has all.
 

@@ -158,6 +158,11 @@ MIGRATIONS: Final = (
         PRIMARY KEY (session, step),
         FOREIGN KEY (session, step) REFERENCES tasks (session, step)
     ) STRICT;
+    CREATE TABLE tracebacks (
+        session INTEGER PRIMARY KEY REFERENCES sessions,
+        traceback TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
     """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
@@ -182,6 +187,8 @@ and its content an object, too.
 
 A step that `ctx.run` runs has a row in `tasks`, at the position of its start, and what its task returned is a row in
 `returns`, at the position of its end.
+
+`tracebacks` has the traceback of the exception that ended a process.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -202,6 +209,7 @@ ORDERS: Final[dict[str, str]] = {
     "fork_groups": "sequence",
     "tasks": "sequence",
     "returns": "sequence",
+    "tracebacks": "session",
 }
 """The tables, and the columns that order their rows."""
 
@@ -213,12 +221,14 @@ LATER: Final[dict[str, int]] = {
     "fork_groups": 5,
     "tasks": 6,
     "returns": 6,
+    "tracebacks": 6,
 }
 """The tables that files of older versions do not have, each with the version that added it."""
 
 NEWER: Final[dict[str, str]] = {
     "run": "TRUE",
     "sessions": "TRUE",
+    "tracebacks": "TRUE",
     "forks": "TRUE",
     "fork_groups": "TRUE",
     # Two searches, where an OR would make it look at every step.

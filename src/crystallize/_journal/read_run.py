@@ -390,6 +390,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
     ((row, identity, name, number, drained),) = rows(path, connection, "run")
     forks, firsts = forks_of(rows(path, connection, "forks"), rows(path, connection, "fork_groups"))
     known = {branch for branch, _ in forks}
+    tracebacks = dict(rows(path, connection, "tracebacks"))
     if row != 1 or len(identity) != 16 or number < 1 or drained < 0 or unfit_name(name):
         raise ValueError(f"its name, number or identity is wrong: run {number} of {short(name)}")
     data = RunData(
@@ -399,7 +400,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         number=number,
         drained=drained,
         running=running,
-        sessions=tuple(map(session_of, rows(path, connection, "sessions"))),
+        sessions=tuple(session_of(row, tracebacks) for row in rows(path, connection, "sessions")),
         attempts=tuple(map(attempt_of, rows(path, connection, "steps", since))),
         values=(),
         points=(),

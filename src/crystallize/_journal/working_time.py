@@ -16,9 +16,11 @@ def seconds_of_processes(
     `running`: whether the last process is still at work; it counts until `now`.
     """
     ends = {session.number: session.ended or session.started for session in sessions}
+    died = {session.number for session in sessions if session.ended is None}
     for attempt in attempts:
-        last = attempt.started if attempt.record is None else attempt.record.ended
-        ends[attempt.session] = max(ends[attempt.session], last)
+        if attempt.session in died:
+            last = attempt.started if attempt.record is None else attempt.record.ended
+            ends[attempt.session] = max(ends[attempt.session], last)
     if running:
         # Not before its last step: the clock may be that of another machine.
         newest = max(ends)

@@ -124,6 +124,8 @@ class Description:
     dead_attempts: tuple[StepAttempt, ...]
     metrics: tuple[MetricSummary, ...]
     artifacts: tuple[MadeArtifact, ...]
+    traceback: str | None = None
+    """The traceback of the exception that ended it."""
 
 
 def overview(run: Run[Any]) -> Overview:
@@ -194,6 +196,7 @@ def outline(
         dead_attempts=tuple(_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts),
         metrics=metrics,
         artifacts=artifacts,
+        traceback=run.traceback,
     )
 
 
