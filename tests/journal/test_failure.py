@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from crystallize import FrozenContext, Journal, Run, load_run
+from crystallize._journal import failure
 
 
 def _fail(error: BaseException) -> NoReturn:
@@ -74,15 +75,14 @@ def test_long_traceback(tmp_path: Path) -> None:
     assert text.endswith("ccc\n")
 
 
-class _Unprintable(Exception):
-    @property
-    def __notes__(self) -> NoReturn:
-        raise RuntimeError("no notes")
+def test_unprintable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception whose traceback cannot be printed ends the run all the same."""
 
+    def format_exception(raised: BaseException) -> NoReturn:
+        raise RecursionError
 
-def test_unprintable_error(tmp_path: Path) -> None:
-    """An exception that cannot be printed ends the run all the same."""
-    run = _failed(tmp_path, _Unprintable("a"))
+    monkeypatch.setattr(failure, "format_exception", format_exception)
+    run = _failed(tmp_path, OSError("full"))
 
-    assert ("failed", "_Unprintable: a") == (run.status, run.error)
-    assert run.traceback is not None
+    assert ("failed", "OSError: full") == (run.status, run.error)
+    assert "the traceback cannot be shown: RecursionError was raised\n" == run.traceback

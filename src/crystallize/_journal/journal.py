@@ -21,11 +21,12 @@ from .._core.context_view import ContextView
 from .._core.inputs_model import InputsModel
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
-from ..errors import JournalError, ResumeError
+from ..errors import JournalError, ResumeError, SinkError
 from ..events import Event
 from .async_end import AsyncEnd
+from .console_output import ConsoleOutput, captured_output
 from .database import LARGEST
-from .environment import Origin, completed, program_arguments
+from .environment import Findings, Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
 from .failure import Failure, failure_of
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 _T = TypeVar("_T")
+
+_STAYS: Final = "a journal stays in the process that opened it; a copy of its context has no sinks"
 
 _log = logging.getLogger("crystallize")
 
@@ -70,8 +73,8 @@ class Journal(AsyncEnd):
     largest: Final = LARGEST
     takes_placed_values: Final = True
 
-    def __init__(self, files: RunFiles) -> None:
-        """Take over the files that `start` or `resume` has opened."""
+    def __init__(self, files: RunFiles, output: ConsoleOutput | None = None) -> None:
+        """Take over the files that `start` or `resume` has opened, and the console output if it is captured."""
         data = files.data
         self.path: Path = files.opened.path
         self.name: str = self.path.stem
@@ -79,6 +82,7 @@ class Journal(AsyncEnd):
         self.merge_archive: MergeArchive = MergeArchive(self.path, data.identity, data.last.number)
         self._writer = RunWriter(files)
         self.backlog: Backlog = self._writer
+        self._output = output
         self._origin = data.last.origin
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
         self._view: ContextView | None = None
@@ -87,12 +91,14 @@ class Journal(AsyncEnd):
         """Whether the context is just being made that has the finished work of a resumed run."""
 
     @classmethod
-    def start(cls, folder: str | os.PathLike[str], name: str) -> "Journal":
+    def start(cls, folder: str | os.PathLike[str], name: str, *, capture_output: bool = False) -> "Journal":
         """Start a run, in a file of its own.
 
         Args:
             folder: The folder of the file. It is created if it does not exist.
             name: The name of the run, which has to be valid in a file's name. Runs of one name are numbered.
+            capture_output: Whether the texts that Python code of this process writes to `sys.stdout` and `sys.stderr`
+                become the artifact "console.txt" when the run ends. Output of child processes is not captured.
 
         Returns:
             The journal of "<folder>/<name>-0001.db", or of the next number that is free.
@@ -100,14 +106,15 @@ class Journal(AsyncEnd):
         Raises:
             JournalError: The file cannot be made, or the name cannot be a file's.
         """
-        return cls(create_run(folder, name))
+        return cls(create_run(folder, name), captured_output(capture_output))
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str]) -> "Journal":
+    def resume(cls, path: str | os.PathLike[str], *, capture_output: bool = False) -> "Journal":
         """Go on with a run whose process has died, or ended.
 
         Args:
             path: The file of the run.
+            capture_output: As for `start`; the artifact is "console-2.txt" if the run has a "console.txt".
 
         Returns:
             A journal, whose `context` has the finished work.
@@ -126,7 +133,7 @@ class Journal(AsyncEnd):
             ...     journal.context(FrozenContext).provenance.finished("load")
             True
         """
-        return cls(reopen_run(path))
+        return cls(reopen_run(path), captured_output(capture_output))
 
     def context(
         self,
@@ -197,12 +204,7 @@ class Journal(AsyncEnd):
         self._writer.begin(lambda: vars(self).pop("handle", None))
         handle = type(self).handle.__get__(self)
         vars(self)["handle"] = fast_handler(handle, encoder.plain, self._writer, events.taken)
-        # Only now, since only the context knows the secrets in them.
-        environment: Origin = {**self._origin, "arguments": [*map(view.mask, program_arguments())]}
-        if (found := self._writer.probe.found) is not None:
-            environment = completed(environment, found)
-        known = fingerprints(view.schema, view.metrics.schema)
-        self._writer.spool.append(joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}]))
+        self._writer.spool.append(_joining(view, self._origin, self._writer.probe.found))
 
     def handle(self, event: Event, /) -> None:
         """Take an event in. When this returns, it survives the process.
@@ -263,8 +265,12 @@ class Journal(AsyncEnd):
     def _end(self, failure: Failure | None) -> None:
         if self._view is not None:
             self._view.deliver_waiting()
-        effects = nullcontext() if self._view is None else self._view.lock
-        self._writer.close(failure, effects)
+        try:
+            if self._output is not None:
+                self._output.finish(self._view if self._writer.takes else None)
+        finally:
+            effects = nullcontext() if self._view is None else self._view.lock
+            self._writer.close(failure, effects)
 
     def __enter__(self) -> Self:
         return self
@@ -282,14 +288,13 @@ class Journal(AsyncEnd):
             return
         try:
             self._end(failure_of(raised, self._view))
-        except JournalError as error:
+        except (JournalError, SinkError) as error:
             # Raised in place of the user's own exception it would hide that.
             raised.add_note(f"Besides, its journal could not be ended: {error}")
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a journal stays in its process."""
-        reason = "a journal stays in the process that opened it; a copy of its context has no sinks"
-        raise JournalError(str(self.path), reason)
+        raise JournalError(str(self.path), _STAYS)
 
     def __repr__(self) -> str:
         return f"Journal({self.name})"
@@ -300,6 +305,16 @@ def flushed_path(journal: Journal) -> Path:
     if journal._writer.closed is None:
         journal.flush()
     return journal.path
+
+
+def _joining(view: ContextView, origin: Origin, found: Findings | None) -> bytes:
+    """Return the fact by which a process joins a run, once it has a context."""
+    # Only now, since only the context knows the secrets in them.
+    environment: Origin = {**origin, "arguments": [*map(view.mask, program_arguments())]}
+    if found is not None:
+        environment = completed(environment, found)
+    known = fingerprints(view.schema, view.metrics.schema)
+    return joined(JOIN, [environment, {**known, "declared": declarations(view.metrics.schema)}])
 
 
 def _warn(run: str, what: str, name: str, kind: str, why: str) -> None:

@@ -25,7 +25,7 @@ from .packed_points import ROW, points_of
 from .read_run import RunData, read, warn_if_incomplete
 from .resume import restore, restore_failures
 from .rows import Attempt, Declared, Entry, Session, SoFar, done_so_far
-from .working_time import seconds_of_processes
+from .working_time import working_time
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 
@@ -90,10 +90,8 @@ class Run(TableDisplay, Generic[T_co]):
 
         An earlier process that died counts until its last step started or ended.
         """
-        if self.status == "died":
-            return None
-        seconds = seconds_of_processes(self.sessions, self.attempts, running=self._data.running)
-        return timedelta(seconds=sum(seconds.values()))
+        known = working_time(self.sessions, self.attempts, running=self._data.running)
+        return None if self.status == "died" else known
 
     @property
     def error(self) -> str | None:

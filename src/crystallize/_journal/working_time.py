@@ -1,7 +1,7 @@
 """The working time of a run: how long its processes worked, without the time between two of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from .rows import Attempt, Session
 
@@ -27,3 +27,8 @@ def seconds_of_processes(
         ends[newest] = max(ends[newest], now or datetime.now(UTC))
     # Not below zero, as the clock may have been set back.
     return {session.number: max((ends[session.number] - session.started).total_seconds(), 0) for session in sessions}
+
+
+def working_time(sessions: Sequence[Session], attempts: Iterable[Attempt], *, running: bool) -> timedelta:
+    """Return how long the processes of a run worked together."""
+    return timedelta(seconds=sum(seconds_of_processes(sessions, attempts, running=running).values()))
