@@ -29,6 +29,8 @@ def tables_of(run: Description) -> Iterator[Table]:
             "ended": moment(run.ended),
             "took": took(run.seconds),
             "error": run.error and one_line(run.error),
+            "note": run.note and one_line(run.note),
+            "tags": ", ".join(run.tags),
             "number": str(run.number),
             "file": run.path,
         },

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias
@@ -102,6 +102,16 @@ class Run(TableDisplay, Generic[T_co]):
     def traceback(self) -> str | None:
         """The traceback of the exception that ended it, with secrets masked; None if none did."""
         return None if self._data.running else self._data.final.traceback
+
+    @property
+    def note(self) -> str | None:
+        """The note that `note_run` has set; None if there is none."""
+        return self._data.note
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that `tag_run` has added, sorted."""
+        return self._data.tags
 
     @property
     def incomplete(self) -> str | None:
@@ -263,29 +273,30 @@ class Run(TableDisplay, Generic[T_co]):
             if attempt.record is None or attempt.sequence in lost or (attempt.session, attempt.step) in superseded
         ]
         return (
-            Table.of("Keys", ("key", "value", "type", "written by"), [*self.entries.values()], self._key_row),
+            Table.of("Keys", ("key", "value", "type", "written by"), [*self.entries.values()], partial(_key_row, self)),
             steps._replace(title="Steps"),
-            Table.of("Not finished", _UNFINISHED, unfinished, self._attempt_row),
+            Table.of("Not finished", _UNFINISHED, unfinished, partial(_attempt_row, self)),
             findings,
             metrics_table(self.metrics)._replace(title="Metrics"),
             artifacts_table([*self.artifacts])._replace(title="Artifacts"),
         )
 
-    def _key_row(self, entry: Entry) -> TableRow:
-        state = state_of(self.context)
-        shown = state.short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
-        return entry.key, shown, entry.stored.type, "(at the start)" if entry.is_input else entry.step
 
-    def _attempt_row(self, attempt: Attempt) -> TableRow:
-        record, last = attempt.record, self.sessions[-1].number
-        if record is None:
-            outcome = "running" if attempt.session == last and self.status == "running" else "died"
-        else:
-            outcome = record.error or "done again"
-        done = self.so_far[attempt.session, attempt.step] if record is None else record
-        points = ", ".join(f"{name}: {count:,}" for name, count in done.points.items())
-        cells = (", ".join(done.writes), points, ", ".join(done.artifacts))
-        return attempt.step, str(attempt.session), moment(attempt.started), one_line(outcome), *cells
+def _key_row(run: Run[Any], entry: Entry) -> TableRow:
+    shown = state_of(run.context).short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
+    return entry.key, shown, entry.stored.type, "(at the start)" if entry.is_input else entry.step
+
+
+def _attempt_row(run: Run[Any], attempt: Attempt) -> TableRow:
+    record, last = attempt.record, run.sessions[-1].number
+    if record is None:
+        outcome = "running" if attempt.session == last and run.status == "running" else "died"
+    else:
+        outcome = record.error or "done again"
+    done = run.so_far[attempt.session, attempt.step] if record is None else record
+    points = ", ".join(f"{name}: {count:,}" for name, count in done.points.items())
+    cells = (", ".join(done.writes), points, ", ".join(done.artifacts))
+    return attempt.step, str(attempt.session), moment(attempt.started), one_line(outcome), *cells
 
 
 class _ValuesOfRun(Mapping[str, Any]):

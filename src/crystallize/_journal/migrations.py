@@ -158,6 +158,19 @@ MIGRATIONS: Final = (
         PRIMARY KEY (session, step),
         FOREIGN KEY (session, step) REFERENCES tasks (session, step)
     ) STRICT;
+    CREATE TABLE seals (
+        session INTEGER PRIMARY KEY REFERENCES sessions,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE notes (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        note TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE tags (
+        tag TEXT NOT NULL PRIMARY KEY,
+        "check" INTEGER NOT NULL
+    ) STRICT;
     CREATE TABLE tracebacks (
         session INTEGER PRIMARY KEY REFERENCES sessions,
         traceback TEXT NOT NULL,
@@ -189,6 +202,9 @@ A step that `ctx.run` runs has a row in `tasks`, at the position of its start, a
 `returns`, at the position of its end.
 
 `tracebacks` has the traceback of the exception that ended a process.
+
+A process that died has a row in `seals` once the facts in its spool are in the database, and the spool is deleted.
+`notes` and `tags` are the words of users about the run.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -210,6 +226,9 @@ ORDERS: Final[dict[str, str]] = {
     "tasks": "sequence",
     "returns": "sequence",
     "tracebacks": "session",
+    "seals": "session",
+    "notes": "id",
+    "tags": "tag",
 }
 """The tables, and the columns that order their rows."""
 
@@ -222,6 +241,9 @@ LATER: Final[dict[str, int]] = {
     "tasks": 6,
     "returns": 6,
     "tracebacks": 6,
+    "seals": 6,
+    "notes": 6,
+    "tags": 6,
 }
 """The tables that files of older versions do not have, each with the version that added it."""
 
@@ -229,6 +251,9 @@ NEWER: Final[dict[str, str]] = {
     "run": "TRUE",
     "sessions": "TRUE",
     "tracebacks": "TRUE",
+    "seals": "TRUE",
+    "notes": "TRUE",
+    "tags": "TRUE",
     "forks": "TRUE",
     "fork_groups": "TRUE",
     # Two searches, where an OR would make it look at every step.

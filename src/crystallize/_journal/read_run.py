@@ -17,7 +17,7 @@ from .._core.artifacts import unfit_name
 from .._core.codec import Stored, as_read_here
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
-from .database import connect, has_log, missing_in, rows, state_of, transaction
+from .database import connect, has_log, has_table, missing_in, rows, state_of, transaction
 from .event_rows import apply
 from .rows import (
     MISSING,
@@ -79,6 +79,8 @@ class RunData:
     tasks: tuple[Task, ...]
     """The steps that `ctx.run` has run."""
     returns: tuple[Returned, ...]
+    note: str | None = None
+    tags: tuple[str, ...] = ()
     lacks_spool: bool = False
     """Whether it has no writer and did not end, and its spool is not beside it."""
     is_to_look_at: bool = False
@@ -252,8 +254,11 @@ def lacks_spool(connection: sqlite3.Connection, *, was_there: bool) -> bool:
 
     A process deletes its spool once its end is in the database. If there was no spool before, no process is at work.
     """
-    ended = connection.execute("SELECT ended FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
-    return ended == (None,) and not was_there
+    process, ended = connection.execute("SELECT session, ended FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
+    if ended is not None or was_there:
+        return False
+    sealed = "SELECT 1 FROM seals WHERE session = ?"
+    return not (has_table(connection, "seals") and connection.execute(sealed, (process,)).fetchone())
 
 
 def real(path: Path) -> Path:
@@ -413,7 +418,8 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         returns=tuple(returned_of(row, objects_of(path)) for row in rows(path, connection, "returns", since)),
     )
     _check_processes(data)
-    return data
+    (note,) = [text for _, text in rows(path, connection, "notes")] or [None]
+    return replace(data, note=note, tags=tuple(tag for (tag,) in rows(path, connection, "tags")))
 
 
 def _check_processes(data: RunData) -> None:

@@ -126,6 +126,8 @@ class Description:
     artifacts: tuple[MadeArtifact, ...]
     traceback: str | None = None
     """The traceback of the exception that ended it."""
+    note: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 def overview(run: Run[Any]) -> Overview:
@@ -197,6 +199,8 @@ def outline(
         metrics=metrics,
         artifacts=artifacts,
         traceback=run.traceback,
+        note=run.note,
+        tags=run.tags,
     )
 
 
