@@ -6,7 +6,6 @@ import pytest
 
 from crystallize import FrozenContext, Journal, load_run
 from crystallize._cli import curating_commands
-from crystallize._journal import garbage
 from crystallize.runs import list_runs
 
 from .command_runs import call, complaint, died, document_of, made, printed, section
@@ -80,9 +79,8 @@ def test_seal(folder: Path) -> None:
     assert "died" == load_run(path).status
 
 
-def test_gc(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gc(folder: Path) -> None:
     """Objects are removed that no run names."""
-    monkeypatch.setattr(garbage, "_SLACK", -60.0)
     path = made(folder, name="large", weights="x" * 10)
     with Journal.resume(path) as journal:
         journal.context(FrozenContext).artifacts.add("model", bytes(2_000_000))

@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 
 from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, RunInUseError, load_run
-from crystallize._journal import garbage
 from crystallize._journal.garbage import Removed
 from crystallize.runs import remove_run, remove_unused_objects, verify_run
 
 from .journal_runs import copied
 
 SIZE = 2_000_000
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An object counts as old as soon as it is there."""
-    monkeypatch.setattr(garbage, "_SLACK", -60.0)
 
 
 def made(folder: Path, *contents: int) -> Path:
@@ -90,9 +83,11 @@ def test_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "notes.txt").touch()
     (tmp_path / "objects" / "cd").mkdir(exist_ok=True)
-    with monkeypatch.context() as patched:
-        patched.setattr(garbage, "_SLACK", 60.0)
-        assert Removed(0, 0) == remove_unused_objects(tmp_path)
+    (unused,) = (path for path in (tmp_path / "objects").glob("*/*") if path.stat().st_size == SIZE)
+    changed = unused.stat().st_mtime
+    os.utime(unused, (changed + 60, changed + 60))
+    assert Removed(0, 0) == remove_unused_objects(tmp_path)
+    os.utime(unused, (changed - 60, changed - 60))
     with monkeypatch.context() as patched:
 
         def refuse(self: Path, missing_ok: bool = False) -> None:

@@ -2,10 +2,10 @@
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
+from tempfile import TemporaryFile
 from typing import Final, NamedTuple
 
 from .._base.object_folder import ObjectName
@@ -17,8 +17,6 @@ from .run_objects import objects_of
 from .spool_format import has_writer
 
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
-_SLACK: Final = 5.0
-"""Seconds before the call in which an object may have been written that a run will name."""
 
 
 class Removed(NamedTuple):
@@ -64,23 +62,28 @@ def remove_unused_objects(folder: str | os.PathLike[str]) -> Removed:
         >>> remove_unused_objects("runs")
         Removed(objects=1, size=2000000)
     """
-    # Absolute, as paths in errors are; its name is that of no file.
     folder = real(Path(folder))
-    before = time.time() - _SLACK
-    runs = list_runs(folder)
-    _check_unwritten(runs)
-    named = {name.digest for path in runs for name in _objects_in(path)}
-    unused = [
-        (path, size) for digest, path, size, changed in _stored(folder) if digest not in named and changed < before
-    ]
-    # A run that has begun meanwhile may name an object that it found there.
-    _check_unwritten(list_runs(folder))
+    # Only the folder of this path counts.
+    objects = objects_of(folder / "any.db").path
     try:
+        now = _time_in(objects) if objects.is_dir() else 0
+        runs = list_runs(folder)
+        _check_unwritten(runs)
+        named = {name.digest for path in runs for name in _objects_in(path)}
+        unused = [(path, size) for digest, path, size in _stored(objects, now) if digest not in named]
+        # A run that has begun meanwhile may name an object that it found there.
+        _check_unwritten(list_runs(folder))
         for path, _ in unused:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise JournalError(str(folder), f"an object cannot be deleted ({error})", "see to its permissions") from error
     return Removed(len(unused), sum(size for _, size in unused))
+
+
+def _time_in(folder: Path) -> int:
+    """Return the time by the clock of the file system, which may be on another machine."""
+    with TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime_ns
 
 
 def _check_unwritten(runs: tuple[Path, ...]) -> None:
@@ -94,11 +97,10 @@ def _objects_in(path: Path) -> Iterator[ObjectName]:
     return (name for _, name in read(path).objects())
 
 
-def _stored(folder: Path) -> Iterator[tuple[str, Path, int, float]]:
-    """Return the digest, path, size and time of last change of each object."""
-    objects = objects_of(folder / "any.db")
-    for path in objects.path.glob("??/*"):
+def _stored(objects: Path, before: int) -> Iterator[tuple[str, Path, int]]:
+    """Return the digest, path and size of each object that was written before a time."""
+    for path in objects.glob("??/*"):
         digest = f"{path.parent.name}{path.name}"
         status = path.lstat()
-        if _DIGEST.fullmatch(digest) and S_ISREG(status.st_mode):
-            yield digest, path, status.st_size, status.st_mtime
+        if _DIGEST.fullmatch(digest) and S_ISREG(status.st_mode) and status.st_mtime_ns < before:
+            yield digest, path, status.st_size
