@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, RunInUseError, RunNotFoundError, load_run
+from crystallize._journal.spool import Spool
 from crystallize.runs import list_runs, note_run, remove_run, rename_run, seal_run, tag_run, verify_run
 
 from .journal_runs import copied, older
@@ -219,6 +220,17 @@ def test_run_that_is_written(tmp_path: Path, change: str) -> None:
         ctx["after"] = 1
 
     assert {"after": 1} == dict(load_run(journal.path).values)
+
+
+def test_remove_beside_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that another process begins to write just now is not removed."""
+    path = made(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "claim", lambda *_: None)
+        with pytest.raises(RunInUseError):
+            remove_run(path)
+
+    assert 0.9 == load_run(path).values["accuracy"]
 
 
 @pytest.mark.parametrize("change", ["note", "tag", "rename", "seal"])

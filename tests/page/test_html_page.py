@@ -29,6 +29,7 @@ from crystallize._base.optional import OptionalModule
 from crystallize._page.lineage import lineage_layout
 from crystallize._tables.run_description import describe
 from crystallize.report import write_report
+from crystallize.runs import note_run, tag_run
 
 from .page_runs import HOSTILE, TURNED, made
 from .written_page import Page, page_of
@@ -238,6 +239,19 @@ def test_run_that_is_running(tmp_path: Path) -> None:
 
     assert "Status\n… running" in text
     assert "fit … running" in text
+
+
+def test_note_and_tags(tmp_path: Path) -> None:
+    """The note and the tags of a run are at the top of its page, as text."""
+    with Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext)
+    assert "Tags" not in page_of(journal.path).text
+    note_run(journal.path, "the <b>baseline</b>\nof all")
+    tag_run(journal.path, "paper", "baseline")
+    page = page_of(journal.path)
+
+    assert "the &lt;b&gt;baseline&lt;/b&gt;<br>of all" in page.html
+    assert "Tags\nbaseline, paper" in page.text
 
 
 def test_traceback(tmp_path: Path) -> None:

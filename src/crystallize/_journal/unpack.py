@@ -109,14 +109,16 @@ def _moved(made: Path, folder: Path) -> Path:
     with closing(connect(made)) as connection, transaction(made, connection):
         identity, drained, process = state_of(made, connection)
     spool = Spool.claim(path.with_suffix(".spool"), identity, process, drained)
+    taken = JournalError(str(path), "there is such a run already", "unpack the archive into another folder")
+    if spool is None:
+        raise taken
     try:
-        if spool is None or any(map(os.path.lexists, (path, *files_beside(path)))):
-            raise JournalError(str(path), "there is such a run already", "unpack the archive into another folder")
+        if any(map(os.path.lexists, (path, *files_beside(path)))):
+            raise taken
         with made.open("rb") as file:
             os.fsync(file.fileno())
         os.rename(made, path)
         sync_folder(folder)
     finally:
-        if spool is not None:
-            spool.close(delete=True)
+        spool.close(delete=True)
     return path
