@@ -102,7 +102,7 @@ def test_description_is_json(run: Run[Any]) -> None:
 
     assert [
         *("name", "number", "path", "status", "started", "ended", "seconds", "error", "sessions", "inputs", "values"),
-        *("steps", "dead_attempts", "metrics", "artifacts", "parent"),
+        *("steps", "dead_attempts", "metrics", "artifacts", "parent", "traceback", "note", "tags"),
     ] == list(found)
     ends = {"first": 0.5, "last": -0.25, "min": -0.25, "max": 0.5}
     assert {"metric": "loss", "count": 3, **ends, "missing": 0} == found["metrics"][0]

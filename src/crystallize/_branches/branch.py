@@ -166,6 +166,8 @@ class BranchContext(LoggingContext[T_co]):
 def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) -> BranchContext[T_co]:
     state = State(base.schema, base.metrics, StepRegistry([None, branch.name]))
     registry_of(state).within = branch.name
+    # A `fan_out` may have a hundred thousand.
+    state.logs_steps = False
     state.values.update(base.values)
     state.shared.update(base.shared)
     state.unsearched += base.keys

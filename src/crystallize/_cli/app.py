@@ -43,18 +43,9 @@ def commands() -> "typer.Typer":
     """Return the command with its subcommands. typer and rich have to be installed."""
     import typer
 
-    from .diff_command import diff
-    from .export_command import export
-    from .pack_command import pack
-    from .report_command import report
-    from .runs_command import runs
-    from .show_command import show
-    from .stubs_command import stubs
-    from .verify_command import verify
-
     app = typer.Typer(
-        help="Look at the runs that journals keep in files: list, show, watch, compare, export, check and pack them; "
-        "no file of a run is changed by that. And write stubs.",
+        help="Look at the runs that journals keep in files: list, show, watch, compare, export, check, pack and curate "
+        "them. Only note, tag, rename, rm, seal and gc change runs. And write stubs.",
         epilog=_examples("runs", "show digits", "show --watch digits", "diff 1 2", "report digits"),
         add_completion=False,
         no_args_is_help=True,
@@ -62,7 +53,25 @@ def commands() -> "typer.Typer":
         # Arguments of a user may contain brackets, which are not markup.
         rich_markup_mode=None,
     )
-    examples: dict[Callable[..., int], tuple[str, ...]] = {
+    for subcommand, calls in _subcommands().items():
+        app.command(epilog=_examples(*calls))(_exiting(subcommand))
+    return app
+
+
+def _subcommands() -> dict[Callable[..., int], tuple[str, ...]]:
+    """Return the functions of the subcommands, each with calls for its help text."""
+    from .curating_commands import gc, note, rename, rm, seal, tag
+    from .diff_command import diff
+    from .export_command import export
+    from .pack_command import pack
+    from .report_command import report
+    from .runs_command import runs
+    from .show_command import show
+    from .stubs_command import stubs
+    from .unpack_command import unpack
+    from .verify_command import verify
+
+    return {
         runs: ("runs", "runs --dir sweeps --json"),
         show: ("show digits", "show 1 --json", "show --watch digits"),
         diff: ("diff 1 2", "diff digits-0001 backup/digits-0001.db --json"),
@@ -70,11 +79,15 @@ def commands() -> "typer.Typer":
         report: ("report digits", "report 1 2 -o both.html"),
         verify: ("verify digits", "verify runs/digits-0001.db"),
         pack: ("pack digits", "pack 1 -o digits.tar"),
+        unpack: ("unpack digits-0001.tar",),
+        note: ('note digits "the baseline"', "note digits"),
+        tag: ("tag digits paper baseline", "tag digits -r paper"),
+        rename: ("rename 3 baseline",),
+        rm: ("rm 1 2", "rm digits-0001 --yes"),
+        seal: ("seal 1",),
+        gc: ("gc",),
         stubs: ("stubs pipeline.schemas", "stubs pipeline.schemas -o stubs --check"),
     }
-    for subcommand, calls in examples.items():
-        app.command(epilog=_examples(*calls))(_exiting(subcommand))
-    return app
 
 
 def _examples(*arguments: str) -> str:

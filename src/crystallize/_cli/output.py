@@ -50,27 +50,32 @@ def print_table(table: Table, *, cut: bool = False) -> None:
         # Other programs read it, so lines are neither wrapped nor cut.
         console.width = _UNLIMITED
     with console.capture() as captured:
-        console.print(drawn(table, cut=cut))
+        console.print(drawn(table, console.width, cut=cut))
     # Without the spaces that fill the last column.
     print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
 
 
-def drawn(table: Table, *, cut: bool = False) -> "RenderableType":
-    """Return a table as rich draws it; with `cut`, each row on one line, with its last column cut to fit."""
+def drawn(table: Table, width: int, *, cut: bool = False) -> "RenderableType":
+    """Return a table as rich draws it in this width; with `cut`, each row on one line, its last column cut to fit.
+
+    Of a table with columns that are kept, only the first column, of names, is wrapped if it has to be.
+    """
     from rich.console import Group  # as above
     from rich.table import Table as Grid
     from rich.text import Text
 
+    table = table.fitted(width)
     columns = table.columns
     grid = Grid(box=None, show_header=any(table.headings), pad_edge=False)
     for column in columns:
         heading = Text(printable(table.headings[column]))
-        grid.add_column(heading, no_wrap=cut and column < columns[-1], overflow="fold")
+        is_fixed = 0 < column < table.kept or (cut and not table.kept and column < columns[-1])
+        grid.add_column(heading, no_wrap=is_fixed, overflow="fold")
     middle = len(table.rows) // 2 if table.left_out else None
     for position, row in enumerate(table.rows):
         if position == middle:
             grid.add_row(f"… and {table.left_out:,} more")
         # In a Text nothing is markup.
-        texts = (printable(row[column] or "") for column in columns)
-        grid.add_row(*(Text(text, no_wrap=cut, overflow="ellipsis" if cut else None) for text in texts))
+        cells = ((printable(row[column] or ""), cut and not (table.kept and column == 0)) for column in columns)
+        grid.add_row(*(Text(text, no_wrap=is_cut, overflow="ellipsis" if is_cut else None) for text, is_cut in cells))
     return Group(Text(f"\n{printable(table.title)}", style="bold"), grid) if table.title else grid

@@ -16,12 +16,14 @@ _STEP: Final = (
     *("read", "not found", "wrote", "points", "artifacts", "error"),
 )
 _METRIC: Final = ("metric", "points", "first", "last", "min", "max", "not restorable")
+_KEPT: Final = 5
+"""The first columns of steps: the name, the process, the outcome and the times."""
 _UNKNOWN_READS: Final = {"running": "(told when it ends)", "died": "(not known)"}
 """The text in place of the reads of a step that has not ended."""
 
 
-def tables_of(run: Description) -> Iterator[Table]:
-    """Return the tables of a run, from top to bottom."""
+def tables_of(run: Description, *, with_packages: bool = False) -> Iterator[Table]:
+    """Return the tables of a run, from top to bottom; `with_packages`: with the versions of all packages."""
     yield facts_table(
         run.name,
         {
@@ -30,19 +32,22 @@ def tables_of(run: Description) -> Iterator[Table]:
             "ended": moment(run.ended),
             "took": took(run.seconds),
             "error": run.error and one_line(run.error),
+            "note": run.note and one_line(run.note),
+            "tags": ", ".join(run.tags),
             "number": str(run.number),
             "takes steps from": run.parent,
             "file": run.path,
         },
     )
+    yield Table("traceback", ("",), [(line,) for line in (run.traceback or "").splitlines()])
     for process in run.sessions:
-        yield facts_table(f"session {process.number}", _process_facts(process))
+        yield facts_table(f"session {process.number}", _process_facts(process, with_packages))
     yield Table("inputs", _VALUE, [*map(_value_row, run.inputs)])
     yield Table("values", _VALUE, [*map(_value_row, run.values)])
     is_resumed = len(run.sessions) > 1
-    yield Table("steps", _STEP, [_step_row(attempt, is_resumed) for attempt in run.steps])
-    yield Table("dead attempts", _STEP, [_step_row(attempt, is_resumed) for attempt in run.dead_attempts])
-    yield Table("metrics", _METRIC, [*map(_metric_row, run.metrics)])
+    yield Table("steps", _STEP, [_step_row(attempt, is_resumed) for attempt in run.steps], kept=_KEPT)
+    yield Table("dead attempts", _STEP, [_step_row(attempt, is_resumed) for attempt in run.dead_attempts], kept=_KEPT)
+    yield Table("metrics", _METRIC, [*map(_metric_row, run.metrics)], kept=2)
     artifacts = [(artifact.name, counted(artifact.size, "byte"), artifact.step) for artifact in run.artifacts]
     yield Table("artifacts", ("artifact", "size", "step"), artifacts)
 
@@ -52,19 +57,22 @@ def facts_table(title: str, facts: Mapping[str, str | None]) -> Table:
     return Table(title, ("", ""), [(name, fact) for name, fact in facts.items() if fact])
 
 
-def _process_facts(process: RunProcess) -> dict[str, str | None]:
+def _process_facts(process: RunProcess, with_packages: bool) -> dict[str, str | None]:
     origin = process.origin
     changes = {None: "", False: "", True: ", and tracked files differed from it"}[origin["dirty"]]
+    versions = [f"{name} {version}" for name, version in origin["packages"].items()]
+    is_listed = with_packages or not versions
     return {
         "outcome": process.outcome,
         "started": moment(process.started),
         "ended": moment(process.ended),
+        "took": f"{'at least ' if process.outcome == 'died' else ''}{took(process.seconds)}",
         "error": process.error and one_line(process.error),
         "commit": f"{origin['commit']}{changes}" if origin["commit"] else None,
         "arguments": shlex.join(origin["arguments"]),
         "folder": origin["folder"],
         "Python": origin["python"],
-        "packages": ", ".join(f"{name} {version}" for name, version in origin["packages"].items()),
+        "packages": ", ".join(versions) if is_listed else f"{len(versions):,}, which --origin lists",
         "system": origin["system"],
         "host": origin["host"],
         "process": str(origin["pid"]),

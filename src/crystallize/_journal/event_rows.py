@@ -147,7 +147,10 @@ def complete_origin(connection: sqlite3.Connection, process: int, found: Finding
 
 def _apply_end(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
     head, _ = parted(fact)
+    traceback = head.pop("traceback", None)
     update(connection, "sessions", "session = ?", process, **head, finished=position)
+    if traceback is not None:
+        insert(connection, "tracebacks", process, traceback)
 
 
 _APPLIED: Final[dict[bytes, _Apply]] = {

@@ -166,6 +166,24 @@ MIGRATIONS: Final = (
         has_older INTEGER NOT NULL CHECK (has_older IN (0, 1)),
         "check" INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE seals (
+        session INTEGER PRIMARY KEY REFERENCES sessions,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE notes (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        note TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE tags (
+        tag TEXT NOT NULL PRIMARY KEY,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE tracebacks (
+        session INTEGER PRIMARY KEY REFERENCES sessions,
+        traceback TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
     """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
@@ -192,6 +210,11 @@ A step that `ctx.run` runs has a row in `tasks`, at the position of its start, w
 arguments as JSON, and the reason why it was not taken over from an earlier run. Its return value is a row in `returns`,
 at the position of its end. The earlier run is a row in `parents`, with `has_older` if steps may also come from the
 older runs of the same name. The work of a step that was taken over is that of a branch with the name of the step.
+
+`tracebacks` has the traceback of the exception that ended a process.
+
+A process that died has a row in `seals` once the facts in its spool are in the database, and the spool is deleted.
+`notes` and `tags` are the words of users about the run.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -213,6 +236,10 @@ ORDERS: Final[dict[str, str]] = {
     "tasks": "sequence",
     "returns": "sequence",
     "parents": "id",
+    "tracebacks": "session",
+    "seals": "session",
+    "notes": "id",
+    "tags": "tag",
 }
 """The tables, and the columns that order their rows."""
 
@@ -225,6 +252,10 @@ LATER: Final[dict[str, int]] = {
     "tasks": 6,
     "returns": 6,
     "parents": 6,
+    "tracebacks": 6,
+    "seals": 6,
+    "notes": 6,
+    "tags": 6,
 }
 """The tables that files of older versions do not have, each with the version that added it."""
 
@@ -232,6 +263,10 @@ NEWER: Final[dict[str, str]] = {
     "run": "TRUE",
     "parents": "TRUE",
     "sessions": "TRUE",
+    "tracebacks": "TRUE",
+    "seals": "TRUE",
+    "notes": "TRUE",
+    "tags": "TRUE",
     "forks": "TRUE",
     "fork_groups": "TRUE",
     # Two searches, where an OR would make it look at every step.

@@ -17,7 +17,7 @@ from .._core.codec import Stored, as_read_here
 from .._core.file_names import unfit_name
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
-from .database import connect, has_log, missing_in, rows, state_of, transaction
+from .database import connect, has_log, has_table, missing_in, rows, state_of, transaction
 from .event_rows import apply
 from .parent_run import ParentRun, parent_of
 from .rows import (
@@ -82,6 +82,8 @@ class RunData:
     returns: tuple[Returned, ...]
     parent: ParentRun | None
     """The earlier run from which it takes steps over."""
+    note: str | None = None
+    tags: tuple[str, ...] = ()
     lacks_spool: bool = False
     """Whether it has no writer and did not end, and its spool is not beside it."""
     is_to_look_at: bool = False
@@ -255,8 +257,11 @@ def lacks_spool(connection: sqlite3.Connection, *, was_there: bool) -> bool:
 
     A process deletes its spool once its end is in the database. If there was no spool before, no process is at work.
     """
-    ended = connection.execute("SELECT ended FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
-    return ended == (None,) and not was_there
+    process, ended = connection.execute("SELECT session, ended FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
+    if ended is not None or was_there:
+        return False
+    sealed = "SELECT 1 FROM seals WHERE session = ?"
+    return not (has_table(connection, "seals") and connection.execute(sealed, (process,)).fetchone())
 
 
 def real(path: Path) -> Path:
@@ -393,6 +398,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
     ((row, identity, name, number, drained),) = rows(path, connection, "run")
     forks, firsts = forks_of(rows(path, connection, "forks"), rows(path, connection, "fork_groups"))
     known = {branch for branch, _ in forks}
+    tracebacks = dict(rows(path, connection, "tracebacks"))
     if row != 1 or len(identity) != 16 or number < 1 or drained < 0 or unfit_name(name):
         raise ValueError(f"its name, number or identity is wrong: run {number} of {short(name)}")
     data = RunData(
@@ -402,7 +408,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         number=number,
         drained=drained,
         running=running,
-        sessions=tuple(map(session_of, rows(path, connection, "sessions"))),
+        sessions=tuple(session_of(row, tracebacks) for row in rows(path, connection, "sessions")),
         attempts=tuple(map(attempt_of, rows(path, connection, "steps", since))),
         values=(),
         points=(),
@@ -416,7 +422,8 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         parent=parent_of(rows(path, connection, "parents")),
     )
     _check_processes(data)
-    return data
+    (note,) = [text for _, text in rows(path, connection, "notes")] or [None]
+    return replace(data, note=note, tags=tuple(tag for (tag,) in rows(path, connection, "tags")))
 
 
 def _check_processes(data: RunData) -> None:

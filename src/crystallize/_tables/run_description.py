@@ -4,7 +4,7 @@ The fields of each dataclass are the keys of its JSON object.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, Literal, TypeAlias
@@ -15,6 +15,7 @@ from .._core.series import Series
 from .._journal.environment import Origin
 from .._journal.loaded_run import Run, Status, final_process
 from .._journal.rows import Attempt, Session, SoFar
+from .._journal.working_time import seconds_of_processes
 from ..errors import DamagedRunError, JournalError
 from .export import ValueRow, row_to_show, value_row, value_rows
 
@@ -32,7 +33,7 @@ class Overview:
     started: datetime | None
     ended: datetime | None
     seconds: float | None
-    """The duration so far, or until the end; None if the run died."""
+    """The working time so far, or until the end, without the time between two processes; None if the run died."""
     steps: int | None
     """The number of steps that were opened."""
     steps_finished: int | None
@@ -50,6 +51,8 @@ class RunProcess:
     number: int
     started: datetime
     ended: datetime | None
+    seconds: float
+    """How long it worked: so far if it is running; if it died, until the last start or end of a step on record."""
     outcome: OutcomeName
     error: str | None
     origin: Origin
@@ -133,6 +136,10 @@ class Description:
     artifacts: tuple[MadeArtifact, ...]
     parent: str | None = None
     """The run from which it takes steps over."""
+    traceback: str | None = None
+    """The traceback of the exception that ended it."""
+    note: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 def overview(run: Run[Any]) -> Overview:
@@ -146,7 +153,7 @@ def overview(run: Run[Any]) -> Overview:
         status=run.status,
         started=run.started,
         ended=run.ended,
-        seconds=_run_seconds(run),
+        seconds=None if run.took is None else run.took.total_seconds(),
         steps=len({attempt.step for attempt in run.attempts}),
         steps_finished=sum(attempt.finished for attempt in _valid_attempts(run)),
         error=run.error or next(reversed(failures), None),
@@ -187,6 +194,7 @@ def outline(
     `so_far` contains the work of the attempts that have not ended, by process and step.
     """
     values = tuple(rows)
+    seconds = seconds_of_processes(run.sessions, run.attempts, running=run.status == "running")
     return Description(
         name=run.name,
         number=run.number,
@@ -194,9 +202,9 @@ def outline(
         status=run.status,
         started=run.started,
         ended=run.ended,
-        seconds=_run_seconds(run),
+        seconds=None if run.status == "died" else sum(seconds.values()),
         error=run.error,
-        sessions=tuple(_process(run, session) for session in run.sessions),
+        sessions=tuple(_process(run, session, seconds[session.number]) for session in run.sessions),
         inputs=tuple(row for row in values if row.input),
         values=tuple(row for row in values if not row.input),
         steps=tuple(_attempt(attempt, so_far, is_dead=False) for attempt in _valid_attempts(run)),
@@ -204,6 +212,9 @@ def outline(
         metrics=metrics,
         artifacts=artifacts,
         parent=run.parent,
+        traceback=run.traceback,
+        note=run.note,
+        tags=run.tags,
     )
 
 
@@ -213,15 +224,18 @@ def _valid_attempts(run: Run[Any]) -> list[Attempt]:
     return [attempt for attempt in run.attempts if attempt.sequence not in dead]
 
 
-def _run_seconds(run: Run[Any]) -> float | None:
-    ended = datetime.now(UTC) if run.status == "running" else run.ended
-    return None if ended is None else (ended - run.started).total_seconds()
-
-
-def _process(run: Run[Any], session: Session) -> RunProcess:
+def _process(run: Run[Any], session: Session, seconds: float) -> RunProcess:
     is_running = run.status == "running" and session is run.sessions[-1]
     outcome = session.outcome or ("running" if is_running else "died")
-    return RunProcess(session.number, session.started, session.ended, outcome, session.error, session.origin)
+    return RunProcess(session.number, session.started, session.ended, seconds, outcome, session.error, session.origin)
+
+
+def seen_again(run: Description) -> Description:
+    """Return the description of a running run of which nothing is new, with the time that it has worked by now."""
+    *earlier, last = run.sessions
+    seconds = max((datetime.now(UTC) - last.started).total_seconds(), last.seconds)
+    sessions = (*earlier, replace(last, seconds=seconds))
+    return replace(run, sessions=sessions, seconds=sum(process.seconds for process in sessions))
 
 
 def _attempt(attempt: Attempt, so_far: Mapping[tuple[int, str], SoFar], *, is_dead: bool) -> StepAttempt:
