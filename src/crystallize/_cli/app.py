@@ -43,6 +43,7 @@ def commands() -> "typer.Typer":
     """Return the command with its subcommands. typer and rich have to be installed."""
     import typer
 
+    from .compare_command import compare
     from .diff_command import diff
     from .export_command import export
     from .pack_command import pack
@@ -63,8 +64,9 @@ def commands() -> "typer.Typer":
         rich_markup_mode=None,
     )
     examples: dict[Callable[..., int], tuple[str, ...]] = {
-        runs: ("runs", "runs --dir sweeps --json"),
+        runs: ("runs", "runs --sort accuracy:desc", "runs --where 'lr < 0.1' --columns lr,accuracy --csv"),
         show: ("show digits", "show 1 --json", "show --watch digits"),
+        compare: ("compare 1 2 3", "compare 'grid-*' --csv"),
         diff: ("diff 1 2", "diff digits-0001 backup/digits-0001.db --json"),
         export: ("export 1", "export 1 --format csv --what values", "export 1 --format parquet -o 1.parquet"),
         report: ("report digits", "report 1 2 -o both.html"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from .._base.table import Table, TableRow
-from .._base.text import MASK, counted, moment, one_line, short, took
+from .._base.text import MASK, counted, moment, one_line, rounded, short, short_type, took
 from .._core.provenance import nodes_missed, nodes_read
 from .._tables.export import ValueRow
 from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt
@@ -71,7 +71,7 @@ def _process_facts(process: RunProcess) -> dict[str, str | None]:
 
 
 def _value_row(row: ValueRow) -> TableRow:
-    return row.key, row.type, row.step, shown_value(row)
+    return row.key, short_type(row.type), row.step, shown_value(row)
 
 
 def shown_value(row: ValueRow) -> str:
@@ -95,6 +95,6 @@ def work_cells(attempt: StepAttempt) -> TableRow:
 
 
 def _metric_row(metric: MetricSummary) -> TableRow:
-    limits = (None if number is None else short(number) for number in (metric.min, metric.max))
-    ends = short(metric.first), short(metric.last)
+    limits = (None if number is None else rounded(short(number)) for number in (metric.min, metric.max))
+    ends = rounded(short(metric.first)), rounded(short(metric.last))
     return metric.metric, f"{metric.count:,}", *ends, *limits, str(metric.missing or "")

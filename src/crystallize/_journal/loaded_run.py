@@ -310,11 +310,6 @@ def value_once(run: Run[Any], key: str) -> Any:
     return state_of(run.context).peek(key)
 
 
-def final_process(run: Run[Any]) -> Session:
-    """Return the process that says how a run ended."""
-    return run._data.final
-
-
 def load_run(
     path: str | os.PathLike[str],
     shape: type[T_co] | None = None,

@@ -276,10 +276,19 @@ def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[
     The block gets the run without its values, points and artifacts, and a function that reads the rows of its points,
     as often as it is called while the run is open.
     """
+    with open_outline(path) as (outline, connection):
+        yield outline, lambda: map(PackedRow._make, rows(outline.path, connection, "points"))
+
+
+@contextmanager
+def open_outline(path: Path) -> Iterator[tuple[RunData, sqlite3.Connection]]:
+    """Open a run without its values, points and artifacts; this raises the errors of `read`.
+
+    The block gets the run, and a connection from which it may read more.
+    """
     path = real(path)
     with _opened(path) as (connection, state):
-        outline = _outline_of(path, connection, running=state.running)
-        yield outline, lambda: map(PackedRow._make, rows(path, connection, "points"))
+        yield _outline_of(path, connection, running=state.running), connection
 
 
 class _FileState(NamedTuple):

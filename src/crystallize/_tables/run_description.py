@@ -1,4 +1,4 @@
-"""A run described without its points and the content of its artifacts: one line, or all there is to `show`.
+"""A run described without its points and the content of its artifacts: all that `show` prints.
 
 The fields of each dataclass are the keys of its JSON object.
 """
@@ -13,32 +13,11 @@ from .._core.artifacts import Artifact
 from .._core.codec import json_view
 from .._core.series import Series
 from .._journal.environment import Origin
-from .._journal.loaded_run import Run, Status, final_process
+from .._journal.loaded_run import Run, Status
 from .._journal.rows import Attempt, Session, SoFar
-from ..errors import DamagedRunError, JournalError
 from .export import ValueRow, row_to_show, value_row, value_rows
 
 OutcomeName: TypeAlias = Literal["running", "finished", "failed", "died", "done again"]
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A run in one line."""
-
-    name: str
-    """The name of the file without its suffix, by which `find_run` finds it."""
-    path: str
-    status: Status | Literal["damaged", "unreadable"]
-    started: datetime | None
-    ended: datetime | None
-    seconds: float | None
-    """The duration so far, or until the end; None if the run died."""
-    steps: int | None
-    """The number of steps that were opened."""
-    steps_finished: int | None
-    error: str | None
-    """The error that ended the run, else that of the last step that failed in the last process; or the reason why the
-    file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +100,6 @@ class Description:
     dead_attempts: tuple[StepAttempt, ...]
     metrics: tuple[MetricSummary, ...]
     artifacts: tuple[MadeArtifact, ...]
-
-
-def overview(run: Run[Any]) -> Overview:
-    """Return a run in one line, without reading its values and points."""
-    last = final_process(run).number
-    ended = [attempt.record for attempt in run.attempts if attempt.session == last and attempt.record]
-    failures = [record.error for record in ended if record.error]
-    return Overview(
-        name=run.path.stem,
-        path=str(run.path),
-        status=run.status,
-        started=run.started,
-        ended=run.ended,
-        seconds=_run_seconds(run),
-        steps=len({attempt.step for attempt in run.attempts}),
-        steps_finished=sum(attempt.finished for attempt in _valid_attempts(run)),
-        error=run.error or next(reversed(failures), None),
-    )
-
-
-def unreadable(name: str, error: JournalError) -> Overview:
-    """Return the line of a run whose file, of this name, cannot be read."""
-    status: Literal["damaged", "unreadable"] = "damaged" if isinstance(error, DamagedRunError) else "unreadable"
-    return Overview(name, error.path, status, None, None, None, None, None, error.reason)
 
 
 def describe(run: Run[Any], *, in_short: bool = False) -> Description:
