@@ -13,6 +13,7 @@ import pytest
 
 from crystallize import FrozenContext, Journal
 from crystallize._journal import run_index
+from crystallize._journal.ended_run import summary_of_ended
 from crystallize._journal.run_index import INDEX, summaries_of
 from crystallize._journal.run_summary import RunSummary, summary_of
 
@@ -27,6 +28,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return summary_of(path)
 
     monkeypatch.setattr(run_index, "summary_of", read)
+    monkeypatch.setattr(run_index, "summary_of_ended", lambda path: None)
     monkeypatch.setattr(run_index, "_UNSETTLED", -1)
     return names
 
@@ -186,6 +188,7 @@ LISTS = """
 import sys
 from pathlib import Path
 from crystallize._journal import run_index
+from crystallize._journal.ended_run import summary_of_ended
 run_index._UNSETTLED = -1
 for _ in range(20):
     (Path(sys.argv[1]) / run_index.INDEX).unlink(missing_ok=True)
@@ -222,3 +225,19 @@ os._exit(0)
         (run.status, run.scalars, run.took) for run in first
     ]
     assert ["died-0001"] == reads
+
+
+def test_run_that_begins_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that changes while it is read fast is read again by SQLite."""
+    path = made(tmp_path, 0.1)
+    fast = summary_of_ended
+
+    def read(path: Path) -> RunSummary | None:
+        found = fast(path)
+        with Journal.resume(path) as journal:
+            journal.context(FrozenContext)["accuracy"] = 0.9
+        return found
+
+    monkeypatch.setattr(run_index, "summary_of_ended", read)
+
+    assert [{"inputs.lr": 0.1, "values.accuracy": 0.9}] == [run.scalars for run in summaries_of(path.parent)]

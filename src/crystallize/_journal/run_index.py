@@ -16,6 +16,7 @@ from zlib import crc32
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from .ended_run import summary_of_ended
 from .find import run_names
 from .run_summary import RunSummary, summary_of
 from .spool_format import has_writer
@@ -23,6 +24,7 @@ from .spool_format import has_writer
 INDEX: Final = ".crystallize-index"
 """The name of the file, in the folder of the runs."""
 _VERSION: Final = b"crystallize index 1"
+_BESIDE: Final = (".db-wal", ".db-journal", ".spool")
 _UNSETTLED: Final = 2 * 10**9
 """Nanoseconds after a change in which another one may leave the same times: file systems have times this coarse."""
 
@@ -48,7 +50,7 @@ def summaries_of(folder: Path) -> list[RunSummary]:
         if entry is not None and entry[0] == files:
             summary = entry[1]
         else:
-            entry, summary = None, summary_of(folder / f"{name}.db")
+            entry, summary = None, _read(folder, name, files)
         found.append(summary)
         if entry is None and _is_settled(folder, name, files, summary):
             entry, is_new = (files, summary), True
@@ -59,10 +61,22 @@ def summaries_of(folder: Path) -> list[RunSummary]:
     return found
 
 
-def _files_of(folder: Path, name: str, beside: set[str]) -> _Files:
-    """Return the status of the files of a run, given the names of the other files in the folder."""
-    files = [f"{name}.db", *(f"{name}{ending}" for ending in (".db-wal", ".db-journal", ".spool"))]
-    return [_status(f"{folder}{os.sep}{file}") if at == 0 or file in beside else None for at, file in enumerate(files)]
+def _read(folder: Path, name: str, files: _Files) -> RunSummary:
+    """Return a run in short, given the status of its files."""
+    path = folder / f"{name}.db"
+    if files[1:] == [None] * len(files[1:]):
+        found = summary_of_ended(path)
+        # Nobody has begun to write it meanwhile: a writer makes a spool before it changes the file.
+        if found is not None and _files_of(folder, name, None) == files:
+            return found
+    return summary_of(path)
+
+
+def _files_of(folder: Path, name: str, beside: set[str] | None) -> _Files:
+    """Return the status of the files of a run; `beside` has the names of all other files, if they are known."""
+    files = [f"{name}.db", *(f"{name}{ending}" for ending in _BESIDE if beside is None or f"{name}{ending}" in beside)]
+    found = {file: _status(f"{folder}{os.sep}{file}") for file in files}
+    return [found.get(f"{name}{ending}") for ending in (".db", *_BESIDE)]
 
 
 def _status(path: str) -> list[int] | None:

@@ -4,7 +4,7 @@ Nothing else of its file is read: no array, no large value, no artifact, and no 
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
@@ -25,7 +25,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 
 LONGEST: Final = 1 << 12
 """The bytes of JSON above which a value is not read."""
-_SMALL_FILE: Final = 1 << 20
+SMALL_FILE: Final = 1 << 20
 """The bytes of a database up to which its values are read at once, and not looked at one by one."""
 _LONGEST_LIST: Final = 200
 """The bytes of JSON above which a list is left out."""
@@ -74,10 +74,7 @@ def _unreadable(path: Path, status: str, reason: str) -> RunSummary:
 
 def _read(path: Path) -> RunSummary:
     with open_outline(path) as (data, connection):
-        scalars = {
-            **_values_in(data, connection),
-            **{f"best.{name}": value for name, value in _best_in(data, connection).items()},
-        }
+        scalars = {**_values_in(data, connection), **_best_in(data, connection)}
     run: Run[Any] = Run(data, None, None)
     attempts = run.attempts
     # By position, as a branch that failed and was merged later has two attempts of the same name.
@@ -108,14 +105,14 @@ def _values_in(data: RunData, connection: sqlite3.Connection) -> dict[str, Scala
             parsed = from_json(json)
             if may_have_marks(json.encode()):
                 parsed = _without_marks(data.path, connection, position, parsed)
-            found.update(_scalars_in(f"{'inputs' if is_input else 'values'}.{key}", parsed))
+            found.update(scalars_in(f"{'inputs' if is_input else 'values'}.{key}", parsed))
     return found
 
 
 def _small_rows(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     """Return the rows of the values with little JSON."""
     pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    if pages * size <= _SMALL_FILE:
+    if pages * size <= SMALL_FILE:
         yield from (row for row in rows(path, connection, "entries") if len(row[7]) <= LONGEST)
         return
     positions = connection.execute("SELECT sequence FROM entries ORDER BY sequence").fetchall()
@@ -138,28 +135,34 @@ def _without_marks(path: Path, connection: sqlite3.Connection, position: int, pa
         return without_marks(parsed)
 
 
-def _scalars_in(name: str, parsed: Any) -> Iterator[tuple[str, Scalar]]:
+def scalars_in(name: str, parsed: Any) -> Iterator[tuple[str, Scalar]]:
     """Return the scalars in parsed JSON, with the names of their columns. A short list is its text."""
     if isinstance(parsed, dict):
         for field, item in parsed.items():
-            yield from _scalars_in(f"{name}.{field}", item)
+            yield from scalars_in(f"{name}.{field}", item)
     elif type(parsed) in _SCALARS:
         yield name, parsed
     elif len(text := to_json(parsed)) <= _LONGEST_LIST:
         yield name, text.decode()
 
 
-def _best_in(data: RunData, connection: sqlite3.Connection) -> dict[str, float]:
-    """Return the best number of each metric with a goal, as `Series.best` has it."""
+def _best_in(data: RunData, connection: sqlite3.Connection) -> dict[str, Scalar]:
+    """Return the best number of each metric with a goal."""
     goals = {name: declared.goal for name, declared in data.declared.items() if declared.goal}
     if not goals:
         return {}
     dropped = data.superseded
-    best: dict[str, float] = {}
-    for row in map(PackedRow._make, rows(data.path, connection, "points")):
-        for metric, value, _, step, *_ in points_of(data.path, row):
-            if metric in goals and type(value) in _NUMBERS and (row.process, step) not in dropped:
-                known = best.get(metric)
-                if known is None or isnan(known) or (value < known if goals[metric] == "minimize" else value > known):
-                    best[metric] = value
-    return best
+    packed = map(PackedRow._make, rows(data.path, connection, "points"))
+    points = ((row.process, point) for row in packed for point in points_of(data.path, row))
+    return best_of(goals, (point[:2] for process, point in points if (process, point[3]) not in dropped))
+
+
+def best_of(goals: Mapping[str, str], points: Iterable[tuple[str, Any]]) -> dict[str, Scalar]:
+    """Return the best number of each metric with a goal, as `Series.best` has it, with the names of their columns."""
+    best: dict[str, Any] = {}
+    for metric, value in points:
+        if metric in goals and type(value) in _NUMBERS:
+            known = best.get(metric)
+            if known is None or isnan(known) or (value < known if goals[metric] == "minimize" else value > known):
+                best[metric] = value
+    return {f"best.{name}": value for name, value in best.items()}
