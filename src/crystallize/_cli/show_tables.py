@@ -8,11 +8,24 @@ from .._base.table import Table, TableRow
 from .._base.text import MASK, counted, moment, one_line, rounded, short, short_type, took
 from .._core.provenance import nodes_missed, nodes_read
 from .._tables.export import ValueRow
-from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt
+from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt, item_text
 
 _VALUE: Final = ("key", "type", "step", "value")
 _STEP: Final = (
-    *("step", "session", "outcome", "started", "took", "read", "not found", "wrote", "points", "artifacts", "error"),
+    *(
+        "step",
+        "item",
+        "session",
+        "outcome",
+        "started",
+        "took",
+        "read",
+        "not found",
+        "wrote",
+        "points",
+        "artifacts",
+        "error",
+    ),
 )
 _METRIC: Final = ("metric", "points", "first", "last", "min", "max", "not restorable")
 _UNKNOWN_READS: Final = {"running": "(told when it ends)", "died": "(not known)"}
@@ -85,7 +98,7 @@ def _step_row(attempt: StepAttempt, is_resumed: bool) -> TableRow:
     times = f"{attempt.started:%H:%M:%S}", took(attempt.seconds)
     reads = _UNKNOWN_READS.get(attempt.outcome, ", ".join(nodes_read(attempt))), ", ".join(nodes_missed(attempt))
     error = attempt.error and one_line(attempt.error)
-    return attempt.name, process, attempt.outcome, *times, *reads, *work_cells(attempt), error
+    return attempt.name, item_text(attempt.item), process, attempt.outcome, *times, *reads, *work_cells(attempt), error
 
 
 def work_cells(attempt: StepAttempt) -> TableRow:

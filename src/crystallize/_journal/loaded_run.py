@@ -195,6 +195,17 @@ class Run(TableDisplay, Generic[T_co]):
         return tuple(key for key in (known[-1] if known else ()) if key not in entries)
 
     @property
+    def items(self) -> Mapping[str, Any]:
+        """The items of the branches of `fan_out`, by the names of the branches.
+
+        A text, number, bool or None is as it was. Of a dict, model, dataclass or named tuple there is a dict of the
+        fields that are such scalars, in which inner fields have names with dots. Other items, and those with secrets,
+        are not in the file. If a branch that failed runs again for another item in the same process, the first item is
+        there.
+        """
+        return {branch: item[""] if [*item] == [""] else item for branch, item in self._data.items.items()}
+
+    @property
     def artifacts(self) -> ArtifactLog:
         """The artifacts of the run."""
         return self.context.artifacts
@@ -308,6 +319,11 @@ class _ValuesOfRun(Mapping[str, Any]):
 def value_once(run: Run[Any], key: str) -> Any:
     """Return a value of a run; a large one is not kept."""
     return state_of(run.context).peek(key)
+
+
+def items_of_branches(run: Run[Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the scalars of the items of branches, by the names of their fields; a scalar itself has an empty name."""
+    return run._data.items
 
 
 def load_run(

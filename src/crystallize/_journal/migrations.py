@@ -158,6 +158,11 @@ MIGRATIONS: Final = (
         PRIMARY KEY (session, step),
         FOREIGN KEY (session, step) REFERENCES tasks (session, step)
     ) STRICT;
+    CREATE TABLE items (
+        sequence INTEGER PRIMARY KEY REFERENCES forks,
+        item TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
     """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
@@ -176,6 +181,8 @@ file. `reasons` has the reasons why values cannot be restored.
 
 `fork_groups` has the branches that a `fan_out` forked, each with the position at which it forked the first one: there
 their work belongs, in the order in which they were forked.
+
+`items` has the scalars of the items of a `fan_out`, as a JSON object, each at the position of the fork of its branch.
 
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
@@ -202,6 +209,7 @@ ORDERS: Final[dict[str, str]] = {
     "fork_groups": "sequence",
     "tasks": "sequence",
     "returns": "sequence",
+    "items": "sequence",
 }
 """The tables, and the columns that order their rows."""
 
@@ -213,6 +221,7 @@ LATER: Final[dict[str, int]] = {
     "fork_groups": 5,
     "tasks": 6,
     "returns": 6,
+    "items": 6,
 }
 """The tables that files of older versions do not have, each with the version that added it."""
 
@@ -221,6 +230,7 @@ NEWER: Final[dict[str, str]] = {
     "sessions": "TRUE",
     "forks": "TRUE",
     "fork_groups": "TRUE",
+    "items": "TRUE",
     # Two searches, where an OR would make it look at every step.
     "steps": """sequence IN (
         SELECT sequence FROM steps WHERE sequence > :since UNION SELECT sequence FROM steps WHERE finished > :since

@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,6 +38,7 @@ from .rows import (
     file_of,
     final_process,
     forks_of,
+    items_of,
     merged_branch_of,
     returned_of,
     session_of,
@@ -79,6 +80,8 @@ class RunData:
     tasks: tuple[Task, ...]
     """The steps that `ctx.run` has run."""
     returns: tuple[Returned, ...]
+    items: Mapping[str, Mapping[str, Any]]
+    """The scalars of the items of branches, by the names of the fields they are in."""
     lacks_spool: bool = False
     """Whether it has no writer and did not end, and its spool is not beside it."""
     is_to_look_at: bool = False
@@ -419,6 +422,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         failures=tuple(failure_of(row, known) for row in rows(path, connection, "failures", since)),
         tasks=tuple(map(task_of, rows(path, connection, "tasks", since))),
         returns=tuple(returned_of(row, objects_of(path)) for row in rows(path, connection, "returns", since)),
+        items=items_of(rows(path, connection, "forks"), rows(path, connection, "items")),
     )
     _check_processes(data)
     return data

@@ -15,7 +15,7 @@ from .._core.provenance import StepRecord
 from .._core.value_parts import Part
 from .environment import Origin
 from .event_bytes import parted
-from .stored_facts import fingerprints_in, origin_in, record_in, time_in
+from .stored_facts import fingerprints_in, item_in, origin_in, record_in, time_in
 from .value_facts import ObjectPart, names_in
 
 
@@ -257,6 +257,13 @@ def forks_of(
     ordered = sorted(last.items(), key=itemgetter(1))
     firsts = (branch for branch, (start, position) in ordered if start == position and position in starts)
     return tuple((branch, start) for branch, (start, _) in ordered), frozenset(firsts)
+
+
+def items_of(rows: Iterable[tuple[Any, ...]], items: Iterable[tuple[Any, ...]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the scalars of the items of branches, given the rows of `forks` and `items`; the last fork counts."""
+    last = {branch: position for branch, position, _ in rows}
+    found = {position: item_in(text) for position, text in items}
+    return {branch: found[position] for branch, position in last.items() if position in found}
 
 
 def session_of(row: tuple[Any, ...]) -> Session:

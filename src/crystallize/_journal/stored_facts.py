@@ -7,7 +7,7 @@ the run is resumed.
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, RootModel, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from .._base.text import short
@@ -54,6 +54,10 @@ class StoredRecord(TypedDict):
     absent_artifacts: NotRequired[list[str]]
 
 
+class StoredItem(RootModel[dict[str, str | int | float | bool | None]]):
+    """The scalars of an item."""
+
+
 def origin_in(text: str) -> Origin:
     """Parse the environment of a process."""
     return _parsed("the environment of a process", Origin, text)
@@ -71,6 +75,11 @@ def record_in(text: str, step: str) -> StoredRecord:
     if record["step"] != step:
         raise ValueError(f"the record of step {short(step)} is that of step {short(record['step'])}")
     return record
+
+
+def item_in(text: str) -> dict[str, Any]:
+    """Parse the scalars of an item."""
+    return _parsed("the item of a branch", StoredItem, text).root
 
 
 def time_in(text: str) -> datetime:

@@ -4,11 +4,12 @@ The fields of each dataclass are the keys of its JSON object.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
+from .._base.text import cut, rounded, short
 from .._core.artifacts import Artifact
 from .._core.codec import json_view
 from .._core.series import Series
@@ -53,6 +54,8 @@ class StepAttempt:
     artifact_reads: tuple[str, ...] = ()
     """Empty until the step ends, like `reads`."""
     absent_artifacts: tuple[str, ...] = ()
+    item: Any = None
+    """The item of a branch of a `fan_out`; None for any other step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +144,24 @@ def outline(
         sessions=tuple(_process(run, session) for session in run.sessions),
         inputs=tuple(row for row in values if row.input),
         values=tuple(row for row in values if not row.input),
-        steps=tuple(_attempt(attempt, so_far, is_dead=False) for attempt in _valid_attempts(run)),
-        dead_attempts=tuple(_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts),
+        steps=_with_items(run, (_attempt(attempt, so_far, is_dead=False) for attempt in _valid_attempts(run))),
+        dead_attempts=_with_items(run, (_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts)),
         metrics=metrics,
         artifacts=artifacts,
     )
+
+
+def _with_items(run: Run[Any], attempts: Iterable[StepAttempt]) -> tuple[StepAttempt, ...]:
+    """Return the attempts, those at branches with their items."""
+    items = run.items
+    return tuple(replace(found, item=items[found.name]) if found.name in items else found for found in attempts)
+
+
+def item_text(item: Any) -> str | None:
+    """Return the item of a branch as a short text, "lr=0.1, depth=3"; None for None."""
+    if not isinstance(item, dict):
+        return None if item is None else rounded(short(item))
+    return cut(", ".join(f"{name}={rounded(short(value))}" for name, value in item.items()))
 
 
 def _valid_attempts(run: Run[Any]) -> list[Attempt]:
