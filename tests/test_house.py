@@ -241,9 +241,10 @@ def public_names() -> set[str]:
 
 
 def public_functions() -> set[Function]:
-    """Return the functions that users call: public functions, and the methods of public classes."""
+    """Return the functions that users call: public functions, methods of public classes, and the command's parts."""
     public = public_names()
     found = {node for _, node in functions() if node.name in public}
+    found |= {node for module, node in functions() if module.name == f"_cli/{node.name}_command"}
     for _, node in classes():
         methods = [method for method in node.body if isinstance(method, Function) and node.name in public]
         found.update(method for method in methods if not is_private(method.name))

@@ -236,7 +236,7 @@ def test_run_with_branches(tmp_path: Path) -> None:
 
     shown = section(printed("show", "branched", "--dir", tmp_path), "steps")
     assert ["fold-0", "fold-0/fit", "fold-1", "fold-1/fit"] == [line[0] for line in shown[1:]]
-    assert "4 of 4" in printed("runs", "--dir", tmp_path)
+    assert "4      4\n" in printed("runs", "--dir", tmp_path, "--columns", "steps,steps_finished")
     assert "verified\n" == printed("verify", "branched", "--dir", tmp_path)
     rows = printed("export", "branched", "--dir", tmp_path, "--what", "points").splitlines()
     assert ["fold-0/fit", "fold-1/fit"] == [json.loads(row)["step"] for row in rows]

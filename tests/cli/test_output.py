@@ -36,7 +36,7 @@ def test_data_is_no_markup(tmp_path: Path, text: str, terminal: dict[str, str]) 
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
-    assert [1, 8, 2, 1] == [output.count(shown) for output in plain]
+    assert [2, 8, 2, 1] == [output.count(shown) for output in plain]
     assert [True, True, True, False] == ["[b]run-0001" in output for output in plain]
     assert "[red]key[/red]" in plain[1]
     assert "[i]fit" in plain[1]

@@ -36,7 +36,7 @@ def test_shows_run(tmp_path: Path) -> None:
         ["token", "**********"],
         [
             "model",
-            f"{Opaque.__module__}.Opaque",
+            "Opaque",
             f"cannot be restored: {why}",
         ],
     ] == section(text, "inputs")

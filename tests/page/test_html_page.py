@@ -535,7 +535,9 @@ def test_a_branch_that_failed(tmp_path: Path) -> None:
         fan_out(ctx, fold, range(3), executor=pool)
     after = page_of(journal.path).text
     for text in (before, after):
-        assert "fold-1 dead attempt X failed" in text.replace("\N{BALLOT X}", "X").replace("\N{MULTIPLICATION X}", "X")
+        assert "fold-1 1 dead attempt X failed" in text.replace("\N{BALLOT X}", "X").replace(
+            "\N{MULTIPLICATION X}", "X"
+        )
         assert "ValueError: no rows in 1" in text
     assert (2, 3) == (before.count("inner \N{CHECK MARK} finished"), after.count("inner \N{CHECK MARK} finished"))
 

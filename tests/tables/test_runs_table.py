@@ -6,8 +6,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from crystallize import DamagedRunError, FrameError, FrozenContext, Journal, JournalError, RunNotFoundError, load_run
-from crystallize.frames import runs_frame, to_pandas, write_parquet
+from crystallize import (
+    DamagedRunError,
+    FrameError,
+    FrozenContext,
+    Journal,
+    JournalError,
+    Metric,
+    MetricSchema,
+    RunNotFoundError,
+    load_run,
+)
+from crystallize.frames import runs_frame, runs_table, to_pandas, to_polars, write_parquet
 
 from .recorded_points import FEW, OWN, OtherMetrics, RunMetrics, facts_in, read_back, same
 
@@ -121,3 +131,50 @@ def test_runs_with_other_inputs(tmp_path: Path) -> None:
     assert [1.0, None, 2.5] == table["a"].to_pylist()
     assert [str(1 << 70), '"x"', None] == table["b"].to_pylist()
     assert [None, "2026-01-02", None] == table["c"].to_pylist()
+
+
+class Measured(MetricSchema):
+    loss = Metric(float, goal="minimize")
+
+
+def test_table_of_runs(tmp_path: Path) -> None:
+    """Runs become a table, a row a run, with inputs, scalar values and the best of metrics as columns."""
+    for lr in (0.1, 0.2):
+        with Journal.start(tmp_path, "grid") as journal:
+            ctx = journal.context(FrozenContext, {"lr": lr, "cfg": {"depth": 3}}, metrics=Measured)
+            ctx["accuracy"] = 1 - lr
+            ctx.record("loss", lr)
+            ctx.record("loss", 2 * lr)
+    table = runs_table(tmp_path, where="lr > 0", sort="lr:desc", last=2)
+
+    assert ["grid-0002", "grid-0001"] == table["run"].to_pylist()
+    assert [0.2, 0.1] == table["best.loss"].to_pylist()
+    assert pa.timestamp("us", "UTC") == table.schema.field("started").type
+    assert pa.string() == table.schema.field("error").type
+    assert [{"run": "grid-0001", "inputs.cfg.depth": 3, "values.accuracy": 0.9}] == runs_table(
+        tmp_path, columns=["depth", "accuracy"], where="accuracy == 0.9"
+    ).to_pylist()
+    assert (2, 13) == to_pandas(runs_table(tmp_path)).shape
+    assert (2, 13) == to_polars(runs_table(tmp_path)).shape
+
+
+def test_columns_without_a_common_type(tmp_path: Path) -> None:
+    """Ints beside floats become floats; other values without a common type become texts, and so do huge ints."""
+    for values in ({"a": 1, "b": 1, "c": True, "d": 1 << 70}, {"a": 0.5, "b": "x", "c": 1}, {"a": 2}):
+        with Journal.start(tmp_path, "mixed") as journal:
+            journal.context(FrozenContext, values)
+    table = runs_table(tmp_path)
+
+    assert [1.0, 0.5, 2.0] == table["inputs.a"].to_pylist()
+    assert ["1", "x", None] == table["inputs.b"].to_pylist()
+    assert ["True", "1", None] == table["inputs.c"].to_pylist()
+    assert [str(1 << 70), None, None] == table["inputs.d"].to_pylist()
+
+
+def test_table_of_no_runs(tmp_path: Path) -> None:
+    """An empty folder makes an empty table, and a folder that does not exist an error."""
+    assert (0, 9) == runs_table(tmp_path, where="lr < 1").shape
+    with pytest.raises(FrameError, match="this is no folder of runs"):
+        runs_table(tmp_path / "absent")
+    with pytest.raises(FrameError, match=r"columns='lr': write columns=\['lr'\]"):
+        runs_table(tmp_path, columns="lr")

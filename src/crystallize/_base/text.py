@@ -1,5 +1,6 @@
 """Short texts of values, times and counts, and the name that was probably meant."""
 
+import re
 import reprlib
 from collections.abc import Iterable
 from datetime import datetime
@@ -52,6 +53,25 @@ def short(value: object) -> str:
     line = " ".join(text.split())
     line = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
     return cut(line)
+
+
+def rounded(text: str) -> str:
+    """Return a short text with its floats to six significant digits. A text with quotes is not changed."""
+    return text if "'" in text or '"' in text else _FLOAT.sub(_shorter, text)
+
+
+_FLOAT = re.compile(r"(?<![\w.])\d+\.\d+(?:e[+-]?\d+)?")
+
+
+def _shorter(match: re.Match[str]) -> str:
+    text = match[0]
+    # An `1.0` is a float, and should not look like an int.
+    return f"{float(text):.6g}" if sum(map(str.isdigit, text.partition("e")[0])) > 6 else text
+
+
+def short_type(name: str) -> str:
+    """Return the full name of a type without its module."""
+    return name.rpartition(".")[2]
 
 
 def cut(text: str) -> str:

@@ -60,6 +60,7 @@ def commands() -> "typer.Typer":
 
 def _subcommands() -> dict[Callable[..., int], tuple[str, ...]]:
     """Return the functions of the subcommands, each with calls for its help text."""
+    from .compare_command import compare
     from .curating_commands import gc, note, rename, rm, seal, tag
     from .diff_command import diff
     from .export_command import export
@@ -72,8 +73,9 @@ def _subcommands() -> dict[Callable[..., int], tuple[str, ...]]:
     from .verify_command import verify
 
     return {
-        runs: ("runs", "runs --dir sweeps --json"),
+        runs: ("runs", "runs --sort accuracy:desc", "runs --where 'lr < 0.1' --columns lr,accuracy --csv"),
         show: ("show digits", "show 1 --json", "show --watch digits"),
+        compare: ("compare 1 2 3", "compare 'grid-*' --csv"),
         diff: ("diff 1 2", "diff digits-0001 backup/digits-0001.db --json"),
         export: ("export 1", "export 1 --format csv --what values", "export 1 --format parquet -o 1.parquet"),
         report: ("report digits", "report 1 2 -o both.html"),

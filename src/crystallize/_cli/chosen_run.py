@@ -1,13 +1,13 @@
 """The run that a user names on the command line: the arguments for it, and how it is found and loaded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from .._journal.find import find_run
+from .._journal.find import find_run, find_runs
 from .._journal.loaded_run import Run, load_run
 from ..errors import CrystallizeError, DamagedRunError
 
@@ -22,6 +22,16 @@ def find(folder: Path, name: str) -> Path:
     """Return the file of a run."""
     with reporting_damage(name):
         return find_run(folder, name)
+
+
+def find_all(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of the runs that some names and patterns mean; a run that a pattern adds again is left out."""
+    found: list[Path] = []
+    for name in names:
+        with reporting_damage(name):
+            paths = find_runs(folder, name)
+        found += [path for path in paths if len(paths) == 1 or path not in found]
+    return found
 
 
 def load(path: Path) -> Run[Any]:

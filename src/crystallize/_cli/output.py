@@ -1,8 +1,10 @@
 """Tables and JSON on stdout."""
 
+import os
 import sys
 from collections.abc import Iterable
 from itertools import chain
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+AsCsv: TypeAlias = Annotated[bool, typer.Option("--csv", help="Print a line of CSV for each run.")]
+
 _UNLIMITED: Final = 1_000_000
 """Characters in a line of a pipe."""
+_NARROWEST: Final = 8
+"""Characters to which a column may be cut."""
 
 
 def print_json(document: object) -> None:
@@ -53,6 +59,62 @@ def print_table(table: Table, *, cut: bool = False) -> None:
         console.print(drawn(table, console.width, cut=cut))
     # Without the spaces that fill the last column.
     print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
+
+
+def print_lines(table: Table) -> None:
+    """Print a table without its empty columns, each row on one line.
+
+    Much faster than `print_table` for thousands of rows. On a terminal the columns that do not fit are left out: the
+    first of these is cut if enough of it fits, and a line below names the others.
+    """
+    columns = table.columns
+    texts = [[printable(row[column] or "") for row in (table.headings, *table.rows)] for column in columns]
+    widths = [max(map(_width, column)) for column in texts]
+    is_terminal = sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
+    fitting = len(columns)
+    if is_terminal:
+        fitting, widths = _fitted(widths, get_terminal_size().columns)
+    padded = [
+        [_padded(text, width) for text in column]
+        for column, width in zip(texts[:fitting], widths[:fitting], strict=True)
+    ]
+    heading, *lines = ("  ".join(cells).rstrip() for cells in zip(*padded, strict=True))
+    print(f"\x1b[1m{heading}\x1b[0m" if is_terminal and os.environ.get("TERM") != "dumb" else heading)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    if fitting < len(columns):
+        left_out = ", ".join(texts[at][0] for at in range(fitting, len(columns)))
+        print(f"not shown: {left_out}")
+
+
+def _width(text: str) -> int:
+    """Return the number of columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # as above
+
+    return cell_len(text)
+
+
+def _fitted(widths: list[int], most: int) -> tuple[int, list[int]]:
+    """Return how many columns fit beside each other, and their widths; the last of them may be cut."""
+    used = 0
+    for at, width in enumerate(widths):
+        start = used + (2 if at else 0)
+        if start + width > most:
+            left = most - start
+            return (at + 1, [*widths[:at], left]) if left >= _NARROWEST or not at else (at, widths)
+        used = start + width
+    return len(widths), widths
+
+
+def _padded(text: str, width: int) -> str:
+    """Return a text of this width: with spaces after it, or cut, with an ellipsis at its end."""
+    found = _width(text)
+    if found > width:
+        while _width(text) > width - 1:
+            text = text[:-1]
+        text, found = f"{text}…", _width(text) + 1
+    return text + " " * (width - found)
 
 
 def drawn(table: Table, width: int, *, cut: bool = False) -> "RenderableType":

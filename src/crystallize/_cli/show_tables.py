@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from .._base.table import Table, TableRow
-from .._base.text import MASK, counted, moment, one_line, short, took
+from .._base.text import MASK, counted, moment, one_line, rounded, short, short_type, took
 from .._core.provenance import nodes_missed, nodes_read
 from .._tables.export import ValueRow
-from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt
+from .._tables.run_description import Description, MetricSummary, RunProcess, StepAttempt, item_text
 
 _VALUE: Final = ("key", "type", "step", "value")
 _STEP: Final = (
-    *("step", "session", "outcome", "started", "took", "taken over from", "ran because"),
+    *("step", "session", "outcome", "started", "took", "item", "taken over from", "ran because"),
     *("read", "not found", "wrote", "points", "artifacts", "error"),
 )
 _METRIC: Final = ("metric", "points", "first", "last", "min", "max", "not restorable")
@@ -81,7 +81,7 @@ def _process_facts(process: RunProcess, with_packages: bool) -> dict[str, str | 
 
 
 def _value_row(row: ValueRow) -> TableRow:
-    return row.key, row.type, row.step, shown_value(row)
+    return row.key, short_type(row.type), row.step, shown_value(row)
 
 
 def shown_value(row: ValueRow) -> str:
@@ -97,7 +97,8 @@ def _step_row(attempt: StepAttempt, is_resumed: bool) -> TableRow:
     origin = attempt.reused_from, attempt.reason and one_line(attempt.reason)
     reads = _UNKNOWN_READS.get(attempt.outcome, ", ".join(nodes_read(attempt))), ", ".join(nodes_missed(attempt))
     error = attempt.error and one_line(attempt.error)
-    return attempt.name, process, attempt.outcome, *times, *origin, *reads, *work_cells(attempt), error
+    item = item_text(attempt.item)
+    return attempt.name, process, attempt.outcome, *times, item, *origin, *reads, *work_cells(attempt), error
 
 
 def work_cells(attempt: StepAttempt) -> TableRow:
@@ -107,6 +108,6 @@ def work_cells(attempt: StepAttempt) -> TableRow:
 
 
 def _metric_row(metric: MetricSummary) -> TableRow:
-    limits = (None if number is None else short(number) for number in (metric.min, metric.max))
-    ends = short(metric.first), short(metric.last)
+    limits = (None if number is None else rounded(short(number)) for number in (metric.min, metric.max))
+    ends = rounded(short(metric.first)), rounded(short(metric.last))
     return metric.metric, f"{metric.count:,}", *ends, *limits, str(metric.missing or "")

@@ -1,7 +1,7 @@
 """The exception that ended a run, as texts."""
 
 from traceback import format_exception
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import legible
@@ -19,6 +19,12 @@ class Failure(NamedTuple):
     """Its type and text."""
     traceback: str
     """Its traceback, with those of the exceptions that caused it."""
+
+
+def means_failure(raised: BaseException | None) -> TypeGuard[BaseException]:
+    """Return whether an exception that ends a run means that the run has failed."""
+    is_success = isinstance(raised, SystemExit) and raised.code in (None, 0)
+    return raised is not None and not is_success and not isinstance(raised, GeneratorExit)
 
 
 def failure_of(raised: BaseException, view: ContextView | None) -> Failure:

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from .._base.object_folder import ObjectFolder
 from .._branches.merge import MergedWork
@@ -23,13 +23,13 @@ from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
 from ..errors import JournalError, ResumeError, SinkError
 from ..events import Event
-from .async_end import AsyncEnd
+from .block_end import BlockEnd
 from .console_output import ConsoleOutput, captured_output
 from .database import LARGEST
 from .environment import Findings, Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
-from .failure import Failure, failure_of
+from .failure import Failure, failure_of, means_failure
 from .fast_handler import fast_handler
 from .merge_archive import MergeArchive
 from .read_run import RunData
@@ -44,12 +44,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_HAS_CONTEXT: Final = "a journal is of one context, and this one has it already"
 _STAYS: Final = "a journal stays in the process that opened it; a copy of its context has no sinks"
 
 _log = logging.getLogger("crystallize")
 
 
-class Journal(AsyncEnd):
+class Journal(BlockEnd):
     """A run in a file, which outlives its process; a sink of the context whose run it is.
 
     When `record` or a write has returned, the point or value survives the death of the process. When a step has ended,
@@ -74,13 +75,8 @@ class Journal(AsyncEnd):
     largest: Final = LARGEST
     takes_placed_values: Final = True
 
-    def __init__(
-        self, files: RunFiles, earlier: EarlierRuns | None = None, output: ConsoleOutput | None = None
-    ) -> None:
-        """Take over the files that `start` or `resume` has opened.
-
-        `earlier` are the runs to take steps over from, and `output` the console output if it is captured.
-        """
+    def __init__(self, files: RunFiles, earlier: EarlierRuns | None, output: ConsoleOutput | None) -> None:
+        """Take over the open files, the runs to take steps over from, and the console output if it is captured."""
         data = files.data
         self.path: Path = files.opened.path
         self.name: str = self.path.stem
@@ -94,8 +90,7 @@ class Journal(AsyncEnd):
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
         self._view: ContextView | None = None
         self._events: EventIntake | None = None
-        self._is_restoring = False
-        """Whether the context is just being made that has the finished work of a resumed run."""
+        self._is_restoring = False  # True while the context of a resumed run is made
 
     @classmethod
     def start(
@@ -119,8 +114,8 @@ class Journal(AsyncEnd):
             RunNotFoundError: There is no such earlier run.
         """
         earlier = runs_to_reuse(folder, name, reuse)
-        files = create_run(folder, name, None if earlier is None else earlier.parent)
-        return cls(files, earlier, captured_output(capture_output))
+        parent = None if earlier is None else earlier.parent
+        return cls(create_run(folder, name, parent), earlier, captured_output(capture_output))
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], *, capture_output: bool = False) -> "Journal":
@@ -148,8 +143,7 @@ class Journal(AsyncEnd):
             True
         """
         files = reopen_run(path)
-        earlier = reopened_runs(files.opened.path, files.data.parent)
-        return cls(files, earlier, captured_output(capture_output))
+        return cls(files, reopened_runs(files.opened.path, files.data.parent), captured_output(capture_output))
 
     def context(
         self,
@@ -207,9 +201,7 @@ class Journal(AsyncEnd):
     def attach(self, view: ContextView, /) -> None:
         """Begin the run of a context; see `AttachedSink`."""
         if self._view is not None:
-            raise JournalError(
-                str(self.path), "a journal is of one context, and this one has it already", "start another"
-            )
+            raise JournalError(str(self.path), _HAS_CONTEXT, "start another")
         if self._resumed is not None and not self._is_restoring:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
@@ -285,11 +277,7 @@ class Journal(AsyncEnd):
             if self._output is not None:
                 self._output.finish(self._view if self._writer.takes else None)
         finally:
-            effects = nullcontext() if self._view is None else self._view.lock
-            self._writer.close(failure, effects)
-
-    def __enter__(self) -> Self:
-        return self
+            self._writer.close(failure, nullcontext() if self._view is None else self._view.lock)
 
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
@@ -298,10 +286,8 @@ class Journal(AsyncEnd):
 
         `sys.exit()`, `sys.exit(0)`, and the end of a generator whose consumer needs no more, end it as finished.
         """
-        is_success = isinstance(raised, SystemExit) and raised.code in (None, 0)
-        if raised is None or is_success or isinstance(raised, GeneratorExit):
-            self.close()
-            return
+        if not means_failure(raised):
+            return self.close()
         try:
             self._end(failure_of(raised, self._view))
         except (JournalError, SinkError) as error:

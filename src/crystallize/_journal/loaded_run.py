@@ -125,7 +125,7 @@ class Run(TableDisplay, Generic[T_co]):
     @property
     def parent(self) -> str | None:
         """The name of the run from which it takes steps over; None if there is none."""
-        return None if self._data.parent is None else Path(self._data.parent.path).stem
+        return None if self._data.parent is None else self._data.parent.name
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -229,6 +229,17 @@ class Run(TableDisplay, Generic[T_co]):
         return tuple(key for key in (known[-1] if known else ()) if key not in entries)
 
     @property
+    def items(self) -> Mapping[str, Any]:
+        """The items of the branches of `fan_out`, by the names of the branches.
+
+        A text, number, bool or None is as it was. Of a dict, model, dataclass or named tuple there is a dict of the
+        fields that are such scalars, in which inner fields have names with dots. Other items, and those with secrets,
+        are not in the file. If a branch that failed runs again for another item in the same process, the first item is
+        there.
+        """
+        return {branch: item[""] if [*item] == [""] else item for branch, item in self._data.items.items()}
+
+    @property
     def artifacts(self) -> ArtifactLog:
         """The artifacts of the run."""
         return self.context.artifacts
@@ -265,30 +276,31 @@ class Run(TableDisplay, Generic[T_co]):
             "file": str(self.path),
         }
         try:
-            tables = self._tables()
+            tables = _result_tables(self)
         except JournalError as error:
             # The error is worth showing, and the facts are known nevertheless.
             facts, tables = facts | {"not shown": one_line(str(error))}, ()
         return Table(self.name, ("", ""), [fact for fact in facts.items() if fact[1]]), *tables
 
-    def _tables(self) -> tuple[Table, ...]:
-        steps, findings = provenance_tables(self.provenance)
-        superseded = self._data.superseded
-        standing = {failure.sequence for failure in self._data.standing_failures}
-        lost = {failure.sequence for failure in self._data.failures} - standing
-        unfinished = [
-            attempt
-            for attempt in self.attempts
-            if attempt.record is None or attempt.sequence in lost or (attempt.session, attempt.step) in superseded
-        ]
-        return (
-            Table.of("Keys", ("key", "value", "type", "written by"), [*self.entries.values()], partial(_key_row, self)),
-            steps._replace(title="Steps"),
-            Table.of("Not finished", _UNFINISHED, unfinished, partial(_attempt_row, self)),
-            findings,
-            metrics_table(self.metrics)._replace(title="Metrics"),
-            artifacts_table([*self.artifacts])._replace(title="Artifacts"),
-        )
+
+def _result_tables(run: Run[Any]) -> tuple[Table, ...]:
+    steps, findings = provenance_tables(run.provenance)
+    superseded = run._data.superseded
+    standing = {failure.sequence for failure in run._data.standing_failures}
+    lost = {failure.sequence for failure in run._data.failures} - standing
+    unfinished = [
+        attempt
+        for attempt in run.attempts
+        if attempt.record is None or attempt.sequence in lost or (attempt.session, attempt.step) in superseded
+    ]
+    return (
+        Table.of("Keys", ("key", "value", "type", "written by"), [*run.entries.values()], partial(_key_row, run)),
+        steps._replace(title="Steps"),
+        Table.of("Not finished", _UNFINISHED, unfinished, partial(_attempt_row, run)),
+        findings,
+        metrics_table(run.metrics)._replace(title="Metrics"),
+        artifacts_table([*run.artifacts])._replace(title="Artifacts"),
+    )
 
 
 def _key_row(run: Run[Any], entry: Entry) -> TableRow:
@@ -345,9 +357,9 @@ def value_once(run: Run[Any], key: str) -> Any:
     return state_of(run.context).peek(key)
 
 
-def final_process(run: Run[Any]) -> Session:
-    """Return the process that says how a run ended."""
-    return run._data.final
+def items_of_branches(run: Run[Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the scalars of the items of branches, by the names of their fields; a scalar itself has an empty name."""
+    return run._data.items
 
 
 def load_run(

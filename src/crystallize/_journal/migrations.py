@@ -166,6 +166,11 @@ MIGRATIONS: Final = (
         has_older INTEGER NOT NULL CHECK (has_older IN (0, 1)),
         "check" INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE items (
+        sequence INTEGER PRIMARY KEY REFERENCES forks,
+        item TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
     CREATE TABLE seals (
         session INTEGER PRIMARY KEY REFERENCES sessions,
         "check" INTEGER NOT NULL
@@ -202,6 +207,8 @@ file. `reasons` has the reasons why values cannot be restored.
 
 `fork_groups` has the branches that a `fan_out` forked, each with the position at which it forked the first one: there
 their work belongs, in the order in which they were forked.
+
+`items` has the scalars of the items of a `fan_out`, as a JSON object, each at the position of the fork of its branch.
 
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
@@ -240,6 +247,7 @@ ORDERS: Final[dict[str, str]] = {
     "seals": "session",
     "notes": "id",
     "tags": "tag",
+    "items": "sequence",
 }
 """The tables, and the columns that order their rows."""
 
@@ -256,6 +264,7 @@ LATER: Final[dict[str, int]] = {
     "seals": 6,
     "notes": 6,
     "tags": 6,
+    "items": 6,
 }
 """The tables that files of older versions do not have, each with the version that added it."""
 
@@ -269,6 +278,7 @@ NEWER: Final[dict[str, str]] = {
     "tags": "TRUE",
     "forks": "TRUE",
     "fork_groups": "TRUE",
+    "items": "TRUE",
     # Two searches, where an OR would make it look at every step.
     "steps": """sequence IN (
         SELECT sequence FROM steps WHERE sequence > :since UNION SELECT sequence FROM steps WHERE finished > :since

@@ -11,7 +11,7 @@ from .._core.metrics import MetricSchema
 from .._core.point_sections import Piece
 from .._core.series import FrozenMetrics, Series, log_of, store_of
 from .._journal.journal import Journal, flushed_path
-from .._journal.loaded_run import Run, load_run
+from .._journal.loaded_run import Run, items_of_branches, load_run
 from ..errors import FrameError
 from .arrow_table import PointOrigin, SourcePoints
 
@@ -35,7 +35,9 @@ def points_in(
     else:
         check_untyped(measured, metrics)
     declared: Mapping[str, Any] = {}
+    items: Mapping[str, Any] = {}
     if isinstance(measured, Run):
+        items = items_of_branches(measured)
         name, declared, measured = measured.path.stem, measured.declared, measured.metrics
     if isinstance(measured, FrozenContext):
         measured = measured.metrics
@@ -55,7 +57,7 @@ def points_in(
     steps = [*store.registry.names]
     series = {name: [*_numbered(pieces, steps)] for name, pieces in series.items()}
     run = name if name is not None else next(iter(journals), None)
-    return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared), series)
+    return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared, items), series)
 
 
 def _numbered(pieces: Iterable[Piece], steps: list[str | None]) -> Iterator[Piece]:

@@ -1,4 +1,4 @@
-"""A run described without its points and the content of its artifacts: one line, or all there is to `show`.
+"""A run described without its points and the content of its artifacts: all that `show` prints.
 
 The fields of each dataclass are the keys of its JSON object.
 """
@@ -9,39 +9,17 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
+from .._base.text import cut, rounded, short
 from .._core.artifacts import Artifact
 from .._core.codec import json_view
 from .._core.series import Series
 from .._journal.environment import Origin
-from .._journal.loaded_run import Run, Status, final_process
+from .._journal.loaded_run import Run, Status
 from .._journal.rows import Attempt, Session, SoFar
 from .._journal.working_time import seconds_of_processes
-from ..errors import DamagedRunError, JournalError
 from .export import ValueRow, row_to_show, value_row, value_rows
 
 OutcomeName: TypeAlias = Literal["running", "finished", "failed", "died", "done again"]
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A run in one line."""
-
-    name: str
-    """The name of the file without its suffix, by which `find_run` finds it."""
-    path: str
-    status: Status | Literal["damaged", "unreadable"]
-    started: datetime | None
-    ended: datetime | None
-    seconds: float | None
-    """The working time so far, or until the end, without the time between two processes; None if the run died."""
-    steps: int | None
-    """The number of steps that were opened."""
-    steps_finished: int | None
-    error: str | None
-    """The error that ended the run, else that of the last step that failed in the last process; or the reason why the
-    file cannot be read."""
-    parent: str | None = None
-    """The run from which it takes steps over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +65,8 @@ class StepAttempt:
     """The run in which it ran, if it was taken over from there."""
     reason: str | None = None
     """Why it was not taken over from an earlier run."""
+    item: Any = None
+    """The item of a branch of a `fan_out`; None for any other step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,31 +122,6 @@ class Description:
     tags: tuple[str, ...] = ()
 
 
-def overview(run: Run[Any]) -> Overview:
-    """Return a run in one line, without reading its values and points."""
-    last = final_process(run).number
-    ended = [attempt.record for attempt in run.attempts if attempt.session == last and attempt.record]
-    failures = [record.error for record in ended if record.error]
-    return Overview(
-        name=run.path.stem,
-        path=str(run.path),
-        status=run.status,
-        started=run.started,
-        ended=run.ended,
-        seconds=None if run.took is None else run.took.total_seconds(),
-        steps=len({attempt.step for attempt in run.attempts}),
-        steps_finished=sum(attempt.finished for attempt in _valid_attempts(run)),
-        error=run.error or next(reversed(failures), None),
-        parent=run.parent,
-    )
-
-
-def unreadable(name: str, error: JournalError) -> Overview:
-    """Return the line of a run whose file, of this name, cannot be read."""
-    status: Literal["damaged", "unreadable"] = "damaged" if isinstance(error, DamagedRunError) else "unreadable"
-    return Overview(name, error.path, status, None, None, None, None, None, error.reason)
-
-
 def describe(run: Run[Any], *, in_short: bool = False) -> Description:
     """Return the description of a run that was loaded without a schema, so that its values are as JSON has them.
 
@@ -207,8 +162,8 @@ def outline(
         sessions=tuple(_process(run, session, seconds[session.number]) for session in run.sessions),
         inputs=tuple(row for row in values if row.input),
         values=tuple(row for row in values if not row.input),
-        steps=tuple(_attempt(attempt, so_far, is_dead=False) for attempt in _valid_attempts(run)),
-        dead_attempts=tuple(_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts),
+        steps=_with_items(run, (_attempt(attempt, so_far, is_dead=False) for attempt in _valid_attempts(run))),
+        dead_attempts=_with_items(run, (_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts)),
         metrics=metrics,
         artifacts=artifacts,
         parent=run.parent,
@@ -216,6 +171,19 @@ def outline(
         note=run.note,
         tags=run.tags,
     )
+
+
+def _with_items(run: Run[Any], attempts: Iterable[StepAttempt]) -> tuple[StepAttempt, ...]:
+    """Return the attempts, those at branches with their items."""
+    items = run.items
+    return tuple(replace(found, item=items[found.name]) if found.name in items else found for found in attempts)
+
+
+def item_text(item: Any) -> str | None:
+    """Return the item of a branch as a short text, "lr=0.1, depth=3"; None for None."""
+    if not isinstance(item, dict):
+        return None if item is None else rounded(short(item))
+    return cut(", ".join(f"{name}={rounded(short(value))}" for name, value in item.items()))
 
 
 def _valid_attempts(run: Run[Any]) -> list[Attempt]:

@@ -1,21 +1,27 @@
-"""The points of many runs as one table, with the inputs of each run beside its points."""
+"""Many runs as one table: a row a run, or a row for each point of a run with the run's inputs beside it."""
 
 import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._base.text import nearest, short
+from .._base.optional import OptionalModule
+from .._base.text import legible, nearest, short
 from .._core.metrics import MetricSchema
 from .._journal.find import list_runs
 from .._journal.loaded_run import Run
 from ..errors import FrameError, JournalError, MetricError
 from .arrow_table import reader_of
+from .columns import ArrowArray
 from .point_source import points_in, run_from
+from .run_rows import chosen_runs, read_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
+else:
+    pa = OptionalModule("pyarrow", "arrow")
 
 
 def runs_frame(
@@ -78,6 +84,60 @@ def runs_frame(
     if sources:
         _check_inputs(inputs or (), is_input)
     return reader_of(sources).read_all()
+
+
+def runs_table(
+    folder: str | os.PathLike[str],
+    *,
+    where: str | None = None,
+    sort: str | None = None,
+    columns: Collection[str] | None = None,
+    last: int | None = None,
+) -> "pa.Table":
+    """Return the runs of a folder as an Arrow table, a row a run, the newest last.
+
+    Pass the table to `to_pandas` or `to_polars` to convert it. It has the columns of `crystallize runs --json`: status,
+    times, inputs as "inputs.lr", other scalar values as "values.accuracy", the best of metrics with a goal as
+    "best.loss", steps and the error.
+
+    Args:
+        folder: The folder.
+        where: A condition, as "lr < 0.1 and status == 'finished'". The end of a column's name does if it is unique.
+        sort: A column, as "accuracy" or "accuracy:desc", or several with commas between them.
+        columns: The columns beside "run"; by default all.
+        last: The number of runs, the newest of those that fulfil the condition.
+
+    Raises:
+        FrameError: The folder does not exist, a column does not exist, or the condition is none.
+        MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> for lr in (0.1, 0.2):
+        ...     with Journal.start("runs", "digits") as journal:
+        ...         journal.context(FrozenContext, {"lr": lr})["accuracy"] = 1 - lr
+        >>> runs_table("runs", where="lr > 0.1", columns=["lr", "accuracy"]).to_pylist()
+        [{'run': 'digits-0002', 'inputs.lr': 0.2, 'values.accuracy': 0.8}]
+    """
+    if not Path(folder).is_dir():
+        raise FrameError(str(folder), "this is no folder of runs")
+    if isinstance(columns, str):
+        raise FrameError(f"columns={columns!r}", f"write columns=[{columns!r}]")
+    table = chosen_runs(read_runs(folder), where, sort, last)
+    names = table.names.full if columns is None else table.columns(columns)
+    return pa.table({legible(name): _column([row.get(name) for row in table.rows]) for name in names})
+
+
+def _column(values: list[Any]) -> ArrowArray:
+    """Return an Arrow array of values; of texts if they have no common type."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {datetime}:
+        return pa.array(values, pa.timestamp("us", "UTC"))
+    if kinds == {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    is_plain = len(kinds) == 1 and all(type(value) is not int or -(2**63) <= value < 2**63 for value in values)
+    if is_plain and kinds != {str}:
+        return pa.array(values, pa.bool_() if kinds == {bool} else pa.float64() if kinds == {float} else pa.int64())
+    return pa.array([None if value is None else legible(str(value)) for value in values], pa.string())
 
 
 def _with_advice(error: JournalError) -> JournalError:

@@ -1,0 +1,169 @@
+"""A run in short: its facts, its scalar values, and the best of each metric that has a goal.
+
+Nothing else of its file is read: no array, no large value, no artifact, and no points if no metric has a goal.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from math import isnan
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pydantic_core import from_json, to_json
+
+from .._core.tagged_json import may_have_marks, without_marks
+from ..errors import CrystallizeError, DamagedRunError, JournalError
+from .database import rows
+from .loaded_run import Run
+from .packed_points import points_of
+from .read_run import RunData, open_outline
+from .rows import MISSING, PackedRow
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+LONGEST: Final = 1 << 12
+"""The bytes of JSON above which a value is not read."""
+SMALL_FILE: Final = 1 << 20
+"""The bytes of a database up to which its values are read at once, and not looked at one by one."""
+_LONGEST_LIST: Final = 200
+"""The bytes of JSON above which a list is left out."""
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_NUMBERS: Final = frozenset({int, float, bool})
+
+
+class RunSummary(NamedTuple):
+    """A run in short."""
+
+    run: str
+    """The name of the file without its suffix, by which `find_run` finds it."""
+    status: str
+    """The `Run.status`, or "damaged" or "unreadable"."""
+    scalars: dict[str, Scalar]
+    """The inputs as "inputs.lr", the other values as "values.accuracy", the best of metrics as "best.loss". The fields
+    of dicts and models have names with dots."""
+    started: datetime | None = None
+    """In UTC, as `ended` is."""
+    ended: datetime | None = None
+    took: float | None = None
+    """Seconds of work, without the time between two processes; None if the run died, or cannot be read."""
+    steps: int | None = None
+    """The number of steps that were opened."""
+    steps_finished: int | None = None
+    parent: str | None = None
+    """The run from which it takes steps over."""
+    error: str | None = None
+    """The error that ended the run, else that of the last step that failed in the last process; or the reason why the
+    file cannot be read."""
+
+
+def summary_of(path: Path) -> RunSummary:
+    """Return a run in short, also if its file cannot be read."""
+    try:
+        return _read(path)
+    except DamagedRunError as error:
+        return _unreadable(path, "damaged", error.reason)
+    except JournalError as error:
+        return _unreadable(path, "unreadable", error.reason)
+    except (CrystallizeError, OSError) as error:
+        return _unreadable(path, "unreadable", f"it cannot be read ({error})")
+
+
+def _unreadable(path: Path, status: str, reason: str) -> RunSummary:
+    return RunSummary(path.stem, status, {}, error=reason)
+
+
+def _read(path: Path) -> RunSummary:
+    with open_outline(path) as (data, connection):
+        scalars = {**_values_in(data, connection), **_best_in(data, connection)}
+    run: Run[Any] = Run(data, None, None)
+    attempts = run.attempts
+    # By position, as a branch that failed and was merged later has two attempts of the same name.
+    dead = {attempt.sequence for attempt in run.dead_attempts}
+    last = data.final.number
+    records = [attempt.record for attempt in attempts if attempt.session == last and attempt.record]
+    failures = [record.error for record in records if record.error]
+    return RunSummary(
+        run=path.stem,
+        status=run.status,
+        started=run.started,
+        ended=run.ended,
+        took=None if run.took is None else run.took.total_seconds(),
+        steps=len({attempt.step for attempt in attempts}),
+        steps_finished=sum(attempt.finished for attempt in attempts if attempt.sequence not in dead),
+        parent=run.parent,
+        error=run.error or next(reversed(failures), None),
+        scalars=scalars,
+    )
+
+
+def _values_in(data: RunData, connection: sqlite3.Connection) -> dict[str, Scalar]:
+    """Return the scalar inputs and values, in the order in which they were written."""
+    dropped = data.superseded
+    found: dict[str, Scalar] = {}
+    for position, process, step, key, is_input, how, _, json, _ in _small_rows(data.path, connection):
+        if how not in MISSING and (process, step) not in dropped:
+            parsed = from_json(json)
+            if may_have_marks(json.encode()):
+                parsed = _without_marks(data.path, connection, position, parsed)
+            found.update(scalars_in(f"{'inputs' if is_input else 'values'}.{key}", parsed))
+    return found
+
+
+def _small_rows(path: Path, connection: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """Return the rows of the values with little JSON."""
+    pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if pages * size <= SMALL_FILE:
+        yield from (row for row in rows(path, connection, "entries") if len(row[7]) <= LONGEST)
+        return
+    positions = connection.execute("SELECT sequence FROM entries ORDER BY sequence").fetchall()
+    for (position,) in positions:
+        # Unlike SQL, this does not read the text.
+        with connection.blobopen("entries", "json", position, readonly=True) as text:
+            is_small = len(text) <= LONGEST
+        if is_small:
+            yield from rows(path, connection, "entries", position - 1, position)
+
+
+def _without_marks(path: Path, connection: sqlite3.Connection, position: int, parsed: Any) -> Any:
+    """Return the parsed JSON of a value with simple values in place of its marks."""
+    query = "SELECT total(length(npy)) FROM arrays WHERE sequence = ?"
+    (size,) = connection.execute(query, (position,)).fetchone()
+    parts = [row[2] for row in rows(path, connection, "arrays", position - 1, position)] if size <= LONGEST else []
+    try:
+        return without_marks(parsed, parts)
+    except ImportError:  # NumPy is not installed, and its numbers are left out
+        return without_marks(parsed)
+
+
+def scalars_in(name: str, parsed: Any) -> Iterator[tuple[str, Scalar]]:
+    """Return the scalars in parsed JSON, with the names of their columns. A short list is its text."""
+    if isinstance(parsed, dict):
+        for field, item in parsed.items():
+            yield from scalars_in(f"{name}.{field}", item)
+    elif type(parsed) in _SCALARS:
+        yield name, parsed
+    elif len(text := to_json(parsed)) <= _LONGEST_LIST:
+        yield name, text.decode()
+
+
+def _best_in(data: RunData, connection: sqlite3.Connection) -> dict[str, Scalar]:
+    """Return the best number of each metric with a goal."""
+    goals = {name: declared.goal for name, declared in data.declared.items() if declared.goal}
+    if not goals:
+        return {}
+    dropped = data.superseded
+    packed = map(PackedRow._make, rows(data.path, connection, "points"))
+    points = ((row.process, point) for row in packed for point in points_of(data.path, row))
+    return best_of(goals, (point[:2] for process, point in points if (process, point[3]) not in dropped))
+
+
+def best_of(goals: Mapping[str, str], points: Iterable[tuple[str, Any]]) -> dict[str, Scalar]:
+    """Return the best number of each metric with a goal, as `Series.best` has it, with the names of their columns."""
+    best: dict[str, Any] = {}
+    for metric, value in points:
+        if metric in goals and type(value) in _NUMBERS:
+            known = best.get(metric)
+            if known is None or isnan(known) or (value < known if goals[metric] == "minimize" else value > known):
+                best[metric] = value
+    return {f"best.{name}": value for name, value in best.items()}

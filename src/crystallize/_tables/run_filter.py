@@ -1,0 +1,178 @@
+"""Conditions on runs, as text: "lr < 0.1 and status == 'finished'".
+
+The language is a part of Python's expressions: names of columns, also with dots; literals, lists and tuples of them;
+comparisons, also chained; `and`, `or`, `not`, `in`, `is`. Python parses it, and this file evaluates it: the text is
+never executed.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from .._base.text import short
+from ..errors import FrameError
+from .column_names import ColumnNames
+
+_Row: TypeAlias = Mapping[str, Any]
+_Value: TypeAlias = Callable[[_Row], Any]
+
+UNKNOWN: Final = object()
+"""The result of a comparison of values that have no order, such as a number and None."""
+
+_COMPARISONS: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda left, right: left in right,
+    ast.NotIn: lambda left, right: left not in right,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+}
+_ALLOWED: Final = "write names of columns, literals, comparisons, and, or, not, in"
+_LONGEST: Final = 10_000
+"""Characters of a condition."""
+
+
+def condition(text: str, columns: ColumnNames) -> Callable[[_Row], bool]:
+    """Return the function that tells whether a row fulfils a condition.
+
+    A comparison of values that have no order is neither true nor false: if the condition depends on it, the row does
+    not fulfil the condition. Times are compared as texts, as ISO 8601 has them.
+    """
+    subject = f"where={short(text)}"
+    if len(text) > _LONGEST:
+        raise FrameError(subject, f"it has more than {_LONGEST:,} characters")
+    try:
+        value = _Compiler(subject, columns).compiled(_parsed(subject, text))
+    except (RecursionError, MemoryError) as error:
+        raise FrameError(subject, "it has too many levels") from error
+
+    def is_fulfilled(row: _Row) -> bool:
+        found = value(row)
+        return found is not UNKNOWN and bool(found)
+
+    return is_fulfilled
+
+
+def _parsed(subject: str, text: str) -> ast.expr:
+    try:
+        return ast.parse(text.replace("\n", " ").strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise FrameError(subject, f"this is no condition ({reason}); {_ALLOWED}") from error
+
+
+class _Compiler:
+    """Turns the tree of a condition into functions of a row."""
+
+    def __init__(self, subject: str, columns: ColumnNames) -> None:
+        self._subject = subject
+        self._columns = columns
+
+    def compiled(self, node: ast.expr) -> _Value:
+        """Return the function that evaluates a part of the condition."""
+        if isinstance(node, ast.BoolOp):
+            parts = [self.compiled(part) for part in node.values]
+            return _conjunction(parts) if isinstance(node.op, ast.And) else _disjunction(parts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return _negation(self.compiled(node.operand))
+        if isinstance(node, ast.Compare):
+            values = [self.compiled(part) for part in (node.left, *node.comparators)]
+            return _chain(values, [_COMPARISONS[type(sign)] for sign in node.ops])
+        if (name := _name_in(node)) is not None:
+            return _column(self._columns.resolve(name, self._subject))
+        try:
+            literal = ast.literal_eval(node)
+        except (ValueError, TypeError) as error:
+            raise FrameError(self._subject, f"{short(ast.unparse(node))} is not allowed; {_ALLOWED}") from error
+        return lambda row: literal
+
+
+def _name_in(node: ast.expr) -> str | None:
+    """Return the name of a column, as `cfg.depth`, or `cfg["max-depth"]`; None for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = _name_in(node.value)
+        return None if owner is None else f"{owner}.{node.attr}"
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+        owner = _name_in(node.value)
+        return None if owner is None else f"{owner}.{node.slice.value}"
+    return None
+
+
+def _column(name: str) -> _Value:
+    def value(row: _Row) -> Any:
+        found = row.get(name)
+        return found.isoformat() if isinstance(found, datetime) else found
+
+    return value
+
+
+def _conjunction(parts: list[_Value]) -> _Value:
+    def value(row: _Row) -> Any:
+        result: Any = True
+        for part in parts:
+            found = part(row)
+            if found is UNKNOWN:
+                result = UNKNOWN
+            elif not found:
+                return found
+            elif result is not UNKNOWN:
+                result = found
+        return result
+
+    return value
+
+
+def _disjunction(parts: list[_Value]) -> _Value:
+    def value(row: _Row) -> Any:
+        result: Any = False
+        for part in parts:
+            found = part(row)
+            if found is UNKNOWN:
+                result = UNKNOWN
+            elif found:
+                return found
+            elif result is not UNKNOWN:
+                result = found
+        return result
+
+    return value
+
+
+def _negation(part: _Value) -> _Value:
+    def value(row: _Row) -> Any:
+        found = part(row)
+        return UNKNOWN if found is UNKNOWN else not found
+
+    return value
+
+
+def _chain(values: list[_Value], signs: list[Callable[[Any, Any], Any]]) -> _Value:
+    def value(row: _Row) -> Any:
+        left = values[0](row)
+        is_known = True
+        for sign, part in zip(signs, values[1:], strict=True):
+            right = part(row)
+            found = UNKNOWN if UNKNOWN in (left, right) else _compared(sign, left, right)
+            if found is UNKNOWN:
+                is_known = False
+            elif not found:
+                return False
+            left = right
+        return True if is_known else UNKNOWN
+
+    return value
+
+
+def _compared(sign: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    try:
+        return sign(left, right)
+    except TypeError:
+        return UNKNOWN
