@@ -8,7 +8,7 @@ from crystallize import FrozenContext, Journal, load_run
 from crystallize._cli import curating_commands
 from crystallize.runs import list_runs
 
-from .command_runs import call, complaint, died, document_of, made, printed, section
+from .command_runs import call, complaint, died, document_of, made, printed, section, words
 
 
 @pytest.fixture
@@ -39,6 +39,32 @@ def test_tag(folder: Path) -> None:
 
     assert ["baseline", "last"] == document_of("show", "2")["tags"]
     assert "',' cannot be a tag" in complaint("tag", "2", ",")
+
+
+def test_pattern(folder: Path) -> None:
+    """A pattern means all runs that match."""
+    assert "digits-0001: paper\ndigits-0002: paper\n" == printed("tag", "digits-*", "paper")
+    assert "" == printed("note", "digits-*", "the baseline")
+    assert "digits-0001: the baseline\ndigits-0002: the baseline\n" == printed("note", "digits-*")
+    assert "digits-0001 has no spool\ndigits-0002 has no spool\n" == printed("seal", "digits-*", "1")
+    assert "no run" in complaint("rename", "grid-*", "other")
+    assert "deleted digits-0001\ndeleted digits-0002\n" == printed("rm", "digits-*", "--yes")
+
+
+def test_words_in_the_table(folder: Path) -> None:
+    """The table of runs has tags and notes, and chooses runs by them."""
+    printed("tag", "1", "paper", "baseline")
+    printed("note", "2", "the\nnew one")
+    heading, first, second = words(printed("runs"))
+    assert ["tags", "note"] == heading[-2:]
+    assert ("baseline, paper", "the new one") == (first[-1], second[-1])
+
+    assert ["digits-0001"] == [run["run"] for run in document_of("runs", "--where", "'paper' in tags")]
+    assert ["digits-0002"] == [run["run"] for run in document_of("runs", "--where", "'paper' not in tags")]
+    assert ["digits-0002"] == [run["run"] for run in document_of("runs", "--where", "'new' in note")]
+    assert [["baseline", "paper"], []] == [run["tags"] for run in document_of("runs", "--sort", "tags")]
+    assert 'digits-0001,"baseline, paper",\n' in printed("runs", "--csv", "--columns", "tags,note")
+    assert "a run has any number of tags; write 'paper' in tags" in complaint("runs", "--where", "tags == 'paper'")
 
 
 def test_rename(folder: Path) -> None:

@@ -89,7 +89,11 @@ def test_lists_as_json(tmp_path: Path) -> None:
 
     facts = ["run", "status", "started", "took"]
     own = ["inputs.lr", "inputs.seed", "values.accuracy"]
-    assert [*facts, *own, "steps", "steps_finished", "ended", "parent", "error"] == list(first) == list(second)
+    assert (
+        [*facts, *own, "steps", "steps_finished", "ended", "tags", "note", "parent", "error"]
+        == list(first)
+        == list(second)
+    )
     assert ("digits-0001", "finished", None, 1, 1) == tuple(
         first[key] for key in ("run", "status", "error", "steps", "steps_finished")
     )

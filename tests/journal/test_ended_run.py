@@ -12,6 +12,7 @@ import pytest
 
 from crystallize import FrozenContext, Journal, Metric, MetricSchema, fork, merge
 from crystallize._journal import ended_run
+from crystallize._journal.curation import note_run, tag_run
 from crystallize._journal.ended_run import summary_of_ended
 from crystallize._journal.run_summary import summary_of
 
@@ -59,7 +60,14 @@ def without_metrics(folder: Path) -> Path:
     return journal.path
 
 
-@pytest.mark.parametrize("make", [plain, full, failed, without_metrics], ids=lambda make: make.__name__)
+def curated(folder: Path) -> Path:
+    path = plain(folder)
+    note_run(path, "the baseline")
+    tag_run(path, "paper", "new", "last")
+    return path
+
+
+@pytest.mark.parametrize("make", [plain, full, failed, without_metrics, curated], ids=lambda make: make.__name__)
 def test_equals_sqlite(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     """Of a run that one process wrote and ended, the fast path reads the same as SQLite."""
     path = make(tmp_path)

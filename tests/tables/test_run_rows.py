@@ -36,10 +36,11 @@ def names_in(table: Any) -> list[str]:
 def test_columns() -> None:
     """Facts come first, then inputs, values and the best of metrics, and then the less important facts."""
     facts = ["run", "status", "started", "took"]
+    words = ["tags", "note", "parent", "error"]
     own = ["inputs.lr", "inputs.seed", "values.accuracy", "best.loss"]
 
-    assert [*facts, *own, "steps", "steps_finished", "ended", "parent", "error"] == TABLE.names.full
-    assert [*facts, "inputs.lr", *own[2:], "parent", "error"] == TABLE.default_columns()
+    assert [*facts, *own, "steps", "steps_finished", "ended", *words] == TABLE.names.full
+    assert [*facts, "inputs.lr", *own[2:], *words] == TABLE.default_columns()
     assert ["run", "inputs.lr", "best.loss"] == TABLE.columns(["lr", " loss", "lr"])
     with pytest.raises(FrameError, match=r"columns='acuracy': there is no column 'acuracy'; did you mean 'accuracy'\?"):
         TABLE.columns(["acuracy"])

@@ -154,8 +154,9 @@ def test_table_of_runs(tmp_path: Path) -> None:
     assert [{"run": "grid-0001", "inputs.cfg.depth": 3, "values.accuracy": 0.9}] == runs_table(
         tmp_path, columns=["depth", "accuracy"], where="accuracy == 0.9"
     ).to_pylist()
-    assert (2, 13) == to_pandas(runs_table(tmp_path)).shape
-    assert (2, 13) == to_polars(runs_table(tmp_path)).shape
+    assert pa.list_(pa.string()) == table.schema.field("tags").type
+    assert (2, 15) == to_pandas(runs_table(tmp_path)).shape
+    assert (2, 15) == to_polars(runs_table(tmp_path)).shape
 
 
 def test_columns_without_a_common_type(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_columns_without_a_common_type(tmp_path: Path) -> None:
 
 def test_table_of_no_runs(tmp_path: Path) -> None:
     """An empty folder makes an empty table, and a folder that does not exist an error."""
-    assert (0, 9) == runs_table(tmp_path, where="lr < 1").shape
+    assert (0, 11) == runs_table(tmp_path, where="lr < 1").shape
     with pytest.raises(FrameError, match="this is no folder of runs"):
         runs_table(tmp_path / "absent")
     with pytest.raises(FrameError, match=r"columns='lr': write columns=\['lr'\]"):

@@ -1,6 +1,7 @@
 """The commands that change runs: `note`, `tag`, `rename`, `rm`, `seal` and `gc`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -10,7 +11,7 @@ from .._journal.curation import note_run, remove_run, rename_run, seal_run, tag_
 from .._journal.garbage import remove_unused_objects
 from .._journal.loaded_run import load_run
 from ..errors import JournalError, RunNotFoundError
-from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, reporting_damage
+from .chosen_run import DEFAULT_FOLDER, RunName, RunsFolder, find, find_all, reporting_damage
 
 _DECLINED: Final = 1
 
@@ -20,13 +21,15 @@ def note(
     text: Annotated[str | None, typer.Argument(help="The note; an empty text removes it.")] = None,
     folder: RunsFolder = DEFAULT_FOLDER,
 ) -> int:
-    """Set the note of a run, or print it if no text is given."""
-    path = find(folder, run)
-    with reporting_damage(path):
-        if text is not None:
-            note_run(path, text)
-        else:
-            print(*map(one_line, (load_run(path).note or "").splitlines()), sep="\n")
+    """Set the note of a run, or of all runs that match a pattern; print it if no text is given."""
+    paths = find_all(folder, [run])
+    for path in paths:
+        with reporting_damage(path):
+            if text is not None:
+                note_run(path, text)
+            else:
+                print(_heading(path, paths), end="")
+                print(*map(one_line, (load_run(path).note or "").splitlines()), sep="\n")
     return 0
 
 
@@ -36,13 +39,19 @@ def tag(
     removed: Annotated[list[str] | None, typer.Option("--remove", "-r", help="A tag to remove.")] = None,
     folder: RunsFolder = DEFAULT_FOLDER,
 ) -> int:
-    """Add tags to a run, remove others, and print the tags that it has."""
-    path = find(folder, run)
-    with reporting_damage(path):
-        is_change = bool(tags or removed)
-        found = tag_run(path, *(tags or ()), remove=removed or ()) if is_change else load_run(path).tags
-    print(one_line(", ".join(found)))
+    """Add tags to a run, or to all runs that match a pattern, remove others, and print the tags that it has."""
+    paths = find_all(folder, [run])
+    for path in paths:
+        with reporting_damage(path):
+            is_change = bool(tags or removed)
+            found = tag_run(path, *(tags or ()), remove=removed or ()) if is_change else load_run(path).tags
+        print(f"{_heading(path, paths)}{one_line(', '.join(found))}")
     return 0
+
+
+def _heading(path: Path, paths: list[Path]) -> str:
+    """Return the name of one of several runs, to be printed before its words; nothing if it is the only run."""
+    return f"{one_line(path.stem)}: " if len(paths) > 1 else ""
 
 
 def rename(
@@ -59,12 +68,12 @@ def rename(
 
 
 def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Each as for `show`.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, also as 'grid-*'.")],
     is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     folder: RunsFolder = DEFAULT_FOLDER,
 ) -> int:
     """Delete runs, after asking. Their large artifacts stay until `gc`."""
-    paths = list(dict.fromkeys(find(folder, run) for run in runs))
+    paths = list(dict.fromkeys(find_all(folder, runs)))
     if not is_sure:
         names = one_line(", ".join(path.stem for path in paths))
         if not _can_ask():
@@ -84,11 +93,11 @@ def _can_ask() -> bool:
 
 
 def seal(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Each as for `show`.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, also as 'grid-*'.")],
     folder: RunsFolder = DEFAULT_FOLDER,
 ) -> int:
     """Bring the spools of runs whose process died into their files, and delete the spools, of 16 MiB each."""
-    for path in [find(folder, run) for run in runs]:
+    for path in dict.fromkeys(find_all(folder, runs)):
         with reporting_damage(path):
             was_sealed = seal_run(path)
         print(one_line(f"sealed {path.stem}" if was_sealed else f"{path.stem} has no spool"))

@@ -122,6 +122,8 @@ def _read(path: Path, rows: _Rows) -> RunSummary | None:
         took=max((over - begun).total_seconds(), 0),
         steps=steps.opened,
         steps_finished=steps.finished,
+        tags=tuple(sorted(tag for (tag,) in rows.of("tags"))),
+        note=next((text for _, text in rows.of("notes")), None),
         parent=None if parent is None else parent.name,
         error=error or steps.error,
     )

@@ -50,6 +50,8 @@ class RunSummary(NamedTuple):
     steps: int | None = None
     """The number of steps that were opened."""
     steps_finished: int | None = None
+    tags: tuple[str, ...] = ()
+    note: str | None = None
     parent: str | None = None
     """The run from which it takes steps over."""
     error: str | None = None
@@ -91,6 +93,8 @@ def _read(path: Path) -> RunSummary:
         took=None if run.took is None else run.took.total_seconds(),
         steps=len({attempt.step for attempt in attempts}),
         steps_finished=sum(attempt.finished for attempt in attempts if attempt.sequence not in dead),
+        tags=run.tags,
+        note=run.note,
         parent=run.parent,
         error=run.error or next(reversed(failures), None),
         scalars=scalars,

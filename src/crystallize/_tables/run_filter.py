@@ -7,7 +7,7 @@ never executed.
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -82,7 +82,9 @@ class _Compiler:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return _negation(self.compiled(node.operand))
         if isinstance(node, ast.Compare):
-            values = [self.compiled(part) for part in (node.left, *node.comparators)]
+            sides = (node.left, *node.comparators)
+            self._check_tags(sides, node.ops)
+            values = [self.compiled(part) for part in sides]
             return _chain(values, [_COMPARISONS[type(sign)] for sign in node.ops])
         if (name := _name_in(node)) is not None:
             return _column(self._columns.resolve(name, self._subject))
@@ -91,6 +93,13 @@ class _Compiler:
         except (ValueError, TypeError) as error:
             raise FrameError(self._subject, f"{short(ast.unparse(node))} is not allowed; {_ALLOWED}") from error
         return lambda row: literal
+
+    def _check_tags(self, sides: Sequence[ast.expr], signs: Sequence[ast.cmpop]) -> None:
+        """Raise FrameError if the tags of runs are compared with anything: no comparison but `in` can be fulfilled."""
+        for left, sign, right in zip(sides, signs, sides[1:], strict=False):
+            is_membership = isinstance(sign, ast.In | ast.NotIn) and _name_in(left) != "tags"
+            if "tags" in (_name_in(left), _name_in(right)) and not is_membership:
+                raise FrameError(self._subject, "a run has any number of tags; write 'paper' in tags")
 
 
 def _name_in(node: ast.expr) -> str | None:

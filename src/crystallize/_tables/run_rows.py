@@ -7,18 +7,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from .._base.text import lasted, moment, one_line
+from .._base.text import cut, lasted, moment, one_line
 from .._journal.run_index import summaries_of
 from .._journal.run_summary import RunSummary, Scalar
 from ..errors import FrameError
 from .column_names import KINDS, ColumnNames
 from .run_filter import condition
 
-RunRow: TypeAlias = dict[str, Scalar | datetime]
+RunRow: TypeAlias = dict[str, Scalar | datetime | tuple[str, ...]]
 """The cells of a run, by the names of the columns. A column that a run does not have is not in it."""
 
 _FIRST: Final = ("run", "status", "started", "took")
-_LAST: Final = ("steps", "steps_finished", "ended", "parent", "error")
+_LAST: Final = ("steps", "steps_finished", "ended", "tags", "note", "parent", "error")
 _LEFT_OUT: Final = ("steps", "steps_finished", "ended")
 """Columns that are shown only if they are named."""
 
@@ -114,10 +114,11 @@ _EARLIEST: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or value == () or (isinstance(value, float) and math.isnan(value))
 
 
 def _rank(value: Any) -> tuple[bool, Any]:
+    value = ", ".join(value) if isinstance(value, tuple) else value
     is_text = isinstance(value, str)
     return (is_text, value.timestamp() if isinstance(value, datetime) else value)
 
@@ -131,11 +132,20 @@ def cell(column: str, value: Any) -> str | None:
     """Return the text of a cell; None if there is nothing to show. Floats have six significant digits."""
     if value is None:
         return None
+    if isinstance(value, tuple):
+        return one_line(", ".join(value))
     if column == "took":
         return lasted(value)
     if isinstance(value, datetime):
         return moment(value)
-    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return cut(one_line(str(value))) if column == "note" else one_line(str(value))
+
+
+def flat(value: Any) -> Any:
+    """Return a cell for a file in which each cell is one value: tags are one text."""
+    return (", ".join(value) or None) if isinstance(value, tuple) else value
 
 
 def cells(rows: Sequence[RunRow], columns: Sequence[str]) -> list[list[str | None]]:

@@ -98,7 +98,8 @@ def runs_table(
 
     Pass the table to `to_pandas` or `to_polars` to convert it. It has the columns of `crystallize runs --json`: status,
     times, inputs as "inputs.lr", other scalar values as "values.accuracy", the best of metrics with a goal as
-    "best.loss", steps and the error.
+    "best.loss", steps, tags,
+    the note and the error.
 
     Args:
         folder: The folder.
@@ -124,11 +125,13 @@ def runs_table(
         raise FrameError(f"columns={columns!r}", f"write columns=[{columns!r}]")
     table = chosen_runs(read_runs(folder), where, sort, last)
     names = table.names.full if columns is None else table.columns(columns)
-    return pa.table({legible(name): _column([row.get(name) for row in table.rows]) for name in names})
+    return pa.table({legible(name): _column(name, [row.get(name) for row in table.rows]) for name in names})
 
 
-def _column(values: list[Any]) -> ArrowArray:
+def _column(name: str, values: list[Any]) -> ArrowArray:
     """Return an Arrow array of values; of texts if they have no common type."""
+    if name == "tags":
+        return pa.array([[*map(legible, tags)] for tags in values], pa.list_(pa.string()))
     kinds = {type(value) for value in values if value is not None}
     if kinds == {datetime}:
         return pa.array(values, pa.timestamp("us", "UTC"))
