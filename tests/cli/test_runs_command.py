@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crystallize import FrozenContext, Journal
-from crystallize._journal import read_run, run_index, run_summary
+from crystallize._journal import ended_run, read_run, run_summary
 
 from .command_runs import (
     DAMAGES,
@@ -73,7 +73,7 @@ def test_lists_beside_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             raise PermissionError(13, "Permission denied", str(path))
         return real_open(path)
 
-    monkeypatch.setattr(run_index, "summary_of_ended", lambda path: None)
+    monkeypatch.setattr(ended_run, "summary_of_ended", lambda path: None)
     monkeypatch.setattr(run_summary, "open_outline", opened)
     one, other = document_of("runs", "--dir", tmp_path)
 

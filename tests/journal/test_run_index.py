@@ -12,10 +12,11 @@ from zlib import crc32
 import pytest
 
 from crystallize import FrozenContext, Journal
-from crystallize._journal import run_index
+from crystallize._journal import ended_run, run_index, run_summary
 from crystallize._journal.ended_run import summary_of_ended
 from crystallize._journal.run_index import INDEX, summaries_of
-from crystallize._journal.run_summary import RunSummary, summary_of
+from crystallize._journal.run_summary import summary_of
+from crystallize._journal.summary_row import RunSummary
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.stem)
         return summary_of(path)
 
-    monkeypatch.setattr(run_index, "summary_of", read)
-    monkeypatch.setattr(run_index, "summary_of_ended", lambda path: None)
+    monkeypatch.setattr(run_summary, "summary_of", read)
+    monkeypatch.setattr(ended_run, "summary_of_ended", lambda path: None)
     monkeypatch.setattr(run_index, "_UNSETTLED", -1)
     return names
 
@@ -238,6 +239,6 @@ def test_run_that_begins_to_be_written(tmp_path: Path, monkeypatch: pytest.Monke
             journal.context(FrozenContext)["accuracy"] = 0.9
         return found
 
-    monkeypatch.setattr(run_index, "summary_of_ended", read)
+    monkeypatch.setattr(ended_run, "summary_of_ended", read)
 
     assert [{"inputs.lr": 0.1, "values.accuracy": 0.9}] == [run.scalars for run in summaries_of(path.parent)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crystallize._journal.run_summary import RunSummary
+from crystallize._journal.summary_row import RunSummary
 from crystallize._tables.run_rows import cells, chosen_runs, read_runs, table_of
 from crystallize.errors import FrameError
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
 from .._journal.find import find_run, find_runs
-from .._journal.loaded_run import Run, load_run
 from ..errors import CrystallizeError, DamagedRunError
+
+if TYPE_CHECKING:
+    from .._journal.loaded_run import Run
 
 RunName: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="digits-0001, digits (its newest), 1, or a file.")
@@ -34,8 +36,10 @@ def find_all(folder: Path, names: Iterable[str]) -> list[Path]:
     return found
 
 
-def load(path: Path) -> Run[Any]:
+def load(path: Path) -> "Run[Any]":
     """Load a run with all its values and points."""
+    from .._journal.loaded_run import load_run  # here, as a list of runs does without it
+
     with reporting_damage(path):
         run: Run[Any] = load_run(path)
         run.context  # noqa: B018  # made when it is first read

@@ -11,7 +11,6 @@ import typer
 
 from .._base.table import Table
 from .._base.text import printable
-from .._tables.export import json_pieces
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,6 +27,8 @@ _NARROWEST: Final = 8
 
 def print_json(document: object) -> None:
     """Print a document as JSON on one line."""
+    from .._tables.export import json_pieces  # here, as it imports all that reads runs
+
     print_bytes(chain(json_pieces(document), (b"\n",)))
 
 
@@ -69,13 +70,13 @@ def print_lines(table: Table) -> None:
     """
     columns = table.columns
     texts = [[printable(row[column] or "") for row in (table.headings, *table.rows)] for column in columns]
-    widths = [max(map(_width, column)) for column in texts]
+    widths = [max(map(len if all(map(str.isascii, column)) else _width, column)) for column in texts]
     is_terminal = sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
     fitting = len(columns)
     if is_terminal:
         fitting, widths = _fitted(widths, get_terminal_size().columns)
     padded = [
-        [_padded(text, width) for text in column]
+        [text.ljust(width) if text.isascii() and len(text) <= width else _padded(text, width) for text in column]
         for column, width in zip(texts[:fitting], widths[:fitting], strict=True)
     ]
     heading, *lines = ("  ".join(cells).rstrip() for cells in zip(*padded, strict=True))

@@ -6,7 +6,6 @@ import typer
 
 from .._base.table import Table
 from .._base.text import one_line
-from .._tables.export import csv_lines
 from .._tables.run_rows import RunRows, cells, chosen_runs, flat, read_runs
 from ..errors import RunNotFoundError
 from .chosen_run import DEFAULT_FOLDER, RunsFolder
@@ -35,6 +34,8 @@ def runs(
     if in_json:
         print_json([{name: row.get(name) for name in chosen} for row in table.rows])
     elif in_csv:
+        from .._tables.export import csv_lines  # as for JSON
+
         print_bytes(csv_lines(chosen, ([flat(row.get(name)) for name in chosen] for row in table.rows)))
     elif table.rows:
         print_runs(table, table.default_columns() if columns is None else chosen)

@@ -21,8 +21,9 @@ from .database import check_of, connect
 from .packed_points import points_of
 from .parent_run import parent_of
 from .rows import MISSING, PackedRow
-from .run_summary import LONGEST, SMALL_FILE, RunSummary, Scalar, best_of, scalars_in
+from .run_summary import LONGEST, SMALL_FILE, best_of, scalars_in
 from .stored_facts import time_in
+from .summary_row import RunSummary, Scalar
 from .table_pages import TablePages
 
 _Roots: TypeAlias = dict[str, int]

@@ -9,17 +9,16 @@ import os
 import stat
 import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from zlib import crc32
 
-from pydantic import TypeAdapter
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from .ended_run import summary_of_ended
 from .find import run_names
-from .run_summary import RunSummary, summary_of
 from .spool_format import has_writer
+from .summary_row import RunSummary
 
 INDEX: Final = ".crystallize-index"
 """The name of the file, in the folder of the runs."""
@@ -32,8 +31,6 @@ _Files: TypeAlias = list[list[int] | None]
 """The status of the database of a run, its logs and its spool; None for a file that is not there, or is empty."""
 _Index: TypeAlias = dict[str, tuple[_Files, RunSummary]]
 """By the name of the run: the status of its files, and its summary."""
-_adapters: list[TypeAdapter[_Index]] = []
-"""One, made when the first index is read, as that takes longer than the import of this file."""
 
 
 def summaries_of(folder: Path) -> list[RunSummary]:
@@ -63,6 +60,10 @@ def summaries_of(folder: Path) -> list[RunSummary]:
 
 def _read(folder: Path, name: str, files: _Files) -> RunSummary:
     """Return a run in short, given the status of its files."""
+    # Here, as a fresh index needs neither these nor all that they import.
+    from .ended_run import summary_of_ended
+    from .run_summary import summary_of
+
     path = folder / f"{name}.db"
     if files[1:] == [None] * len(files[1:]):
         found = summary_of_ended(path)
@@ -105,11 +106,17 @@ def _load(folder: Path) -> _Index:
         version, check, content = path.read_bytes().split(b"\n", 2)
         if (version, int(check)) != (_VERSION, crc32(content)):
             return {}
-        if not _adapters:
-            _adapters.append(TypeAdapter(_Index))
-        return _adapters[0].validate_json(content)
-    except (OSError, ValueError):
+        rows: dict[str, tuple[_Files, list[Any]]] = from_json(content)
+        return {name: (files, _summary_in(row)) for name, (files, row) in rows.items()}
+    except (OSError, ValueError, TypeError):
         return {}
+
+
+def _summary_in(row: list[Any]) -> RunSummary:
+    """Return the summary in a row of the index."""
+    run, status, scalars, started, ended, took, steps, finished, tags, *others = row
+    begun, over = (None if time is None else datetime.fromisoformat(time) for time in (started, ended))
+    return RunSummary(run, status, scalars, begun, over, took, steps, finished, tuple(tags), *others)
 
 
 def _save(folder: Path, index: _Index) -> None:

@@ -5,10 +5,9 @@ Nothing else of its file is read: no array, no large value, no artifact, and no 
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from math import isnan
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
@@ -19,8 +18,7 @@ from .loaded_run import Run
 from .packed_points import points_of
 from .read_run import RunData, open_outline
 from .rows import MISSING, PackedRow
-
-Scalar: TypeAlias = str | int | float | bool | None
+from .summary_row import RunSummary, Scalar
 
 LONGEST: Final = 1 << 12
 """The bytes of JSON above which a value is not read."""
@@ -30,33 +28,6 @@ _LONGEST_LIST: Final = 200
 """The bytes of JSON above which a list is left out."""
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _NUMBERS: Final = frozenset({int, float, bool})
-
-
-class RunSummary(NamedTuple):
-    """A run in short."""
-
-    run: str
-    """The name of the file without its suffix, by which `find_run` finds it."""
-    status: str
-    """The `Run.status`, or "damaged" or "unreadable"."""
-    scalars: dict[str, Scalar]
-    """The inputs as "inputs.lr", the other values as "values.accuracy", the best of metrics as "best.loss". The fields
-    of dicts and models have names with dots."""
-    started: datetime | None = None
-    """In UTC, as `ended` is."""
-    ended: datetime | None = None
-    took: float | None = None
-    """Seconds of work, without the time between two processes; None if the run died, or cannot be read."""
-    steps: int | None = None
-    """The number of steps that were opened."""
-    steps_finished: int | None = None
-    tags: tuple[str, ...] = ()
-    note: str | None = None
-    parent: str | None = None
-    """The run from which it takes steps over."""
-    error: str | None = None
-    """The error that ended the run, else that of the last step that failed in the last process; or the reason why the
-    file cannot be read."""
 
 
 def summary_of(path: Path) -> RunSummary:

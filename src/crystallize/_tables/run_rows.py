@@ -4,12 +4,13 @@ import math
 import os
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from .._base.text import cut, lasted, moment, one_line
 from .._journal.run_index import summaries_of
-from .._journal.run_summary import RunSummary, Scalar
+from .._journal.summary_row import RunSummary, Scalar
 from ..errors import FrameError
 from .column_names import KINDS, ColumnNames
 from .run_filter import condition
@@ -91,13 +92,17 @@ def read_runs(folder: str | os.PathLike[str], names: Collection[str] | None = No
 def table_of(runs: Iterable[RunSummary]) -> RunRows:
     """Return the table of some runs."""
     rows: list[RunRow] = []
+    seen = set[str]()
     own: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
     for run in runs:
-        facts = run._asdict()
-        scalars = facts.pop("scalars")
-        rows.append({**facts, **scalars})
-        for name in scalars:
-            own[name.partition(".")[0]][name] = None
+        row: dict[str, Any] = dict(zip(RunSummary._fields, run, strict=True))
+        scalars = row.pop("scalars")
+        rows.append(row | scalars)
+        # Mostly they are those of the run before.
+        if not seen >= scalars.keys():
+            seen |= scalars.keys()
+            for name in scalars:
+                own[name.partition(".")[0]][name] = None
     return RunRows(ColumnNames([*_FIRST, *(name for kind in KINDS for name in own[kind]), *_LAST]), rows)
 
 
@@ -128,6 +133,7 @@ def _identity(value: Any) -> Any:
     return str(value) if isinstance(value, bool) or value != value else (value,)
 
 
+@lru_cache(maxsize=1 << 12, typed=True)
 def cell(column: str, value: Any) -> str | None:
     """Return the text of a cell; None if there is nothing to show. Floats have six significant digits."""
     if value is None:
