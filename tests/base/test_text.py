@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from crystallize import FrozenContext, LoggingContext
-from crystallize._base.text import MASK, nearest, printable, rounded, short, took, type_name
+from crystallize._base.text import MASK, nearest, printable, rounded, short, short_type, took, type_name
 
 MANY = 50_000_000
 
@@ -244,3 +244,18 @@ def test_duration_as_text(expected: str | None, seconds: float | None) -> None:
 def test_rounds_floats(text: str, expected: str) -> None:
     """Floats in a short text have six significant digits; ints, texts and version numbers stay as they are."""
     assert expected == rounded(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("int", "int"),
+        ("pipeline.schemas.Train", "Train"),
+        ("tests.work.make.<locals>.Train", "Train"),
+        ("pipeline.Box[pipeline.schemas.Train, list[pipeline.Other]]", "Box[Train, list[Other]]"),
+        ("", ""),
+    ],
+)
+def test_short_type(name: str, expected: str) -> None:
+    """A type is named without its module and the classes around it, and so are the types in its brackets."""
+    assert expected == short_type(name)

@@ -107,6 +107,28 @@ def test_refused(text: str, reason: str) -> None:
     assert reason in raised.value.reason
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("lr = 0.1", "write == to compare"),
+        ("status == finished", "a text is written in quotes: 'finished'"),
+        ("lr < len(status)", "'len(status)' is not allowed; write names of columns"),
+        ("learning-rate < 0.1", 'write inputs["learning-rate"] for this column'),
+        ("cfg.a b == 3", 'write values["cfg.a b"] for this column'),
+        ("tags == 'paper'", "write 'paper' in tags"),
+        ("tags in ['paper']", "write 'paper' in tags"),
+        ("'paper' == tags", "write 'paper' in tags"),
+    ],
+)
+def test_advice(text: str, advice: str) -> None:
+    """The error of a frequent mistake says how the condition is written."""
+    with pytest.raises(FrameError) as raised:
+        fulfils(text, {}, (*NAMES, "tags", "inputs.learning-rate", "values.cfg.a b"))
+
+    assert advice in raised.value.reason
+    assert fulfils('inputs["learning-rate"] < 0.1', {"inputs.learning-rate": 0.01}, ("inputs.learning-rate",))
+
+
 def test_ambiguous() -> None:
     """A short name that several columns have is refused, unless it is that of an input or result as a whole."""
     names = ("inputs.a.depth", "inputs.b.depth", "inputs.lr", "inputs.a.lr")

@@ -70,8 +70,11 @@ def _shorter(match: re.Match[str]) -> str:
 
 
 def short_type(name: str) -> str:
-    """Return the full name of a type without its module."""
-    return name.rpartition(".")[2]
+    """Return the full name of a type without modules and outer classes, also of the types in its brackets."""
+    return _OUTER.sub("", name)
+
+
+_OUTER = re.compile(r"(?:[\w<>]+\.)+(?=\w)")
 
 
 def cut(text: str) -> str:
@@ -98,7 +101,7 @@ def one_line(text: str) -> str:
 
 def moment(when: datetime | None) -> str | None:
     """Return a time to the second, or None for None."""
-    return None if when is None else f"{when:%Y-%m-%d %H:%M:%S}"
+    return None if when is None else str(when)[:19]
 
 
 def took(seconds: float | None) -> str | None:

@@ -87,7 +87,7 @@ def _value_row(row: ValueRow) -> TableRow:
 def shown_value(row: ValueRow) -> str:
     """Return a value in short, or a text in its place if it cannot be restored."""
     replacements = {"secret": MASK, "not restorable": f"cannot be restored: {row.why}"}
-    return short(row.value) if row.missing is None else replacements[row.missing]
+    return rounded(short(row.value)) if row.missing is None else replacements[row.missing]
 
 
 def _step_row(attempt: StepAttempt, is_resumed: bool) -> TableRow:

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from .._base.table import Table, TableRow
-from .._base.text import counted, moment, one_line, short, took
+from .._base.text import counted, moment, one_line, rounded, short, took
 from .._tables.run_description import Description, StepAttempt
 from .live_run import Follower, Look
 from .output import drawn, print_table
@@ -148,7 +148,7 @@ def _lines(run: Description) -> Iterator[tuple[_Subject, str]]:
         # The time is part of the name since a branch may fail again and again under the same name.
         yield ("step", f"{attempt.name} {attempt.started}", attempt.session), _step_line(attempt)
     for metric in run.metrics:
-        points = f"{counted(metric.count, 'point')}, the last {short(metric.last)}"
+        points = f"{counted(metric.count, 'point')}, the last {rounded(short(metric.last))}"
         yield ("metric", metric.metric, 0), f"metric {metric.metric}: {points}"
     for file in run.artifacts:
         yield ("artifact", file.name, 0), f"artifact {file.name}: {counted(file.size, 'byte')}"

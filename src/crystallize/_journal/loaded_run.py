@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias
 from typing_extensions import TypeVar
 
 from .._base.table import Table, TableDisplay, TableRow
-from .._base.text import MASK, moment, one_line, took
+from .._base.text import MASK, moment, one_line, short_type, took
 from .._core.artifacts import ArtifactLog
 from .._core.context import FrozenContext, attach_context, blank_context, blank_state, state_of
 from .._core.metrics import MetricSchema
@@ -305,7 +305,7 @@ def _result_tables(run: Run[Any]) -> tuple[Table, ...]:
 
 def _key_row(run: Run[Any], entry: Entry) -> TableRow:
     shown = state_of(run.context).short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
-    return entry.key, shown, entry.stored.type, "(at the start)" if entry.is_input else entry.step
+    return entry.key, shown, short_type(entry.stored.type), "(at the start)" if entry.is_input else entry.step
 
 
 def _attempt_row(run: Run[Any], attempt: Attempt) -> TableRow:

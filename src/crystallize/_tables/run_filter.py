@@ -7,9 +7,12 @@ never executed.
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
+
+from pydantic_core import to_json
 
 from .._base.text import short
 from ..errors import FrameError
@@ -34,6 +37,7 @@ _COMPARISONS: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.IsNot: operator.is_not,
 }
 _ALLOWED: Final = "write names of columns, literals, comparisons, and, or, not, in"
+_ONE_SIGN: Final = re.compile(r"(?<![=<>!])=(?!=)")
 _LONGEST: Final = 10_000
 """Characters of a condition."""
 
@@ -48,7 +52,7 @@ def condition(text: str, columns: ColumnNames) -> Callable[[_Row], bool]:
     if len(text) > _LONGEST:
         raise FrameError(subject, f"it has more than {_LONGEST:,} characters")
     try:
-        value = _Compiler(subject, columns).compiled(_parsed(subject, text))
+        value = _Compiler(subject, text, columns).compiled(_parsed(subject, text, columns))
     except (RecursionError, MemoryError) as error:
         raise FrameError(subject, "it has too many levels") from error
 
@@ -59,19 +63,33 @@ def condition(text: str, columns: ColumnNames) -> Callable[[_Row], bool]:
     return is_fulfilled
 
 
-def _parsed(subject: str, text: str) -> ast.expr:
+def _parsed(subject: str, text: str, columns: ColumnNames) -> ast.expr:
     try:
         return ast.parse(text.replace("\n", " ").strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise FrameError(subject, f"this is no condition ({reason}); {_ALLOWED}") from error
+        advice = "write == to compare" if _ONE_SIGN.search(text) else _advice(text, columns)
+        raise FrameError(subject, f"this is no condition ({reason}); {advice}") from error
+
+
+def _advice(text: str, columns: ColumnNames) -> str:
+    """Return the way to write a column whose name is no identifier if the text has its name; else all that is allowed.
+
+    Python parses `learning-rate` as a difference.
+    """
+    for name in columns.full:
+        kind, _, rest = name.partition(".")
+        if rest and rest in text and not all(map(str.isidentifier, rest.split("."))):
+            return f"write {kind}[{to_json(rest).decode()}] for this column"
+    return _ALLOWED
 
 
 class _Compiler:
     """Turns the tree of a condition into functions of a row."""
 
-    def __init__(self, subject: str, columns: ColumnNames) -> None:
+    def __init__(self, subject: str, text: str, columns: ColumnNames) -> None:
         self._subject = subject
+        self._text = text
         self._columns = columns
 
     def compiled(self, node: ast.expr) -> _Value:
@@ -84,15 +102,25 @@ class _Compiler:
         if isinstance(node, ast.Compare):
             sides = (node.left, *node.comparators)
             self._check_tags(sides, node.ops)
-            values = [self.compiled(part) for part in sides]
+            values = [self.compiled(sides[0]), *map(self._compared_with, sides[1:])]
             return _chain(values, [_COMPARISONS[type(sign)] for sign in node.ops])
         if (name := _name_in(node)) is not None:
             return _column(self._columns.resolve(name, self._subject))
         try:
             literal = ast.literal_eval(node)
         except (ValueError, TypeError) as error:
-            raise FrameError(self._subject, f"{short(ast.unparse(node))} is not allowed; {_ALLOWED}") from error
+            advice = _advice(self._text, self._columns)
+            raise FrameError(self._subject, f"{short(ast.unparse(node))} is not allowed; {advice}") from error
         return lambda row: literal
+
+    def _compared_with(self, node: ast.expr) -> _Value:
+        """Return the function that evaluates the right side of a comparison, where a text may lack its quotes."""
+        try:
+            return self.compiled(node)
+        except FrameError as error:
+            if not isinstance(node, ast.Name):
+                raise
+            raise FrameError(self._subject, f"{error.reason}; a text is written in quotes: {node.id!r}") from error
 
     def _check_tags(self, sides: Sequence[ast.expr], signs: Sequence[ast.cmpop]) -> None:
         """Raise FrameError if the tags of runs are compared with anything: no comparison but `in` can be fulfilled."""
