@@ -4,6 +4,7 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from .._base.collector import collector_paused
 from .._base.table import Table
 from .._base.text import one_line
 from .._tables.run_rows import RunRows, cells, chosen_runs, flat, read_runs
@@ -44,6 +45,7 @@ def runs(
     return 0
 
 
+@collector_paused()
 def print_runs(table: RunRows, columns: list[str]) -> None:
     """Print a table of runs, with the shortest names of the columns."""
     headings = [_HEADINGS.get(name, table.names.shortest(name)) for name in columns]

@@ -6,7 +6,6 @@ that it reads has its check, and all facts are counted.
 """
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from struct import error as StructError
@@ -21,9 +20,8 @@ from .database import check_of, connect
 from .packed_points import points_of
 from .parent_run import parent_of
 from .rows import MISSING, PackedRow
-from .run_summary import LONGEST, SMALL_FILE, best_of, scalars_in
 from .stored_facts import time_in
-from .summary_row import RunSummary, Scalar
+from .summary_row import LONGEST, SMALL_FILE, RunSummary, Scalar, best_of, scalars_in
 from .table_pages import TablePages
 
 _Roots: TypeAlias = dict[str, int]
@@ -68,19 +66,21 @@ class _Rows:
         self._roots = roots
         self._salt = 0
 
-    def of(self, table: str) -> Iterator[list[Any]]:
+    def of(self, table: str) -> list[list[Any]]:
         """Return the rows of a table without their checks; a changed row raises ValueError.
 
         Files of older versions lack some tables, and their rows.
         """
         if table not in self._roots:
-            return
+            return []
+        found = []
         for number, row in self._pages.rows(self._roots[table]):
             if row[0] is None:
                 row[0] = number  # the primary key
             if check_of(row[:-1], self._salt) != row.pop():
                 raise ValueError(f"a row of {table} was changed")
-            yield row
+            found.append(row)
+        return found
 
     def salted(self, identity: bytes) -> None:
         """Take the identity of the run, which is in the checks of all tables except `run`."""

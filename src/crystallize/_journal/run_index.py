@@ -62,20 +62,22 @@ def _read(folder: Path, name: str, files: _Files) -> RunSummary:
     """Return a run in short, given the status of its files."""
     # Here, as a fresh index needs neither these nor all that they import.
     from .ended_run import summary_of_ended
-    from .run_summary import summary_of
 
     path = folder / f"{name}.db"
     if files[1:] == [None] * len(files[1:]):
         found = summary_of_ended(path)
         # Nobody has begun to write it meanwhile: a writer makes a spool before it changes the file.
-        if found is not None and _files_of(folder, name, None) == files:
+        is_same = _status(str(path)) == files[0] and not os.path.lexists(f"{folder}{os.sep}{name}.spool")
+        if found is not None and is_same:
             return found
+    from .run_summary import summary_of  # as above
+
     return summary_of(path)
 
 
-def _files_of(folder: Path, name: str, beside: set[str] | None) -> _Files:
-    """Return the status of the files of a run; `beside` has the names of all other files, if they are known."""
-    files = [f"{name}.db", *(f"{name}{ending}" for ending in _BESIDE if beside is None or f"{name}{ending}" in beside)]
+def _files_of(folder: Path, name: str, beside: set[str]) -> _Files:
+    """Return the status of the files of a run; `beside` has the names of all other files."""
+    files = [f"{name}.db", *(f"{name}{ending}" for ending in _BESIDE if f"{name}{ending}" in beside)]
     found = {file: _status(f"{folder}{os.sep}{file}") for file in files}
     return [found.get(f"{name}{ending}") for ending in (".db", *_BESIDE)]
 
@@ -94,7 +96,8 @@ def _is_settled(folder: Path, name: str, files: _Files, summary: RunSummary) -> 
     if summary.status in ("running", "unreadable") or files[0] is None:
         return False
     newest = max(status[-1] for status in files if status is not None)
-    return time.time_ns() - newest > _UNSETTLED and not has_writer(folder / f"{name}.spool")
+    # A spool that is there now and was not there before is seen by the next look.
+    return time.time_ns() - newest > _UNSETTLED and (files[-1] is None or not has_writer(folder / f"{name}.spool"))
 
 
 def _load(folder: Path) -> _Index:

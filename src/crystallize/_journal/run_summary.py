@@ -4,12 +4,11 @@ Nothing else of its file is read: no array, no large value, no artifact, and no 
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from math import isnan
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from .._core.tagged_json import may_have_marks, without_marks
 from ..errors import CrystallizeError, DamagedRunError, JournalError
@@ -18,16 +17,7 @@ from .loaded_run import Run
 from .packed_points import points_of
 from .read_run import RunData, open_outline
 from .rows import MISSING, PackedRow
-from .summary_row import RunSummary, Scalar
-
-LONGEST: Final = 1 << 12
-"""The bytes of JSON above which a value is not read."""
-SMALL_FILE: Final = 1 << 20
-"""The bytes of a database up to which its values are read at once, and not looked at one by one."""
-_LONGEST_LIST: Final = 200
-"""The bytes of JSON above which a list is left out."""
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_NUMBERS: Final = frozenset({int, float, bool})
+from .summary_row import LONGEST, SMALL_FILE, RunSummary, Scalar, best_of, scalars_in
 
 
 def summary_of(path: Path) -> RunSummary:
@@ -111,17 +101,6 @@ def _without_marks(path: Path, connection: sqlite3.Connection, position: int, pa
         return without_marks(parsed)
 
 
-def scalars_in(name: str, parsed: Any) -> Iterator[tuple[str, Scalar]]:
-    """Return the scalars in parsed JSON, with the names of their columns. A short list is its text."""
-    if isinstance(parsed, dict):
-        for field, item in parsed.items():
-            yield from scalars_in(f"{name}.{field}", item)
-    elif type(parsed) in _SCALARS:
-        yield name, parsed
-    elif len(text := to_json(parsed)) <= _LONGEST_LIST:
-        yield name, text.decode()
-
-
 def _best_in(data: RunData, connection: sqlite3.Connection) -> dict[str, Scalar]:
     """Return the best number of each metric with a goal."""
     goals = {name: declared.goal for name, declared in data.declared.items() if declared.goal}
@@ -131,14 +110,3 @@ def _best_in(data: RunData, connection: sqlite3.Connection) -> dict[str, Scalar]
     packed = map(PackedRow._make, rows(data.path, connection, "points"))
     points = ((row.process, point) for row in packed for point in points_of(data.path, row))
     return best_of(goals, (point[:2] for process, point in points if (process, point[3]) not in dropped))
-
-
-def best_of(goals: Mapping[str, str], points: Iterable[tuple[str, Any]]) -> dict[str, Scalar]:
-    """Return the best number of each metric with a goal, as `Series.best` has it, with the names of their columns."""
-    best: dict[str, Any] = {}
-    for metric, value in points:
-        if metric in goals and type(value) in _NUMBERS:
-            known = best.get(metric)
-            if known is None or isnan(known) or (value < known if goals[metric] == "minimize" else value > known):
-                best[metric] = value
-    return {f"best.{name}": value for name, value in best.items()}

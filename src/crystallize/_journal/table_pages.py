@@ -5,7 +5,6 @@ the pages of "Database File Format" in SQLite's documentation, as far as a run n
 unusual raises an error, and then SQLite reads the file. `tests/journal/test_table_pages.py` compares the two.
 """
 
-from collections.abc import Iterator
 from io import SEEK_END, RawIOBase
 from struct import Struct
 from typing import Any, Final
@@ -13,6 +12,8 @@ from typing import Any, Final
 _SHORT, _INT = Struct(">H"), Struct(">I")
 _HEADER: Final = 100
 """The bytes before the first page's own content."""
+_AT_ONCE: Final = 1 << 17
+"""The bytes that are read when a file is opened: the first pages of all tables are there."""
 _LEAF: Final = 13
 _INNER: Final = 5
 _MAGIC: Final = b"SQLite format 3\0"
@@ -28,8 +29,8 @@ class TablePages:
     def __init__(self, file: RawIOBase) -> None:
         """Take the file; raise ValueError if it is no such file."""
         self._file = file
-        head = file.read(_HEADER) or b""
-        if head[:16] != _MAGIC or _INT.unpack_from(head, 56)[0] != 1:
+        self._first = head = file.read(_AT_ONCE) or b""
+        if len(head) < _HEADER or head[:16] != _MAGIC or _INT.unpack_from(head, 56)[0] != 1:
             raise ValueError("this is no database in UTF-8")
         self._size: int = _SHORT.unpack_from(head, 16)[0]
         if self._size < 512 or head[20]:
@@ -44,38 +45,41 @@ class TablePages:
         """Return the pages that define the tables. If they are those of another file, so are the tables' places."""
         return b"".join(page for page, _ in self._leaves(1))
 
-    def rows(self, root: int) -> Iterator[tuple[int, list[Any]]]:
+    def rows(self, root: int) -> list[tuple[int, list[Any]]]:
         """Return the rows of a table whose first page this is, each with its row id."""
+        found = []
         for page, header in self._leaves(root):
             (count,) = _SHORT.unpack_from(page, header + 3)
             for at in range(header + 8, header + 8 + 2 * count, 2):
-                yield self._row(page, _SHORT.unpack_from(page, at)[0])
+                found.append(self._row(page, _SHORT.unpack_from(page, at)[0]))
+        return found
 
     def _page(self, number: int) -> bytes:
         self._left -= 1
         if number < 1 or self._left < 0:
             raise ValueError("its pages refer to each other in circles")
-        self._file.seek((number - 1) * self._size)
-        page = self._file.read(self._size)
+        start = (number - 1) * self._size
+        page: bytes | None = self._first[start : start + self._size]
+        if not page:
+            self._file.seek(start)
+            page = self._file.read(self._size)
         if page is None or len(page) != self._size:
             raise ValueError(f"page {number} is cut short")
         return page
 
-    def _leaves(self, number: int, depth: int = 0) -> Iterator[tuple[bytes, int]]:
+    def _leaves(self, number: int, depth: int = 0) -> list[tuple[bytes, int]]:
         """Return each page with rows, and where its header is in it."""
         page = self._page(number)
         header = _HEADER if number == 1 else 0
         kind = page[header]
         if kind == _LEAF:
-            yield page, header
-            return
+            return [(page, header)]
         if kind != _INNER or depth > _DEEPEST:
             raise ValueError(f"page {number} is no page of a table")
         (count,) = _SHORT.unpack_from(page, header + 3)
-        for at in range(header + 12, header + 12 + 2 * count, 2):
-            (cell,) = _SHORT.unpack_from(page, at)
-            yield from self._leaves(_INT.unpack_from(page, cell)[0], depth + 1)
-        yield from self._leaves(_INT.unpack_from(page, header + 8)[0], depth + 1)
+        cells = (_SHORT.unpack_from(page, at)[0] for at in range(header + 12, header + 12 + 2 * count, 2))
+        numbers = [*(_INT.unpack_from(page, cell)[0] for cell in cells), _INT.unpack_from(page, header + 8)[0]]
+        return [leaf for inner in numbers for leaf in self._leaves(inner, depth + 1)]
 
     def _row(self, page: bytes, at: int) -> tuple[int, list[Any]]:
         size, at = _varint(page, at)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from .._base.collector import collector_paused
 from .._base.text import cut, lasted, moment, one_line
 from .._journal.run_index import summaries_of
 from .._journal.summary_row import RunSummary, Scalar
@@ -76,6 +77,7 @@ class RunRows(NamedTuple):
         return [name for name in columns if len({_identity(row.get(name)) for row in rows}) <= 1]
 
 
+@collector_paused()
 def read_runs(folder: str | os.PathLike[str], names: Collection[str] | None = None) -> RunRows:
     """Return the table of the runs in a folder, or of those with these names; the newest is the last."""
     found = [run for run in summaries_of(Path(folder)) if names is None or run.run in names]
