@@ -161,6 +161,7 @@ def test_a_line_a_run_on_a_terminal(tmp_path: Path) -> None:
     assert lines[0].startswith("\x1b[1mrun ")
     assert ["failed-0001", "with-a-long-name-0001"] == [line.split()[0] for line in lines[1:3]]
     assert lines[2].endswith("日本語日本…")
+    assert "日本語" * 4 in call("runs", "--dir", tmp_path, COLUMNS="200", **terminal).stdout
     assert "not shown: other, accuracy, error" == lines[-1]
     assert call("runs", "--dir", tmp_path, COLUMNS="72", **terminal).stdout.endswith("note, other, accuracy, error\n")
     plain = call("runs", "--dir", tmp_path, COLUMNS="4", FORCE_COLOR="1", TERM="dumb").stdout.splitlines()

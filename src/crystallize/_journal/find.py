@@ -52,7 +52,7 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
     Args:
         folder: The folder of the runs.
         name: A path; or a name with its number, "digits-0001"; or a number or the beginning of one, "1"; or a name
-            alone, which means its newest run; or a pattern that one run matches, "digits-*7".
+            alone, which means its newest run; or a pattern that one run matches, `"digits-*7"`.
 
     Raises:
         RunNotFoundError: No run matches, or several do.

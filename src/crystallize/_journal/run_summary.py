@@ -4,7 +4,7 @@ Nothing else of its file is read: no array, no large value, no artifact, and no 
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,11 @@ def _without_marks(path: Path, connection: sqlite3.Connection, position: int, pa
     query = "SELECT total(length(npy)) FROM arrays WHERE sequence = ?"
     (size,) = connection.execute(query, (position,)).fetchone()
     parts = [row[2] for row in rows(path, connection, "arrays", position - 1, position)] if size <= LONGEST else []
+    return simple_json(parsed, parts)
+
+
+def simple_json(parsed: Any, parts: Sequence[bytes]) -> Any:
+    """Return the parsed JSON of a value with simple values in place of its marks, as far as they can be read here."""
     try:
         return without_marks(parsed, parts)
     except ImportError:  # NumPy is not installed, and its numbers are left out

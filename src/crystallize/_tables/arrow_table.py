@@ -56,9 +56,11 @@ class PointOrigin:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """The values that the run began with, if these are to be columns."""
     declared: Mapping[str, Declared] = field(default_factory=dict)
+    """The units, goals and descriptions of metrics in a run's file."""
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The scalars of the items of branches, by the names of their fields; a scalar itself has an empty name."""
-    """The units, goals and descriptions of metrics in a run's file."""
+    results: Mapping[str, Any] = field(default_factory=dict)
+    """The scalar values that the run wrote, if these are to be columns."""
 
 
 class SourcePoints(NamedTuple):
@@ -95,6 +97,7 @@ class TableLayout:
         self._value = ColumnContents()
         self._tags: dict[str, ColumnContents] = {}
         self._inputs: dict[str, ColumnContents] = {}
+        self._results: dict[str, ColumnContents] = {}
         self._items: dict[str, ColumnContents] = {}
         self._steps: tuple[PointOrigin, ArrowArray] | None = None
 
@@ -109,6 +112,8 @@ class TableLayout:
             self._declared.setdefault(name, declared)
         for key, value in origin.inputs.items():
             self._inputs.setdefault(key, ColumnContents()).observe((value,))
+        for key, value in origin.results.items():
+            self._results.setdefault(key, ColumnContents()).observe((value,))
         for item in origin.items.values():
             for key, value in item.items():
                 self._items.setdefault(key, ColumnContents()).observe((value,))
@@ -164,6 +169,10 @@ class TableLayout:
         return {key: encoding_for(contents) for key, contents in self._inputs.items()}
 
     @cached_property
+    def _result_encodings(self) -> dict[str, ColumnEncoding]:
+        return {key: encoding_for(contents) for key, contents in self._results.items()}
+
+    @cached_property
     def _item_encodings(self) -> dict[str, ColumnEncoding]:
         return {key: encoding_for(contents) for key, contents in self._items.items()}
 
@@ -193,6 +202,8 @@ class TableLayout:
         taken = {*_OWN, *self._tag_columns.values()}
         for key, encoding in self._input_encodings.items():
             fields.append(_field(_column_name(key, "input", taken), "input", key, encoding))
+        for key, encoding in self._result_encodings.items():
+            fields.append(_field(_column_name(key, "values", taken), "values", key, encoding))
         for key, encoding in self._item_encodings.items():
             fields.append(_field(_column_name(f"item.{key}" if key else "item", "item", taken), "item", key, encoding))
         known: dict[str, Metric[Any, Any] | Declared] = {**self._declared}
@@ -237,6 +248,8 @@ class TableLayout:
             columns.append(arrow_array((piece.block.tag(tag) for piece in pieces), encoding))
         for key, encoding in self._input_encodings.items():
             columns.append(_repeated_value(origin.inputs.get(key), size, encoding))
+        for key, encoding in self._result_encodings.items():
+            columns.append(_repeated_value(origin.results.get(key), size, encoding))
         for key, encoding in self._item_encodings.items():
             columns.append(_items_of(origin, key, pieces, encoding))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)

@@ -26,7 +26,10 @@ Measured: TypeAlias = """(
 
 
 def points_in(
-    measured: Any, metrics: type[MetricSchema] | None, inputs: Mapping[str, Any] | None = None
+    measured: Any,
+    metrics: type[MetricSchema] | None,
+    inputs: Mapping[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
 ) -> SourcePoints:
     """Return the points of a source that is not an Arrow table or reader, loaded into memory if it is a file."""
     name = None
@@ -57,7 +60,7 @@ def points_in(
     steps = [*store.registry.names]
     series = {name: [*_numbered(pieces, steps)] for name, pieces in series.items()}
     run = name if name is not None else next(iter(journals), None)
-    return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared, items), series)
+    return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared, items, results or {}), series)
 
 
 def _numbered(pieces: Iterable[Piece], steps: list[str | None]) -> Iterator[Piece]:

@@ -2,16 +2,21 @@
 
 import os
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+from pydantic_core import from_json
 
 from .._base.optional import OptionalModule
 from .._base.text import legible, nearest, short
 from .._core.metrics import MetricSchema
 from .._journal.find import list_runs
 from .._journal.loaded_run import Run
+from .._journal.run_summary import simple_json
+from .._journal.summary_row import LONGEST, Scalar, scalars_in
 from ..errors import FrameError, JournalError, MetricError
 from .arrow_table import reader_of
 from .columns import ArrowArray
@@ -38,13 +43,14 @@ def runs_frame(
     Args:
         runs: A folder of runs, or runs, or their files.
         metrics: The metric schema of the runs in files. Without it, columns have the types of the recorded values.
-        inputs: The inputs that become columns. By default all inputs, except for secrets and values that cannot be
-            restored from a file.
+        inputs: The inputs that become columns, of which dicts and models have a column for each field, as "cfg.depth".
+            By default all inputs, except for secrets and values that cannot be restored from a file, and after them
+            the scalar values that the run wrote.
         errors: "raise" raises an error that names the run that cannot be read, or not with these metrics; "skip"
             leaves that run out, with a warning that names it.
 
     Returns:
-        The columns of `to_arrow`, then a column for each input.
+        The columns of `to_arrow`, then a column for each input, and for each scalar value.
 
     Raises:
         FrameError: The folder does not exist, an item is not a run, or no run began with an input of this name.
@@ -72,7 +78,9 @@ def runs_frame(
         try:
             run = source if isinstance(source, Run) else run_from(source, metrics)
             begun_with = run.inputs
-            chosen = {key: begun_with[key] for key in begun_with if inputs is None or key in inputs}
+            keys = [key for key in begun_with if inputs is None or key in inputs]
+            chosen = dict(column for key in keys for column in _columns_of(key, begun_with[key]))
+            results = _results_of(run) if inputs is None else {}
         except JournalError as error:
             if errors == "raise":
                 raise _with_advice(error) from error
@@ -80,7 +88,7 @@ def runs_frame(
             continue
         # An input of one run may be a value that a step of another run wrote.
         is_input |= {key: entry.is_input or is_input.get(key, False) for key, entry in run.entries.items()}
-        sources.append(points_in(run, None, chosen))
+        sources.append(points_in(run, None, chosen, results))
     if sources:
         _check_inputs(inputs or (), is_input)
     return reader_of(sources).read_all()
@@ -126,6 +134,28 @@ def runs_table(
     table = chosen_runs(read_runs(folder), where, sort, last)
     names = table.names.full if columns is None else table.columns(columns)
     return pa.table({legible(name): _column(name, [row.get(name) for row in table.rows]) for name in names})
+
+
+def _columns_of(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Return the columns of an input: those of a dict or model by the names of the fields, with dots."""
+    fields = dict(value) if isinstance(value, BaseModel) else value
+    if not isinstance(fields, dict) or not fields:
+        yield key, value
+        return
+    for field, part in fields.items():
+        yield from _columns_of(f"{key}.{field}", part)
+
+
+def _results_of(run: Run[Any]) -> dict[str, Scalar]:
+    """Return the scalar values that a run wrote. Large values are not read."""
+    found: dict[str, Scalar] = {}
+    for key, entry in run.entries.items():
+        stored = entry.stored
+        parts = [part for part in stored.parts if isinstance(part, bytes)]
+        size = len(stored.json) + sum(map(len, parts))
+        if not entry.is_input and entry.missing is None and len(parts) == len(stored.parts) and size <= LONGEST:
+            found.update(scalars_in(key, simple_json(from_json(stored.json), parts)))
+    return found
 
 
 def _column(name: str, values: list[Any]) -> ArrowArray:
