@@ -65,7 +65,7 @@ class EarlierRun:
 
     def __init__(self, data: RunData) -> None:
         """Take the content of a run."""
-        self.data = data.without_lost_objects(whole=False)
+        self.data: RunData = data.without_lost_objects(whole=False)
         self.name: str = data.path.stem
         self._dropped = self.data.steps_to_redo
 
