@@ -75,7 +75,10 @@ class StepRecord(NamedTuple):
     metric_reads: tuple[MetricRead, ...] = ()
     """The metrics whose points, or the number of them, the step read, in the order of the first read."""
     present: tuple[str, ...] = ()
-    """The keys that the step looked up and found, but did not read; and artifacts, as `artifact:` and the name."""
+    """The keys and artifacts that the step looked up and found, but did not read.
+
+    The name of an artifact is after the word "artifact" and a colon.
+    """
     blind: tuple[str, ...] = ()
     """The things without a digest that the step looked at, such as the set of all keys, in words."""
     reused_from: str | None = None
