@@ -253,10 +253,10 @@ class StepOpening(NamedTuple):
     number: int
     """The number of the step's token."""
 
-    @classmethod
-    def now(cls, number: int) -> "StepOpening":
-        """Return the opening of a step at this moment."""
-        return cls(datetime.now(UTC), perf_counter(), number)
+
+def opening_now(number: int) -> StepOpening:
+    """Return the opening of a step at this moment, given the number of its token."""
+    return StepOpening(datetime.now(UTC), perf_counter(), number)
 
 
 _NO_POINTS: Final = MappingProxyType[str, int]({})

@@ -21,8 +21,8 @@ def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str 
 
     `runs_it`: the advice for a coroutine; None if its call is awaited, so that it may be one.
     """
-    if type(task) is FunctionType and not task.__code__.co_flags & _RUNS_NOTHING:
-        return task  # nearly always
+    if is_plain_function(task):
+        return task
     function = function_of(task)
     if not callable(function):
         raise refuse(f"a task is a function of a context, not {short(task)}")
@@ -32,6 +32,11 @@ def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str 
     if runs_it is not None and flags & CO_COROUTINE:
         raise refuse(f"calling {task_name(task)!r} runs nothing, as it is a coroutine; {runs_it}")
     return task
+
+
+def is_plain_function(task: Any) -> bool:
+    """Whether a task is a function whose call does the work; nearly every task is one."""
+    return type(task) is FunctionType and not task.__code__.co_flags & _RUNS_NOTHING
 
 
 def _flags_of(function: Any) -> int:

@@ -15,7 +15,7 @@ from ..events import TaskInputs
 from .call_arguments import digest_of_arguments
 from .code_digest import digest_call
 from .step_options import StepOptions, options_of
-from .task import checked_task, parameters_of, task_name
+from .task import checked_task, is_plain_function, parameters_of, task_name
 
 NOT_REUSED: Final = "its task has @step(reuse=False)"
 """Why a step is never taken over."""
@@ -43,7 +43,8 @@ class TaskCall(NamedTuple):
         cls, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool = False
     ) -> "TaskCall":
         """Return a call; raise InvalidStepError if the task is none that this can run."""
-        checked_task(task, partial(_refusal, task), runs_it=None if is_async else "write await ctx.arun(...)")
+        if not is_plain_function(task):
+            checked_task(task, partial(_refusal, task), runs_it=None if is_async else "write await ctx.arun(...)")
         return cls(task, args, kwargs, options_of(task))
 
     @property
