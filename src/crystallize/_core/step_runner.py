@@ -172,9 +172,7 @@ class StepRunner:
         if not dispatcher.sinks:
             log.append(record)
             return None
-        event = record.as_event()
-        if returned is not None:
-            event = event._replace(returned=returned())
+        event = record.as_event(returned=None if returned is None else returned())
         dispatcher.commit(partial(log.append, record), lambda: any(own is record for own in log.own), lambda: (event,))
         return event
 
