@@ -87,12 +87,20 @@ def return_type(task: Any) -> Any:
     function = function_of(task)
     for source in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method, for its annotations
         try:
-            found = get_type_hints(source).get("return", _NOTHING)
+            found = (_hint_of_function if type(source) is FunctionType else _hint_of)(source)
         except Exception:  # an annotation has an undefined name, or this is not a function: the type is unknown
             continue
         if found is not _NOTHING:
             return found
     return Any
+
+
+def _hint_of(source: Any) -> Any:
+    return get_type_hints(source).get("return", _NOTHING)
+
+
+_hint_of_function: Final[Callable[[Any], Any]] = lru_cache(maxsize=256)(_hint_of)
+"""The same for a function, remembered. An annotation that cannot be resolved raises, and is looked at again."""
 
 
 _NOTHING: Final = object()
