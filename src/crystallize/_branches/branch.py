@@ -26,7 +26,7 @@ from .._core.metric_log import as_number
 from .._core.provenance import StepRecord
 from .._core.secrets import secrets_in
 from .._core.state import LogMarks, State
-from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, opening_now, step_path
+from .._core.steps import StepOpening, StepRegistry, StepToken, close_step, error_text, step_path
 from ..errors import BranchError, ForeignDeltaError, SchemaError
 from ..events import BranchForked
 from .base_file import ExchangePlace, OpenedBase, opened_base, whole_address
@@ -179,7 +179,7 @@ def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) ->
         "_made": None,
         "_parent": (branch._within, base.fingerprint),
         "_place": place,
-        "_opening": opening_now(1),
+        "_opening": StepOpening(1),
     }.items():
         object.__setattr__(child, attribute, value)
     return child

@@ -14,7 +14,7 @@ from .async_sinks import catch_up, make_durable
 from .secrets import secrets_in
 from .state import State
 from .step_source import TakenStep, source_of
-from .steps import AGAIN, StepNotes, StepOpening, StepToken, close_step, error_text, opening_now, step_path
+from .steps import AGAIN, StepNotes, StepOpening, StepToken, close_step, error_text, step_path
 from .task import return_type
 from .task_call import NOT_REUSED, TaskCall
 from .task_log import Claim, note_failure, task_log_of
@@ -24,15 +24,27 @@ MakeHandle: TypeAlias = Callable[[State, StepToken, Logger, StepNotes], Any]
 """Returns the handle of a step on a state."""
 
 
-class OpenStep(NamedTuple):
-    """A step that has started."""
+class OpenStep:
+    """A step that has started.
 
-    handle: Any
-    """The handle through which the code of the step reads and writes."""
-    token: StepToken
-    notes: StepNotes
-    opening: StepOpening
-    before: WorkMark
+    Attributes:
+        handle: The handle through which the code of the step reads and writes.
+        token: Its token.
+        notes: Its notes.
+        opening: When it was opened.
+        before: The mark of the work before it.
+    """
+
+    # Every step makes one. Reading an attribute of a named tuple takes several times as long. For the same reason
+    # `TaskCall`, `Claim` and `StepOpening` are no named tuples.
+    __slots__ = ("before", "handle", "notes", "opening", "token")
+
+    def __init__(self, handle: Any, token: StepToken, notes: StepNotes, opening: StepOpening, before: WorkMark) -> None:
+        self.handle = handle
+        self.token = token
+        self.notes = notes
+        self.opening = opening
+        self.before = before
 
 
 class StartOfTask(NamedTuple):
@@ -122,7 +134,7 @@ class StepRunner:
     def _start(self, token: StepToken, opened: list[OpenStep], task: StartOfTask) -> None:
         state, dispatcher, notes = self.state, self.state.dispatcher, StepNotes()
         handle = self.make_handle(state, token, self.logger, notes)
-        step = OpenStep(handle, token, notes, opening_now(token.number), work_mark(state))
+        step = OpenStep(handle, token, notes, StepOpening(token.number), work_mark(state))
         if dispatcher.sinks:
             start = partial(opened.append, step)
             event = StepStarted(str(token.step), step.opening.started, None, *task)

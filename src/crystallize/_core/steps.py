@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from .._base.masking import without
 from .._base.moments import after
@@ -243,20 +243,21 @@ class StepNotes:
         return copied
 
 
-class StepOpening(NamedTuple):
-    """The moment at which a step was opened."""
+class StepOpening:
+    """The moment at which a step was opened: the one at which this is made.
 
-    started: datetime
-    """The time in UTC."""
-    clock: float
-    """The time of `perf_counter`, which changes of the system clock do not affect."""
-    number: int
-    """The number of the step's token."""
+    Attributes:
+        started: The time in UTC.
+        clock: The time of `perf_counter`, which changes of the system clock do not affect.
+        number: The number of the step's token.
+    """
 
+    __slots__ = ("clock", "number", "started")
 
-def opening_now(number: int) -> StepOpening:
-    """Return the opening of a step at this moment, given the number of its token."""
-    return StepOpening(datetime.now(UTC), perf_counter(), number)
+    def __init__(self, number: int) -> None:
+        self.started = datetime.now(UTC)
+        self.clock = perf_counter()
+        self.number = number
 
 
 _NO_POINTS: Final = MappingProxyType[str, int]({})
