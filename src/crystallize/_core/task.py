@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache, partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, signature
-from types import FunctionType
+from types import FunctionType, NoneType
 from typing import Any, Final, get_type_hints
 
 from .._base.text import short
@@ -87,7 +87,7 @@ def return_type(task: Any) -> Any:
     function = function_of(task)
     for source in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method, for its annotations
         try:
-            found = (_hint_of_function if type(source) is FunctionType else _hint_of)(source)
+            found = _hint_of(source)
         except Exception:  # an annotation has an undefined name, or this is not a function: the type is unknown
             continue
         if found is not _NOTHING:
@@ -96,11 +96,12 @@ def return_type(task: Any) -> Any:
 
 
 def _hint_of(source: Any) -> Any:
-    return get_type_hints(source).get("return", _NOTHING)
-
-
-_hint_of_function: Final[Callable[[Any], Any]] = lru_cache(maxsize=256)(_hint_of)
-"""The same for a function, remembered. An annotation that cannot be resolved raises, and is looked at again."""
+    """Return the return annotation of a function; `_NOTHING` if it has none."""
+    # Most are a class or None. Then the other annotations, which `get_type_hints` evaluates as well, do not matter.
+    found = source.__annotations__.get("return", _NOTHING)
+    if found is None:
+        return NoneType
+    return found if type(found) is type or found is _NOTHING else get_type_hints(source)["return"]
 
 
 _NOTHING: Final = object()
