@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crystallize import FrozenContext, InvalidStepError, StepFinished, StepStarted, step
 from crystallize._core.step_options import StepOptions, options_of
-from crystallize._core.task import parameters_of
+from crystallize._core.task import parameters_of, return_type
 from crystallize.sinks.memory import MemorySink
 
 
@@ -468,6 +468,21 @@ def test_names_of_parameters() -> None:
     assert 3 == ctx.run(Unhashable(), rate=0.1, size=3)
     assert "Unhashable-3" == ctx.provenance.steps[0].name
     assert () == parameters_of(max)  # which does not say
+
+
+def test_return_types() -> None:
+    """A class, a type, a text, None and nothing; an undefined name counts only in the return annotation itself."""
+
+    def judge(ctx: Any, rates: Any) -> int:
+        return 1
+
+    judge.__annotations__["rates"] = "Undefined"
+    assert int is return_type(judge) is return_type(partial(judge, rates=1))
+    for annotation, expected in {"float": float, list[int]: list[int], None: type(None), "Undefined": Any}.items():
+        judge.__annotations__ = {"return": annotation}
+        assert expected == return_type(judge)
+    judge.__annotations__ = {}
+    assert Any is return_type(judge) is return_type(max)
 
 
 @pytest.mark.parametrize("retries", [0, 1])

@@ -68,7 +68,7 @@ class Stored(NamedTuple):
         # Of a value that is not stored, no part is large.
         if self.how == "secret" or (self.how == "none" and all(isinstance(part, bytes) for part in self.parts)):
             return None
-        return digest(b"".join((self.json, *contents_for_digest(self.parts))))
+        return digest(b"".join((self.json, *contents_for_digest(self.parts))) if self.parts else self.json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,13 @@ def key_of(type: Any) -> Key:
     return others or any_key()
 
 
+_NONE: Final = Stored("json", "NoneType", b"null")
+
+
 def encode(key: Key, value: Any) -> Stored:
     """Encode a value, and decode it again to find the way that restores it."""
+    if value is None:  # as most tasks return
+        return _NONE
     kind = type_name(type(value))
     tagger = Tagger()
     seen = b"null"

@@ -235,12 +235,14 @@ class State:
         """Store a valid value: freeze it, claim the key, emit the event."""
         if name in self.values:
             raise self.mutation_error(name, token.step)
-        placed = place(declared, name, valid, self.artifact_store.objects, self.dispatcher.sinks)
-        kept, thaw = self.freeze(declared, name, valid) if placed is None else (None, self._deferred(name, placed))
+        kept, thaw, placed = valid, None, None  # as `freeze` returns an immutable value
+        if not (is_atomic := type(valid) in ATOMIC):
+            placed = place(declared, name, valid, self.artifact_store.objects, self.dispatcher.sinks)
+            kept, thaw = self.freeze(declared, name, valid) if placed is None else (None, self._deferred(name, placed))
         stored: RawValue = (kept, thaw, token.step, is_input)
         # Checked again, since the step may have ended during the validation.
         token.check_open()
-        if type(valid) not in ATOMIC:
+        if not is_atomic:
             # Before the claim, so that no moment is left at which a text could contain its secrets.
             self.unsearched.append(name)
         if not self.dispatcher.sinks:

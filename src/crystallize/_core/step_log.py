@@ -1,11 +1,9 @@
 """The records of the steps of a context that have ended."""
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, islice
-from operator import call
 from pickle import dumps, loads
 from typing import Any, Final
 from zlib import compress, decompress
@@ -14,9 +12,6 @@ from .name_index import NameIndex
 from .ordered_log import OrderedLog, Section
 from .packed_texts import packed_texts, texts_in
 from .provenance import StepRecord, restored_record
-
-_call: Any = call
-"""Its type is not known to every checker."""
 
 
 class PackedRecords:
@@ -83,12 +78,15 @@ class StepLog(OrderedLog[StepRecord]):
         has_warned: Whether a warning was emitted of a step that nobody used.
     """
 
-    __slots__ = ("_finished", "_packed", "has_warned")
+    __slots__ = ("_finished", "_noted", "_packed", "has_warned")
 
     def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
         super().__init__(own, sections)
         self.has_warned = False
-        self._finished: set[str] = _finished(self.own)
+        self._finished: set[str] = set()
+        """The names of the steps that have finished, of sections that are not packed and of the first own records."""
+        self._noted = 0
+        """The number of own records whose names are there; the others are added when somebody asks."""
         self._packed: NameIndex[PackedRecords] = NameIndex()
         """The packs of sections by the names of their last records."""
         for section in self.sections():
@@ -99,6 +97,7 @@ class StepLog(OrderedLog[StepRecord]):
 
     def has_finished(self, name: str) -> bool:
         """Whether a step of this name has ended without an exception."""
+        self._note_finished()
         if name in self._finished:
             return True
         parts = name.split("/")
@@ -108,11 +107,12 @@ class StepLog(OrderedLog[StepRecord]):
                 return depth == len(parts) or name in _finished(records)
         return False
 
-    def append(self, record: StepRecord, /) -> None:
-        """Add the record of a step that has ended."""
-        names = (record.name,) if record.error is None else ()
-        # Both or neither: there is no bytecode between the two calls, at which an exception could come.
-        deque(map(_call, (partial(self.own.append, record), partial(self._finished.update, names))), 0)
+    def _note_finished(self) -> None:
+        """Note the names of the own records that were added since the last call."""
+        count = len(self.own)
+        self._finished |= _finished(self.own[self._noted : count])
+        # Last, so that all names before are noted. If two threads do the same, names are noted twice.
+        self._noted = count
 
     def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from logging import Logger
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from .._base.async_waiting import in_thread
 from .._base.text import MASK
@@ -19,16 +20,31 @@ from .task_call import NOT_REUSED, TaskCall
 from .task_log import Claim, note_failure, task_log_of
 from .unused_step import WorkMark, warn_if_unused, work_mark
 
+MakeHandle: TypeAlias = Callable[[State, StepToken, Logger, StepNotes], Any]
+"""Returns the handle of a step on a state."""
 
-class OpenStep(NamedTuple):
-    """A step that has started."""
 
-    handle: Any
-    """The handle through which the code of the step reads and writes."""
-    token: StepToken
-    notes: StepNotes
-    opening: StepOpening
-    before: WorkMark
+class OpenStep:
+    """A step that has started.
+
+    Attributes:
+        handle: The handle through which the code of the step reads and writes.
+        token: Its token.
+        notes: Its notes.
+        opening: When it was opened.
+        before: The mark of the work before it.
+    """
+
+    # Every step makes one. Reading an attribute of a named tuple takes several times as long. For the same reason
+    # `TaskCall`, `Claim` and `StepOpening` are no named tuples.
+    __slots__ = ("before", "handle", "notes", "opening", "token")
+
+    def __init__(self, handle: Any, token: StepToken, notes: StepNotes, opening: StepOpening, before: WorkMark) -> None:
+        self.handle = handle
+        self.token = token
+        self.notes = notes
+        self.opening = opening
+        self.before = before
 
 
 class StartOfTask(NamedTuple):
@@ -44,20 +60,32 @@ class StartOfTask(NamedTuple):
 NO_TASK: Final = StartOfTask(None, None)
 
 
-class StepRunner(NamedTuple):
-    """Opens and ends the steps of a handle on a context."""
+class StepRunner:
+    """Opens and ends the steps of a handle on a context.
 
-    state: State
-    token: StepToken
-    """The step that the handle itself is for."""
-    make_handle: Callable[[StepToken, StepNotes], Any]
-    """Returns the handle of a step."""
-    end_handle: Callable[[Any], object]
-    """Lets the handle of a step take the slow path, which refuses it once the step has ended."""
+    Attributes:
+        state: The state of the context.
+        token: The step that the handle itself is for.
+        logger: The logger of the handle.
+        make_handle: Returns the handle of a step.
+        end_handle: Lets the handle of a step take the slow path, which refuses it once the step has ended.
+    """
+
+    __slots__ = ("_run", "end_handle", "logger", "make_handle", "state", "token")
+
+    def __init__(
+        self, state: State, token: StepToken, logger: Logger, make_handle: MakeHandle, end_handle: Callable[[Any], None]
+    ) -> None:
+        self.state = state
+        self.token = token
+        self.logger = logger
+        self.make_handle = make_handle
+        self.end_handle = end_handle
+        self._run = state.dispatcher.lock.run
 
     def claim(self, call: TaskCall) -> Claim:
         """Claim the step of a call."""
-        return self.state.dispatcher.lock.run(self._claiming(call))
+        return self._run(self._claiming(call))
 
     def _claiming(self, call: TaskCall) -> Callable[[], Claim]:
         """Return the function that claims the step of a call, under the dispatcher's lock."""
@@ -81,7 +109,7 @@ class StepRunner(NamedTuple):
         """Claim the step of a call, and open it if its task has to run."""
         claiming = self._claiming(call)
         inputs = self._inputs_of(call)
-        return self.state.dispatcher.lock.run(partial(self._claim_and_start, claiming, inputs, opened))
+        return self._run(partial(self._claim_and_start, claiming, inputs, opened))
 
     def _inputs_of(self, call: TaskCall) -> TaskInputs | None:
         """Return the digests of a call for the sinks; None if there is no sink, as they take time.
@@ -95,21 +123,21 @@ class StepRunner(NamedTuple):
     ) -> Claim:
         claim = claiming()
         if claim.finished is None:
-            open_token = partial(self.state.registry.open_task, claim.path, claim.number)
-            self._start(open_token, opened, StartOfTask(claim.arguments, inputs))
+            token = self.state.registry.open_task(claim.path, claim.number)
+            self._start(token, opened, NO_TASK if inputs is None else StartOfTask(claim.arguments, inputs))
         return claim
 
     def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask = NO_TASK) -> None:
         """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
-        self.state.dispatcher.lock.run(partial(self._start, open_token, opened, task))
+        self._run(lambda: self._start(open_token(), opened, task))
 
-    def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask) -> None:
-        dispatcher, token, notes = self.state.dispatcher, open_token(), StepNotes()
-        opening = StepOpening.now(token.number)
-        step = OpenStep(self.make_handle(token, notes), token, notes, opening, work_mark(self.state))
+    def _start(self, token: StepToken, opened: list[OpenStep], task: StartOfTask) -> None:
+        state, dispatcher, notes = self.state, self.state.dispatcher, StepNotes()
+        handle = self.make_handle(state, token, self.logger, notes)
+        step = OpenStep(handle, token, notes, StepOpening(token.number), work_mark(state))
         if dispatcher.sinks:
             start = partial(opened.append, step)
-            event = StepStarted(str(token.step), opening.started, None, *task)
+            event = StepStarted(str(token.step), step.opening.started, None, *task)
             dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
         else:
             opened.append(step)
@@ -145,7 +173,7 @@ class StepRunner(NamedTuple):
 
         Do nothing, and return None, if its record is there because only the return from here was interrupted.
         """
-        return self.state.dispatcher.lock.run(partial(self._end, step, error, returned))
+        return self._run(partial(self._end, step, error, returned))
 
     def _end(self, step: OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None) -> StepFinished | None:
         log, dispatcher = self.state.step_log, self.state.dispatcher
@@ -156,9 +184,7 @@ class StepRunner(NamedTuple):
         if not dispatcher.sinks:
             log.append(record)
             return None
-        event = record.as_event()
-        if returned is not None:
-            event = event._replace(returned=returned())
+        event = record.as_event(returned=None if returned is None else returned())
         dispatcher.commit(partial(log.append, record), lambda: any(own is record for own in log.own), lambda: (event,))
         return event
 

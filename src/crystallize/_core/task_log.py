@@ -36,19 +36,25 @@ class FinishedTask(NamedTuple):
             raise InvalidStepError(repr(step), reason) from error
 
 
-class Claim(NamedTuple):
-    """The step of a call of `ctx.run`, and its result if it has one."""
+class Claim:
+    """The step of a call of `ctx.run`, and its result if it has one.
 
-    path: str
-    """The full name of its step, without the number of a repeated name."""
-    arguments: str
-    """The digest of its arguments."""
-    number: int
-    """How many calls there were of its name, with this one."""
-    step: str
-    """The full name of its step."""
-    finished: FinishedTask | None
-    """The result of its task in an earlier process; None if it has to run."""
+    Attributes:
+        path: The full name of its step, without the number of a repeated name.
+        arguments: The digest of its arguments.
+        number: How many calls there were of its name, with this one.
+        step: The full name of its step.
+        finished: The result of its task in an earlier process; None if it has to run.
+    """
+
+    __slots__ = ("arguments", "finished", "number", "path", "step")
+
+    def __init__(self, path: str, arguments: str, number: int, step: str, finished: FinishedTask | None) -> None:
+        self.path = path
+        self.arguments = arguments
+        self.number = number
+        self.step = step
+        self.finished = finished
 
 
 @dataclass
