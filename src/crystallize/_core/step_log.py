@@ -114,6 +114,13 @@ class StepLog(OrderedLog[StepRecord]):
         # Both or neither: there is no bytecode between the two calls, at which an exception could come.
         deque(map(_call, (partial(self.own.append, record), partial(self._finished.update, names))), 0)
 
+    def supersede(self, name: str, error: str) -> None:
+        """Put an error on the own records of a step that finished and runs again."""
+        for at, record in enumerate(self.own):
+            if record.name == name:
+                self.own[at] = record._replace(error=error)
+        self._finished.discard(name)
+
     def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""
         super().insert(rank, mark, items, undo)

@@ -1,12 +1,13 @@
 """Open and end steps, and run tasks as steps."""
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from .._base.async_waiting import in_thread
-from .._base.text import MASK
+from .._base.text import MASK, one_line
 from ..errors import InvalidStepError, SinkError
 from ..events import StepFinished, StepStarted, TaskInputs, TaskReturn
 from .async_sinks import catch_up, make_durable
@@ -18,6 +19,8 @@ from .task import return_type
 from .task_call import NOT_REUSED, TaskCall
 from .task_log import Claim, note_failure, task_log_of
 from .unused_step import WorkMark, warn_if_unused, work_mark
+
+_log: Final = logging.getLogger("crystallize")
 
 
 class OpenStep(NamedTuple):
@@ -119,6 +122,29 @@ class StepRunner(NamedTuple):
         facts = task or StartOfTask(claim.arguments, self._inputs_of(call))
         self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, facts)
 
+    def finished_result(self, claim: Claim, call: TaskCall, opened: list[OpenStep]) -> tuple[Any] | None:
+        """Return the result of a task that finished in an earlier process; None if it has to run, in an open step.
+
+        If it cannot be restored, the task runs again, unless work of its step stays.
+        """
+        if claim.finished is None:
+            return None
+        try:
+            return (claim.finished.restored(claim.step, return_type(call.task)),)
+        except InvalidStepError as error:
+            if not task_log_of(self.state).has_no_work(claim.step, self.state.provenance.steps):
+                raise
+            reason = f"its result cannot be restored, so it runs again: {one_line(str(error.__cause__))}"
+        _log.warning("step %r finished in an earlier process, but %s", claim.step, reason)
+        facts = StartOfTask(claim.arguments, self._inputs_of(call))
+
+        def reopen() -> StepToken:
+            self.state.step_log.supersede(claim.step, reason)
+            return self.state.registry.reopen(claim.step)
+
+        self.start(reopen, opened, facts)
+        return None
+
     def take_over(self, claim: Claim, call: TaskCall) -> TakenStep | StartOfTask:
         """Take the step of a call over from an earlier run; if that is not possible, return the facts of its start."""
         take, inputs = source_of(self.state), call.inputs()
@@ -209,8 +235,8 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
             claim, taken = runner.taken_from_earlier(call, opened)
             if taken is not None:
                 return taken.result
-        if claim.finished is not None:
-            return claim.finished.restored(claim.step, return_type(call.task))
+        if (known := runner.finished_result(claim, call, opened)) is not None:
+            return known[0]
         _note_options(call, opened[0])
         result = _result_of(call, opened[0].handle)
         runner.finish(opened[0], partial(_return_of, call, result))
@@ -225,18 +251,9 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
 async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     """Run a task that is a coroutine: the same as `run_task`, but that a disk is waited for in a thread."""
     claim, opened, dispatcher = runner.claim(call), list[OpenStep](), runner.state.dispatcher
-    if claim.finished is not None:
-        return claim.finished.restored(claim.step, return_type(call.task))
-    await catch_up(dispatcher)
     try:
-        start = None
-        if source_of(runner.state) is not None:
-            found = await in_thread(partial(runner.take_over, claim, call))
-            if isinstance(found, TakenStep):
-                await make_durable(dispatcher, found.event)
-                return found.result
-            start = found
-        runner.start_task(claim, call, opened, start)
+        if (known := await _known_result(runner, claim, call, opened)) is not None:
+            return known[0]
         _note_options(call, opened[0])
         result = await _awaited_result_of(call, opened[0].handle)
         event = runner.end(opened[0], None, partial(_return_of, call, result))
@@ -256,6 +273,22 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     if event is not None:
         await make_durable(dispatcher, event)
     return result
+
+
+async def _known_result(runner: StepRunner, claim: Claim, call: TaskCall, opened: list[OpenStep]) -> tuple[Any] | None:
+    """Return the result of a task that has run before; None if it has to run, in an open step."""
+    if claim.finished is not None:
+        return runner.finished_result(claim, call, opened)
+    dispatcher, start = runner.state.dispatcher, None
+    await catch_up(dispatcher)
+    if source_of(runner.state) is not None:
+        found = await in_thread(partial(runner.take_over, claim, call))
+        if isinstance(found, TakenStep):
+            await make_durable(dispatcher, found.event)
+            return (found.result,)
+        start = found
+    runner.start_task(claim, call, opened, start)
+    return None
 
 
 def _note_options(call: TaskCall, step: OpenStep) -> None:

@@ -126,6 +126,11 @@ class StepRegistry:
         self._uses[path] = max(number, self._uses.get(path, 0))
         return self._opened(numbered(path, number))
 
+    def reopen(self, name: str) -> StepToken:
+        """Open the step of a task that finished before the context was made, and runs again."""
+        self._finished -= {name}
+        return self._opened(name)
+
     def _opened(self, name: str) -> StepToken:
         self.names.append(name)
         number = len(self.names) - 1
