@@ -1720,6 +1720,15 @@ def test_names_that_no_branch_can_have(name: Any) -> None:
     assert () == ctx.provenance.steps
 
 
+@pytest.mark.parametrize(("name", "shown"), [("fold-{item}", "'fold-{item}'"), ("a}", "'a}'"), (7, "7")])
+def test_names_that_are_no_prefix(name: Any, shown: str) -> None:
+    """A template, which a prefix is not, is refused before anything runs, and so is another type."""
+    ctx = FrozenContext({})
+    with pytest.raises(BranchError, match=re.escape(f"name= is {shown}") + ".*lambda item"):
+        fan_out(ctx, fold, [1], executor=Now(), name=name)
+    assert () == ctx.provenance.steps
+
+
 def test_functions_that_give_no_name() -> None:
     """What is no name, or the exception of the function that was to give one, comes with the item, and nothing runs."""
     ctx = FrozenContext({})

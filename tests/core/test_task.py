@@ -282,6 +282,10 @@ class TestStep:
             {"on": (KeyboardInterrupt,)},
             {"on": [ValueError]},
             {"on": (ValueError("x"),)},
+            {"on": ()},
+            {"on": ValueError},
+            {"wait": 1.0},
+            {"wait": lambda failed: failed},
             {"version": 1.5},
             {"version": True},
             {"reuse": "runs"},
@@ -296,14 +300,17 @@ class TestStep:
             step("fit", **options)
 
     def test_options(self) -> None:
-        @step(on=ValueError, version=3, reuse=False, ignore=["api_key"], wait=lambda failed: failed * 2)
+        @step(retries=1, on=ValueError, version=3, reuse=False, ignore=["api_key"], wait=lambda failed: failed * 2)
         def fit(ctx: FrozenContext[Any]) -> None: ...
 
         options = options_of(partial(fit))
         assert ((ValueError,), 3, False, ("api_key",)) == (options.on, options.version, options.reuse, options.ignore)
         assert 4.0 == options.pause(2)
         assert StepOptions() == options_of(half)
-        assert ("x", 0.5) == (options_of(step("x", wait=0.5)(partial(fit))).name, StepOptions(wait=0.5).pause(1))
+        assert ("x", 0.5) == (
+            options_of(step("x", retries=1, wait=0.5)(partial(fit))).name,
+            StepOptions(wait=0.5).pause(1),
+        )
 
     def test_a_pause_that_is_none(self) -> None:
         with pytest.raises(InvalidStepError, match=r"wait\(1\) returned -1"):

@@ -114,6 +114,13 @@ class StepLog(OrderedLog[StepRecord]):
         # Last, so that all names before are noted. If two threads do the same, names are noted twice.
         self._noted = count
 
+    def supersede(self, name: str, error: str) -> None:
+        """Put an error on the own records of a step that finished and runs again."""
+        for at, record in enumerate(self.own):
+            if record.name == name:
+                self.own[at] = record._replace(error=error)
+        self._finished.discard(name)
+
     def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""
         super().insert(rank, mark, items, undo)

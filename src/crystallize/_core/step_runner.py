@@ -1,13 +1,13 @@
 """Open and end steps, and run tasks as steps."""
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from logging import Logger
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from .._base.async_waiting import in_thread
-from .._base.text import MASK
+from .._base.text import MASK, one_line
 from ..errors import InvalidStepError, SinkError
 from ..events import StepFinished, StepStarted, TaskInputs, TaskReturn
 from .async_sinks import catch_up, make_durable
@@ -20,7 +20,9 @@ from .task_call import NOT_REUSED, TaskCall
 from .task_log import Claim, note_failure, task_log_of
 from .unused_step import WorkMark, warn_if_unused, work_mark
 
-MakeHandle: TypeAlias = Callable[[State, StepToken, Logger, StepNotes], Any]
+_log: Final = logging.getLogger("crystallize")
+
+MakeHandle: TypeAlias = Callable[[State, StepToken, logging.Logger, StepNotes], Any]
 """Returns the handle of a step on a state."""
 
 
@@ -74,7 +76,12 @@ class StepRunner:
     __slots__ = ("_run", "end_handle", "logger", "make_handle", "state", "token")
 
     def __init__(
-        self, state: State, token: StepToken, logger: Logger, make_handle: MakeHandle, end_handle: Callable[[Any], None]
+        self,
+        state: State,
+        token: StepToken,
+        logger: logging.Logger,
+        make_handle: MakeHandle,
+        end_handle: Callable[[Any], None],
     ) -> None:
         self.state = state
         self.token = token
@@ -146,6 +153,29 @@ class StepRunner:
         """Open the step of a call that was claimed, with the facts that `take_over` has returned, if there are any."""
         facts = task or StartOfTask(claim.arguments, self._inputs_of(call))
         self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, facts)
+
+    def finished_result(self, claim: Claim, call: TaskCall, opened: list[OpenStep]) -> tuple[Any] | None:
+        """Return the result of a task that finished in an earlier process; None if it has to run, in an open step.
+
+        If it cannot be restored, the task runs again, unless work of its step stays.
+        """
+        if claim.finished is None:
+            return None
+        try:
+            return (claim.finished.restored(claim.step, return_type(call.task)),)
+        except InvalidStepError as error:
+            if not task_log_of(self.state).has_no_work(claim.step, self.state.provenance.steps):
+                raise
+            reason = f"its result cannot be restored, so it runs again: {one_line(str(error.__cause__))}"
+        _log.warning("step %r finished in an earlier process, but %s", claim.step, reason)
+        facts = StartOfTask(claim.arguments, self._inputs_of(call))
+
+        def reopen() -> StepToken:
+            self.state.step_log.supersede(claim.step, reason)
+            return self.state.registry.reopen(claim.step)
+
+        self.start(reopen, opened, facts)
+        return None
 
     def take_over(self, claim: Claim, call: TaskCall) -> TakenStep | StartOfTask:
         """Take the step of a call over from an earlier run; if that is not possible, return the facts of its start."""
@@ -235,8 +265,8 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
             claim, taken = runner.taken_from_earlier(call, opened)
             if taken is not None:
                 return taken.result
-        if claim.finished is not None:
-            return claim.finished.restored(claim.step, return_type(call.task))
+        if (known := runner.finished_result(claim, call, opened)) is not None:
+            return known[0]
         _note_options(call, opened[0])
         result = _result_of(call, opened[0].handle)
         runner.finish(opened[0], partial(_return_of, call, result))
@@ -251,18 +281,9 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
 async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     """Run a task that is a coroutine: the same as `run_task`, but that a disk is waited for in a thread."""
     claim, opened, dispatcher = runner.claim(call), list[OpenStep](), runner.state.dispatcher
-    if claim.finished is not None:
-        return claim.finished.restored(claim.step, return_type(call.task))
-    await catch_up(dispatcher)
     try:
-        start = None
-        if source_of(runner.state) is not None:
-            found = await in_thread(partial(runner.take_over, claim, call))
-            if isinstance(found, TakenStep):
-                await make_durable(dispatcher, found.event)
-                return found.result
-            start = found
-        runner.start_task(claim, call, opened, start)
+        if (known := await _known_result(runner, claim, call, opened)) is not None:
+            return known[0]
         _note_options(call, opened[0])
         result = await _awaited_result_of(call, opened[0].handle)
         event = runner.end(opened[0], None, partial(_return_of, call, result))
@@ -282,6 +303,22 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     if event is not None:
         await make_durable(dispatcher, event)
     return result
+
+
+async def _known_result(runner: StepRunner, claim: Claim, call: TaskCall, opened: list[OpenStep]) -> tuple[Any] | None:
+    """Return the result of a task that has run before; None if it has to run, in an open step."""
+    if claim.finished is not None:
+        return runner.finished_result(claim, call, opened)
+    dispatcher, start = runner.state.dispatcher, None
+    await catch_up(dispatcher)
+    if source_of(runner.state) is not None:
+        found = await in_thread(partial(runner.take_over, claim, call))
+        if isinstance(found, TakenStep):
+            await make_durable(dispatcher, found.event)
+            return (found.result,)
+        start = found
+    runner.start_task(claim, call, opened, start)
+    return None
 
 
 def _note_options(call: TaskCall, step: OpenStep) -> None:

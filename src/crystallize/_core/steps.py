@@ -127,6 +127,11 @@ class StepRegistry:
             name = numbered(path, uses + 1)
         return self._opened(name)
 
+    def reopen(self, name: str) -> StepToken:
+        """Open the step of a task that finished before the context was made, and runs again."""
+        self._finished -= {name}
+        return self._opened(name)
+
     def _opened(self, name: str) -> StepToken:
         self.names.append(name)
         number = len(self.names) - 1
