@@ -27,8 +27,8 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _each_module_is_outlined_once() -> Iterator[None]:
     """Whatever schemas stubs are made for, they begin with the same outlines, which take seconds."""
-    from crystallize._stubs import generate
+    from crystallize._stubs.class_outline import outline
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate, "outline", cache(generate.outline))
+        patch.setattr("crystallize._stubs.generate.outline", cache(outline))
         yield
