@@ -115,10 +115,10 @@ def check(executor: Executor) -> None:
         assert [kind, str] == [type(result) for result in ended]
 
 
-def main(engine: str, once: str = "") -> None:
-    if once:
-        base_file.SMALL = -1  # type: ignore[misc]  # what is small is sent once, too
+def main(engine: str) -> None:
     with opened(engine) as executor:
+        check(executor)
+        base_file.SMALL = -1  # type: ignore[misc]  # what is small is sent once, too
         check(executor)
     print("as expected")
 

@@ -474,6 +474,6 @@ def writes_a_lot(ctx: FrozenContext[Any], what: str) -> int:
     elif what.endswith("value"):
         ctx["large"] = np.arange((50_000_000 if what.startswith("larger") else 20_000_000) // 8)
     else:
-        for at in range(10_000):
+        for at in range(int(what.removesuffix(" keys"))):
             ctx[f"key-{at}"] = [at, "v" * (at % 40)]
     return len(what)

@@ -1,6 +1,8 @@
 """`@step(retries=...)`: attempts of which only the one that succeeds leaves more than a record."""
 
 import asyncio
+import copy
+import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -310,6 +312,27 @@ def test_an_attempt_sees_what_the_step_would_see(metrics: type[MetricSchema] | N
         )
         found.append([made.name for made in ctx.artifacts])
     assert found[:4] == found[4:]
+
+
+def test_the_earlier_steps_within_an_attempt() -> None:
+    """They are there in copies of its context as well, also those of branches, and only until it ends."""
+
+    @step(retries=1)
+    def look(ctx: FrozenContext[Any]) -> list[Any]:
+        with ctx.step("own"):
+            pass
+        copies = ctx, copy.copy(ctx), pickle.loads(pickle.dumps(ctx))
+        return [(names(it), len(it.provenance.steps), it.provenance.finished("before")) for it in copies]
+
+    ctx = FrozenContext()
+    with ctx.step("before"):
+        pass
+    for _ in range(2):
+        earlier = names(ctx)
+        own = f"{'look' if len(earlier) == 1 else 'look#2'}/attempt-1/own"
+        assert [([*earlier, own], len(earlier) + 1, True)] * 3 == ctx.run(look)
+    assert ["before", "look/attempt-1/own", "look/attempt-1", "look"] == names(ctx)[:4]
+    assert 7 == len(names(ctx))
 
 
 def test_what_is_taken_already_is_refused_within_an_attempt() -> None:

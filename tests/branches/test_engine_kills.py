@@ -107,12 +107,10 @@ def check_dying(folder: Path, engine: str, count: int, *, with_journal: bool, mo
     assert broken <= most if engine == "dask" else 0 < broken <= count
 
 
-@pytest.mark.parametrize(
-    ("engine", "with_journal"), [("fork", False), ("fork", True), ("loky", True), ("dask", True)], ids=str
-)
-def test_workers_that_die_once(tmp_path: Path, engine: str, with_journal: bool) -> None:
+@pytest.mark.parametrize("with_journal", [False, True])
+def test_workers_that_die_once(tmp_path: Path, with_journal: bool) -> None:
     """Where workers die in the middle of their tasks, no point is doubled or lost, in the context or the file."""
-    check_dying(tmp_path, engine, 4, with_journal=with_journal)
+    check_dying(tmp_path, "fork", 4, with_journal=with_journal)
 
 
 @pytest.mark.parametrize("engine", ["fork", "loky", "dask"])
@@ -166,7 +164,7 @@ def test_a_worker_that_always_dies(engine: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["fork", "spawn", "forkserver", "loky", "dask"])
 def test_many_workers_that_die_once(tmp_path: Path, engine: str) -> None:
-    """As above, of as many items as take minutes."""
+    """As above on each engine, of as many items as take minutes."""
     check_dying(tmp_path, engine, 45 if engine == "spawn" else 100, with_journal=True)
 
 
@@ -242,9 +240,10 @@ def check_large(folder: Path, what: str, metrics: type[MetricSchema] | None = No
     assert view(ctx) == view(run.context)
 
 
-def test_a_branch_of_many_keys(tmp_path: Path) -> None:
-    """A branch of 10,000 keys is merged and kept whole."""
-    check_large(tmp_path, "keys")
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.long)])
+def test_a_branch_of_many_keys(tmp_path: Path, count: int) -> None:
+    """A branch of thousands of keys is merged and kept whole."""
+    check_large(tmp_path, f"{count} keys")
 
 
 def test_a_branch_of_a_large_value(tmp_path: Path) -> None:

@@ -555,11 +555,11 @@ def three_points(child: BranchContext[Any], at: int) -> None:
 
 def test_memory_of_branches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A merged branch with three points takes a few bytes if its run has a file, and less than 200 if not."""
-    pack_soon(monkeypatch, 128)
-    assert bytes_each(FrozenContext({"lr": 0.1}), 128, 1024, int) < 200
+    pack_soon(monkeypatch, 64)
+    assert bytes_each(FrozenContext({"lr": 0.1}), 64, 576, int) < 200
     with Journal.start(tmp_path, "fit") as journal:
         ctx = journal.context(FrozenContext, {"lr": 0.1})
-        assert bytes_each(ctx, 128, 1024, journal.flush) < 80
+        assert bytes_each(ctx, 64, 576, journal.flush) < 80
 
 
 @pytest.mark.long

@@ -31,10 +31,11 @@ def test_isolation(recipe: Recipe) -> None:
 
 
 @pytest.mark.slow
-def test_isolation_of_each_kind() -> None:
-    """The same holds of each kind alone, and of each kind in each container."""
+@pytest.mark.parametrize("share", [15, pytest.param(3, marks=pytest.mark.long)])
+def test_isolation_of_each_kind(share: int) -> None:
+    """The same holds of each kind alone, and of one kind in so many in each container."""
     for part in PARTS:
         test_isolation.hypothesis.inner_test(("part", part))  # type: ignore[attr-defined]  # hypothesis sets it
-    for wrap in WRAPS:
-        for part in [*PARTS][::3]:
+    for at, wrap in enumerate(WRAPS):
+        for part in [*PARTS][at % share :: share]:
             test_isolation.hypothesis.inner_test((wrap, ("part", part)))  # type: ignore[attr-defined]  # as above

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crystallize import FrozenContext, LoggingContext
+from crystallize import FrozenContext, LoggingContext, step
 from crystallize.sinks.memory import MemorySink
 
 from ..work import growth
@@ -56,15 +56,26 @@ def points(ctx: Context, number: int) -> None:
 def open_steps(ctx: Context, number: int) -> None:
     """Steps that are all open at the same time, as those of coroutines are."""
     opened = [ctx.step("ask") for _ in range(number)]
-    steps: list[LoggingContext[Any]] = [step.__enter__() for step in opened]
-    for at, step in enumerate(steps):
-        step.record("loss", at)
-        step.artifacts.add(f"answer-{at}", b"x")
+    handles: list[LoggingContext[Any]] = [step_of.__enter__() for step_of in opened]
+    for at, handle in enumerate(handles):
+        handle.record("loss", at)
+        handle.artifacts.add(f"answer-{at}", b"x")
     for step_of in opened:
         step_of.__exit__(None, None, None)
 
 
-FILLS: list[Fill] = [keys, chain, inner_steps, artifacts, metrics, points, open_steps]
+@step(retries=1)
+def tried(ctx: Context, number: int) -> None:
+    """Be a step that could be repeated."""
+    ctx.record("loss", number)
+
+
+def attempts(ctx: Context, number: int) -> None:
+    for at in range(number):
+        ctx.run(tried, at)
+
+
+FILLS: list[Fill] = [keys, chain, inner_steps, artifacts, metrics, points, open_steps, attempts]
 
 
 @pytest.mark.parametrize("has_sink", [False, True])

@@ -69,3 +69,14 @@ def test_insertion_that_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not log.has_finished("fold-9")
     assert not log.has_finished("fold-9/fit")
     assert log.has_finished("fold-3")
+
+
+def test_names_are_noted_when_somebody_asks() -> None:
+    """A step counts as finished from the moment when its record is there, however often somebody has asked before."""
+    log = StepLog([record("load")])
+    assert (True, False) == (log.has_finished("load"), log.has_finished("fit"))
+    log.append(record("fit", "ValueError"))
+    assert not log.has_finished("fit")
+    log.append(record("fit"))
+    log.append(record("judge"))
+    assert [True] * 3 == [log.has_finished(name) for name in ("judge", "fit", "load")]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crystallize import FrozenContext, InvalidStepError, StepFinished, StepStarted, step
 from crystallize._core.step_options import StepOptions, options_of
-from crystallize._core.task import parameters_of
+from crystallize._core.task import parameters_of, return_type
 from crystallize.sinks.memory import MemorySink
 
 
@@ -282,6 +282,10 @@ class TestStep:
             {"on": (KeyboardInterrupt,)},
             {"on": [ValueError]},
             {"on": (ValueError("x"),)},
+            {"on": ()},
+            {"on": ValueError},
+            {"wait": 1.0},
+            {"wait": lambda failed: failed},
             {"version": 1.5},
             {"version": True},
             {"reuse": "runs"},
@@ -296,14 +300,17 @@ class TestStep:
             step("fit", **options)
 
     def test_options(self) -> None:
-        @step(on=ValueError, version=3, reuse=False, ignore=["api_key"], wait=lambda failed: failed * 2)
+        @step(retries=1, on=ValueError, version=3, reuse=False, ignore=["api_key"], wait=lambda failed: failed * 2)
         def fit(ctx: FrozenContext[Any]) -> None: ...
 
         options = options_of(partial(fit))
         assert ((ValueError,), 3, False, ("api_key",)) == (options.on, options.version, options.reuse, options.ignore)
         assert 4.0 == options.pause(2)
         assert StepOptions() == options_of(half)
-        assert ("x", 0.5) == (options_of(step("x", wait=0.5)(partial(fit))).name, StepOptions(wait=0.5).pause(1))
+        assert ("x", 0.5) == (
+            options_of(step("x", retries=1, wait=0.5)(partial(fit))).name,
+            StepOptions(wait=0.5).pause(1),
+        )
 
     def test_a_pause_that_is_none(self) -> None:
         with pytest.raises(InvalidStepError, match=r"wait\(1\) returned -1"):
@@ -468,6 +475,21 @@ def test_names_of_parameters() -> None:
     assert 3 == ctx.run(Unhashable(), rate=0.1, size=3)
     assert "Unhashable-3" == ctx.provenance.steps[0].name
     assert () == parameters_of(max)  # which does not say
+
+
+def test_return_types() -> None:
+    """A class, a type, a text, None and nothing; an undefined name counts only in the return annotation itself."""
+
+    def judge(ctx: Any, rates: Any) -> int:
+        return 1
+
+    judge.__annotations__["rates"] = "Undefined"
+    assert int is return_type(judge) is return_type(partial(judge, rates=1))
+    for annotation, expected in {"float": float, list[int]: list[int], None: type(None), "Undefined": Any}.items():
+        judge.__annotations__ = {"return": annotation}
+        assert expected == return_type(judge)
+    judge.__annotations__ = {}
+    assert Any is return_type(judge) is return_type(max)
 
 
 @pytest.mark.parametrize("retries", [0, 1])

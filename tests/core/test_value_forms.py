@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr
 from pydantic_core import PydanticUndefined
 
-from crystallize._core.value_forms import NoDigest, ValueForms
+from crystallize._core.value_forms import NoDigest, ValueForms, atom_form
 
 
 class Point(NamedTuple):
@@ -231,6 +231,15 @@ def test_values_without_a_form(value: object, reason: str) -> None:
 
     assert reason == str(raised.value)
     assert ValueForms(by_type=True).form(value)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 7, -0.5, 2j, "é\ud800", b"a", range(3), date(2026, 5, 17), Decimal("1.50"), UUID(int=1), ...]
+)
+def test_the_fast_way_gives_the_same_form(value: object) -> None:
+    """A value of an atomic type has the same form without an owner; of any other type there is none."""
+    assert ValueForms().form(value) == atom_form(value)
+    assert atom_form([value]) is None
 
 
 class TestByType:

@@ -16,7 +16,7 @@ from .promises import Promises
 
 pytestmark = pytest.mark.slow
 PROGRAMS = 2
-"""The number of programs in the short profile."""
+"""The number of programs where tests have the usual number of examples."""
 # In memory, syncing takes no time.
 FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 MOMENTS = st.floats(0, 1, exclude_max=True)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +22,18 @@ import pytest
 from crystallize import ContextMutationError, FrozenContext, Journal, Run, RunNotFoundError, load_run
 from crystallize.runs import find_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Since Python 3.12, of a fork in a process that has threads.
+    pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning"),
+]
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/digits.py"
 STEPS = ["load", "split", *(f"validate/fold-{fold}" for fold in range(5)), "validate", "fit", "evaluate"]
 INPUTS = {"seed": 1, "learning_rate": 0.03, "note": "for people"}
 FORK = get_context("fork")
+PRINTED = "printed.txt"
+"""The file, in the folder of the example, of all that it has printed."""
 BRIEF_INPUTS = {**INPUTS, "epochs": 5}
 
 
@@ -60,25 +65,20 @@ def brief(digits: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Froze
 
 
 class Demo(NamedTuple):
-    """The example, run as a script."""
+    """The example, run to its end."""
 
     printed: str
     folder: Path
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The example on a terminal of 80 columns."""
+def demo(digits: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The example on a terminal of 80 columns. As a script of its own, `make demo` runs it."""
     folder = tmp_path_factory.mktemp("demo")
-    ended = subprocess.run(
-        [sys.executable, EXAMPLE],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "80"},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    return Demo(ended.stdout, folder)
+    process = start(folder)
+    process.join()
+    assert 0 == process.exitcode
+    return Demo((folder / PRINTED).read_text(encoding="utf-8"), folder)
 
 
 @pytest.fixture
@@ -315,12 +315,13 @@ def play(folder: Path, arguments: tuple[str, ...], stops_in: str) -> None:
     digits: Any = import_module("digits")
     os.setsid()
     os.chdir(folder)
+    os.environ["COLUMNS"] = "80"
     sys.argv = ["digits.py", *arguments]
     # `demo` spawns the workers, and each imports scikit-learn. These are copies too.
     digits.get_context = lambda _: FORK
     if stops_in:
         digits.accuracy_score = stopping(digits.accuracy_score, in_workers=stops_in == "validate")
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    with open(PRINTED, "w", encoding="utf-8") as printed, redirect_stdout(printed):
         digits.main()
 
 
@@ -338,8 +339,6 @@ def stopping(score: Callable[..., float], *, in_workers: bool) -> Callable[..., 
 
 @pytest.mark.parametrize(("step", "metric"), [("validate", "score"), ("fit", "loss")])
 @pytest.mark.usefixtures("digits")
-# Since Python 3.12, of a fork in a process that has threads.
-@pytest.mark.filterwarnings(r"ignore:.*use of fork\(\):DeprecationWarning")
 def test_goes_on_after_a_kill(tmp_path: Path, ctx: FrozenContext[Any], step: str, metric: str) -> None:
     """Killed in the middle of a step and resumed, the run goes on, and ends with what an unbroken run ends with."""
     killed = start(tmp_path, stops_in=step)

@@ -1,9 +1,9 @@
-"""A program of tasks, coroutines and retries, to be killed and started again in a process of its own."""
+"""A program of tasks, coroutines, retries and reuse, to be killed and started again in a process of its own."""
 
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from crystallize import FrozenContext, Journal, step
 from crystallize.runs import list_runs
@@ -12,12 +12,13 @@ from crystallize.runs import list_runs
 class Tries:
     """How often something was tried, over all processes: each second try fails."""
 
-    folder: Path
+    folders: ClassVar[list[Path]] = []
+    """The folder of the run. A list, as its content is no part of the code."""
 
     @classmethod
     def check(cls, name: str) -> None:
         """Raise TimeoutError on the first try of a name, the third, and so on."""
-        with (cls.folder / f"{name}.tries").open("ab") as file:
+        with (cls.folders[-1] / f"{name}.tries").open("ab") as file:
             file.write(b"x")
             file.flush()
             if file.tell() % 2:
@@ -41,7 +42,9 @@ def epoch(ctx: FrozenContext[Any], model: str, number: int) -> float:
     """Record a point and write a key."""
     tell("epoch", model, number)
     ctx.record(f"loss {model}", 1 / (number + 1))
-    ctx[f"weights {model} {number}"] = sum(ctx["rows"]) + number
+    # So a run with another bias takes over the steps of model "a" alone.
+    bias = 0 if model == "a" else ctx["bias"]
+    ctx[f"weights {model} {number}"] = sum(ctx["rows"]) + number + bias
     return 1 / (number + 1)
 
 
@@ -61,7 +64,7 @@ def upload(ctx: FrozenContext[Any], name: str) -> int:
     """Fail now and then, having done some of the work."""
     tell("upload", name)
     ctx.record("uploads", len(ctx.metrics["uploads"]))
-    ctx[f"address {name}"] = f"https://example.org/{name}"
+    ctx[f"address {name}"] = f"https://example.org/{name}" if name == "one" else f"{name}-{ctx['bias']}"
     ctx.run(load_part, name)
     Tries.check(name)
     return len(name)
@@ -78,7 +81,7 @@ async def ask(ctx: FrozenContext[Any], number: int) -> int:
     ctx[f"question {number}"] = number
     await asyncio.sleep(0.001)
     ctx.record(f"asked {number}", number)
-    ctx[f"answer {number}"] = number * 2
+    ctx[f"answer {number}"] = number * 2 + (ctx["bias"] if number % 2 else 0)
     return number * 2
 
 
@@ -102,18 +105,18 @@ async def talk(ctx: FrozenContext[Any]) -> list[int]:
 def main(ctx: FrozenContext[Any]) -> list[Any]:
     """Run all of it; return all results."""
     results: list[Any] = [ctx.run(load, 5)]
-    results += [ctx.run(fit, model) for model in "ab"]
+    results += [ctx.run(fit, model) for model in "abde"]
     results += [ctx.run(upload, name) for name in ("one", "two", "three")]
     results += asyncio.run(ctx.arun(talk))
     return [*results, ctx.run(fit, "c")]
 
 
-def run_in(folder: Path) -> None:
-    """Start the run of a folder, or go on with it."""
-    Tries.folder = folder
+def run_in(folder: Path, bias: int, reuse: str | bool) -> None:
+    """Start the run of a folder, or go on with it. It takes steps over from the run in a file."""
+    Tries.folders.append(folder)
     found = list_runs(folder)
-    with Journal.resume(found[0]) if found else Journal.start(folder, "run") as journal:
-        ctx = journal.context(FrozenContext)
+    with Journal.resume(found[0]) if found else Journal.start(folder, "run", reuse=reuse) as journal:
+        ctx = journal.context(FrozenContext, {"bias": bias})
         results = main(ctx)
         if "results" not in ctx:
             ctx["results"] = results
@@ -121,4 +124,4 @@ def run_in(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_in(Path(sys.argv[1]))
+    run_in(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else False)

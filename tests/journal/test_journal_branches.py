@@ -397,7 +397,10 @@ def go_on(path: Path, marks: Path, undying: dict[str, Any], program: Program = p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [pytest.param(play, marks=pytest.mark.long), play_in_a_step, play_as_it_goes])
+@pytest.mark.parametrize(
+    "program",
+    [*(pytest.param(program, marks=pytest.mark.long) for program in (play, play_in_a_step)), play_as_it_goes],
+)
 def test_dying_after_any_event(tmp_path: Path, marks: Path, program: Program) -> None:
     """Wherever a run with branches dies, also within a merge, only what was not merged runs again."""
     undying = picture_of(program, marks)
@@ -510,7 +513,7 @@ def die_often(folder: Path, marks: Path, seed: int, program: Program) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", [play, play_in_a_step, play_as_it_goes])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 def test_killed_again_and_again(tmp_path: Path, marks: Path, seed: int, program: Program) -> None:
     """However often a run is killed, each branch is merged once, and it comes to what it would have been."""
     die_often(tmp_path, marks, seed, program)

@@ -352,7 +352,7 @@ def difference(left: Any, right: Any, where: str = "") -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(25))
 def test_a_damaged_run_is_right_or_an_error(runs: list[dict[str, Case]], tmp_path: Path, seed: int) -> None:
     """Whatever is done to the files of a run, whoever reads it gets what was written, or an error of ours."""
     assert None is wrong(runs, tmp_path, seed)
@@ -420,7 +420,7 @@ def test_each_page_emptied(runs: list[dict[str, Case]], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 7])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 23])
 def test_each_two_pages_swapped(step: int, runs: list[dict[str, Case]], tmp_path: Path) -> None:
     """Pages that have changed places are not taken for right, not even where they are of one table."""
     case = runs[0]["finished"]

@@ -55,7 +55,7 @@ pytestmark = pytest.mark.usefixtures("without_environment")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_killed_run_has_all_that_was_acknowledged(tmp_path: Path, seed: int) -> None:
     """Whenever a run is killed, all that was acknowledged is in its file, once and whole, and the run can go on."""
     kill_again_and_again(tmp_path, seed)

@@ -79,7 +79,7 @@ def kill_again_and_again(folder: Path, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_killed_run_has_its_objects(tmp_path: Path, seed: int) -> None:
     """Whenever the process is killed, each artifact that the run names has its object, and the run goes on."""
     kill_again_and_again(tmp_path / "runs", seed)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crystallize import FrozenContext
 from crystallize._journal import reuse_check
 from crystallize._journal.earlier_run import EarlierRun
+from crystallize._journal.kept_steps import _Judge
 from crystallize._journal.reuse_check import StepCheck
 
 from ..profiles import examples
@@ -109,8 +110,9 @@ def root_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def failed_inner(patch: pytest.MonkeyPatch) -> None:
-    """Take over a step although the file does not have the work of an inner step that failed."""
+    """Take over a step without the work of an inner step that failed."""
     patch.setattr(EarlierRun, "_lost_in", nothing)
+    patch.setattr(_Judge, "_is_whole", lambda self, attempt: attempt.finished)
 
 
 def whole_series(patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A program of `ctx.run`, `ctx.arun` and retries that is killed again and again ends as one that was not killed."""
+"""A program of tasks, coroutines, retries and reuse that is killed again and again ends as one that was not killed."""
 
 import subprocess
 import sys
@@ -12,18 +12,28 @@ import pytest
 from crystallize import load_run
 from crystallize.runs import list_runs, verify_run
 
-from .task_program import run_in
-
 ROOT = Path(__file__).parents[2]
 
 
-def kill_once(folder: Path, random: Random) -> bool:
+def command(folder: Path, *arguments: object) -> list[str]:
+    """Return the command that runs the program."""
+    return [sys.executable, "-m", "tests.journal.task_program", str(folder), *map(str, arguments)]
+
+
+def end(folder: Path, *arguments: object) -> Path:
+    """Let the program come to its end, and return the file of its run."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(command(folder, *arguments), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    (path,) = list_runs(folder)
+    return path
+
+
+def kill_once(killed: list[str], random: Random) -> bool:
     """Run the program, kill it some time after one of its calls, and return whether it was killed before its end."""
-    command = [sys.executable, "-m", "tests.journal.task_program", str(folder)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(killed, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        for _ in range(random.randint(1, 8)):
+        for _ in range(random.randint(1, 5)):
             process.stdout.readline()
         time.sleep(random.random() * 0.005)
         process.kill()
@@ -32,9 +42,8 @@ def kill_once(folder: Path, random: Random) -> bool:
     return process.returncode == -9
 
 
-def end_of(folder: Path) -> dict[str, Any]:
+def end_of(path: Path) -> dict[str, Any]:
     """Return all that a run has in the end, apart from the records of attempts that failed."""
-    (path,) = list_runs(folder)
     assert () == verify_run(path)
     run = load_run(path)
     assert "finished" == run.status
@@ -49,13 +58,16 @@ def end_of(folder: Path) -> dict[str, Any]:
 
 def kill_again_and_again(folder: Path, kills: int, seed: int) -> None:
     """Kill the program a number of times, let it end, and compare it with one that was not killed."""
-    random = Random(seed)
-    for name in ("whole", "killed"):
-        (folder / name).mkdir()
-    run_in(folder / "whole")
-    assert all(kill_once(folder / "killed", random) for _ in range(kills))
-    run_in(folder / "killed")
-    assert end_of(folder / "whole") == end_of(folder / "killed")
+    random, killed = Random(seed), folder / "killed"
+    earlier = end(folder / "earlier", 0)
+    killed.mkdir()
+    assert all(kill_once(command(killed, 1, earlier), random) for _ in range(kills))
+    path = end(killed, 1, earlier)
+    records = load_run(path).context.provenance.steps
+    reused = {record.name for record in records if record.reused_from == earlier.stem}
+    assert {"load-5", "fit-a", "fit-a/epoch-a-3", "upload-one", "talk/ask-2"} <= reused
+    assert not {"fit-b", "fit-b/epoch-b-0", "upload-two", "talk/ask-1", "talk"} & reused
+    assert end_of(end(folder / "whole", 1)) == end_of(path)
 
 
 @pytest.mark.slow

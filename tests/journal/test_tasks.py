@@ -6,11 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from random import Random
 from threading import Event, Lock, Semaphore
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -340,14 +341,147 @@ def test_a_step_of_a_with_block_that_finished_before(runs: Path) -> None:
         go_on(path, lambda ctx: ctx.run(fit))
 
 
-def test_another_return_annotation_than_before(runs: Path) -> None:
+def test_another_return_annotation_than_before(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the stored result does not fit it, the step runs again alone, unless work of the step stays."""
+    calls = Calls()
+
     def one(ctx: FrozenContext[Any]) -> str:
+        calls.append("one")
+        ctx.run(inner)
+        return "x"
+
+    def inner(ctx: FrozenContext[Any]) -> None:
+        calls.append("inner")
+        with ctx.step("block") as block:
+            block["made"] = 1
+
+    async def same(ctx: FrozenContext[Any]) -> str:
+        calls.append("same")
+        return "x"
+
+    def main(ctx: FrozenContext[Any]) -> Any:
+        return ctx.run(one), asyncio.run(ctx.arun(same))
+
+    path = die(runs, lambda ctx: (main(ctx), _die()))
+    one.__annotations__["return"] = same.__annotations__["return"] = int
+    assert ("x", "x") == go_on(path, main)
+    assert ["one", "inner", "same", "one", "same"] == calls
+    assert "'one' finished in an earlier process, but its result cannot be restored, so it runs again" in caplog.text
+    one.__annotations__["return"] = same.__annotations__["return"] = str
+    with Journal.resume(path) as journal:
+        ctx = journal.context(FrozenContext)
+        assert ("x", "x") == main(ctx)
+        assert [None] * 4 == [record.error for record in ctx.provenance.steps]
+    assert 5 == len(calls)
+    assert [] == list(verify_run(path))
+
+
+def test_a_step_that_runs_again_for_its_result_and_fails(runs: Path) -> None:
+    calls = Calls()
+
+    def one(ctx: FrozenContext[Any]) -> str:
+        calls.append("one")
+        if len(calls) == 2:
+            raise Died
         return "x"
 
     path = die(runs, lambda ctx: (ctx.run(one), _die()))
     one.__annotations__["return"] = int
-    with pytest.raises(InvalidStepError, match="cannot be restored by the return annotation"):
-        go_on(path, lambda ctx: ctx.run(one))
+    with Journal.resume(path) as journal:
+        ctx = journal.context(FrozenContext)
+        with pytest.raises(Died):
+            ctx.run(one)
+        assert not ctx.provenance.finished("one")
+        first, second = ctx.provenance.steps
+        assert "so it runs again" in str(first.error)
+        assert second.error == "Died"
+    assert not load_run(path).context.provenance.finished("one")
+
+
+@pytest.mark.parametrize("part", ["key", "point", "artifact", "block", "attempt"])
+def test_another_return_annotation_of_a_step_whose_work_stays(runs: Path, part: str) -> None:
+    def one(ctx: FrozenContext[Any]) -> str:
+        if part == "key":
+            ctx["made"] = 1
+        elif part == "point":
+            ctx.record("loss", 1)
+        elif part == "artifact":
+            ctx.artifacts.add("made.txt", b"x")
+        elif part == "block":
+            with ctx.step("block"):
+                pass
+        return "x"
+
+    made = step(retries=int(part == "attempt"))(one)
+    path = die(runs, lambda ctx: (ctx.run(made), _die()))
+    one.__annotations__["return"] = int
+    with Journal.resume(path) as journal:
+        ctx = journal.context(FrozenContext)
+        with pytest.raises(InvalidStepError, match=r"cannot be restored by the return annotation.*keys, points"):
+            ctx.run(made)
+
+
+@dataclass(eq=False)
+class Fitted:
+    weights: np.ndarray
+    rounds: int = 1
+
+
+class Fitting(BaseModel, arbitrary_types_allowed=True):
+    weights: np.ndarray
+
+
+class Best(NamedTuple):
+    round: int
+    path: Path
+    weights: np.ndarray
+
+
+class Outcome(Enum):
+    GOOD = 1
+
+
+class Unchecked(Protocol):
+    """Pydantic cannot check that a value is of this type."""
+
+    def bit_length(self) -> int: ...
+
+
+WEIGHTS = np.arange(3.0)
+
+
+@pytest.mark.parametrize(
+    ("result", "returns"),
+    [
+        (Fitted(WEIGHTS), Fitted),
+        ([Fitted(WEIGHTS), Fitted(WEIGHTS, 2)], list[Fitted]),
+        ({"a": (Fitted(WEIGHTS), 1)}, dict[str, tuple[Fitted, int]]),
+        (Fitting(weights=WEIGHTS), Fitting),
+        (Best(1, Path("best.bin"), WEIGHTS), Best),
+        ((1, "a"), Any),
+        ([1, (2, {3})], Any),
+        (Outcome.GOOD, Outcome),
+        (1, Unchecked),
+        (Path("x"), Path),
+        (date(2026, 1, 1), date),
+        (timedelta(1), timedelta),
+        ({"a": WEIGHTS, "b": {1: 2}}, dict),
+    ],
+)
+def test_results_of_many_types(runs: Path, result: Any, returns: Any) -> None:
+    """They come back as the same types with equal parts, so the step does not run again."""
+    calls = Calls()
+
+    def make(ctx: FrozenContext[Any]) -> Any:
+        calls.append("make")
+        return result
+
+    make.__annotations__["return"] = returns
+    path = die(runs, lambda ctx: (ctx.run(make), _die()))
+    found = go_on(path, lambda ctx: ctx.run(make))
+    assert type(result) is type(found)
+    assert repr(result) == repr(found)
+    assert 1 == len(calls)
 
 
 def test_a_result_whose_object_is_lost(runs: Path) -> None:

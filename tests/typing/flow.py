@@ -77,7 +77,7 @@ def bare(ctx: Context[HasRate]) -> int:
     return 3
 
 
-@step(reuse=False, ignore=["key"], on=ValueError)
+@step(reuse=False, ignore=["key"], retries=1, on=ValueError)
 async def decorated_coroutine(ctx: Context[HasRate], question: str) -> str:
     return await ask(ctx, question)
 

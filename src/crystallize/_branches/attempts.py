@@ -11,10 +11,11 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from .._core.async_sinks import catch_up
-from .._core.codec import Stored, restored_as
+from .._core.codec import Stored
 from .._core.context import FrozenContext, state_of, token_of
 from .._core.task import return_type
 from .._core.task_call import TaskCall
+from .._core.task_log import FinishedTask
 from ..errors import SinkError
 from .branch import Branch, BranchContext, Forking, failed_branch, finished_delta
 from .branch_registry import registry_of
@@ -92,7 +93,8 @@ class Attempts:
             if (receipt := self._registry.receipt(path)) is not None:
                 self._fork(path)  # which moves it to where the step is now
                 result = receipt.result
-                return (restored_as(result, return_type(self._call.task)) if isinstance(result, Stored) else result,)
+                kind = return_type(self._call.task)
+                return (FinishedTask("", result).restored(path, kind) if isinstance(result, Stored) else result,)
         return None
 
     def _fork(self, path: str) -> Branch[Any]:

@@ -182,7 +182,7 @@ def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) ->
         "_made": None,
         "_parent": (branch._within, base.fingerprint),
         "_place": place,
-        "_opening": StepOpening.now(1),
+        "_opening": StepOpening(1),
     }.items():
         object.__setattr__(child, attribute, value)
     return child

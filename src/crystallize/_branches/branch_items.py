@@ -29,7 +29,7 @@ class BranchItems:
         self._token, self._state = token_of(ctx), state_of(ctx)
         self._registry = registry_of(self._state)
         self._items = items
-        self._name = task_name(task, of_lambda="branch") if name is None else name
+        self._name = task_name(task, of_lambda="branch") if name is None else _checked_name(name)
         self._named: dict[str, int] = {}
         """The names that a function gave, each with the index of its item. Names with an index are different anyway."""
         self._ahead: int | None = None
@@ -132,3 +132,13 @@ class BranchItems:
             reason = f"it is merged, and was of another item than {short(item)}"
             raise BranchError(path, f"{reason}; pass the same items in the same order, or name them by name=")
         return True
+
+
+def _checked_name(name: Any) -> Any:
+    """Return a prefix of names, or a function that gives them; raise BranchError if it is neither."""
+    advice = "for names of the items give a function, as name=lambda item: f'fold-{item}'"
+    if isinstance(name, str) and ("{" in name or "}" in name):
+        raise BranchError("fan_out", f"name= is {short(name)}, and a prefix is no template; {advice}")
+    if not isinstance(name, str) and not callable(name):
+        raise BranchError("fan_out", f"name= is {short(name)}; give a prefix as a str; {advice}")
+    return name

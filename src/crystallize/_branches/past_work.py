@@ -14,8 +14,8 @@ from .._core.artifacts import Artifact
 from .._core.packed_columns import Block, StoredPoint
 from .._core.point_log import PointLog
 from .._core.point_sections import Piece, PointSection
-from .._core.provenance import StepRecord
 from .._core.state import State
+from .._core.step_log import EarlierRecords
 
 _FIRST: Final = -1
 """The rank of these sections. Branches have ranks from 0 on."""
@@ -68,7 +68,7 @@ class PastWork(NamedTuple):
     names: list[Any]
     """The names of the steps, after None for no step."""
     artifacts: list[Artifact]
-    steps: tuple[StepRecord, ...]
+    steps: EarlierRecords
 
     @classmethod
     def of(cls, state: State) -> "PastWork":
@@ -79,9 +79,8 @@ class PastWork(NamedTuple):
     def _taken(cls, state: State) -> "PastWork":
         logs = state.metric_store.logs.copy().items()
         points = {name: log.points.copy() for name, log in logs if len(log.points)}
-        # The names after the points, which other threads may record meanwhile.
-        names = [*state.registry.names]
-        return cls(points, names, state.artifact_store.in_order(), tuple(state.step_log))
+        # Names are only ever added to this list.
+        return cls(points, state.registry.names, state.artifact_store.in_order(), EarlierRecords(state.step_log))
 
     def show(self, child: State, source: str) -> ExitStack:
         """Put this work before that of a child, and return the stack that removes it again."""
@@ -90,5 +89,5 @@ class PastWork(NamedTuple):
             section = PastPoints((), self.names, source, log)
             child.metric_store.open(name).points.insert(_FIRST, 0, section, undo)
         child.artifact_store.insert(_FIRST, 0, self.artifacts, undo)
-        child.step_log.insert(_FIRST, 0, self.steps, undo)
+        child.step_log.insert_earlier(_FIRST, self.steps, undo)
         return undo

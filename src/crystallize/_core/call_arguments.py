@@ -1,23 +1,40 @@
 """The values that a call of a task uses besides the context: arguments, defaults, closure, the object of a method."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
 from .digest import digest
-from .value_forms import NoDigest, ValueForms, joined
+from .value_forms import NoDigest, ValueForms, atom_form, joined
 
-_CONTEXT: Final = object()
+CONTEXT: Final = object()
 """In place of the context, the first argument."""
 PARTIAL: Final = "?"
 """The first character of a digest that leaves out a value, such as an executor."""
 
 
-class _State(NamedTuple):
-    """An object that is not an argument: the object of a method, or a variable of a closure."""
+class HiddenValue(NamedTuple):
+    """A value that is not an argument: the object of a method, or a variable of a closure."""
 
     value: Any
+
+
+def unwrapped_call(
+    task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Return the innermost function of a task, and its positional and named arguments with the context."""
+    positional, named = [CONTEXT, *args], dict(kwargs)
+    while not isinstance(task, FunctionType | type):
+        if isinstance(task, partial):
+            positional, named, task = [*task.args, *positional], {**task.keywords, **named}, task.func
+        elif isinstance(task, MethodType):
+            positional, task = [HiddenValue(task.__self__), *positional], task.__func__
+        elif isinstance(called := type(task).__call__, FunctionType):
+            positional, task = [HiddenValue(task), *positional], called
+        else:
+            break
+    return task, positional, named
 
 
 def digest_of_arguments(task: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
@@ -27,7 +44,7 @@ def digest_of_arguments(task: object, args: tuple[object, ...], kwargs: Mapping[
     a variable of a closure that may change: another process need not repeat the calls that changed it.
     """
     forms, is_whole = list[bytes](), True
-    for name, value in sorted(_values(*_unwrapped(task, args, kwargs)), key=_name):
+    for name, value in sorted(_values(*unwrapped_call(task, args, kwargs)).items(), key=_name):
         form = _form(value)
         is_whole &= form is not None
         forms.append(joined(name, [] if form is None else [form]))
@@ -36,7 +53,10 @@ def digest_of_arguments(task: object, args: tuple[object, ...], kwargs: Mapping[
 
 def _form(value: Any) -> bytes | None:
     """Return the form of a value; None if it does not count."""
-    values, found = ValueForms(), value.value if isinstance(value, _State) else value
+    found = value.value if isinstance(value, HiddenValue) else value
+    if (atom := atom_form(found)) is not None:
+        return joined("value", [atom])
+    values = ValueForms()
     try:
         form = values.form(found)
     except NoDigest:
@@ -50,37 +70,25 @@ def _form(value: Any) -> bytes | None:
     return joined("value", [form, *(name.replace("__mp_main__", "__main__").encode() for name in names)])
 
 
-def _unwrapped(task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, list[Any], dict[str, Any]]:
-    """Return the innermost function of a task, and its positional and named arguments with the context."""
-    positional, named = [_CONTEXT, *args], dict(kwargs)
-    while True:
-        if isinstance(task, partial):
-            positional, named, task = [*task.args, *positional], {**task.keywords, **named}, task.func
-        elif isinstance(task, MethodType):
-            positional, task = [_State(task.__self__), *positional], task.__func__
-        elif not isinstance(task, FunctionType | type) and isinstance(called := type(task).__call__, FunctionType):
-            positional, task = [_State(task), *positional], called
-        else:
-            return task, positional, named
-
-
-def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values by the names of their parameters, and those of a closure."""
     code = getattr(function, "__code__", None)
     names = () if code is None else code.co_varnames[: code.co_argcount]
     pairs = zip(names, positional, strict=False)
-    given: dict[str, Any] = {name: value for name, value in pairs if value is not _CONTEXT}
+    given: dict[str, Any] = {name: value for name, value in pairs if value is not CONTEXT}
     # A positional-only parameter may have the same name.
     given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
-    if more := [value for value in positional[len(names) :] if value is not _CONTEXT]:
+    if more := [value for value in positional[len(names) :] if value is not CONTEXT]:
         given["*"] = more
     if code is not None:
         defaults = function.__defaults__ or ()
-        given = {**dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)), **given}
-        given = {**(function.__kwdefaults__ or {}), **given}
-        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        changed = _changed_by(code)
-        given |= {f"closure {name}": _State([] if name in changed else _content(cell)) for name, cell in cells}
-    yield from given.items()
+        by_default = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+        given = {**(function.__kwdefaults__ or {}), **by_default, **given}
+        if code.co_freevars:
+            cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+            changed = _changed_by(code)
+            given |= {f"closure {name}": HiddenValue([] if name in changed else _content(cell)) for name, cell in cells}
+    return given
 
 
 @lru_cache(maxsize=256)

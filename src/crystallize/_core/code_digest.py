@@ -9,14 +9,14 @@ to the same object, nothing is followed again.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import partial
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
+from .call_arguments import CONTEXT, HiddenValue, unwrapped_call
 from .code_graph import CLOSURE, CodeGraph, settings_of
 from .code_names import Parameters, parameters_in
 from .digest import digest
-from .value_forms import CACHED_FUNCTION, FOLLOWED, NoDigest, ValueForms, joined
+from .value_forms import CACHED_FUNCTION, NoDigest, ValueForms, atom_form, joined
 
 
 class CallDigest(NamedTuple):
@@ -33,21 +33,23 @@ class CallDigest(NamedTuple):
 _ARGUMENT: Final = "argument"
 _MOST_GRAPHS: Final = 512
 _NO_PARAMETERS: Final = Parameters((), (), None, None)
-_CONTEXT: Final = object()
 _graphs: dict[tuple[int, ...], CodeGraph] = {}
 """The graphs that were followed last, by the identities of their roots, which they keep alive."""
 
 
 def digest_call(task: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> CallDigest:
     """Return the digests of a call of a task with these arguments after the context."""
-    call = _FunctionCall.of(task, args, kwargs)
-    roots: list[Any] = [call.function]
+    function, positional, named = unwrapped_call(task, args, kwargs)
+    roots: list[Any] = [function]
     forms: dict[str, tuple[bytes, list[Any]]] = {}
     unknown: list[str] = []
     is_light = True
-    for label, name, value in call.values():
-        values = ValueForms()
+    for label, name, value in _values(function, positional, named):
         entry = f"closure.{name}" if label == CLOSURE else name
+        if (atom := atom_form(value)) is not None:
+            forms[entry] = atom, []
+            continue
+        values = ValueForms()
         try:
             forms[entry] = values.form(value), values.referred
         except NoDigest as error:
@@ -77,42 +79,20 @@ def _graph(roots: list[Any], *, is_light: bool) -> CodeGraph:
     return graph
 
 
-class _FunctionCall(NamedTuple):
-    """A call of a function: a task without its partials, and of a method its function."""
-
-    function: Any
-    positional: tuple[Any, ...]
-    named: dict[str, Any]
-
-    @classmethod
-    def of(cls, task: Any, args: tuple[object, ...], kwargs: Mapping[str, object]) -> "_FunctionCall":
-        """Return the call of the innermost function of a task."""
-        positional, named = (_CONTEXT, *args), dict(kwargs)
-        while not isinstance(task, FOLLOWED):
-            if isinstance(task, partial):
-                positional, named, task = (*task.args, *positional), {**task.keywords, **named}, task.func
-            elif isinstance(task, MethodType):
-                positional, task = (task.__self__, *positional), task.__func__
-            elif isinstance(called := type(task).__call__, FunctionType):
-                positional, task = (task, *positional), called
-            else:
-                break
-        return cls(task, positional, named)
-
-    def values(self) -> Iterator[tuple[str, str, Any]]:
-        """Yield all values that the call uses, each after its kind and its name."""
-        is_cached = isinstance(self.function, CACHED_FUNCTION)
-        function = getattr(self.function, "__wrapped__", None) if is_cached else self.function
-        code: CodeType | None = getattr(function, "__code__", None)
-        names, _, rest, _ = _NO_PARAMETERS if code is None else parameters_in(code)
-        given = {name: value for name, value in zip(names, self.positional, strict=False) if value is not _CONTEXT}
-        more = tuple(value for value in self.positional[len(names) :] if value is not _CONTEXT)
-        # A name may be that of a positional-only parameter as well.
-        given.update({f"**{name}" if name in given else name: value for name, value in self.named.items()})
-        if more:
-            given[rest or "args"] = more
-        yield from ((_ARGUMENT, name, value) for name, value in given.items())
-        if isinstance(self.function, FunctionType):
-            for label, name, value in settings_of(self.function):
-                if label == CLOSURE or name not in given:
-                    yield label, name, value
+def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield all values that a call uses, each after its kind and its name."""
+    inner = getattr(function, "__wrapped__", None) if isinstance(function, CACHED_FUNCTION) else function
+    code: CodeType | None = getattr(inner, "__code__", None)
+    names, _, rest, _ = _NO_PARAMETERS if code is None else parameters_in(code)
+    values = [value.value if type(value) is HiddenValue else value for value in positional]
+    given = {name: value for name, value in zip(names, values, strict=False) if value is not CONTEXT}
+    # A name may be that of a positional-only parameter as well.
+    given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
+    if more := tuple(value for value in values[len(names) :] if value is not CONTEXT):
+        given[rest or "args"] = more
+    for name, value in given.items():
+        yield _ARGUMENT, name, value
+    if type(function) is FunctionType and (function.__defaults__ or function.__kwdefaults__ or function.__closure__):
+        for label, name, value in settings_of(function):
+            if label == CLOSURE or name not in given:
+                yield label, name, value

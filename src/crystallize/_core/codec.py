@@ -5,11 +5,13 @@ bytes as parts beside it; `tagged_json` describes both. Nothing is pickled, and 
 value that cannot be restored is stored with its type and its JSON only, if it has any, and with the reason.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
+from pydantic import ConfigDict
 from pydantic_core import PydanticSerializationError, from_json, to_json
+from typing_extensions import TypedDict
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import type_name
@@ -32,6 +34,9 @@ How: TypeAlias = Literal["json", "schema", "python", "secret", "none"]
 parsed JSON by the schema. "secret" values are not stored, so that the user must pass them again; "none": not at all."""
 
 WAYS: Final[tuple[How, ...]] = get_args(How)
+
+_typed_dict: Any = TypedDict
+"""The types of its keys are known only at run time."""
 
 LONGEST = 4000
 """The length in bytes from which JSON may contain an int that is too long for Python to parse."""
@@ -68,7 +73,7 @@ class Stored(NamedTuple):
         # Of a value that is not stored, no part is large.
         if self.how == "secret" or (self.how == "none" and all(isinstance(part, bytes) for part in self.parts)):
             return None
-        return digest(b"".join((self.json, *contents_for_digest(self.parts))))
+        return digest(b"".join((self.json, *contents_for_digest(self.parts))) if self.parts else self.json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +146,25 @@ def plain_json(value: Any) -> bytes:
 def key_of(type: Any) -> Key:
     """Return a key whose values are of this type; a key for any value if the type cannot be used."""
     try:
-        others = Schema(dict[str, type]).others
+        return Schema(dict[str, type]).others or any_key()
     except (SchemaError, TypeError):
-        others = None
-    return others or any_key()
+        pass
+    # It may be a dataclass or a named tuple with an array in it.
+    shape = _typed_dict("Result", {"result": type})
+    shape.__pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+    try:
+        return replace(Schema(shape).keys["result"], name="")
+    except (SchemaError, TypeError):
+        return any_key()
+
+
+_NONE: Final = Stored("json", "NoneType", b"null")
 
 
 def encode(key: Key, value: Any) -> Stored:
     """Encode a value, and decode it again to find the way that restores it."""
+    if value is None:  # as most tasks return
+        return _NONE
     kind = type_name(type(value))
     tagger = Tagger()
     seen = b"null"

@@ -78,6 +78,8 @@ _DEBUG = logging.DEBUG
 _NO_SHAPE = object()
 _NO_VALIDATORS: Mapping[str, Callable[[Any], Any] | None] = MappingProxyType({})
 """Used if there are sinks: then every write takes the slow path, which emits the events."""
+_NO_RECORDERS: dict[Metric[Any, Any] | str, Recorder] = {}
+"""Used until a handle has recorded something."""
 _NOBODY = StepToken()
 
 
@@ -125,7 +127,7 @@ class ContextHandle(TableDisplay):
         _validators: Mapping[str, Callable[[Any], Any] | None]
         _validate_other: Callable[[Any], Any] | None
         _recorders: dict[Metric[Any, Any] | str, Recorder]
-        _find_recorder: Callable[[Metric[Any, Any] | str], Recorder]
+        _runner: StepRunner
 
         # Properties, since annotations cannot mark an attribute as read-only.
         @property
@@ -146,8 +148,8 @@ class ContextHandle(TableDisplay):
     else:
         __slots__ = {
             "__weakref__": None,
-            "_find_recorder": "Finds a recorder that is not in `_recorders`.",
-            "_recorders": "The recorders of the metrics that were recorded through this handle.",
+            "_recorders": "The recorders that the view of the metrics has found.",
+            "_runner": "Opens and ends the steps of this handle.",
             "_shape": "The shape that an alias handed on.",
             "_shared": "The state's values that need no copying.",
             "_state": "The state that all handles on one context share.",
@@ -231,7 +233,7 @@ class StepContext(ContextHandle, _Base[T_co]):
             InvalidStepError: The name is not allowed.
             FinishedStepError: The step finished in an earlier process.
         """
-        with opened_step(_runner_of(self), name) as step:
+        with opened_step(self._runner, name) as step:
             yield step
 
     def run(
@@ -263,7 +265,7 @@ class StepContext(ContextHandle, _Base[T_co]):
             >>> ctx.run(fit, 4), ctx["accuracy"], ctx.provenance.writer("accuracy")
             (4, 0.75, 'fit-4')
         """
-        result: _R = run_task(_runner_of(self), TaskCall.checked(task, args, kwargs))
+        result: _R = run_task(self._runner, TaskCall.checked(task, args, kwargs))
         return result
 
     async def arun(
@@ -297,17 +299,8 @@ class StepContext(ContextHandle, _Base[T_co]):
             >>> asyncio.run(ctx.arun(ask, "why?")), ctx.provenance.steps[0].name
             (4, 'ask-why?')
         """
-        result: _R = await run_coroutine(_runner_of(self), TaskCall.checked(task, args, kwargs, is_async=True))
+        result: _R = await run_coroutine(self._runner, TaskCall.checked(task, args, kwargs, is_async=True))
         return result
-
-
-def _runner_of(ctx: ContextHandle) -> StepRunner:
-    """Return what opens and ends the steps of a handle."""
-    return StepRunner(ctx._state, ctx._token, partial(_step_handle, ctx), end_fast_reads)
-
-
-def _step_handle(ctx: ContextHandle, token: StepToken, notes: StepNotes) -> "LoggingContext[Any]":
-    return logging_handle(LoggingContext, ctx._state, token, ctx.logger, notes)
 
 
 class FrozenContext(StepContext[T_co]):
@@ -384,6 +377,12 @@ class FrozenContext(StepContext[T_co]):
 
     def _make_fields(self, state: State) -> Any:
         return fields_of(self, state.schema, state.shared)
+
+    def _find_recorder(self, metric: Any) -> Recorder:
+        """Return the recorder of a metric that is not in `_recorders`."""
+        recorders, find = recorders_of(self.metrics)
+        _fill_recorders(self, recorders)
+        return find(metric)
 
     @overload
     def __getitem__(self: "FrozenContext[dict[str, _V]]", key: str) -> _V: ...
@@ -551,6 +550,18 @@ class FrozenContext(StepContext[T_co]):
         return self.__deepcopy__(None)
 
 
+def _later(name: str) -> property:
+    """Return the property that makes a view of a `LoggingContext` when it is first asked for."""
+
+    def view(log: Any) -> Any:
+        try:
+            return log._views[name]
+        except KeyError:
+            return log._views.setdefault(name, _VIEWS[name](log))
+
+    return property(view, doc=vars(ContextHandle)[name].__doc__)
+
+
 class LoggingContext(FrozenContext[T_co]):
     """A proxy of a context that records every key read through it, and logs each read at DEBUG.
 
@@ -568,26 +579,22 @@ class LoggingContext(FrozenContext[T_co]):
     __slots__ = {
         "_notes": "What was done through this handle.",
         "_reads": "The keys that were read; the same dict as in `_notes`.",
+        "_views": "The views of this handle that were asked for, by name.",
         "_watched": "The handle that this one is a proxy of, if that one keeps notes too.",
     }
 
     if TYPE_CHECKING:
         _notes: StepNotes
         _reads: dict[str, None]
+        _views: dict[str, Any]
         _watched: "LoggingContext[Any] | None"
 
     else:
-
-        def __getattr__(self, name: str) -> Any:
-            """Make a view when it is first asked for: a slot that is not filled raises, and Python calls this.
-
-            Contexts do not have it, since IPython completes nothing behind an object with such a method.
-            """
-            if name not in _VIEWS:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            found = _VIEWS[name](self)
-            object.__setattr__(self, name, found)
-            return found
+        # A step makes them when they are first asked for. Not by `__getattr__`, with which every attribute is slower.
+        metrics = _later("metrics")
+        artifacts = _later("artifacts")
+        fields = _later("fields")
+        _runner = _later("_runner")
 
     def __init__(self, ctx: FrozenContext[T_co], logger: logging.Logger | None = None) -> None:
         """Make a proxy of a context.
@@ -602,8 +609,7 @@ class LoggingContext(FrozenContext[T_co]):
         if isinstance(ctx, LoggingContext):
             object.__setattr__(self, "_watched", ctx)
             end_fast_reads(self)
-        object.__setattr__(self, "metrics", ctx.metrics)
-        object.__setattr__(self, "artifacts", ctx.artifacts)
+        self._views.update(metrics=ctx.metrics, artifacts=ctx.artifacts)
 
     def _make_fields(self, state: Any) -> Any:
         return noting_fields_of(self, state.schema, _reader)
@@ -800,20 +806,35 @@ def _reader(key: str) -> Callable[[AttributeFields], Any]:
     return read
 
 
+def _filler(cls: type, name: str) -> Callable[[Any, Any], None]:
+    """Return the function that fills a slot. `object.__setattr__` takes three times as long."""
+    fill: Callable[[Any, Any], None] = vars(cls)[name].__set__
+    return fill
+
+
+_fill_state, _fill_token = _filler(ContextHandle, "_state"), _filler(ContextHandle, "_token")
+_fill_values, _fill_shared = _filler(ContextHandle, "_values"), _filler(ContextHandle, "_shared")
+_fill_validators = _filler(ContextHandle, "_validators")
+_fill_validate_other = _filler(ContextHandle, "_validate_other")
+_fill_logger, _fill_recorders = _filler(ContextHandle, "logger"), _filler(ContextHandle, "_recorders")
+_fill_notes, _fill_reads = _filler(LoggingContext, "_notes"), _filler(LoggingContext, "_reads")
+_fill_watched, _fill_views = _filler(LoggingContext, "_watched"), _filler(LoggingContext, "_views")
+
+
 def _attach(ctx: FrozenContext[Any], state: State, token: StepToken, logger: logging.Logger | None) -> None:
     """Attach a context to a state. A step gets its views later: one that needs none of them is opened faster."""
-    fill = object.__setattr__
     schema, has_sinks = state.schema, state.dispatcher.sinks
-    fill(ctx, "_state", state)
-    fill(ctx, "_token", token)
-    fill(ctx, "_values", state.values)
-    fill(ctx, "_shared", state.shared)
-    fill(ctx, "_validate_other", None if has_sinks else schema.validate_other)
-    fill(ctx, "_validators", _NO_VALIDATORS if has_sinks else schema.validators)
-    fill(ctx, "logger", logging.getLogger("crystallize") if logger is None else logger)
+    _fill_state(ctx, state)
+    _fill_token(ctx, token)
+    _fill_values(ctx, state.values)
+    _fill_shared(ctx, state.shared)
+    _fill_validate_other(ctx, None if has_sinks else schema.validate_other)
+    _fill_validators(ctx, _NO_VALIDATORS if has_sinks else schema.validators)
+    _fill_recorders(ctx, _NO_RECORDERS)
+    _fill_logger(ctx, logging.getLogger("crystallize") if logger is None else logger)
     if not isinstance(ctx, LoggingContext):
         for name, make in _VIEWS.items():
-            fill(ctx, name, make(ctx))
+            object.__setattr__(ctx, name, make(ctx))
 
 
 def _metrics_of(ctx: Any) -> FrozenMetrics:
@@ -831,12 +852,15 @@ def _artifacts_of(ctx: Any) -> ArtifactLog:
 
 _VIEWS: dict[str, Callable[[Any], Any]] = {
     "metrics": _metrics_of,
-    "_find_recorder": lambda ctx: recorders_of(ctx.metrics)[1],
-    "_recorders": lambda ctx: recorders_of(ctx.metrics)[0],
     "artifacts": _artifacts_of,
     "fields": lambda ctx: ctx._make_fields(ctx._state),
+    "_runner": lambda ctx: StepRunner(ctx._state, ctx._token, ctx.logger, _step_handle, end_fast_reads),
 }
-"""The views of a handle."""
+"""The views of a handle, and what opens and ends its steps."""
+
+
+def _step_handle(state: State, token: StepToken, logger: logging.Logger, notes: StepNotes) -> LoggingContext[Any]:
+    return logging_handle(LoggingContext, state, token, logger, notes)
 
 
 def logging_handle(
@@ -852,9 +876,10 @@ def _open_log(
     log: LoggingContext[Any], state: State, token: StepToken, logger: logging.Logger, notes: StepNotes | None = None
 ) -> None:
     notes = notes or StepNotes()
-    object.__setattr__(log, "_notes", notes)
-    object.__setattr__(log, "_reads", notes.reads)
-    object.__setattr__(log, "_watched", None)
+    _fill_notes(log, notes)
+    _fill_reads(log, notes.reads)
+    _fill_watched(log, None)
+    _fill_views(log, {})
     if token.step is not None and token.notes is None:
         token.notes = notes
     _attach(log, state, token, logger)
@@ -862,12 +887,9 @@ def _open_log(
 
 def end_fast_reads(log: LoggingContext[Any]) -> None:
     """Make every further read through a handle take the slow path."""
-    object.__setattr__(log, "_shared", {})
+    _fill_shared(log, {})
     # The view and the handle refer to each other. Apart, they need no garbage collection.
-    try:  # noqa: SIM105 - `suppress` takes longer than the end of a step may
-        object.__delattr__(log, "fields")
-    except AttributeError:
-        pass  # nobody has asked for it
+    log._views.pop("fields", None)
 
 
 def blank_state(ctx: FrozenContext[Any], metrics: type[MetricSchema] | None, initial: Any = None) -> State:

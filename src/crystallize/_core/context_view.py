@@ -58,10 +58,6 @@ class ContextView:
         """The context's lock. While a sink holds it, no other thread can change the context or emit an event."""
         return self._state.dispatcher.lock
 
-    def extend(self, extension: Extension) -> None:
-        """Keep data in the context, by its class."""
-        self._state.extensions[type(extension)] = extension
-
     def deliver_waiting(self) -> None:
         """Deliver the events that wait because a signal handler interrupted the delivery of another event.
 
@@ -79,3 +75,8 @@ class ContextView:
     def error_text(self, raised: BaseException) -> str:
         """Return the type and the text of an exception, with every secret of the context masked."""
         return error_text(raised, self._state.secrets())
+
+
+def extend(view: ContextView, extension: Extension) -> None:
+    """Keep data in the context of a view, by its class."""
+    view._state.extensions[type(extension)] = extension

@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from dataclasses import fields, is_dataclass
+from hashlib import blake2b
 from math import isfinite
 from typing import Any
 
@@ -12,8 +13,6 @@ from pydantic_core import to_jsonable_python
 
 def digest(content: bytes) -> str:
     """Return the BLAKE2b digest of bytes, 128 bits, in hexadecimal."""
-    from hashlib import blake2b  # here, to keep the import of the package fast
-
     return blake2b(content, digest_size=16).hexdigest()
 
 
@@ -40,7 +39,7 @@ _SILENT = frozenset({"metadata", "serialization", "default", "default_factory"})
 
 
 def _json(value: Any) -> str:
-    import json  # as above
+    import json  # here, to keep the import of the package fast
 
     return json.dumps(value, sort_keys=True)
 

@@ -72,6 +72,13 @@ class OrderedLog(Generic[_I]):
             self._last_packed = max(section.last for section in sections.values())
             self._count()
 
+    def copy(self) -> "OrderedLog[_I]":
+        """Return an independent log with the same items. The sections are not gone through one by one."""
+        copied = OrderedLog(self.own)
+        copied._sections, copied._last_packed = self._sections.copy(), self._last_packed
+        copied.inserted = self.inserted
+        return copied
+
     def _count(self) -> None:
         self.inserted = sum(len(section.items) for section in self._sections.values())
 

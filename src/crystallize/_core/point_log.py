@@ -229,7 +229,12 @@ class PointLog:
 
     def copy(self) -> "PointLog":
         """Return an independent log with the same points."""
-        return PointLog.restored(self._snapshot(), self.layout)
+        return self._lock.run(self._copy)
+
+    def _copy(self) -> "PointLog":
+        copied = PointLog.restored((self.blocks, self.tail, {}), self.layout)
+        copied._sections = self._sections.copy()
+        return copied
 
     def with_layout(self, layout: PointLayout) -> "PointLog":
         """Return a log with the same points and another layout; if a point does not have its tags, for any tags."""

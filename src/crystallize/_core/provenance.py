@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .._base.table import Table, TableDisplay
 from .._base.text import counted
-from ..events import StepFinished
+from ..events import StepFinished, TaskReturn
 from .digest import digest
 from .ordered_log import OrderedKeys
 from .schema import Schema
@@ -75,7 +75,10 @@ class StepRecord(NamedTuple):
     metric_reads: tuple[MetricRead, ...] = ()
     """The metrics whose points, or the number of them, the step read, in the order of the first read."""
     present: tuple[str, ...] = ()
-    """The keys that the step looked up and found, but did not read; and artifacts, as `artifact:model.bin`."""
+    """The keys and artifacts that the step looked up and found, but did not read.
+
+    The name of an artifact is after the word "artifact" and a colon.
+    """
     blind: tuple[str, ...] = ()
     """The things without a digest that the step looked at, such as the set of all keys, in words."""
     reused_from: str | None = None
@@ -85,14 +88,20 @@ class StepRecord(NamedTuple):
         # The view of a dict cannot be pickled.
         return restored_record, (tuple(self._replace(points=dict(self.points))),)
 
-    def as_event(self, source: str | None = None) -> StepFinished:
-        """Return the event of the step's end; `source` is set for work that was done elsewhere."""
-        return StepFinished(*self._replace(points=dict(self.points)), source)
+    def as_event(self, source: str | None = None, returned: TaskReturn | None = None) -> StepFinished:
+        """Return the event of the step's end, with the result of its task.
+
+        `source` is set for work that was done elsewhere.
+        """
+        return StepFinished._make((*self[:_POINTS], dict(self.points), *self[_POINTS + 1 :], source, returned))
 
     @property
     def duration(self) -> timedelta:
         """The time from the start to the end."""
         return self.ended - self.started
+
+
+_POINTS: Final = StepRecord._fields.index("points")
 
 
 def restored_record(facts: tuple[Any, ...]) -> StepRecord:

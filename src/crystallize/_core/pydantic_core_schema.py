@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
@@ -249,7 +249,7 @@ class CoreShape:
             inner=frozenset(chain.from_iterable(map(_names_in, parts))) if holds_secret else frozenset(),
             required=not optional,
             beside=self.fields.keys() if self.others is None else None,
-            fingerprint=lambda: digest(repr(stable_form(own)).encode()),
+            fingerprint=cache(lambda: digest(repr(stable_form(own)).encode())),
             domain=_domain_of(node, definitions),
         )
 

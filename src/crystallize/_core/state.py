@@ -80,8 +80,7 @@ class State:
         metric_store: The metrics, with the registry of steps.
         artifact_store: The artifacts.
         step_log: The records of the steps that have ended.
-        foreign_secrets: Secrets in clear text from work that was done elsewhere. They are not in the context, but the
-            text of an error may contain them.
+        foreign_secrets: Secrets in clear text from work that was done elsewhere, which errors may contain.
         extensions: The data of folders above the core, by their classes.
         lost: The values that were written in an earlier process, and that could not be restored.
         unsearched: The keys whose values may contain secrets, and were not searched yet.
@@ -238,12 +237,14 @@ class State:
         """Store a valid value: freeze it, claim the key, emit the event."""
         if name in self.values:
             raise self.mutation_error(name, token.step)
-        placed = place(declared, name, valid, self.artifact_store.objects, self.dispatcher.sinks)
-        kept, thaw = self.freeze(declared, name, valid) if placed is None else (None, self._deferred(name, placed))
+        kept, thaw, placed = valid, None, None  # as `freeze` returns an immutable value
+        if not (is_atomic := type(valid) in ATOMIC):
+            placed = place(declared, name, valid, self.artifact_store.objects, self.dispatcher.sinks)
+            kept, thaw = self.freeze(declared, name, valid) if placed is None else (None, self._deferred(name, placed))
         stored: RawValue = (kept, thaw, token.step, is_input)
         # Checked again, since the step may have ended during the validation.
         token.check_open()
-        if type(valid) not in ATOMIC:
+        if not is_atomic:
             # Before the claim, so that no moment is left at which a text could contain its secrets.
             self.unsearched.append(name)
         if not self.dispatcher.sinks:

@@ -1,11 +1,9 @@
 """The records of the steps of a context that have ended."""
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain, islice
-from operator import call
 from pickle import dumps, loads
 from typing import Any, Final
 from zlib import compress, decompress
@@ -14,9 +12,6 @@ from .name_index import NameIndex
 from .ordered_log import OrderedLog, Section
 from .packed_texts import packed_texts, texts_in
 from .provenance import StepRecord, restored_record
-
-_call: Any = call
-"""Its type is not known to every checker."""
 
 
 class PackedRecords:
@@ -76,6 +71,29 @@ def _unpacked(packed: bytes) -> list[tuple[StepRecord, ...]]:
 _POINTS: Final = StepRecord._fields.index("points")
 
 
+class EarlierRecords:
+    """The records that a log has at one moment, without a copy of them."""
+
+    __slots__ = ("_count", "_own", "_sections", "_size", "has_finished")
+
+    def __init__(self, log: "StepLog") -> None:
+        # Records are only ever added to this list.
+        self._own, self._count = log.own, len(log.own)
+        self._sections = log.copy_sections()
+        self._size = self._count + log.inserted
+        self.has_finished: Callable[[str], bool] = log.has_finished
+        """Whether a step of a name has finished, also since then."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        return OrderedLog[StepRecord](sections=self._sections).splice(islice(self._own, self._count))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, ([*self],)
+
+
 class StepLog(OrderedLog[StepRecord]):
     """The records of the steps that have ended.
 
@@ -83,12 +101,16 @@ class StepLog(OrderedLog[StepRecord]):
         has_warned: Whether a warning was emitted of a step that nobody used.
     """
 
-    __slots__ = ("_finished", "_packed", "has_warned")
+    __slots__ = ("_earlier", "_finished", "_noted", "_packed", "has_warned")
 
     def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
         super().__init__(own, sections)
         self.has_warned = False
-        self._finished: set[str] = _finished(self.own)
+        self._finished: set[str] = set()
+        """The names of the steps that have finished, of sections that are not packed and of the first own records."""
+        self._noted = 0
+        """The number of own records whose names are there; the others are added when somebody asks."""
+        self._earlier: EarlierRecords | None = None
         self._packed: NameIndex[PackedRecords] = NameIndex()
         """The packs of sections by the names of their last records."""
         for section in self.sections():
@@ -99,7 +121,8 @@ class StepLog(OrderedLog[StepRecord]):
 
     def has_finished(self, name: str) -> bool:
         """Whether a step of this name has ended without an exception."""
-        if name in self._finished:
+        self._note_finished()
+        if name in self._finished or (self._earlier is not None and self._earlier.has_finished(name)):
             return True
         parts = name.split("/")
         for depth in range(1, len(parts) + 1):
@@ -108,20 +131,35 @@ class StepLog(OrderedLog[StepRecord]):
                 return depth == len(parts) or name in _finished(records)
         return False
 
-    def append(self, record: StepRecord, /) -> None:
-        """Add the record of a step that has ended."""
-        names = (record.name,) if record.error is None else ()
-        # Both or neither: there is no bytecode between the two calls, at which an exception could come.
-        deque(map(_call, (partial(self.own.append, record), partial(self._finished.update, names))), 0)
+    def _note_finished(self) -> None:
+        """Note the names of the own records that were added since the last call."""
+        count = len(self.own)
+        self._finished |= _finished(self.own[self._noted : count])
+        # Last, so that all names before are noted. If two threads do the same, names are noted twice.
+        self._noted = count
+
+    def supersede(self, name: str, error: str) -> None:
+        """Put an error on the own records of a step that finished and runs again."""
+        for at, record in enumerate(self.own):
+            if record.name == name:
+                self.own[at] = record._replace(error=error)
+        self._finished.discard(name)
 
     def insert(self, rank: int, mark: int, items: Any, undo: ExitStack | None = None) -> None:
         """Insert records; see `OrderedLog.insert`."""
         super().insert(rank, mark, items, undo)
         self._finished |= _finished(items)
 
+    def insert_earlier(self, rank: int, earlier: EarlierRecords, undo: ExitStack) -> None:
+        """Insert the records of another log before all others, until `undo` is closed. They are not gone through."""
+        undo.callback(setattr, self, "_earlier", None)
+        self._earlier = earlier
+        super().insert(rank, 0, earlier, undo)
+
     def restore_section(self, rank: int, before: Section | None) -> None:
         """Undo an insertion; see `OrderedLog.insert`."""
-        undone = _finished(self.section(rank) or ())
+        section = self.section(rank) or ()
+        undone = set[str]() if section is self._earlier else _finished(section)
         super().restore_section(rank, before)
         self._finished -= undone - _finished(before.items if before is not None else ())
 

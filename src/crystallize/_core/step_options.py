@@ -89,8 +89,8 @@ def step(
         A decorator that returns the function unchanged.
 
     Raises:
-        InvalidStepError: An option is of another type or out of its range, or the template has a name in braces that is
-            not a parameter.
+        InvalidStepError: An option is of another type or out of its range, `wait` or `on` is given without `retries`,
+            or the template has a name in braces that is not a parameter.
 
     Example:
         >>> @step("epoch-{epoch}", retries=2, on=TimeoutError)
@@ -150,6 +150,11 @@ def _check(options: StepOptions) -> None:
         _check_seconds(options.wait, "wait is")
     if not isinstance(on, tuple) or not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in on):
         raise _refusal(options, f"on is a class of exceptions or a tuple of them, as (TimeoutError,), not {short(on)}")
+    if not on:
+        raise _refusal(options, "on is (), so no exception lets the function run again; name a class, or leave it out")
+    for name in ("wait", "on") if not retries else ():
+        if getattr(options, name) != getattr(DEFAULT, name):
+            raise _refusal(options, f"{name} is given, and retries is 0; add retries=1, or leave {name} out")
     if isinstance(version, bool) or not isinstance(version, str | int | None):
         raise _refusal(options, f"version is a str or an int, not {short(version)}")
     if not isinstance(options.reuse, bool):

@@ -1,12 +1,13 @@
 """Open and end steps, and run tasks as steps."""
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from .._base.async_waiting import in_thread
-from .._base.text import MASK
+from .._base.text import MASK, one_line
 from ..errors import InvalidStepError, SinkError
 from ..events import StepFinished, StepStarted, TaskInputs, TaskReturn
 from .async_sinks import catch_up, make_durable
@@ -20,16 +21,33 @@ from .task_call import NOT_REUSED, TaskCall
 from .task_log import Claim, note_failure, task_log_of
 from .unused_step import WorkMark, warn_if_unused, work_mark
 
+_log: Final = logging.getLogger("crystallize")
 
-class OpenStep(NamedTuple):
-    """A step that has started."""
+MakeHandle: TypeAlias = Callable[[State, StepToken, logging.Logger, StepNotes], Any]
+"""Returns the handle of a step on a state."""
 
-    handle: Any
-    """The handle through which the code of the step reads and writes."""
-    token: StepToken
-    notes: StepNotes
-    opening: StepOpening
-    before: WorkMark
+
+class OpenStep:
+    """A step that has started.
+
+    Attributes:
+        handle: The handle through which the code of the step reads and writes.
+        token: Its token.
+        notes: Its notes.
+        opening: When it was opened.
+        before: The mark of the work before it.
+    """
+
+    # Every step makes one. Reading an attribute of a named tuple takes several times as long. For the same reason
+    # `TaskCall`, `Claim` and `StepOpening` are no named tuples.
+    __slots__ = ("before", "handle", "notes", "opening", "token")
+
+    def __init__(self, handle: Any, token: StepToken, notes: StepNotes, opening: StepOpening, before: WorkMark) -> None:
+        self.handle = handle
+        self.token = token
+        self.notes = notes
+        self.opening = opening
+        self.before = before
 
 
 class StartOfTask(NamedTuple):
@@ -45,20 +63,37 @@ class StartOfTask(NamedTuple):
 NO_TASK: Final = StartOfTask(None, None)
 
 
-class StepRunner(NamedTuple):
-    """Opens and ends the steps of a handle on a context."""
+class StepRunner:
+    """Opens and ends the steps of a handle on a context.
 
-    state: State
-    token: StepToken
-    """The step that the handle itself is for."""
-    make_handle: Callable[[StepToken, StepNotes], Any]
-    """Returns the handle of a step."""
-    end_handle: Callable[[Any], object]
-    """Lets the handle of a step take the slow path, which refuses it once the step has ended."""
+    Attributes:
+        state: The state of the context.
+        token: The step that the handle itself is for.
+        logger: The logger of the handle.
+        make_handle: Returns the handle of a step.
+        end_handle: Lets the handle of a step take the slow path, which refuses it once the step has ended.
+    """
+
+    __slots__ = ("_run", "end_handle", "logger", "make_handle", "state", "token")
+
+    def __init__(
+        self,
+        state: State,
+        token: StepToken,
+        logger: logging.Logger,
+        make_handle: MakeHandle,
+        end_handle: Callable[[Any], None],
+    ) -> None:
+        self.state = state
+        self.token = token
+        self.logger = logger
+        self.make_handle = make_handle
+        self.end_handle = end_handle
+        self._run = state.dispatcher.lock.run
 
     def claim(self, call: TaskCall) -> Claim:
         """Claim the step of a call."""
-        return self.state.dispatcher.lock.run(self._claiming(call))
+        return self._run(self._claiming(call))
 
     def _claiming(self, call: TaskCall) -> Callable[[], Claim]:
         """Return the function that claims the step of a call, under the dispatcher's lock."""
@@ -82,7 +117,7 @@ class StepRunner(NamedTuple):
         """Claim the step of a call, and open it if its task has to run."""
         claiming = self._claiming(call)
         inputs = self._inputs_of(call)
-        return self.state.dispatcher.lock.run(partial(self._claim_and_start, claiming, inputs, opened))
+        return self._run(partial(self._claim_and_start, claiming, inputs, opened))
 
     def _inputs_of(self, call: TaskCall) -> TaskInputs | None:
         """Return the digests of a call for the sinks; None if there is no sink, as they take time.
@@ -96,21 +131,21 @@ class StepRunner(NamedTuple):
     ) -> Claim:
         claim = claiming()
         if claim.finished is None:
-            open_token = partial(self.state.registry.open_task, claim.path, claim.number)
-            self._start(open_token, opened, StartOfTask(claim.arguments, inputs))
+            token = self.state.registry.open_task(claim.path, claim.number)
+            self._start(token, opened, NO_TASK if inputs is None else StartOfTask(claim.arguments, inputs))
         return claim
 
     def start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask = NO_TASK) -> None:
         """Open a step and emit its event. From the moment when it is in `opened`, it has started."""
-        self.state.dispatcher.lock.run(partial(self._start, open_token, opened, task))
+        self._run(lambda: self._start(open_token(), opened, task))
 
-    def _start(self, open_token: Callable[[], StepToken], opened: list[OpenStep], task: StartOfTask) -> None:
-        dispatcher, token, notes = self.state.dispatcher, open_token(), StepNotes()
-        opening = StepOpening.now(token.number)
-        step = OpenStep(self.make_handle(token, notes), token, notes, opening, work_mark(self.state))
+    def _start(self, token: StepToken, opened: list[OpenStep], task: StartOfTask) -> None:
+        state, dispatcher, notes = self.state, self.state.dispatcher, StepNotes()
+        handle = self.make_handle(state, token, self.logger, notes)
+        step = OpenStep(handle, token, notes, StepOpening(token.number), work_mark(state))
         if dispatcher.sinks:
             start = partial(opened.append, step)
-            event = StepStarted(str(token.step), opening.started, None, *task)
+            event = StepStarted(str(token.step), step.opening.started, None, *task)
             dispatcher.commit(start, lambda: bool(opened), lambda: (event,))
         else:
             opened.append(step)
@@ -119,6 +154,29 @@ class StepRunner(NamedTuple):
         """Open the step of a call that was claimed, with the facts that `take_over` has returned, if there are any."""
         facts = task or StartOfTask(claim.arguments, self._inputs_of(call))
         self.start(partial(self.state.registry.open_task, claim.path, claim.number), opened, facts)
+
+    def finished_result(self, claim: Claim, call: TaskCall, opened: list[OpenStep]) -> tuple[Any] | None:
+        """Return the result of a task that finished in an earlier process; None if it has to run, in an open step.
+
+        If it cannot be restored, the task runs again, unless work of its step stays.
+        """
+        if claim.finished is None:
+            return None
+        try:
+            return (claim.finished.restored(claim.step, return_type(call.task)),)
+        except InvalidStepError as error:
+            if not task_log_of(self.state).has_no_work(claim.step, self.state.provenance.steps):
+                raise
+            reason = f"its result cannot be restored, so it runs again: {one_line(str(error.__cause__))}"
+        _log.warning("step %r finished in an earlier process, but %s", claim.step, reason)
+        facts = StartOfTask(claim.arguments, self._inputs_of(call))
+
+        def reopen() -> StepToken:
+            self.state.step_log.supersede(claim.step, reason)
+            return self.state.registry.reopen(claim.step)
+
+        self.start(reopen, opened, facts)
+        return None
 
     def take_over(self, claim: Claim, call: TaskCall) -> TakenStep | StartOfTask:
         """Take the step of a call over from an earlier run; if that is not possible, return the facts of its start."""
@@ -146,7 +204,7 @@ class StepRunner(NamedTuple):
 
         Do nothing, and return None, if its record is there because only the return from here was interrupted.
         """
-        record, event = self.state.dispatcher.lock.run(partial(self._end, step, error, returned))
+        record, event = self._run(partial(self._end, step, error, returned))
         # A handler of the logger may wait, so it is not called under the lock.
         if record is not None and self.state.logs_steps:
             log_end(step.handle.logger, record)
@@ -163,9 +221,7 @@ class StepRunner(NamedTuple):
         if not dispatcher.sinks:
             log.append(record)
             return record, None
-        event = record.as_event()
-        if returned is not None:
-            event = event._replace(returned=returned())
+        event = record.as_event(returned=None if returned is None else returned())
         dispatcher.commit(partial(log.append, record), lambda: any(own is record for own in log.own), lambda: (event,))
         return record, event
 
@@ -222,8 +278,8 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
             claim, taken = runner.taken_from_earlier(call, opened)
             if taken is not None:
                 return taken.result
-        if claim.finished is not None:
-            return claim.finished.restored(claim.step, return_type(call.task))
+        if (known := runner.finished_result(claim, call, opened)) is not None:
+            return known[0]
         runner.log_start(opened)
         _note_options(call, opened[0])
         result = _result_of(call, opened[0].handle)
@@ -239,18 +295,9 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
 async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     """Run a task that is a coroutine: the same as `run_task`, but that a disk is waited for in a thread."""
     claim, opened, dispatcher = runner.claim(call), list[OpenStep](), runner.state.dispatcher
-    if claim.finished is not None:
-        return claim.finished.restored(claim.step, return_type(call.task))
-    await catch_up(dispatcher)
     try:
-        start = None
-        if source_of(runner.state) is not None:
-            found = await in_thread(partial(runner.take_over, claim, call))
-            if isinstance(found, TakenStep):
-                await make_durable(dispatcher, found.event)
-                return found.result
-            start = found
-        runner.start_task(claim, call, opened, start)
+        if (known := await _known_result(runner, claim, call, opened)) is not None:
+            return known[0]
         runner.log_start(opened)
         _note_options(call, opened[0])
         result = await _awaited_result_of(call, opened[0].handle)
@@ -271,6 +318,22 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     if event is not None:
         await make_durable(dispatcher, event)
     return result
+
+
+async def _known_result(runner: StepRunner, claim: Claim, call: TaskCall, opened: list[OpenStep]) -> tuple[Any] | None:
+    """Return the result of a task that has run before; None if it has to run, in an open step."""
+    if claim.finished is not None:
+        return runner.finished_result(claim, call, opened)
+    dispatcher, start = runner.state.dispatcher, None
+    await catch_up(dispatcher)
+    if source_of(runner.state) is not None:
+        found = await in_thread(partial(runner.take_over, claim, call))
+        if isinstance(found, TakenStep):
+            await make_durable(dispatcher, found.event)
+            return (found.result,)
+        start = found
+    runner.start_task(claim, call, opened, start)
+    return None
 
 
 def _note_options(call: TaskCall, step: OpenStep) -> None:

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..events import StepFinished, TaskInputs
 from .state import State
 from .task_call import TaskCall
 from .task_log import Claim
-
-if TYPE_CHECKING:
-    from .context_view import ContextView
 
 
 class TakenStep(NamedTuple):
@@ -30,7 +27,7 @@ TakeStep: TypeAlias = Callable[[State, Claim, TaskCall, TaskInputs], TakenStep |
 class StepSource:
     """Where a context takes steps over from.
 
-    Extension point: a folder above the core sets it by `take_steps_by`.
+    Extension point: a folder above the core sets it by `extend`.
     """
 
     take: TakeStep | None = None
@@ -49,8 +46,3 @@ def source_of(state: State) -> TakeStep | None:
     found = state.extensions.get(StepSource, _NOWHERE)
     assert isinstance(found, StepSource)
     return found.take
-
-
-def take_steps_by(view: "ContextView", take: TakeStep) -> None:
-    """Let a context take steps over in this way."""
-    view.extend(StepSource(take))

@@ -3,11 +3,10 @@
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from .._base.masking import without
 from .._base.moments import after
@@ -118,14 +117,21 @@ class StepRegistry:
 
         Raise FinishedStepError if that step finished before the context was made, by other means.
         """
-        name = numbered(path, number)
+        name, uses = numbered(path, number), self._uses.get(path, 0)
         if name in self._finished:
             raise FinishedStepError(name)
-        if number <= self._uses.get(path, 0) and name in self.names:
+        if number > uses:
+            self._uses[path] = number
+        elif name in self.names:
             # A step that was opened by `ctx.step` has the name.
-            number = self._uses[path] + 1
-        self._uses[path] = max(number, self._uses.get(path, 0))
-        return self._opened(numbered(path, number))
+            self._uses[path] = uses + 1
+            name = numbered(path, uses + 1)
+        return self._opened(name)
+
+    def reopen(self, name: str) -> StepToken:
+        """Open the step of a task that finished before the context was made, and runs again."""
+        self._finished -= {name}
+        return self._opened(name)
 
     def _opened(self, name: str) -> StepToken:
         self.names.append(name)
@@ -196,21 +202,33 @@ def repetition_remark(step: str | None, earlier: str | None) -> str:
     return f"; {earlier!r} has run in this context before, and keeps its work, also if it failed. {AGAIN}"
 
 
-@dataclass(slots=True)
 class StepNotes:
-    """The keys and artifacts that were used through one handle, in the order of their first use."""
+    """The keys and artifacts that were used through one handle, in the order of their first use.
 
-    reads: dict[str, None] = field(default_factory=dict)
-    """Without values, since the values of keys cannot change."""
-    absent: dict[str, None] = field(default_factory=dict)
-    writes: dict[str, None] = field(default_factory=dict)
-    artifact_reads: dict[str, None] = field(default_factory=dict)
-    absent_artifacts: dict[str, None] = field(default_factory=dict)
-    present: dict[str, None] = field(default_factory=dict)
-    """The keys, and artifacts under their names in the lineage, that were looked up and found, without a read."""
-    metric_reads: dict[str, MetricRead] = field(default_factory=dict)
-    blind: dict[str, None] = field(default_factory=dict)
-    """The things that were looked at and have no digest, in words."""
+    Attributes:
+        reads: The keys that were read, without values, since the values of keys cannot change.
+        absent: The keys that were looked up and not found.
+        writes: The keys that were written.
+        artifact_reads: The artifacts that were read.
+        absent_artifacts: The artifacts that were looked up and not found.
+        present: The keys, and artifacts as they are named in the lineage, that were looked up and found, but not read.
+        metric_reads: The metrics whose points were read.
+        blind: The things that were looked at and have no digest, in words.
+    """
+
+    __slots__ = (
+        *("absent", "absent_artifacts", "artifact_reads", "blind", "metric_reads", "present", "reads", "writes"),
+    )
+
+    def __init__(self) -> None:
+        self.reads: dict[str, None] = {}
+        self.absent: dict[str, None] = {}
+        self.writes: dict[str, None] = {}
+        self.artifact_reads: dict[str, None] = {}
+        self.absent_artifacts: dict[str, None] = {}
+        self.present: dict[str, None] = {}
+        self.metric_reads: dict[str, MetricRead] = {}
+        self.blind: dict[str, None] = {}
 
     def note_metric(self, name: str, count: int) -> None:
         """Note that the points of a metric, or their number, were read while it had so many points."""
@@ -220,27 +238,32 @@ class StepNotes:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was used."""
-        return not any(getattr(self, part.name) for part in fields(self))
+        # Nearly every step has read or written a key.
+        return not (self.reads or self.writes or any(getattr(self, name) for name in self.__slots__))
 
     def copy(self) -> "StepNotes":
         """Return independent notes with the same content."""
-        return StepNotes(*(getattr(self, part.name).copy() for part in fields(self)))
+        copied = StepNotes()
+        for name in self.__slots__:
+            setattr(copied, name, getattr(self, name).copy())
+        return copied
 
 
-class StepOpening(NamedTuple):
-    """The moment at which a step was opened."""
+class StepOpening:
+    """The moment at which a step was opened: the one at which this is made.
 
-    started: datetime
-    """The time in UTC."""
-    clock: float
-    """The time of `perf_counter`, which changes of the system clock do not affect."""
-    number: int
-    """The number of the step's token."""
+    Attributes:
+        started: The time in UTC.
+        clock: The time of `perf_counter`, which changes of the system clock do not affect.
+        number: The number of the step's token.
+    """
 
-    @classmethod
-    def now(cls, number: int) -> "StepOpening":
-        """Return the opening of a step at this moment."""
-        return cls(datetime.now(UTC), perf_counter(), number)
+    __slots__ = ("clock", "number", "started")
+
+    def __init__(self, number: int) -> None:
+        self.started = datetime.now(UTC)
+        self.clock = perf_counter()
+        self.number = number
 
 
 _NO_POINTS: Final = MappingProxyType[str, int]({})
@@ -254,6 +277,7 @@ def close_step(
     ended = after(opening.started, perf_counter() - opening.clock)
     marks = token.marks.copy()
     points = MappingProxyType(state.metric_store.counts(opening.number, marks)) if marks else _NO_POINTS
+    present = tuple(name for name in notes.present if name not in notes.reads) if notes.present else ()
     return StepRecord(
         str(token.step),
         tuple(notes.reads),
@@ -267,7 +291,7 @@ def close_step(
         tuple(notes.artifact_reads),
         tuple(notes.absent_artifacts),
         tuple(notes.metric_reads.values()),
-        tuple(name for name in notes.present if name not in notes.reads),
+        present,
         tuple(notes.blind),
     )
 

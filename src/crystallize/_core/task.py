@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache, partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, signature
-from types import FunctionType
+from types import FunctionType, NoneType
 from typing import Any, Final, get_type_hints
 
 from .._base.text import short
@@ -21,8 +21,8 @@ def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str 
 
     `runs_it`: the advice for a coroutine; None if its call is awaited, so that it may be one.
     """
-    if type(task) is FunctionType and not task.__code__.co_flags & _RUNS_NOTHING:
-        return task  # nearly always
+    if is_plain_function(task):
+        return task
     function = function_of(task)
     if not callable(function):
         raise refuse(f"a task is a function of a context, not {short(task)}")
@@ -32,6 +32,11 @@ def checked_task(task: Any, refuse: Callable[[str], Exception], *, runs_it: str 
     if runs_it is not None and flags & CO_COROUTINE:
         raise refuse(f"calling {task_name(task)!r} runs nothing, as it is a coroutine; {runs_it}")
     return task
+
+
+def is_plain_function(task: Any) -> bool:
+    """Whether a task is a function whose call does the work; nearly every task is one."""
+    return type(task) is FunctionType and not task.__code__.co_flags & _RUNS_NOTHING
 
 
 def _flags_of(function: Any) -> int:
@@ -82,12 +87,21 @@ def return_type(task: Any) -> Any:
     function = function_of(task)
     for source in (function, getattr(function, "__call__", None)):  # noqa: B004 - the method, for its annotations
         try:
-            found = get_type_hints(source).get("return", _NOTHING)
+            found = _hint_of(source)
         except Exception:  # an annotation has an undefined name, or this is not a function: the type is unknown
             continue
         if found is not _NOTHING:
             return found
     return Any
+
+
+def _hint_of(source: Any) -> Any:
+    """Return the return annotation of a function; `_NOTHING` if it has none."""
+    # Most are a class or None. Then the other annotations, which `get_type_hints` evaluates as well, do not matter.
+    found = source.__annotations__.get("return", _NOTHING)
+    if found is None:
+        return NoneType
+    return found if type(found) is type or found is _NOTHING else get_type_hints(source)["return"]
 
 
 _NOTHING: Final = object()

@@ -6,7 +6,7 @@ from enum import Enum
 from functools import partial
 from inspect import isawaitable, signature
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short, type_name
@@ -15,7 +15,7 @@ from ..events import TaskInputs
 from .call_arguments import digest_of_arguments
 from .code_digest import digest_call
 from .step_options import StepOptions, options_of
-from .task import checked_task, parameters_of, task_name
+from .task import checked_task, is_plain_function, parameters_of, task_name
 
 NOT_REUSED: Final = "its task has @step(reuse=False)"
 """Why a step is never taken over."""
@@ -29,21 +29,31 @@ _NOT_RUN: Final = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 
 
-class TaskCall(NamedTuple):
-    """A call of a task, as `ctx.run` makes it."""
+class TaskCall:
+    """A call of a task, as `ctx.run` makes it.
 
-    task: Any
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    options: StepOptions
-    """The options that `@step` has set."""
+    Attributes:
+        task: The task.
+        args: Its arguments after the context.
+        kwargs: Its named arguments.
+        options: The options that `@step` has set.
+    """
+
+    __slots__ = ("args", "kwargs", "options", "task")
+
+    def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: StepOptions) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options
 
     @classmethod
     def checked(
         cls, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_async: bool = False
     ) -> "TaskCall":
         """Return a call; raise InvalidStepError if the task is none that this can run."""
-        checked_task(task, partial(_refusal, task), runs_it=None if is_async else "write await ctx.arun(...)")
+        if not is_plain_function(task):
+            checked_task(task, partial(_refusal, task), runs_it=None if is_async else "write await ctx.arun(...)")
         return cls(task, args, kwargs, options_of(task))
 
     @property
@@ -60,7 +70,7 @@ class TaskCall(NamedTuple):
 
     def called(self, ctx: Any) -> Any:
         """Call the task, and return its result."""
-        result = self.task(ctx, *self.args, **self.kwargs)
+        result = self.task(ctx, *self.args, **self.kwargs) if self.kwargs else self.task(ctx, *self.args)
         if type(result) in _NOT_RUN:
             if isinstance(result, CoroutineType):
                 result.close()  # or Python would warn of it, too

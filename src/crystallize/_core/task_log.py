@@ -1,13 +1,15 @@
 """The calls of `ctx.run`: which have run in this process, and which finished in an earlier one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from .._base.signal_handlers import reraise_from_handler
+from .._base.text import one_line
 from ..errors import InvalidStepError
 from .call_arguments import PARTIAL
 from .codec import Stored, restored_as
+from .provenance import StepRecord
 from .state import State
 from .steps import numbered, unnumbered
 from .task import function_of, is_lambda
@@ -30,25 +32,31 @@ class FinishedTask(NamedTuple):
             reraise_from_handler(error)
             reason = (
                 f"it finished in an earlier process, and its result, a {self.result.type}, cannot be restored by "
-                f"the return annotation of the task as it is now ({type(error).__name__}: {error}); restore that "
-                "annotation, or start a new run"
+                f"the return annotation of the task as it is now ({type(error).__name__}: {one_line(str(error))}). It "
+                "cannot run again, as its keys, points and artifacts stay; restore that annotation, or start a new run"
             )
             raise InvalidStepError(repr(step), reason) from error
 
 
-class Claim(NamedTuple):
-    """The step of a call of `ctx.run`, and its result if it has one."""
+class Claim:
+    """The step of a call of `ctx.run`, and its result if it has one.
 
-    path: str
-    """The full name of its step, without the number of a repeated name."""
-    arguments: str
-    """The digest of its arguments."""
-    number: int
-    """How many calls there were of its name, with this one."""
-    step: str
-    """The full name of its step."""
-    finished: FinishedTask | None
-    """The result of its task in an earlier process; None if it has to run."""
+    Attributes:
+        path: The full name of its step, without the number of a repeated name.
+        arguments: The digest of its arguments.
+        number: How many calls there were of its name, with this one.
+        step: The full name of its step.
+        finished: The result of its task in an earlier process; None if it has to run.
+    """
+
+    __slots__ = ("arguments", "finished", "number", "path", "step")
+
+    def __init__(self, path: str, arguments: str, number: int, step: str, finished: FinishedTask | None) -> None:
+        self.path = path
+        self.arguments = arguments
+        self.number = number
+        self.step = step
+        self.finished = finished
 
 
 @dataclass
@@ -138,6 +146,21 @@ class TaskLog:
         started.pop(own, None)
         return Claim(path, arguments, unnumbered(own)[1], own, None)
 
+    def has_no_work(self, step: str, records: Iterable[StepRecord]) -> bool:
+        """Return whether a step that finished in an earlier process can run again, given all records of steps.
+
+        It can if it left nothing but its result, and the results and work of inner calls, which are not called again.
+        """
+        done = {name for left in self.finished.values() for name in left if name.startswith(f"{step}/")}
+        for record in records:
+            if record.name == step and (record.writes or record.points or record.artifacts):
+                return False
+            if record.name.startswith(f"{step}/") and not any(
+                f"{record.name}/".startswith(f"{name}/") for name in done
+            ):
+                return False
+        return True
+
     def copied(self) -> "TaskLog":
         """Return the log for a copy of the context."""
         finished = {path: dict(left) for path, left in self.finished.items()}
@@ -157,5 +180,5 @@ def note_failure(state: State, claim: Claim, digest: Callable[[], str]) -> None:
     """Note that a call has failed, if work of its step stays; `digest` returns the digest of its arguments."""
     own = [record for record in state.step_log.own if f"{record.name}/".startswith(f"{claim.step}/")]
     if any(record.writes or record.points or record.artifacts for record in own):
-        errors = [str(record.error) for record in own if record.name == claim.step]
+        errors = [record.error for record in own if record.name == claim.step and record.error is not None]
         task_log_of(state).failed.update({(claim.path, digest()): error for error in errors})

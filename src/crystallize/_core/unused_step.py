@@ -24,7 +24,7 @@ _METRICS: Final = 16
 
 def work_mark(state: State) -> WorkMark:
     """Return the mark of this moment."""
-    points = [log.points.length() for log in _first_logs(state)]
+    points = [log.points.length() for log in _first_logs(state)] if state.metric_store.logs else ()
     return len(state.values), len(state.artifact_store.found), len(state.step_log.own), points
 
 

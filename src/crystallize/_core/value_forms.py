@@ -83,6 +83,13 @@ _ATOMS: Final[dict[type, Callable[[Any], bytes]]] = {
 }
 """Functions that return the form of a value of these very types, which are immutable."""
 
+
+def atom_form(value: Any) -> bytes | None:
+    """Return the form that `ValueForms` gives a value of one of the types of `_ATOMS`; None for all other values."""
+    atom = _ATOMS.get(type(value))
+    return None if atom is None else atom(value)
+
+
 _PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
     int: int.__int__,
     float: float.__float__,

@@ -46,7 +46,7 @@ class FinishedTree(NamedTuple):
     steps: frozenset[tuple[int, str | None]]
     """The processes and names of all."""
     lost: str | None
-    """The inner step that failed, whose work a resumed run would not have; None if there is none."""
+    """The inner step that failed, or whose work a resumed run would not have; None if there is none."""
 
     def has(self, made: Any) -> bool:
         """Return whether something was made by one of these steps."""
@@ -122,11 +122,12 @@ class EarlierRun:
         return any(found.step == step and found.finished for found in self.data.attempts)
 
     def _lost_in(self, root: Attempt) -> Iterator[Attempt]:
-        """Return the inner steps of a step that ended with it and are not kept."""
+        """Return the inner steps of a step that ended with it, and failed or are not kept."""
         start = f"{root.step}/"
         for found in self._by_start[start.partition("/")[0]]:
             is_within = found.session == root.session and root.sequence < found.sequence <= root.ended
-            if is_within and found.step.startswith(start) and self._kept.get(found.step) is not found:
+            is_whole = found.finished and self._kept.get(found.step) is found
+            if is_within and found.step.startswith(start) and not is_whole:
                 yield found
 
     @cached_property

@@ -138,6 +138,8 @@ def _text(text: str | None) -> str | None:
 
 
 _STARTED = attrgetter("started")
+_FINISHED: Final = StepFinished._fields[: StepFinished._fields.index("branch")]
+"""The fields of the end of a step that are in its fact by their names; the others follow them."""
 
 
 class Encoder:
@@ -192,7 +194,7 @@ class Encoder:
 
     def _finished(self, event: StepFinished) -> bytes:
         kind = FAILED if event.is_of_failed_branch else FINISH
-        facts = {name: fact for name, fact in event._asdict().items() if name not in ("branch", "returned")}
+        facts = dict(zip(_FINISHED, event, strict=False))
         # Not left to `to_json`, which cannot write times as the process ends.
         facts |= {"started": event.started.isoformat(), "ended": event.ended.isoformat()}
         if event.returned is None:
@@ -263,7 +265,7 @@ class Encoder:
         for step in work.steps:
             task = work.tasks.get(step.name)
             returned = None if task is None or task.result is None else TaskReturn(task.result, Any)
-            facts.append(self.fact(step.as_event()._replace(returned=returned)))
+            facts.append(self.fact(step.as_event(returned=returned)))
         return gathered([*facts, self.fact(work.last)])
 
     def _key(self, event: KeyWritten) -> bytes:

@@ -188,7 +188,7 @@ class Journal(BlockEnd):
         data = data.without_lost_objects(whole=True)
         check_inputs(data, {} if initial is None else initial)
         state = blank_state(made, metrics, initial)
-        baseline = restore(state, data, data.steps_to_redo)
+        baseline = restore(state, data, data.when_resumed)
         self._is_restoring = True
         try:
             begin_context(made, state, initial, logger, (self, *sinks), baseline)

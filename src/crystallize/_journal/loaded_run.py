@@ -23,7 +23,7 @@ from .._core.state import State
 from ..errors import JournalError
 from .packed_points import ROW, points_of
 from .read_run import RunData, read, warn_if_incomplete
-from .resume import restore, restore_failures
+from .resume import restore
 from .rows import Attempt, Declared, Entry, Session, SoFar, done_so_far
 from .working_time import working_time
 
@@ -190,8 +190,7 @@ class Run(TableDisplay, Generic[T_co]):
     def _context(self) -> FrozenContext[Any]:
         made: FrozenContext[Any] = blank_context(self._kind)
         state = blank_state(made, self._metrics)
-        restore(state, self._data, self._data.superseded)
-        restore_failures(state, self._data)
+        restore(state, self._data, self._data.at_present)
         attach_context(made, state)
         return made
 

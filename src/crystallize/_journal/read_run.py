@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +19,7 @@ from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
 from .database import connect, has_log, has_table, missing_in, rows, state_of, transaction
 from .event_rows import apply
+from .kept_steps import KeptSteps
 from .parent_run import ParentRun, parent_of
 from .rows import (
     MISSING,
@@ -47,7 +48,6 @@ from .rows import (
 from .run_objects import objects_of
 from .spool_format import has_writer, spooled
 from .stored_facts import items_of
-from .tasks_to_redo import steps_undone_by_tasks
 from .untrusted_file import RunConnection, check_files
 from .value_facts import ObjectPart, without_lost_object
 
@@ -188,54 +188,49 @@ class RunData:
             branch = of.step  # it has failed
         return ((of.sequence, 0) if branch is None else self._forked[branch], of.sequence)
 
+    @cached_property
+    def at_present(self) -> KeptSteps:
+        """The work that the last process found and did.
+
+        An attempt that failed within a step that finished is a part of the work of that step.
+        """
+        return KeptSteps.of(self, self.last.number)
+
+    @cached_property
+    def when_resumed(self) -> KeptSteps:
+        """The work that the next process finds."""
+        unreturned = {found.step for found in self.returns if found.result.how in MISSING}
+        return KeptSteps.of(self, self.last.number + 1, self._lost_steps(), unreturned)
+
     @property
     def standing_failures(self) -> tuple[Attempt, ...]:
-        """The failures of branches after which came neither a merge, nor another failure, nor another process."""
-        last = self.last.number
-        newest = {failure.step: failure for failure in self.failures if failure.session == last}
-        # A merge of an earlier process does not count: the branch ran again, as the file lacked part of its work.
-        merged = {merged.branch for merged in self.merges if merged.session == last}
-        return tuple(failure for failure in newest.values() if failure.step not in merged)
+        """The failures of branches after which came neither a merge, nor another failure, nor another process.
+
+        Those within a step that finished stand also after another process.
+        """
+        return self.at_present.failures
 
     @property
     def superseded(self) -> frozenset[tuple[int, str | None]]:
         """The attempts, by process and step, that a later process did again, or that had not finished when it began."""
-        again = {attempt.step: attempt.session for attempt in self.attempts}
-        failed = {failure.step: failure.session for failure in self.failures}
-        last = self.last.number
-
-        def is_superseded(attempt: Attempt) -> bool:
-            # A branch counts as a whole, whatever happened to the steps in it.
-            branch = self.branch_of(attempt.session, attempt.step)
-            if branch is not None:
-                return max(again[branch], failed.get(branch, 0)) > attempt.session
-            return again[attempt.step] > attempt.session or (not attempt.finished and attempt.session < last)
-
-        return frozenset((attempt.session, attempt.step) for attempt in self.attempts if is_superseded(attempt))
+        return self.at_present.dropped
 
     @property
     def steps_to_redo(self) -> frozenset[tuple[int, str | None]]:
-        """The attempts to repeat: those that did not finish, or lost a value or an artifact.
+        """The attempts to repeat: those that did not finish, or lost a value, an artifact or their result.
 
         A value is lost if it cannot be restored, an artifact if its object is missing or of another size.
         """
+        return self.when_resumed.dropped
+
+    def _lost_steps(self) -> set[str]:
+        """Return the names of the steps and branches that lost a part of their work, and of the steps around them."""
         lost = {(entry.session, entry.step) for entry in self.values if entry.missing}
         lost |= {(found.process, found.artifact.step) for found, _ in self.lost_artifacts}
         lost |= {(merged.session, merged.branch) for merged in self.merges if merged.result.how in MISSING}
-        parts = ((process, (self.branch_of(process, step) or step).split("/")) for process, step in lost if step)
-        # The steps around a step that lost a part of its work lost it too.
-        inner = {(process, "/".join(names[:depth])) for process, names in parts for depth in range(1, len(names) + 1)}
-        undone: set[tuple[int, str | None]]
-        undone = {(attempt.session, attempt.step) for attempt in self.attempts if self._is_undone(attempt, inner)}
-        undone |= self.superseded
-        return frozenset(undone | steps_undone_by_tasks(self, undone))
-
-    def _is_undone(self, attempt: Attempt, lost: Collection[tuple[int, str]]) -> bool:
-        """Return whether to repeat an attempt, given the steps and branches, by process, that lost a part of it."""
-        branch = self.branch_of(attempt.session, attempt.step)
-        if branch is not None:
-            return (attempt.session, branch) in lost
-        return not attempt.finished or (attempt.session, attempt.step) in lost
+        lost -= self.superseded
+        parts = ((self.branch_of(process, step) or step).split("/") for process, step in lost if step)
+        return {"/".join(names[:depth]) for names in parts for depth in range(1, len(names) + 1)}
 
 
 def read(path: Path) -> RunData:

@@ -30,9 +30,10 @@ from .._core.stored_value import LostValue, Unread
 from .._core.task_log import FinishedTask, task_log_of
 from .._core.value_codecs import NotRegistered, RegisteredFailed
 from ..errors import DamagedRunError, JournalError, KeyLookupError, ObjectError, ResumeError
+from .kept_steps import KeptSteps
 from .point_stream import PointStream
 from .read_run import RunData
-from .rows import Entry, MergedBranch
+from .rows import Attempt, Entry, MergedBranch
 from .untrusted_file import VERIFY, damage_in
 from .value_facts import lost_object
 
@@ -66,14 +67,15 @@ class _Work(NamedTuple):
         )
 
 
-def restore(state: State, data: RunData, dropped: Collection[tuple[int, str | None]]) -> Baseline:
-    """Put the content of a run into a blank state, without the work of the dropped attempts, and return its baseline.
+def restore(state: State, data: RunData, kept: KeptSteps) -> Baseline:
+    """Put the content of a run into a blank state, as far as it is kept, and return its baseline.
 
     If the schema or the metrics are not those of the run, this raises JournalError.
     """
     with damage_in(data.path):
-        baseline = _restore(state, data, dropped)
+        baseline = _restore(state, data, kept.dropped)
     pack_restored(state)
+    _restore_failures(state, kept.failures)
     return baseline
 
 
@@ -272,9 +274,9 @@ def _restore_merge(state: State, entry: BranchEntry, merged: MergedBranch, work:
         state.metric_store.open(name).points.insert(rank, marks.points.get(name, 0), section)
 
 
-def restore_failures(state: State, data: RunData) -> None:
-    """Put the failures of branches on record that nothing came after."""
-    for failure in data.standing_failures:
+def _restore_failures(state: State, failures: Iterable[Attempt]) -> None:
+    """Put failures of branches on record."""
+    for failure in failures:
         assert failure.record is not None  # as it has ended
         entry = registry_of(state).entries[failure.step]
         state.step_log.insert(entry.rank, entry.marks.steps, (failure.record,))

@@ -10,9 +10,9 @@ from typing import TypeAlias
 from .._base.text import short
 from .._branches.branch_registry import registry_of
 from .._branches.merge import merge_earlier
-from .._core.context_view import ContextView
+from .._core.context_view import ContextView, extend
 from .._core.state import State
-from .._core.step_source import TakenStep, take_steps_by
+from .._core.step_source import StepSource, TakenStep
 from .._core.task import return_type
 from .._core.task_call import TaskCall
 from .._core.task_log import Claim
@@ -111,7 +111,7 @@ def _older(path: Path) -> Iterator[Path]:
 def offer_steps(view: ContextView, encoder: Encoder, runs: EarlierRuns | None) -> None:
     """Let a context take steps over from earlier runs, if there are any."""
     if runs is not None:
-        take_steps_by(view, partial(runs.take, encoder))
+        extend(view, StepSource(partial(runs.take, encoder)))
 
 
 def runs_to_reuse(folder: str | os.PathLike[str], name: str, reuse: RunToReuse) -> EarlierRuns | None:

@@ -86,12 +86,23 @@ def _with_writes(run: Description) -> Iterator[StepAttempt]:
     """Return the steps whose work is in the run, even if they failed or died, each with the keys that it wrote."""
     names = {step.name for step in run.steps}
     last = run.sessions[-1].number
-    failed = (step for step in run.dead_attempts if step.session == last and step.name not in names)
+    finished = {(step.session, step.name) for step in run.steps}
+    failed = (
+        step
+        for step in run.dead_attempts
+        if step.name not in names and (step.session == last or _is_within(step, finished))
+    )
     written: dict[str | None, list[str]] = {}
     for row in run.values:
         written.setdefault(row.step, []).append(row.key)
     for step in (*run.steps, *failed):
         yield replace(step, writes=tuple(dict.fromkeys((*step.writes, *written.get(step.name, ())))))
+
+
+def _is_within(step: StepAttempt, finished: Container[tuple[int, str]]) -> bool:
+    """Return whether a step ran within one that finished, whose work contains its own."""
+    around = step.name.split("/")[:-1]
+    return any((step.session, "/".join(around[:depth])) in finished for depth in range(1, len(around) + 1))
 
 
 def _with_nodes(step: StepAttempt) -> StepAttempt:
