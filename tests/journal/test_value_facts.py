@@ -206,7 +206,7 @@ def test_a_key_without_its_object_is_not_there(tmp_path: Path, harm: Callable[[P
     assert "put the file back from a copy" in run.entries["data"].why
     whole = load_run(with_a_lost_object(tmp_path / "whole", lambda file: None))
     assert ((), ()) == compared(run, whole)
-    assert "numpy.ndarray" in run.__notebook_tables__()[1].rows[1]
+    assert "ndarray" in run.__notebook_tables__()[1].rows[1]
 
 
 def test_an_input_without_its_object_is_given_again(tmp_path: Path) -> None:
