@@ -55,7 +55,7 @@ class BranchEntry:
     is_adrift: bool = False
     """Whether the step that forked it runs again. The branch then moves to the position where that step forks it."""
     item: ItemView | None = None
-    """The scalars of its item, as the sinks were told; None or empty if they were told of none."""
+    """The scalars of its item, as the sinks received them; None or empty if they received none."""
 
 
 class PackedReceipts:

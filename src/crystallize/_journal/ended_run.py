@@ -134,7 +134,7 @@ class _Steps(NamedTuple):
     opened: int
     finished: int
     error: str | None
-    """That of the last step that failed."""
+    """The error of the last step that failed."""
 
 
 def _steps_in(rows: _Rows, spans: list[tuple[int, int]]) -> _Steps:

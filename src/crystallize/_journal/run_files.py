@@ -95,7 +95,7 @@ class ClaimedName(NamedTuple):
     path: Path
     number: int
     spool: Spool
-    """Nobody else can take the name as long as this is there."""
+    """No other process can take the name while this file exists."""
 
 
 def claim_name(folder: Path, name: str, run: bytes, process: int = 0, last: int = 0) -> ClaimedName:

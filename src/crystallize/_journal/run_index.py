@@ -96,7 +96,7 @@ def _is_settled(folder: Path, name: str, files: _Files, summary: RunSummary) -> 
     if summary.status in ("running", "unreadable") or files[0] is None:
         return False
     newest = max(status[-1] for status in files if status is not None)
-    # A spool that is there now and was not there before is seen by the next look.
+    # If a spool was made since, the next look sees it.
     return time.time_ns() - newest > _UNSETTLED and (files[-1] is None or not has_writer(folder / f"{name}.spool"))
 
 

@@ -65,7 +65,7 @@ def unpack_run(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) 
             TemporaryDirectory(prefix=".unpacked-", dir=folder) as scratch,
         ):
             made = _unpacked(archive, tar, Path(scratch), objects_of(folder / "any.db"))
-            # What a process that died left in its spool; the run then is one file.
+            # A process that died has left facts in its spool. Afterwards the run is one file.
             seal_run(made)
             return _moved(made, folder)
     except tarfile.TarError as error:

@@ -199,7 +199,7 @@ def _process(run: Run[Any], session: Session, seconds: float) -> RunProcess:
 
 
 def seen_again(run: Description) -> Description:
-    """Return the description of a running run of which nothing is new, with the time that it has worked by now."""
+    """Return the description of a running run without new facts, with the time that it has worked so far."""
     *earlier, last = run.sessions
     seconds = max((datetime.now(UTC) - last.started).total_seconds(), last.seconds)
     sessions = (*earlier, replace(last, seconds=seconds))

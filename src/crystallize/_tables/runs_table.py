@@ -43,8 +43,8 @@ def runs_frame(
     Args:
         runs: A folder of runs, or runs, or their files.
         metrics: The metric schema of the runs in files. Without it, columns have the types of the recorded values.
-        inputs: The inputs that become columns, of which dicts and models have a column for each field, as "cfg.depth".
-            By default all inputs, except for secrets and values that cannot be restored from a file, and after them
+        inputs: The inputs that become columns. A dict or model has a column for each field, as "cfg.depth". By default
+            all inputs, except for secrets and values that cannot be restored from a file, and after them
             the scalar values that the run wrote.
         errors: "raise" raises an error that names the run that cannot be read, or not with these metrics; "skip"
             leaves that run out, with a warning that names it.
