@@ -207,6 +207,9 @@ class BranchForked(NamedTuple):
     first: str | None = None
     """The first branch of the same `fan_out`, which may be this one; None for a branch that `fork` made. The work of
     the branches of a `fan_out` is read as if it had been done one after another when the first was forked."""
+    item: Mapping[str, str | int | float | bool | None] | None = None
+    """The scalars of the item of a `fan_out`, by the names of its fields, with dots; a scalar itself has an empty name.
+    None for a branch that `fork` made."""
 
 
 class BranchMerged(NamedTuple):

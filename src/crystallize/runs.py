@@ -1,12 +1,15 @@
-"""Load runs from their files, find them, list them, compare them, check them and pack them."""
+"""Load runs from their files, find them, list them, compare them, check them, pack them and curate them."""
 
 from ._core.codec import Stored
+from ._journal.curation import note_run, remove_run, rename_run, seal_run, tag_run
 from ._journal.diff import Difference, diff_runs, not_compared
 from ._journal.environment import Origin
 from ._journal.find import find_run, list_runs
+from ._journal.garbage import Removed, remove_unused_objects
 from ._journal.loaded_run import Run, Status, load_run
 from ._journal.pack import Packed, pack_run
 from ._journal.rows import Attempt, Declared, Entry, Session, SoFar
+from ._journal.unpack import unpack_run
 from ._journal.verify import verify_run
 
 __all__ = [
@@ -16,6 +19,7 @@ __all__ = [
     "Entry",
     "Origin",
     "Packed",
+    "Removed",
     "Run",
     "Session",
     "SoFar",
@@ -26,6 +30,13 @@ __all__ = [
     "list_runs",
     "load_run",
     "not_compared",
+    "note_run",
     "pack_run",
+    "remove_run",
+    "remove_unused_objects",
+    "rename_run",
+    "seal_run",
+    "tag_run",
+    "unpack_run",
     "verify_run",
 ]

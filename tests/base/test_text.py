@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from crystallize import FrozenContext, LoggingContext
-from crystallize._base.text import MASK, nearest, printable, short, took, type_name
+from crystallize._base.text import MASK, nearest, printable, rounded, short, short_type, took, type_name
 
 MANY = 50_000_000
 
@@ -224,3 +224,38 @@ def test_visible(expected: str, text: str) -> None:
 def test_duration_as_text(expected: str | None, seconds: float | None) -> None:
     """A duration is told in the unit that fits it, and in at most one more."""
     assert expected == took(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.3333333333333333", "0.333333"),
+        ("-12345.678901", "-12345.7"),
+        ("1.2345678e-07", "1.23457e-07"),
+        ("1.0", "1.0"),
+        ("(0.1234567, 12345678)", "(0.123457, 12345678)"),
+        ("3 points, the last 0.06666666666666667", "3 points, the last 0.0666667"),
+        ("'version 1.23456789'", "'version 1.23456789'"),
+        ("1.2.34567890", "1.2.34567890"),
+        ("v1.23456789", "v1.23456789"),
+        ("nan", "nan"),
+    ],
+)
+def test_rounds_floats(text: str, expected: str) -> None:
+    """Floats in a short text have six significant digits; ints, texts and version numbers stay as they are."""
+    assert expected == rounded(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("int", "int"),
+        ("pipeline.schemas.Train", "Train"),
+        ("tests.work.make.<locals>.Train", "Train"),
+        ("pipeline.Box[pipeline.schemas.Train, list[pipeline.Other]]", "Box[Train, list[Other]]"),
+        ("", ""),
+    ],
+)
+def test_short_type(name: str, expected: str) -> None:
+    """A type is named without its module and the classes around it, and so are the types in its brackets."""
+    assert expected == short_type(name)

@@ -324,7 +324,7 @@ def test_an_iterator_that_nobody_asks() -> None:
     ctx = FrozenContext(sinks=[sink := MemorySink()])
     items = Counted(range(3))
     fan_out_iter(ctx, fold, items, executor=Now()).close()
-    assert ([BranchForked("fold-0", "fold-0")], 1) == (sink.events, items.taken)
+    assert ([BranchForked("fold-0", "fold-0", {"": 0})], 1) == (sink.events, items.taken)
     assert [0, 1, 4] == fan_out(ctx, fold, range(3), executor=Now())
 
 
@@ -532,7 +532,7 @@ def test_what_a_sink_hears_of_a_fork() -> None:
     ctx = FrozenContext(sinks=[sink := MemorySink()])
     fan_out(ctx, fold, iter(range(3)), executor=Now(), window=1)
     fork(ctx, "alone")
-    expected = [BranchForked(f"fold-{at}", "fold-0") for at in range(3)]
+    expected = [BranchForked(f"fold-{at}", "fold-0", {"": at}) for at in range(3)]
     assert [*expected, BranchForked("alone")] == [event for event in sink.events if type(event) is BranchForked]
 
 

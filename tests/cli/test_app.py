@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from crystallize import FrozenContext, Journal
-from crystallize._cli.app import main
+from crystallize._cli.app import SUBCOMMANDS, main
 
 from .command_runs import branched, call, command, died, document_of, made, printed, run_main, section
 
 DOCS = Path(__file__).parents[2] / "docs/command.md"
-SUBCOMMANDS = ("runs", "show", "diff", "export", "report", "verify", "pack", "stubs")
 
 
 @pytest.mark.parametrize(
@@ -236,9 +235,30 @@ def test_run_with_branches(tmp_path: Path) -> None:
 
     shown = section(printed("show", "branched", "--dir", tmp_path), "steps")
     assert ["fold-0", "fold-0/fit", "fold-1", "fold-1/fit"] == [line[0] for line in shown[1:]]
-    assert "4 of 4" in printed("runs", "--dir", tmp_path)
+    assert "4      4\n" in printed("runs", "--dir", tmp_path, "--columns", "steps,steps_finished")
     assert "verified\n" == printed("verify", "branched", "--dir", tmp_path)
     rows = printed("export", "branched", "--dir", tmp_path, "--what", "points").splitlines()
     assert ["fold-0/fit", "fold-1/fit"] == [json.loads(row)["step"] for row in rows]
     rows = printed("export", "branched", "--dir", tmp_path, "--what", "values").splitlines()
     assert ["lr", "score-0", "score-1"] == [json.loads(row)["key"] for row in rows]
+
+
+@pytest.mark.slow
+def test_imports_only_what_a_list_needs(tmp_path: Path) -> None:
+    """A list of runs whose index is fresh imports neither the other subcommands nor anything that reads a run."""
+    made(tmp_path)
+    code = (
+        "import sys; from crystallize._journal import run_index; run_index._UNSETTLED = -1; "
+        "from crystallize._tables.run_rows import read_runs; read_runs(sys.argv[-1])"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+    listing = (
+        "import atexit, runpy, sys; sys.argv = ['crystallize', 'runs', '--dir', sys.argv[-1]]; "
+        "atexit.register(lambda: print(*sys.modules)); runpy.run_module('crystallize', run_name='__main__')"
+    )
+    output = subprocess.run([sys.executable, "-c", listing, tmp_path], check=True, capture_output=True, text=True)
+
+    heading, row, modules = output.stdout.splitlines()
+    assert ("run", "digits-0001") == (heading.split()[0], row.split()[0])
+    unused = ("_journal.run_summary", "_journal.loaded_run", "_journal.journal", "_page", "_stubs", "_tables.export")
+    assert [] == [name for name in modules.split() if name.startswith(tuple(f"crystallize.{end}" for end in unused))]

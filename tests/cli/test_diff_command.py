@@ -65,3 +65,26 @@ def test_diff_of_runs_with_branches(tmp_path: Path) -> None:
     found = document_of("diff", "one", "less", "--dir", tmp_path, status=1)["differences"]
     names = [("value", "score-0"), ("metric", "loss"), ("step", "fold-0"), ("step", "fold-0/fit")]
     assert names == [(difference["what"], difference["name"]) for difference in found]
+
+
+def test_ignores(tmp_path: Path) -> None:
+    """Names, patterns, and names with their kinds can be left out; the status is 0 if nothing else differs."""
+    for seed in (1, 2):
+        made(tmp_path, "noisy", seed=seed, noise=object(), third=seed / 3)
+    rows = words(printed("diff", "--dir", tmp_path, "1", "2", "--ignore", "noi*", status=1))
+
+    assert [["input", "seed", "1", "2"], ["input", "third", "0.333333", "0.666667"]] == rows[1:]
+    assert "no difference\n" == printed(
+        *("diff", "--dir", tmp_path, "1", "2", "--ignore", "inputs.*", "--ignore", "input.seed")
+    )
+
+
+def test_digits_that_differ(tmp_path: Path) -> None:
+    """Floats that differ after the sixth digit are shown in full."""
+    for lr in (0.12345678, 0.12345679):
+        with Journal.start(tmp_path, "near") as journal:
+            journal.context(FrozenContext, {"lr": lr})
+
+    assert ["input", "lr", "0.12345678", "0.12345679"] == words(printed("diff", "--dir", tmp_path, "1", "2", status=1))[
+        1
+    ]

@@ -36,7 +36,7 @@ def test_data_is_no_markup(tmp_path: Path, text: str, terminal: dict[str, str]) 
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
-    assert [1, 8, 2, 1] == [output.count(shown) for output in plain]
+    assert [2, 8, 2, 1] == [output.count(shown) for output in plain]
     assert [True, True, True, False] == ["[b]run-0001" in output for output in plain]
     assert "[red]key[/red]" in plain[1]
     assert "[i]fit" in plain[1]
@@ -57,6 +57,50 @@ def test_long_lines(is_terminal: bool, capsys: pytest.CaptureFixture[str], monke
     assert ("a", "b") == (first[0], second)
     assert ("…" if is_terminal else text) == first[-(1 if is_terminal else len(text)) :]
     assert (80 if is_terminal else 1000 + len("a  ")) == len(first)
+
+
+def _on_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    for name, value in {"FORCE_COLOR": "1", "COLUMNS": str(width), "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
+
+
+@pytest.mark.parametrize(("width", "cut"), [(80, False), (100, False), (80, True), (100, True)])
+def test_kept_columns(
+    width: int, cut: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal that is too narrow the first columns stay whole, and the others become one, with a whole error."""
+    _on_terminal(monkeypatch, width)
+    points = ", ".join(f"metric-{number}: 1,000" for number in range(40))
+    headings = ("step", "outcome", "took", "read", "points", "error")
+    rows = [
+        ("sweep/trial-0017/fit", "finished", "1 h 20 min", "lr", points, None),
+        ("load", "failed", "312 ms", None, None, "OSError: " + "no space " * 20 + "is left"),
+    ]
+    print_table(Table("steps", headings, rows, kept=3), cut=cut)
+    out = re.sub("\x1b[^m]*m", "", capsys.readouterr().out)
+    lines = out.splitlines()
+
+    assert ["", "steps"] == lines[:2]
+    assert ["step", "outcome", "took"] == lines[2].split()
+    assert re.match("sweep/trial-0017/fit  finished  1 h 20 min  read lr; points", lines[3])
+    (load,) = (line for line in lines if line.startswith("load "))
+    assert re.match("load                  failed    312 ms      error OSError: no space", load)
+    assert width >= max(map(len, lines))
+    assert "metric-9" not in out
+    assert cut is (5 == len(lines))
+    assert cut is ("is left" not in out)
+
+
+def test_long_names(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is longer than the line is wrapped, never cut."""
+    _on_terminal(monkeypatch, 80)
+    rows = [("/".join("abcdefgh" for _ in range(20)), "finished", "1 s", "x" * 30, "y" * 30)]
+    print_table(Table("", ("step", "outcome", "took", "read", "points"), rows, kept=3), cut=True)
+    lines = re.sub("\x1b[^m]*m", "", capsys.readouterr().out).splitlines()[1:]
+
+    assert rows[0][0] == "".join(line.split(" ")[0] for line in lines)
+    assert "finished  1 s" in lines[0]
 
 
 def test_an_empty_table_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:

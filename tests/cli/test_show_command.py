@@ -36,7 +36,7 @@ def test_shows_run(tmp_path: Path) -> None:
         ["token", "**********"],
         [
             "model",
-            f"{Opaque.__module__}.Opaque",
+            "Opaque",
             f"cannot be restored: {why}",
         ],
     ] == section(text, "inputs")
@@ -94,7 +94,7 @@ def test_shows_what_repeats_it(tmp_path: Path) -> None:
         **{"system": "Linux", "arguments": ["train.py", "two words"], "packages": {"numpy": "2.4", "torch": "3.0"}},
         unread={"host": "OSError: odd\x1b", "dirty": "git is not installed"},
     )
-    facts = dict(section(printed("show", path), "session 1"))
+    facts = dict(section(printed("show", path, "--origin"), "session 1"))
 
     assert {
         **{"commit": "abc123", "Python": "3.11.9", "packages": "numpy 2.4, torch 3.0", "host": "node7"},
@@ -166,6 +166,28 @@ def test_shows_as_json(tmp_path: Path) -> None:
     ends = {"first": 0.5, "last": "NaN", "min": 0.5, "max": 0.5}
     assert [{"metric": "loss", "count": 2, **ends, "missing": 0}] == run["metrics"]
     assert sys.version.split()[0] == run["sessions"][0]["origin"]["python"]
+
+
+def test_lists_packages_if_asked(tmp_path: Path) -> None:
+    """The packages are listed with `--origin`, and counted without."""
+    path = came_from(made(tmp_path), packages={"numpy": "2.4", "torch": "3.0"})
+
+    assert "2, which --origin lists" == dict(section(printed("show", path), "session 1"))["packages"]
+    assert "numpy 2.4, torch 3.0" == dict(section(printed("show", path, "--origin"), "session 1"))["packages"]
+    facts = dict(section(printed("show", came_from(path, packages={})), "session 1"))
+    assert "packages" not in facts
+
+
+def test_shows_traceback(tmp_path: Path) -> None:
+    """A run that failed is shown with its traceback, line by line."""
+    with suppress(OSError), Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext)
+        raise OSError("full")
+    text = call("show", journal.path).stdout
+
+    assert "\ntraceback\nTraceback (most recent call last):\n" in text
+    assert '\n    raise OSError("full")\nOSError: full\n' in text
+    assert document_of("show", journal.path)["traceback"] == load_run(journal.path).traceback
 
 
 def test_watches_in_no_document(tmp_path: Path) -> None:

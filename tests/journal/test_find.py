@@ -11,6 +11,7 @@ from crystallize import (
     RunNotFoundError,
     load_run,
 )
+from crystallize._journal.find import find_runs
 from crystallize.runs import find_run, list_runs, verify_run
 from tests.permissions import modes_hold
 
@@ -77,3 +78,35 @@ def test_runs_of_a_folder(tmp_path: Path) -> None:
     folder.mkdir(mode=0)
     with modes_hold(), pytest.raises(JournalError, match="closed: the folder cannot be read"):
         list_runs(folder)
+
+
+def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern means all runs that match, by name and number; a name means one run."""
+    for name in ("a-0001", "a-0002", "b-0001"):
+        (tmp_path / f"{name}.db").touch()
+    (tmp_path / "a-0003.txt").touch()
+
+    def names(pattern: str) -> list[str]:
+        return [path.stem for path in find_runs(tmp_path, pattern)]
+
+    assert ["a-0001", "a-0002"] == names("a-*")
+    assert ["a-0001", "b-0001"] == names("?-0001")
+    assert ["b-0001"] == names("[b]*")
+    assert ["a-0002"] == names("a")
+    assert ["a-0001", "a-0002"] == names(str(tmp_path / "a-*"))
+    monkeypatch.chdir(tmp_path)
+    assert [Path("b-0001.db")] == [*find_runs("runs", "b*.db")]
+    (tmp_path / "[x]-0001.db").touch()
+    assert ["[x]-0001"] == [path.stem for path in find_runs(tmp_path, "[x]")]
+    with pytest.raises(RunNotFoundError, match=r"no run in .* matches"):
+        names("c-*")
+
+
+def test_pattern_for_one_run(tmp_path: Path) -> None:
+    """Where one run is meant, a pattern has to match one; a few of several are listed."""
+    for number in range(1, 31):
+        (tmp_path / f"a-{number:04d}.db").touch()
+
+    assert "a-0007.db" == find_run(tmp_path, "*-0007").name
+    with pytest.raises(RunNotFoundError, match=r"several runs are meant: a-0001, .*a-0020, \.\.\.; write the name"):
+        find_run(tmp_path, "a-*")

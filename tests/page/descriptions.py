@@ -34,8 +34,17 @@ def run(
 ) -> Description:
     """Return what is said of a run with these steps and keys, whose processes lived in these spans."""
     origin: Any = {}
+    attempts = (*steps, *dead)
     sessions = tuple(
-        RunProcess(number, at(begin), None if end is None else at(end), "finished", None, origin)
+        RunProcess(
+            number,
+            at(begin),
+            None if end is None else at(end),
+            _worked(number, begin, end, attempts),
+            "finished",
+            None,
+            origin,
+        )
         for number, (begin, end) in enumerate(spans, start=1)
     )
     rows = {key: ValueRow(key, "int", key in inputs, None, None, 1) for key in (*inputs, *values)}
@@ -52,7 +61,14 @@ def run(
         inputs=tuple(rows[key] for key in inputs),
         values=tuple(rows[key] for key in values),
         steps=steps,
-        dead_attempts=tuple(dead),
+        dead_attempts=attempts[len(steps) :],
         metrics=(),
         artifacts=(),
     )
+
+
+def _worked(number: int, begin: float, end: float | None, attempts: Iterable[StepAttempt]) -> float:
+    """Return how many seconds a process worked, as far as that is known."""
+    ends = [attempt.ended or attempt.started for attempt in attempts if attempt.session == number]
+    last = max([at(begin), *ends]) if end is None else at(end)
+    return max((last - at(begin)).total_seconds(), 0)

@@ -29,6 +29,7 @@ from crystallize._base.optional import OptionalModule
 from crystallize._page.lineage import lineage_layout
 from crystallize._tables.run_description import describe
 from crystallize.report import write_report
+from crystallize.runs import note_run, tag_run
 
 from .page_runs import HOSTILE, TURNED, made
 from .written_page import Page, page_of
@@ -161,7 +162,7 @@ def test_long_error(tmp_path: Path) -> None:
         raise ValueError(f"{'x' * 100}{'y' * 10_000}")
     for path, beside in ((journal.path, ()), (other.path, (journal.path,))):
         page = page_of(path, *beside)
-        summaries = [line for line in page.lines if line.startswith("ValueError: no rows:")]
+        summaries = [line for line in page.lines if line.startswith("ValueError: no rows:…")]
         assert 2 == len(summaries)
         for line in summaries:
             assert line.startswith("ValueError: no rows:… the column is empty")
@@ -169,7 +170,7 @@ def test_long_error(tmp_path: Path) -> None:
     assert [2, 2] == [page.text.count(f"{'x' * 100}{'y' * 88}… y"), page.text.count("y" * 4000)]
     assert f"Left out: 5,912 more characters; crystallize show {other.path} has all." in page.text
     text = journal.path.with_suffix(".html").read_text(encoding="utf-8").partition('id="plotly"')[0]
-    assert "\n\n" not in text[text.index("ValueError: no rows") :][:2000]
+    assert "\n\n" not in text[text.index("ValueError: no rows") :].partition("<pre")[0]
 
 
 class Pair(NamedTuple):
@@ -238,6 +239,31 @@ def test_run_that_is_running(tmp_path: Path) -> None:
 
     assert "Status\n… running" in text
     assert "fit … running" in text
+
+
+def test_note_and_tags(tmp_path: Path) -> None:
+    """The note and the tags of a run are at the top of its page, as text."""
+    with Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext)
+    assert "Tags" not in page_of(journal.path).text
+    note_run(journal.path, "the <b>baseline</b>\nof all")
+    tag_run(journal.path, "paper", "baseline")
+    page = page_of(journal.path)
+
+    assert "the &lt;b&gt;baseline&lt;/b&gt;<br>of all" in page.html
+    assert "Tags\nbaseline, paper" in page.text
+
+
+def test_traceback(tmp_path: Path) -> None:
+    """The page of a run that failed has its traceback, with its indents, below the error; as text, never markup."""
+    with suppress(RuntimeError), Journal.start(tmp_path, "digits") as journal:
+        journal.context(FrozenContext)
+        raise RuntimeError("<b>no memory</b>")
+    page = page_of(journal.path)
+
+    assert "Traceback (most recent call last):" in page.text
+    assert "\n    raise RuntimeError(" in page.html
+    assert "RuntimeError: &lt;b&gt;no memory&lt;/b&gt;\n</pre>" in page.html
 
 
 def test_lineage_of_what_failed(tmp_path: Path, died_run: Path, resumed_run: Path) -> None:
@@ -509,7 +535,9 @@ def test_a_branch_that_failed(tmp_path: Path) -> None:
         fan_out(ctx, fold, range(3), executor=pool)
     after = page_of(journal.path).text
     for text in (before, after):
-        assert "fold-1 dead attempt X failed" in text.replace("\N{BALLOT X}", "X").replace("\N{MULTIPLICATION X}", "X")
+        assert "fold-1 1 dead attempt X failed" in text.replace("\N{BALLOT X}", "X").replace(
+            "\N{MULTIPLICATION X}", "X"
+        )
         assert "ValueError: no rows in 1" in text
     assert (2, 3) == (before.count("inner \N{CHECK MARK} finished"), after.count("inner \N{CHECK MARK} finished"))
 

@@ -31,7 +31,7 @@ def test_a_run_that_goes_on() -> None:
     """The time axis of a run that goes on reaches to the moment at which it was looked at, and so do its open steps."""
     ended = run(step("load", 0, 5), step("fit", 5, None, outcome="running"), spans=[(0, None)])
     (session,) = ended.sessions
-    facts = replace(ended, seconds=20.0, sessions=(replace(session, outcome="running"),))
+    facts = replace(ended, seconds=20.0, sessions=(replace(session, outcome="running", seconds=20.0),))
     (span,) = timeline_layout(facts).spans
 
     assert [(0, 25), (25, 75)] == [(bar.left, bar.width) for bar in span.bars]

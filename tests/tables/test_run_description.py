@@ -1,81 +1,20 @@
-"""Descriptions of runs: one line, and all there is to show."""
+"""Descriptions of runs: all that `show` prints."""
 
 import json
 import math
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crystallize import DamagedRunError, FrozenContext, Journal, JournalError, Run, fork, load_run, merge
+from crystallize import FrozenContext, Journal, Run, fork, load_run, merge
+from crystallize._journal.run_summary import summary_of
 from crystallize._tables.export import as_json, point_rows, value_rows
-from crystallize._tables.run_description import MadeArtifact, MetricSummary, Overview, describe, overview, unreadable
+from crystallize._tables.run_description import MadeArtifact, MetricSummary, describe
 
-from .exported_runs import recorded, started
-
-
-def test_overview(run: Run[Any]) -> None:
-    """A run in a line says how far it came and how long it took."""
-    found = overview(run)
-
-    assert run.ended is not None
-    seconds = (run.ended - run.started).total_seconds()
-    assert Overview("digits-0001", str(run.path), "finished", run.started, run.ended, seconds, 1, 1, None) == found
-
-
-def test_overview_looks_at_no_points(run: Run[Any]) -> None:
-    """The values and points of a run are not unpacked for its overview."""
-    overview(run)
-
-    assert "context" not in vars(run)
-
-
-def test_overview_of_failed_run(tmp_path: Path) -> None:
-    """What ended a run is its error."""
-    with suppress(OSError), Journal.start(tmp_path, "digits") as journal:
-        ctx = journal.context(FrozenContext)
-        with ctx.step("load"):
-            pass
-        with ctx.step("fit"):
-            raise OSError("full")
-    found = overview(load_run(journal.path))
-
-    assert ("failed", "OSError: full") == (found.status, found.error)
-    assert (2, 1) == (found.steps, found.steps_finished)
-
-
-def test_overview_of_running_run(tmp_path: Path) -> None:
-    """Of a run that goes on, the error is that of the last step that failed, and the time is the time so far."""
-    journal, ctx = started(tmp_path)
-    for text in ("first", "second"):
-        with pytest.raises(OSError, match=text), ctx.step("fit"):
-            raise OSError(text)
-    with ctx.step("eval"):
-        journal.flush()
-        found = overview(load_run(journal.path))
-    journal.close()
-
-    assert ("running", "OSError: second") == (found.status, found.error)
-    assert (3, 0) == (found.steps, found.steps_finished)
-    assert found.ended is None
-    assert found.seconds is not None
-    assert 0 <= found.seconds < 60
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(DamagedRunError("a.db", "cut short"), "damaged"), (JournalError("a.db", "cut short"), "unreadable")],
-    ids=["damaged", "unreadable"],
-)
-def test_unreadable(error: JournalError, status: str) -> None:
-    """A run that cannot be read has a line too, with the reason."""
-    found = unreadable("a", error)
-
-    assert ("a", "a.db", status, "cut short") == (found.name, found.path, found.status, found.error)
-    assert {None} == {found.started, found.ended, found.seconds, found.steps, found.steps_finished}
+from .exported_runs import recorded
 
 
 def test_describe(run: Run[Any]) -> None:
@@ -102,7 +41,7 @@ def test_description_is_json(run: Run[Any]) -> None:
 
     assert [
         *("name", "number", "path", "status", "started", "ended", "seconds", "error", "sessions", "inputs", "values"),
-        *("steps", "dead_attempts", "metrics", "artifacts", "parent"),
+        *("steps", "dead_attempts", "metrics", "artifacts", "parent", "traceback", "note", "tags"),
     ] == list(found)
     ends = {"first": 0.5, "last": -0.25, "min": -0.25, "max": 0.5}
     assert {"metric": "loss", "count": 3, **ends, "missing": 0} == found["metrics"][0]
@@ -181,7 +120,7 @@ def test_steps_done_again_count_once(tmp_path: Path) -> None:
         for name in ("load", "fit", "eval"):
             with ctx.step(name):
                 pass
-    found = overview(load_run(path))
+    found = summary_of(path)
 
     assert ("finished", None) == (found.status, found.error)
     assert (3, 3) == (found.steps, found.steps_finished)
@@ -211,7 +150,8 @@ def test_branches_of_a_run(branched: Run[Any]) -> None:
     names = ["tune", "tune/fold-0", "tune/fold-0/fit", "tune/fold-1", "tune/fold-1/fit"]
 
     assert names == [step.name for step in described.steps]
-    assert (5, 5) == (overview(branched).steps, overview(branched).steps_finished)
+    summary = summary_of(branched.path)
+    assert (5, 5) == (summary.steps, summary.steps_finished)
     assert [("tune/fold-0/fit", 0), ("tune/fold-1/fit", 1)] == [(row.step, row.value) for row in point_rows(branched)]
     assert ["lr", "score-0", "score-1", "best"] == [row.key for row in value_rows(branched)]
     assert [("model-0", "tune/fold-0"), ("model-1", "tune/fold-1")] == [

@@ -3,11 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
-from crystallize import DamagedRunError, FrameError, FrozenContext, Journal, JournalError, RunNotFoundError, load_run
-from crystallize.frames import runs_frame, to_pandas, write_parquet
+from crystallize import (
+    DamagedRunError,
+    FrameError,
+    FrozenContext,
+    Journal,
+    JournalError,
+    Metric,
+    MetricSchema,
+    RunNotFoundError,
+    load_run,
+)
+from crystallize.frames import runs_frame, runs_table, to_pandas, to_polars, write_parquet
 
 from .recorded_points import FEW, OWN, OtherMetrics, RunMetrics, facts_in, read_back, same
 
@@ -19,12 +31,15 @@ def test_folder_of_runs(runs: Path) -> None:
     table = runs_frame(runs, metrics=RunMetrics)
 
     columns = {"lr": pa.float64(), "layers": FEW, "name": FEW, "input.epoch": pa.int64(), "tuned": pa.null()}
+    columns |= {"accuracy": pa.float64()}
     assert ["epoch", "split", *columns] == table.column_names[6:]
     assert columns == {name: table.schema.field(name).type for name in columns}
     assert ["sweep-0001"] * 3 + ["sweep-0002"] * 3 == table["run"].to_pylist()
     assert [0.1] * 3 + [1.0] * 3 == table["lr"].to_pylist()
     assert {"[1,2]"} == set(table["layers"].to_pylist())
     assert {"input": "layers", "encoding": "json"} == facts_in(table, "layers")
+    assert {"values": "accuracy"} == facts_in(table, "accuracy")
+    assert {0.9} == set(table["accuracy"].to_pylist())
     assert "nats" == facts_in(table)["metrics"]["loss"]["unit"]
     assert facts_in(table) == facts_in(runs_frame(runs))
     assert {0.1: 0.1, 1.0: 1.0} == to_pandas(table).groupby("lr")["value"].max().to_dict()
@@ -121,3 +136,84 @@ def test_runs_with_other_inputs(tmp_path: Path) -> None:
     assert [1.0, None, 2.5] == table["a"].to_pylist()
     assert [str(1 << 70), '"x"', None] == table["b"].to_pylist()
     assert [None, "2026-01-02", None] == table["c"].to_pylist()
+
+
+class Config(BaseModel):
+    depth: int
+    rates: list[float]
+    inner: dict[str, str]
+
+
+class Nested(BaseModel):
+    cfg: Config
+
+
+def test_runs_with_nested_inputs_and_results(tmp_path: Path) -> None:
+    """An input with fields has a column for each, and so has each scalar that was written, but for large values."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext, {"cfg": {"depth": 3, "rates": [0.5], "inner": {"a": "x"}}, "none": {}})
+        ctx.record("seen", 1)
+        with ctx.step("fit") as step:
+            step["score"] = {"best": 2, "all": [1, 2]}
+            step["count"] = np.int64(4)
+            step["weights"] = np.zeros(3000)
+            step["text"] = "x" * 5000
+            step["depth"] = 1
+            step["value"] = 7
+    (row,) = runs_frame(tmp_path).to_pylist()
+
+    inputs = {"cfg.depth": 3, "cfg.rates": "[0.5]", "cfg.inner.a": "x", "none": "{}"}
+    results = {"score.best": 2, "score.all": "[1,2]", "count": 4, "depth": 1, "values.value": 7}
+    assert inputs | results == {name: value for name, value in row.items() if name not in OWN}
+    with Journal.start(tmp_path, "typed") as journal:
+        journal.context(FrozenContext[Nested], {"cfg": Config(depth=3, rates=[], inner={"a": "x"})}).record("seen", 1)
+    (row,) = runs_frame([load_run(journal.path, Nested)], inputs=["cfg"]).to_pylist()
+    assert {"cfg.depth", "cfg.rates", "cfg.inner.a"} == {name for name in row if name not in OWN}
+
+
+class Measured(MetricSchema):
+    loss = Metric(float, goal="minimize")
+
+
+def test_table_of_runs(tmp_path: Path) -> None:
+    """Runs become a table, a row a run, with inputs, scalar values and the best of metrics as columns."""
+    for lr in (0.1, 0.2):
+        with Journal.start(tmp_path, "grid") as journal:
+            ctx = journal.context(FrozenContext, {"lr": lr, "cfg": {"depth": 3}}, metrics=Measured)
+            ctx["accuracy"] = 1 - lr
+            ctx.record("loss", lr)
+            ctx.record("loss", 2 * lr)
+    table = runs_table(tmp_path, where="lr > 0", sort="lr:desc", last=2)
+
+    assert ["grid-0002", "grid-0001"] == table["run"].to_pylist()
+    assert [0.2, 0.1] == table["best.loss"].to_pylist()
+    assert pa.timestamp("us", "UTC") == table.schema.field("started").type
+    assert pa.string() == table.schema.field("error").type
+    assert [{"run": "grid-0001", "inputs.cfg.depth": 3, "values.accuracy": 0.9}] == runs_table(
+        tmp_path, columns=["depth", "accuracy"], where="accuracy == 0.9"
+    ).to_pylist()
+    assert pa.list_(pa.string()) == table.schema.field("tags").type
+    assert (2, 15) == to_pandas(runs_table(tmp_path)).shape
+    assert (2, 15) == to_polars(runs_table(tmp_path)).shape
+
+
+def test_columns_without_a_common_type(tmp_path: Path) -> None:
+    """Ints beside floats become floats; other values without a common type become texts, and so do huge ints."""
+    for values in ({"a": 1, "b": 1, "c": True, "d": 1 << 70}, {"a": 0.5, "b": "x", "c": 1}, {"a": 2}):
+        with Journal.start(tmp_path, "mixed") as journal:
+            journal.context(FrozenContext, values)
+    table = runs_table(tmp_path)
+
+    assert [1.0, 0.5, 2.0] == table["inputs.a"].to_pylist()
+    assert ["1", "x", None] == table["inputs.b"].to_pylist()
+    assert ["True", "1", None] == table["inputs.c"].to_pylist()
+    assert [str(1 << 70), None, None] == table["inputs.d"].to_pylist()
+
+
+def test_table_of_no_runs(tmp_path: Path) -> None:
+    """An empty folder makes an empty table, and a folder that does not exist an error."""
+    assert (0, 11) == runs_table(tmp_path, where="lr < 1").shape
+    with pytest.raises(FrameError, match="this is no folder of runs"):
+        runs_table(tmp_path / "absent")
+    with pytest.raises(FrameError, match=r"columns='lr': write columns=\['lr'\]"):
+        runs_table(tmp_path, columns="lr")

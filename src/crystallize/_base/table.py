@@ -13,6 +13,16 @@ ENDS: Final = 20
 """Rows that a long table shows at its start and at its end. The rows between them are only counted."""
 
 
+_GAP: Final = 2
+"""Spaces between two columns."""
+_LONGEST: Final = 60
+"""Maximum characters of a text in a column that several were made of."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
 class Table(NamedTuple):
     """A table of texts."""
 
@@ -22,6 +32,8 @@ class Table(NamedTuple):
     rows: Sequence[TableRow]
     left_out: int = 0
     """The number of rows that are left out in the middle."""
+    kept: int = 0
+    """The number of first columns that stay as they are where the table is too wide; 0 if all are alike."""
 
     @classmethod
     def of(cls, title: str, headings: Sequence[str], items: Sequence[_T], row: Callable[[_T], TableRow]) -> "Table":
@@ -35,6 +47,25 @@ class Table(NamedTuple):
         left_out = max(len(self.rows) - 2 * ends, 0)
         rows = [*self.rows[:ends], *self.rows[-ends:]] if left_out else self.rows
         return self._replace(rows=rows, left_out=self.left_out + left_out)
+
+    def fitted(self, width: int) -> "Table":
+        """Return the table with the other columns as one, in which texts are shortened, if it is wider than this.
+
+        The last column of them, which is for an error, is not shortened.
+        """
+        columns = self.columns
+        widths = [max(map(len, (self.headings[at], *(row[at] or "" for row in self.rows)))) for at in columns]
+        others = [at for at in columns if at >= self.kept]
+        if not self.kept or len(others) < 2 or sum(widths) + _GAP * (len(widths) - 1) <= width:
+            return self
+
+        def merged(row: TableRow) -> str:
+            texts = ((self.headings[at], row[at] or "", at == len(self.headings) - 1) for at in others)
+            return "; ".join(f"{name} {text if whole else _shortened(text)}" for name, text, whole in texts if text)
+
+        first = [at for at in columns if at < self.kept]
+        rows = [(*(row[at] for at in first), merged(row)) for row in self.rows]
+        return self._replace(headings=(*(self.headings[at] for at in first), ""), rows=rows, kept=len(first))
 
     @property
     def columns(self) -> list[int]:

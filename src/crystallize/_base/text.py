@@ -1,5 +1,6 @@
 """Short texts of values, times and counts, and the name that was probably meant."""
 
+import re
 import reprlib
 from collections.abc import Iterable
 from datetime import datetime
@@ -54,6 +55,28 @@ def short(value: object) -> str:
     return cut(line)
 
 
+def rounded(text: str) -> str:
+    """Return a short text with its floats to six significant digits. A text with quotes is not changed."""
+    return text if "'" in text or '"' in text else _FLOAT.sub(_shorter, text)
+
+
+_FLOAT = re.compile(r"(?<![\w.])\d+\.\d+(?:e[+-]?\d+)?")
+
+
+def _shorter(match: re.Match[str]) -> str:
+    text = match[0]
+    # An `1.0` is a float, and should not look like an int.
+    return f"{float(text):.6g}" if sum(map(str.isdigit, text.partition("e")[0])) > 6 else text
+
+
+def short_type(name: str) -> str:
+    """Return the full name of a type without modules and outer classes, also of the types in its brackets."""
+    return _OUTER.sub("", name)
+
+
+_OUTER = re.compile(r"(?:[\w<>]+\.)+(?=\w)")
+
+
 def cut(text: str) -> str:
     """Return the text, cut at its end if it is longer than 200 characters."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
@@ -78,7 +101,7 @@ def one_line(text: str) -> str:
 
 def moment(when: datetime | None) -> str | None:
     """Return a time to the second, or None for None."""
-    return None if when is None else f"{when:%Y-%m-%d %H:%M:%S}"
+    return None if when is None else str(when)[:19]
 
 
 def took(seconds: float | None) -> str | None:

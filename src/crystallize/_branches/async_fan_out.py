@@ -149,7 +149,7 @@ class _AsyncFanOut:
         try:
             while items := await self._next_items():
                 # Merged branches are forked too: a step that runs again forks all of them again.
-                branches = self._forking.fork([item.path for item in items])
+                branches = self._forking.fork([item.path for item in items], [item.item for item in items])
                 for item, branch in zip(items, branches, strict=True):
                     if self._outcomes.recall(item):
                         self._advance()

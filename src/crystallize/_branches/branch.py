@@ -4,7 +4,7 @@ A branch is read as a step that was done elsewhere. In the parent its work has t
 order the workers finish, and however often a worker dies.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
@@ -33,6 +33,7 @@ from .base_file import ExchangePlace, OpenedBase, opened_base, whole_address
 from .branch_registry import BranchEntry, BranchRegistry, ForkGroup, registry_of
 from .delta import Delta, digest_of
 from .fork_base import ForkBase
+from .item_view import ItemView, item_view
 from .packed_base import Parcel
 from .packed_work import Work
 from .shared_base import SharedBase, address_in_shared, check_shared
@@ -166,6 +167,8 @@ class BranchContext(LoggingContext[T_co]):
 def _child(branch: Branch[T_co], base: ForkBase, place: ExchangePlace | None) -> BranchContext[T_co]:
     state = State(base.schema, base.metrics, StepRegistry([None, branch.name]))
     registry_of(state).within = branch.name
+    # A `fan_out` may have a hundred thousand.
+    state.logs_steps = False
     state.values.update(base.values)
     state.shared.update(base.shared)
     state.unsearched += base.keys
@@ -305,41 +308,42 @@ class Forking(Generic[_T]):
         self._base: ForkBase | None = None
         self._first: str | None = None
 
-    def fork(self, paths: Sequence[str]) -> list[Branch[_T]]:
-        """Fork branches with these full names; raise BranchError if a step has such a name."""
+    def fork(self, paths: Sequence[str], items: Sequence[Any] = ()) -> list[Branch[_T]]:
+        """Fork branches with these full names, for these items; raise BranchError if a step has such a name."""
         token_of(self._ctx).check_open()
         found: list[Failure] = []
+        views = dict(zip(paths, map(item_view, items), strict=False)) if self._state.dispatcher.sinks else {}
         # All at once, since another thread may hold the lock again and again, to merge.
-        base = self._state.dispatcher.lock.run(partial(self._fork_all, paths, found))
+        base = self._state.dispatcher.lock.run(partial(self._fork_all, paths, views, found))
         if found:
             raise sink_error(found)
         within = self._registry.within
         return [Branch(path, within, base.fingerprint, base) for path in paths]
 
-    def _fork_all(self, paths: Sequence[str], found: list[Failure]) -> ForkBase:
+    def _fork_all(self, paths: Sequence[str], views: Mapping[str, ItemView], found: list[Failure]) -> ForkBase:
         registry, base = self._registry, self._base or ForkBase.of(self._ctx)
         self._base = base
         for path in paths:
             if not registry.knows(path):
                 check_unused(self._state, path)
-                self._fork(path, found)
-            elif registry.is_adrift(path):
-                self._fork(path, found)
+                self._fork(path, views.get(path), found)
+            elif registry.is_adrift(path) or registry.is_of_other(path, views.get(path)):
+                self._fork(path, views.get(path), found)
             elif self._first is None and path in registry.groups:
                 self._first = path
         return base
 
-    def _fork(self, path: str, found: list[Failure]) -> None:
+    def _fork(self, path: str, view: ItemView | None, found: list[Failure]) -> None:
         state, registry, dispatcher = self._state, self._registry, self._state.dispatcher
         if self._first is None:
-            entry = BranchEntry(registry.next_rank(is_group=self._is_group), state.marks())
+            entry = BranchEntry(registry.next_rank(is_group=self._is_group), state.marks(), item=view)
             self._first = path if self._is_group else None
         else:
             group = registry.groups[self._first]
-            entry = BranchEntry(group.next_rank, group.marks)
+            entry = BranchEntry(group.next_rank, group.marks, item=view)
         enter = partial(_enter, state, registry, path, entry, self._first)
         if dispatcher.sinks:
-            event = BranchForked(path, self._first)
+            event = BranchForked(path, self._first, view)
             dispatcher.commit(enter, partial(_is_entered, registry, path, entry), partial(tuple, (event,)), found)
         else:
             enter()

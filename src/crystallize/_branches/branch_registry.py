@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from .._core.name_index import NameIndex
 from .._core.packed_texts import packed_texts, texts_in
 from .._core.state import LogMarks, State
+from .item_view import ItemView
 
 ReceiptFacts: TypeAlias = tuple[str, str, str | None]
 """The name, the digest and the item of a merged branch."""
@@ -53,6 +54,8 @@ class BranchEntry:
     receipt: MergeReceipt | None = None
     is_adrift: bool = False
     """Whether the step that forked it runs again. The branch then moves to the position where that step forks it."""
+    item: ItemView | None = None
+    """The scalars of its item, as the sinks were told; None or empty if they were told of none."""
 
 
 class PackedReceipts:
@@ -161,6 +164,13 @@ class BranchRegistry:
     def knows(self, branch: str) -> bool:
         """Whether a branch of this name was forked."""
         return branch in self.entries or self.packed.find(branch) is not None
+
+    def is_of_other(self, branch: str, item: ItemView | None) -> bool:
+        """Return whether an earlier process forked a branch for another item, and nobody merged it."""
+        entry = self.entries.get(branch)
+        if entry is None or entry.rank > self.restored or entry.receipt is not None or not entry.item or item is None:
+            return False
+        return repr(entry.item) != repr(item)  # in which NaN equals itself
 
     def is_adrift(self, branch: str) -> bool:
         """Whether the step that forked a branch runs again; see `BranchEntry`."""

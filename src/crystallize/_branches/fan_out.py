@@ -225,7 +225,7 @@ class _FanOut:
         self._merged_ahead = sum(self._items.check_ahead())
         self._forking = Forking(self._ctx)
         if (first := self._items.first()) is not None:
-            self._forking.fork([first.path])
+            self._forking.fork([first.path], [first.item])
         return self
 
     def run(self) -> list[Any]:
@@ -310,7 +310,7 @@ class _FanOut:
         def submit(items: list[BranchItem]) -> None:
             nonlocal sender, skipped
             # Merged branches are forked too: a step that runs again forks all of them again.
-            branches = self._forking.fork([item.path for item in items])
+            branches = self._forking.fork([item.path for item in items], [item.item for item in items])
             for item, branch in zip(items, branches, strict=True):
                 if self._outcomes.recall(item):
                     skipped -= 1

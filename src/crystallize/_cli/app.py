@@ -2,10 +2,11 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
+from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Final, NoReturn, ParamSpec
 
 from .._base.text import one_line
 from ..errors import CrystallizeError, MissingExtraError
@@ -36,25 +37,17 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # A run may contain characters that the terminal's encoding does not.
         sys.stdout.reconfigure(errors="backslashreplace")
-    commands()(prog_name="crystallize")
+    chosen = sys.argv[1:2]
+    commands(chosen if {*chosen} & {*SUBCOMMANDS} else None)(prog_name="crystallize")
 
 
-def commands() -> "typer.Typer":
-    """Return the command with its subcommands. typer and rich have to be installed."""
+def commands(names: Iterable[str] | None = None) -> "typer.Typer":
+    """Return the command with these subcommands, by default with all. typer and rich have to be installed."""
     import typer
 
-    from .diff_command import diff
-    from .export_command import export
-    from .pack_command import pack
-    from .report_command import report
-    from .runs_command import runs
-    from .show_command import show
-    from .stubs_command import stubs
-    from .verify_command import verify
-
     app = typer.Typer(
-        help="Look at the runs that journals keep in files: list, show, watch, compare, export, check and pack them; "
-        "no file of a run is changed by that. And write stubs.",
+        help="Look at the runs that journals keep in files: list, show, watch, compare, export, check, pack and curate "
+        "them. Only note, tag, rename, rm, seal and gc change runs. And write stubs.",
         epilog=_examples("runs", "show digits", "show --watch digits", "diff 1 2", "report digits"),
         add_completion=False,
         no_args_is_help=True,
@@ -62,19 +55,40 @@ def commands() -> "typer.Typer":
         # Arguments of a user may contain brackets, which are not markup.
         rich_markup_mode=None,
     )
-    examples: dict[Callable[..., int], tuple[str, ...]] = {
-        runs: ("runs", "runs --dir sweeps --json"),
-        show: ("show digits", "show 1 --json", "show --watch digits"),
-        diff: ("diff 1 2", "diff digits-0001 backup/digits-0001.db --json"),
-        export: ("export 1", "export 1 --format csv --what values", "export 1 --format parquet -o 1.parquet"),
-        report: ("report digits", "report 1 2 -o both.html"),
-        verify: ("verify digits", "verify runs/digits-0001.db"),
-        pack: ("pack digits", "pack 1 -o digits.tar"),
-        stubs: ("stubs pipeline.schemas", "stubs pipeline.schemas -o stubs --check"),
-    }
-    for subcommand, calls in examples.items():
+    # With a callback, an app of one subcommand asks for its name too.
+    app.callback()(lambda: None)
+    for name in SUBCOMMANDS if names is None else names:
+        module, *calls = SUBCOMMANDS[name]
+        subcommand = getattr(import_module(f".{module}", __package__), name)
         app.command(epilog=_examples(*calls))(_exiting(subcommand))
     return app
+
+
+SUBCOMMANDS: Final[dict[str, tuple[str, ...]]] = {
+    "runs": (
+        "runs_command",
+        *("runs", "runs --sort accuracy:desc", "runs --where 'lr < 0.1' --columns lr,accuracy --csv"),
+    ),
+    "show": ("show_command", "show digits", "show 1 --json", "show --watch digits"),
+    "compare": ("compare_command", "compare 1 2 3", "compare 'grid-*' --csv"),
+    "diff": ("diff_command", "diff 1 2", "diff digits-0001 backup/digits-0001.db --json"),
+    "export": (
+        "export_command",
+        *("export 1", "export 1 --format csv --what values", "export 1 --format parquet -o 1.parquet"),
+    ),
+    "report": ("report_command", "report digits", "report 1 2 -o both.html"),
+    "verify": ("verify_command", "verify digits", "verify runs/digits-0001.db"),
+    "pack": ("pack_command", "pack digits", "pack 1 -o digits.tar"),
+    "unpack": ("unpack_command", "unpack digits-0001.tar"),
+    "note": ("curating_commands", 'note digits "the baseline"', "note digits"),
+    "tag": ("curating_commands", "tag digits paper baseline", "tag digits -r paper"),
+    "rename": ("curating_commands", "rename 3 baseline"),
+    "rm": ("curating_commands", "rm 1 2", "rm digits-0001 --yes"),
+    "seal": ("curating_commands", "seal 1"),
+    "gc": ("curating_commands", "gc"),
+    "stubs": ("stubs_command", "stubs pipeline.schemas", "stubs pipeline.schemas -o stubs --check"),
+}
+"""The subcommands: the file of each, which is imported when it is needed, and calls for its help text."""
 
 
 def _examples(*arguments: str) -> str:

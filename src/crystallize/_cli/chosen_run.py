@@ -1,15 +1,17 @@
 """The run that a user names on the command line: the arguments for it, and how it is found and loaded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from .._journal.find import find_run
-from .._journal.loaded_run import Run, load_run
+from .._journal.find import find_run, find_runs
 from ..errors import CrystallizeError, DamagedRunError
+
+if TYPE_CHECKING:
+    from .._journal.loaded_run import Run
 
 RunName: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="digits-0001, digits (its newest), 1, or a file.")
@@ -24,8 +26,20 @@ def find(folder: Path, name: str) -> Path:
         return find_run(folder, name)
 
 
-def load(path: Path) -> Run[Any]:
+def find_all(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of the runs that some names and patterns mean; a run that a pattern adds again is left out."""
+    found: list[Path] = []
+    for name in names:
+        with reporting_damage(name):
+            paths = find_runs(folder, name)
+        found += [path for path in paths if len(paths) == 1 or path not in found]
+    return found
+
+
+def load(path: Path) -> "Run[Any]":
     """Load a run with all its values and points."""
+    from .._journal.loaded_run import load_run  # here, as a list of runs does without it
+
     with reporting_damage(path):
         run: Run[Any] = load_run(path)
         run.context  # noqa: B018  # made when it is first read

@@ -1,5 +1,7 @@
 """`crystallize diff`: two runs compared."""
 
+from collections.abc import Collection
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
@@ -15,6 +17,9 @@ def diff(
     run: RunName,
     other: Annotated[str, typer.Argument(metavar="OTHER", help="The run to compare it with.")],
     folder: RunsFolder = DEFAULT_FOLDER,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A name to leave out, as seed, metric.loss or 'values.*'; may be repeated.")
+    ] = None,
     in_json: AsJson = False,
 ) -> int:
     """Compare two runs, times aside. The exit status is 1 if they differ."""
@@ -22,6 +27,8 @@ def diff(
     first, second = load(path), load(other_path)
     with reporting_damage(path):
         found, unknown = compared(first, second)
+    found = tuple(difference for difference in found if not _is_ignored(difference[:2], ignore or ()))
+    unknown = tuple(part for part in unknown if not _is_ignored(part, ignore or ()))
     if in_json:
         names = {"one": first.name, "other": second.name}
         left_out = [{"what": kind, "name": name} for kind, name in unknown]
@@ -39,3 +46,11 @@ def diff(
         listed = ", ".join(f"{kind} {one_line(name)}" for kind, name in unknown)
         print(f"not compared, as the files do not give it back: {listed}")
     return 1 if found else 0
+
+
+def _is_ignored(part: tuple[str, str], patterns: Collection[str]) -> bool:
+    """Return whether a pattern matches the name of a part of a run, or its kind and name."""
+    kind, name = part
+    return any(
+        fnmatchcase(text, pattern) for pattern in patterns for text in (name, f"{kind}.{name}", f"{kind}s.{name}")
+    )

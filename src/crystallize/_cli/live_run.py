@@ -6,7 +6,6 @@ No look makes the writer wait: the file is opened, read in one short transaction
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -25,7 +24,7 @@ from .._journal.rows import Attempt, Entry, MergedBranch, PackedRow, SoFar, Task
 from .._journal.spool_format import has_writer
 from .._journal.untrusted_file import check_files, damage_in
 from .._tables.export import ValueRow, row_to_show
-from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline
+from .._tables.run_description import Description, MadeArtifact, MetricSummary, describe, is_finite, outline, seen_again
 
 
 class Look(NamedTuple):
@@ -116,7 +115,7 @@ class Follower:
         """Take the new facts in, and describe the whole run."""
         known = self._run
         if known is not None and new.drained == self._seen and len(new.sessions) == len(known.sessions):
-            return replace(known, seconds=(datetime.now(UTC) - known.started).total_seconds())
+            return seen_again(known)
         self._take(new)
         data = replace(
             new,

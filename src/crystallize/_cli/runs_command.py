@@ -1,43 +1,52 @@
 """`crystallize runs`: a line for each run of a folder."""
 
-from pathlib import Path
+from typing import Annotated, Final, TypeAlias
 
+import typer
+
+from .._base.collector import collector_paused
 from .._base.table import Table
-from .._base.text import moment, one_line, took
-from .._journal.find import list_runs
-from .._journal.loaded_run import load_run
-from .._tables.run_description import Overview, overview, unreadable
-from ..errors import JournalError, RunNotFoundError
-from .chosen_run import DEFAULT_FOLDER, RunsFolder, reporting_damage
-from .output import AsJson, print_json, print_table
+from .._base.text import one_line
+from .._tables.run_rows import RunRows, cells, chosen_runs, flat, read_runs
+from ..errors import RunNotFoundError
+from .chosen_run import DEFAULT_FOLDER, RunsFolder
+from .output import AsCsv, AsJson, print_bytes, print_json, print_lines
+
+_Text: TypeAlias = str | None
+_HEADINGS: Final = {"started": "started (UTC)", "ended": "ended (UTC)", "parent": "takes steps from"}
 
 
-def runs(folder: RunsFolder = DEFAULT_FOLDER, in_json: AsJson = False) -> int:
-    """List the runs of a folder, one a line."""
+def runs(
+    folder: RunsFolder = DEFAULT_FOLDER,
+    where: Annotated[_Text, typer.Option(help="A condition: \"lr < 0.1 and status == 'finished'\".")] = None,
+    sort: Annotated[_Text, typer.Option(help="A column, or several: lr,accuracy:desc.")] = None,
+    columns: Annotated[_Text, typer.Option(help="The columns beside the name: lr,accuracy.")] = None,
+    last: Annotated[int | None, typer.Option(min=0, help="Only so many, the newest.")] = None,
+    in_json: AsJson = False,
+    in_csv: AsCsv = False,
+) -> int:
+    """List the runs of a folder, one a line, the newest last."""
+    if in_json and in_csv:
+        raise typer.BadParameter("--json is one document, and --csv is another")
     if not folder.is_dir():
         raise RunNotFoundError(str(folder), "there is no such folder", "--dir or CRYSTALLIZE_RUNS says where runs are")
-    found = [_overview(path) for path in list_runs(folder)]
+    table = chosen_runs(read_runs(folder), where, sort, last)
+    chosen = table.names.full if columns is None or not table.rows else table.columns(columns.split(","))
     if in_json:
-        print_json(found)
-    elif found:
-        headings = ("run", "status", "started (UTC)", "took", "steps finished", "takes steps from", "error")
-        print_table(Table("", headings, [*map(_cells, found)]), cut=True)
+        print_json([{name: row.get(name) for name in chosen} for row in table.rows])
+    elif in_csv:
+        from .._tables.export import csv_lines  # as for JSON
+
+        print_bytes(csv_lines(chosen, ([flat(row.get(name)) for name in chosen] for row in table.rows)))
+    elif table.rows:
+        print_runs(table, table.default_columns() if columns is None else chosen)
     else:
-        print(f"no runs in {one_line(str(folder))}")
+        print(f"no runs in {one_line(str(folder))}" if where is None else "no run fulfils the condition")
     return 0
 
 
-def _overview(path: Path) -> Overview:
-    try:
-        with reporting_damage(path):
-            return overview(load_run(path))
-    except JournalError as error:
-        return unreadable(path.stem, error)
-    except OSError as error:
-        return unreadable(path.stem, JournalError(str(path), f"it cannot be read ({error})"))
-
-
-def _cells(run: Overview) -> tuple[str | None, ...]:
-    steps = f"{run.steps_finished} of {run.steps}" if run.steps else None
-    error = run.error and one_line(run.error)
-    return run.name, run.status, moment(run.started), took(run.seconds), steps, run.parent, error
+@collector_paused()
+def print_runs(table: RunRows, columns: list[str]) -> None:
+    """Print a table of runs, with the shortest names of the columns."""
+    headings = [_HEADINGS.get(name, table.names.shortest(name)) for name in columns]
+    print_lines(Table("", headings, cells(table.rows, columns)))

@@ -16,6 +16,7 @@ def show(
     run: RunName,
     folder: RunsFolder = DEFAULT_FOLDER,
     watched: Annotated[bool, typer.Option("--watch", help="Follow it until it ends; Ctrl-C leaves it alone.")] = False,
+    with_packages: Annotated[bool, typer.Option("--origin", help="List the packages with their versions.")] = False,
     in_json: AsJson = False,
 ) -> int:
     """Show what a run was, did and made, or follow one that is running."""
@@ -25,7 +26,7 @@ def show(
         try:
             path = find(folder, run)
             with reporting_damage(path):
-                watch(path)
+                watch(path, with_packages=with_packages)
         except KeyboardInterrupt:
             return 130  # as of a command that Ctrl-C has killed, so that `&&` does not go on as if the run were over
         return 0
@@ -35,6 +36,6 @@ def show(
         if in_json:
             print_json(description)
         else:
-            for table in tables_of(description):
+            for table in tables_of(description, with_packages=with_packages):
                 print_table(table)
     return 0

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from .._base.table import Table, TableRow
-from .._base.text import counted, moment, one_line, short, took
+from .._base.text import counted, moment, one_line, rounded, short, took
 from .._tables.run_description import Description, StepAttempt
 from .live_run import Follower, Look
 from .output import drawn, print_table
@@ -29,14 +29,15 @@ _ENDS: Final = 5
 """Rows that are drawn at either end of a growing table."""
 
 
-def watch(path: Path) -> None:
-    """Show a run until it ends, or its process has died."""
+def watch(path: Path, *, with_packages: bool = False) -> None:
+    """Show a run until it ends, or its process has died; in the end `with_packages`, if it is drawn."""
     from rich.console import Console  # here, as importing it takes long, and not every subcommand needs it
 
     console = Console(highlight=False)
     # Not `is_terminal`, which users also set to get colours in a pipe.
     if sys.stdout.isatty() and not console.is_dumb_terminal:
-        _draw(_looks(path), console)
+        for table in tables_of(_draw(_looks(path), console).run, with_packages=with_packages):
+            print_table(table)
     else:
         _report(_looks(path))
 
@@ -53,8 +54,8 @@ def _looks(path: Path) -> Iterator[Look]:
         sleep(max(INTERVAL, _REST * (monotonic() - began)))
 
 
-def _draw(looks: Iterator[Look], console: "Console") -> None:
-    """Draw each look in place of the one before it; print the last one like `show` does."""
+def _draw(looks: Iterator[Look], console: "Console") -> Look:
+    """Draw each look in place of the one before it, except for the last one, which is returned."""
     from rich.console import Group  # as above
     from rich.live import Live
 
@@ -64,15 +65,14 @@ def _draw(looks: Iterator[Look], console: "Console") -> None:
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
             look = next(looks)
             while look.run.status == "running":
-                tables = [drawn(table, cut=True) for table in _live_tables(look) if table.columns]
+                tables = [drawn(table, console.width, cut=True) for table in _live_tables(look) if table.columns]
                 live.update(Group(*tables), refresh=True)
                 look = next(looks)
             # Only here, so that the last look stays if Ctrl-C ends the watching before.
             live.update(Group())
     finally:
         signal.signal(signal.SIGTERM, before)
-    for table in tables_of(look.run):
-        print_table(table)
+    return look
 
 
 def _leave(number: int, _: object) -> NoReturn:
@@ -95,9 +95,9 @@ def _live_tables(look: Look) -> Iterator[Table]:
     facts = {"status": run.status, "started": moment(run.started), "took": _elapsed(run.seconds or 0)}
     yield facts_table(run.name, facts)
     headings = ("step", "started", "for", "wrote", "points", "artifacts")
-    yield Table("running", headings, [*map(step_row, running)]).shortened(_ENDS)
+    yield Table("running", headings, [*map(step_row, running)], kept=3).shortened(_ENDS)
     rows = [(*row, _age(look, metric.metric)) for row, metric in zip(metrics.rows, run.metrics, strict=True)]
-    yield Table("metrics", (*metrics.headings, "newest"), rows)
+    yield metrics._replace(headings=(*metrics.headings, "newest"), rows=rows)
     for title in ("steps", "dead attempts", "values", "artifacts", "inputs"):
         yield tables.pop(title).shortened(_ENDS)
     yield from tables.values()
@@ -148,7 +148,7 @@ def _lines(run: Description) -> Iterator[tuple[_Subject, str]]:
         # The time is part of the name since a branch may fail again and again under the same name.
         yield ("step", f"{attempt.name} {attempt.started}", attempt.session), _step_line(attempt)
     for metric in run.metrics:
-        points = f"{counted(metric.count, 'point')}, the last {short(metric.last)}"
+        points = f"{counted(metric.count, 'point')}, the last {rounded(short(metric.last))}"
         yield ("metric", metric.metric, 0), f"metric {metric.metric}: {points}"
     for file in run.artifacts:
         yield ("artifact", file.name, 0), f"artifact {file.name}: {counted(file.size, 'byte')}"

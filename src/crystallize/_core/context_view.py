@@ -3,6 +3,7 @@
 import threading
 
 from .._base.masking import without
+from .artifacts import ArtifactLog
 from .provenance import Provenance
 from .schema import Schema
 from .series import FrozenMetrics
@@ -41,6 +42,11 @@ class ContextView:
         A point that is recorded through them reaches all sinks, like any other.
         """
         return self._state.metrics
+
+    @property
+    def artifacts(self) -> ArtifactLog:
+        """The artifacts. One that is added through them reaches all sinks, like any other."""
+        return self._state.artifacts
 
     @property
     def provenance(self) -> Provenance:

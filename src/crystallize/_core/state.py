@@ -80,16 +80,17 @@ class State:
         metric_store: The metrics, with the registry of steps.
         artifact_store: The artifacts.
         step_log: The records of the steps that have ended.
-        foreign_secrets: Secrets in clear text from work that was done elsewhere. They are not in the context, but the
-            text of an error may contain them.
+        foreign_secrets: Secrets in clear text from work that was done elsewhere, which errors may contain.
         extensions: The data of folders above the core, by their classes.
         lost: The values that were written in an earlier process, and that could not be restored.
         unsearched: The keys whose values may contain secrets, and were not searched yet.
+        logs_steps: Whether the start and the end of each step are logged.
     """
 
     __slots__ = (
         *("_live", "_secrets", "artifact_store", "artifacts", "dispatcher", "extensions", "foreign_secrets", "keys"),
-        *("lost", "metric_store", "metrics", "provenance", "schema", "shared", "step_log", "unsearched", "values"),
+        *("logs_steps", "lost", "metric_store", "metrics", "provenance", "schema", "shared", "step_log", "unsearched"),
+        "values",
     )
 
     def __init__(
@@ -102,6 +103,7 @@ class State:
         self.foreign_secrets: list[str | bytes] = []
         self.unsearched: list[str] = []
         self.lost: dict[str, LostValue] = {}
+        self.logs_steps = True
         self._secrets: list[str | bytes] = []
         self._live: list[str] = []
         """The keys whose values are shared, and so may change."""

@@ -11,10 +11,11 @@ from .._base.text import MASK, one_line
 from ..errors import InvalidStepError, SinkError
 from ..events import StepFinished, StepStarted, TaskInputs, TaskReturn
 from .async_sinks import catch_up, make_durable
+from .provenance import StepRecord
 from .secrets import secrets_in
 from .state import State
 from .step_source import TakenStep, source_of
-from .steps import AGAIN, StepNotes, StepOpening, StepToken, close_step, error_text, step_path
+from .steps import AGAIN, StepNotes, StepOpening, StepToken, close_step, error_text, log_end, log_start, step_path
 from .task import return_type
 from .task_call import NOT_REUSED, TaskCall
 from .task_log import Claim, note_failure, task_log_of
@@ -203,20 +204,31 @@ class StepRunner:
 
         Do nothing, and return None, if its record is there because only the return from here was interrupted.
         """
-        return self._run(partial(self._end, step, error, returned))
+        record, event = self._run(partial(self._end, step, error, returned))
+        # A handler of the logger may wait, so it is not called under the lock.
+        if record is not None and self.state.logs_steps:
+            log_end(step.handle.logger, record)
+        return event
 
-    def _end(self, step: OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None) -> StepFinished | None:
+    def _end(
+        self, step: OpenStep, error: str | None, returned: Callable[[], TaskReturn] | None
+    ) -> tuple[StepRecord | None, StepFinished | None]:
         log, dispatcher = self.state.step_log, self.state.dispatcher
         if not step.token.is_open and any(record.name == step.token.step for record in log.own):
-            return None
+            return None, None
         self.end_handle(step.handle)
         record = close_step(self.state, step.token, step.notes, step.opening, error)
         if not dispatcher.sinks:
             log.append(record)
-            return None
+            return record, None
         event = record.as_event(returned=None if returned is None else returned())
         dispatcher.commit(partial(log.append, record), lambda: any(own is record for own in log.own), lambda: (event,))
-        return event
+        return record, event
+
+    def log_start(self, opened: list[OpenStep]) -> None:
+        """Log that a step has started, unless the context is one of many that do not."""
+        if self.state.logs_steps:
+            log_start(opened[0].handle.logger, opened[0].token.step)
 
     def finish(self, step: OpenStep, returned: Callable[[], TaskReturn] | None = None) -> None:
         """End a step that raised nothing; when this returns, it is durable."""
@@ -247,6 +259,7 @@ def opened_step(runner: StepRunner, name: str) -> Generator[Any]:
     path = step_path(runner.token, name)
     try:
         runner.start(partial(runner.state.registry.open, path), opened)
+        runner.log_start(opened)
         yield opened[0].handle
         runner.finish(opened[0])
     except BaseException as raised:
@@ -267,6 +280,7 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
                 return taken.result
         if (known := runner.finished_result(claim, call, opened)) is not None:
             return known[0]
+        runner.log_start(opened)
         _note_options(call, opened[0])
         result = _result_of(call, opened[0].handle)
         runner.finish(opened[0], partial(_return_of, call, result))
@@ -284,6 +298,7 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
     try:
         if (known := await _known_result(runner, claim, call, opened)) is not None:
             return known[0]
+        runner.log_start(opened)
         _note_options(call, opened[0])
         result = await _awaited_result_of(call, opened[0].handle)
         event = runner.end(opened[0], None, partial(_return_of, call, result))

@@ -1,5 +1,6 @@
 """Steps: their names and numbers, and notes of the reads and writes through one handle."""
 
+import logging
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._base.masking import without
 from .._base.moments import after
 from .._base.signal_handlers import reraise_from_handler
-from .._base.text import legible, short
+from .._base.text import cut, lasted, legible, one_line, short
 from ..errors import FinishedStepError, InvalidStepError, KeyLookupError, StepClosedError
 from .key import plain_key
 from .name_index import NameIndex
@@ -309,6 +310,22 @@ def _step_name(name: object) -> str:
     if "/" in plain or "#" in plain:
         raise InvalidStepError(short(plain), "'/' stands between a step and its inner steps, '#' before a count")
     return plain
+
+
+def log_start(logger: logging.Logger, step: str | None) -> None:
+    """Log that a step has started."""
+    logger.info("Step %s started", step)
+
+
+def log_end(logger: logging.Logger, record: StepRecord) -> None:
+    """Log that a step has ended."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    seconds = lasted(record.duration.total_seconds())
+    if record.error is None:
+        logger.info("Step %s finished, took %s", record.name, seconds)
+    else:
+        logger.info("Step %s failed after %s: %s", record.name, seconds, cut(one_line(record.error)))
 
 
 def error_text(raised: BaseException, secrets: Iterable[str | bytes]) -> str:

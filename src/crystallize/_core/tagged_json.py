@@ -39,6 +39,8 @@ _VALUE: Final = "crystallize.value"
 _SCALAR: Final = "crystallize.scalar"
 _OURS: Final = "crystallize."
 _ARRAY_CODEC: Final = "numpy.ndarray"
+_NUMBER: Final = "numpy.generic"
+_LISTS: Final = frozenset({"tuple", "set", "frozenset"})
 
 _JSON_TYPES: Final = frozenset({str, int, float, bool, NoneType})
 
@@ -286,6 +288,34 @@ def unregistered_in(parsed: Any) -> NotRegistered | None:
 def untagged(parsed: Any, parts: Sequence[Part]) -> Any:
     """Return the value of JSON with marks and of its parts."""
     return _Untagger(parts, {}).restore(parsed)
+
+
+def without_marks(parsed: Any, parts: Sequence[Part] = ()) -> Any:
+    """Return parsed JSON with simple values in place of its marks, to be shown: numbers, texts and lists.
+
+    An empty dict is in place of anything else, also of the numbers of NumPy if their `parts` are not given.
+    """
+    if isinstance(parsed, list):
+        return [without_marks(item, parts) for item in parsed]
+    if not isinstance(parsed, dict):
+        return parsed
+    if len(parsed) == 1 and not _MARKS.isdisjoint(parsed):
+        return _simple(parsed, parts)
+    return {name: without_marks(item, parts) for name, item in parsed.items()}
+
+
+def _simple(mark: dict[str, Any], parts: Sequence[Part]) -> Any:
+    if _VALUE not in mark:
+        return {}
+    name, dumped = mark[_VALUE]
+    if name == _NUMBER:
+        return untagged(mark, parts).item() if parts else {}
+    if name in _LISTS:
+        return without_marks(dumped, parts)
+    if name not in STANDARD_BY_NAME:
+        return {}
+    value = untagged(mark, parts)
+    return float(value) if name == "Decimal" else str(value)
 
 
 def may_have_marks(json: bytes) -> bool:

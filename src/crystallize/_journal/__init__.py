@@ -8,5 +8,7 @@ Readers take the opposite way: read_run reads the rows of the database (rows), a
 `RunData`. Somebody else may have written the file, so untrusted_file checks its tables and bounds each read,
 stored_facts checks the JSON in its rows, and packed_points unpacks its points. From there resume fills the state of a
 new context, point_stream reads the points, merge_archive reads merged work back for the context that merged it,
-loaded_run offers a `Run`, and find, diff and verify answer questions about runs.
+loaded_run offers a `Run`, and find, diff and verify answer questions about runs. run_summary reads a run in short,
+ended_run does so faster for runs that have ended, from the pages of the file (table_pages), and run_index keeps the
+summaries of a folder.
 """

@@ -60,6 +60,20 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def files_beside(path: Path) -> list[Path]:
+    """Return the files that SQLite may make beside the database of a run."""
+    return [path.with_name(f"{path.name}{ending}") for ending in ("-wal", "-shm", "-journal")]
+
+
+def is_run_file(path: Path) -> bool:
+    """Return whether a file is the database of a run by its header, also if the rest of it is damaged."""
+    status = file_status(path)
+    if status is None or not S_ISREG(status.st_mode) or path.suffix != ".db":
+        return False
+    with path.open("rb") as file:
+        return file.read(72)[68:] == _APPLICATION.to_bytes(4, "big")
+
+
 def _meant(path: Path) -> str:
     """Return advice on a path at which there is no file."""
     if path.is_dir():

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic_core import to_json
 
-from .._base.text import counted, short
+from .._base.text import counted, rounded, short, short_type
 from .._core.context import state_of
 from .._core.digest import digest
 from .._core.equality import same
@@ -52,7 +52,7 @@ def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
         for name in dict.fromkeys((*left, *right)):
             (content, shown), (other_content, other_shown) = left.get(name, _NONE), right.get(name, _NONE)
             if not same(content, other_content):
-                found.append(Difference(what, name, _text(shown), _text(other_shown)))
+                found.append(Difference(what, name, *_texts(_text(shown), _text(other_shown))))
     return tuple(found)
 
 
@@ -98,13 +98,19 @@ def _text(shown: _Shown) -> str | None:
     return shown if shown is None or isinstance(shown, str) else shown()
 
 
+def _texts(one: str | None, other: str | None) -> tuple[str | None, str | None]:
+    """Return texts with their floats rounded, unless they differ only in the digits that this drops."""
+    short_one, short_other = one and rounded(one), other and rounded(other)
+    return (one, other) if short_one == short_other else (short_one, short_other)
+
+
 def _compared_parts(run: Run[Any]) -> tuple[_Compared, ...]:
     inputs: _Compared = {}
     values: _Compared = {}
     held = state_of(run.context)
     for key, entry in run.entries.items():
         kind = f"a {entry.stored.type or 'secret'}"
-        shown = kind if entry.missing else partial(held.short_value, key)
+        shown = f"a {short_type(entry.stored.type or 'secret')}" if entry.missing else partial(held.short_value, key)
         (inputs if entry.is_input else values)[key] = (entry.stored.digest or kind, shown)
     points: _Compared = {name: (_digest_of(run, name), _summary(run, name)) for name in run.metrics}
     attempts = {attempt.step: "finished" if attempt.finished else "did not finish" for attempt in run.attempts}

@@ -186,7 +186,8 @@ class Encoder:
         if isinstance(event, StepFinished):
             return self._finished(event)
         if isinstance(event, BranchForked):
-            return joined(FORK, [event.branch] if event.first is None else [event.branch, event.first])
+            more = [event.first, event.item] if event.item else [event.first] if event.first else []
+            return joined(FORK, [event.branch, *more])
         if isinstance(event, BranchMerged):
             return self._merged(event)
         raise CrystallizeError(f"a journal takes the events of a context, not {type(event).__name__}")

@@ -118,13 +118,15 @@ def _apply_failed(connection: sqlite3.Connection, process: int, position: int, f
 
 
 def _apply_fork(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
-    (branch, *others), _ = parted(fact)
+    (branch, *more), _ = parted(fact)
     insert(connection, "forks", branch, position, process)
-    for first in others:
+    for first in filter(None, more[:1]):
         # The newest fork counts. A cross join, or SQLite may go over all forks: the index has branches by process.
         newest = "SELECT max(sequence) FROM sessions CROSS JOIN forks USING (session) WHERE branch = ?"
         (start,) = (position,) if first == branch else connection.execute(newest, (first,)).fetchone()
         insert(connection, "fork_groups", position, start)
+    for item in more[1:]:
+        insert(connection, "items", position, to_json(item).decode())
 
 
 def _apply_merged(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
@@ -147,7 +149,10 @@ def complete_origin(connection: sqlite3.Connection, process: int, found: Finding
 
 def _apply_end(connection: sqlite3.Connection, process: int, position: int, fact: bytes) -> None:
     head, _ = parted(fact)
+    traceback = head.pop("traceback", None)
     update(connection, "sessions", "session = ?", process, **head, finished=position)
+    if traceback is not None:
+        insert(connection, "tracebacks", process, traceback)
 
 
 _APPLIED: Final[dict[bytes, _Apply]] = {

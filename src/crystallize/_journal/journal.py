@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from .._base.object_folder import ObjectFolder
 from .._branches.merge import MergedWork
@@ -21,14 +21,15 @@ from .._core.context_view import ContextView
 from .._core.inputs_model import InputsModel
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
-from .._core.steps import error_text
-from ..errors import JournalError, ResumeError
+from ..errors import JournalError, ResumeError, SinkError
 from ..events import Event
-from .async_end import AsyncEnd
+from .block_end import BlockEnd
+from .console_output import ConsoleOutput, captured_output
 from .database import LARGEST
 from .environment import Findings, Origin, completed, program_arguments
 from .event_bytes import JOIN, Encoder, declarations, joined
 from .event_intake import EventIntake
+from .failure import Failure, failure_of, means_failure
 from .fast_handler import fast_handler
 from .merge_archive import MergeArchive
 from .read_run import RunData
@@ -43,10 +44,13 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_HAS_CONTEXT: Final = "a journal is of one context, and this one has it already"
+_STAYS: Final = "a journal stays in the process that opened it; a copy of its context has no sinks"
+
 _log = logging.getLogger("crystallize")
 
 
-class Journal(AsyncEnd):
+class Journal(BlockEnd):
     """A run in a file, which outlives its process; a sink of the context whose run it is.
 
     When `record` or a write has returned, the point or value survives the death of the process. When a step has ended,
@@ -71,8 +75,8 @@ class Journal(AsyncEnd):
     largest: Final = LARGEST
     takes_placed_values: Final = True
 
-    def __init__(self, files: RunFiles, earlier: EarlierRuns | None = None) -> None:
-        """Take over the files that `start` or `resume` has opened, and the runs to take steps over from."""
+    def __init__(self, files: RunFiles, earlier: EarlierRuns | None, output: ConsoleOutput | None) -> None:
+        """Take over the open files, the runs to take steps over from, and the console output if it is captured."""
         data = files.data
         self.path: Path = files.opened.path
         self.name: str = self.path.stem
@@ -80,16 +84,18 @@ class Journal(AsyncEnd):
         self.merge_archive: MergeArchive = MergeArchive(self.path, data.identity, data.last.number)
         self._writer = RunWriter(files)
         self.backlog: Backlog = self._writer
+        self._output = output
         self._origin = data.last.origin
         self._earlier = earlier
         self._resumed: RunData | None = data if len(data.sessions) > 1 else None
         self._view: ContextView | None = None
         self._events: EventIntake | None = None
-        self._is_restoring = False
-        """Whether the context is just being made that has the finished work of a resumed run."""
+        self._is_restoring = False  # True while the context of a resumed run is made
 
     @classmethod
-    def start(cls, folder: str | os.PathLike[str], name: str, *, reuse: RunToReuse = None) -> "Journal":
+    def start(
+        cls, folder: str | os.PathLike[str], name: str, *, reuse: RunToReuse = None, capture_output: bool = False
+    ) -> "Journal":
         """Start a run, in a file of its own.
 
         Args:
@@ -97,6 +103,8 @@ class Journal(AsyncEnd):
             name: The name of the run, which has to be valid in a file's name. Runs of one name are numbered.
             reuse: An earlier run, by name or path, from which `ctx.run` takes over each step that would be the same.
                 True means the newest run of this name, and the older ones for the steps that did not finish in it.
+            capture_output: Whether the texts that Python code of this process writes to `sys.stdout` and `sys.stderr`
+                become the artifact "console.txt" when the run ends. Output of child processes is not captured.
 
         Returns:
             The journal of "<folder>/<name>-0001.db", or of the next number that is free.
@@ -106,14 +114,16 @@ class Journal(AsyncEnd):
             RunNotFoundError: There is no such earlier run.
         """
         earlier = runs_to_reuse(folder, name, reuse)
-        return cls(create_run(folder, name, None if earlier is None else earlier.parent), earlier)
+        parent = None if earlier is None else earlier.parent
+        return cls(create_run(folder, name, parent), earlier, captured_output(capture_output))
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str]) -> "Journal":
+    def resume(cls, path: str | os.PathLike[str], *, capture_output: bool = False) -> "Journal":
         """Go on with a run whose process has died, or ended.
 
         Args:
             path: The file of the run.
+            capture_output: As for `start`; the artifact is "console-2.txt" if the run has a "console.txt".
 
         Returns:
             A journal, whose `context` has the finished work.
@@ -133,7 +143,7 @@ class Journal(AsyncEnd):
             True
         """
         files = reopen_run(path)
-        return cls(files, reopened_runs(files.opened.path, files.data.parent))
+        return cls(files, reopened_runs(files.opened.path, files.data.parent), captured_output(capture_output))
 
     def context(
         self,
@@ -191,9 +201,7 @@ class Journal(AsyncEnd):
     def attach(self, view: ContextView, /) -> None:
         """Begin the run of a context; see `AttachedSink`."""
         if self._view is not None:
-            raise JournalError(
-                str(self.path), "a journal is of one context, and this one has it already", "start another"
-            )
+            raise JournalError(str(self.path), _HAS_CONTEXT, "start another")
         if self._resumed is not None and not self._is_restoring:
             advice = "make its context with journal.context(...), which has what finished"
             raise ResumeError(str(self.path), "this run is resumed, and this context is new", advice)
@@ -260,39 +268,35 @@ class Journal(AsyncEnd):
         Raises:
             JournalError: The last events cannot be written; they stay in the spool, for `Journal.resume`.
         """
-        self._end("finished", None)
+        self._end(None)
 
-    def _end(self, outcome: str, error: str | None) -> None:
+    def _end(self, failure: Failure | None) -> None:
         if self._view is not None:
             self._view.deliver_waiting()
-        effects = nullcontext() if self._view is None else self._view.lock
-        self._writer.close(outcome, error, effects)
-
-    def __enter__(self) -> Self:
-        return self
+        try:
+            if self._output is not None:
+                self._output.finish(self._view if self._writer.takes else None)
+        finally:
+            self._writer.close(failure, nullcontext() if self._view is None else self._view.lock)
 
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the run: as failed if an exception comes through that means a failure.
+        """End the run: as failed if an exception comes through that means a failure. Its traceback is on record.
 
         `sys.exit()`, `sys.exit(0)`, and the end of a generator whose consumer needs no more, end it as finished.
         """
-        is_success = isinstance(raised, SystemExit) and raised.code in (None, 0)
-        if raised is None or is_success or isinstance(raised, GeneratorExit):
-            self.close()
-            return
+        if not means_failure(raised):
+            return self.close()
         try:
-            text = error_text(raised, ()) if self._view is None else self._view.error_text(raised)
-            self._end("failed", text)
-        except JournalError as error:
+            self._end(failure_of(raised, self._view))
+        except (JournalError, SinkError) as error:
             # Raised in place of the user's own exception it would hide that.
             raised.add_note(f"Besides, its journal could not be ended: {error}")
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a journal stays in its process."""
-        reason = "a journal stays in the process that opened it; a copy of its context has no sinks"
-        raise JournalError(str(self.path), reason)
+        raise JournalError(str(self.path), _STAYS)
 
     def __repr__(self) -> str:
         return f"Journal({self.name})"

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import cached_property
+from datetime import datetime, timedelta
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias
@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias
 from typing_extensions import TypeVar
 
 from .._base.table import Table, TableDisplay, TableRow
-from .._base.text import MASK, moment, one_line, took
+from .._base.text import MASK, moment, one_line, short_type, took
 from .._core.artifacts import ArtifactLog
 from .._core.context import FrozenContext, attach_context, blank_context, blank_state, state_of
 from .._core.metrics import MetricSchema
@@ -25,6 +25,7 @@ from .packed_points import ROW, points_of
 from .read_run import RunData, read, warn_if_incomplete
 from .resume import restore
 from .rows import Attempt, Declared, Entry, Session, SoFar, done_so_far
+from .working_time import working_time
 
 T_co = TypeVar("T_co", covariant=True, default=dict[str, Any])
 
@@ -84,9 +85,33 @@ class Run(TableDisplay, Generic[T_co]):
         return None if self._data.running else self._data.final.ended
 
     @property
+    def took(self) -> timedelta | None:
+        """How long its processes have worked, without the time between two of them; None if the run died.
+
+        An earlier process that died counts until its last step started or ended.
+        """
+        known = working_time(self.sessions, self.attempts, running=self._data.running)
+        return None if self.status == "died" else known
+
+    @property
     def error(self) -> str | None:
         """The exception that ended it, as text; None if none did."""
         return None if self._data.running else self._data.final.error
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the exception that ended it, with secrets masked; None if none did."""
+        return None if self._data.running else self._data.final.traceback
+
+    @property
+    def note(self) -> str | None:
+        """The note that `note_run` has set; None if there is none."""
+        return self._data.note
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that `tag_run` has added, sorted."""
+        return self._data.tags
 
     @property
     def incomplete(self) -> str | None:
@@ -100,7 +125,7 @@ class Run(TableDisplay, Generic[T_co]):
     @property
     def parent(self) -> str | None:
         """The name of the run from which it takes steps over; None if there is none."""
-        return None if self._data.parent is None else Path(self._data.parent.path).stem
+        return None if self._data.parent is None else self._data.parent.name
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -203,6 +228,17 @@ class Run(TableDisplay, Generic[T_co]):
         return tuple(key for key in (known[-1] if known else ()) if key not in entries)
 
     @property
+    def items(self) -> Mapping[str, Any]:
+        """The items of the branches of `fan_out`, by the names of the branches.
+
+        A text, number, bool or None is as it was. Of a dict, model, dataclass or named tuple there is a dict of the
+        fields that are such scalars, in which inner fields have names with dots. Other items, and those with secrets,
+        are not in the file. If a branch that failed runs again for another item in the same process, the first item is
+        there.
+        """
+        return {branch: item[""] if [*item] == [""] else item for branch, item in self._data.items.items()}
+
+    @property
     def artifacts(self) -> ArtifactLog:
         """The artifacts of the run."""
         return self.context.artifacts
@@ -230,55 +266,57 @@ class Run(TableDisplay, Generic[T_co]):
 
     def __notebook_tables__(self) -> tuple[Table, ...]:
         """Return tables of its facts, steps and results."""
-        seconds = None if self.ended is None else (self.ended - self.started).total_seconds()
+        worked = None if self.status == "running" else self.took
         facts = {
             "status": self.status,
             "started (UTC)": moment(self.started),
-            "took": took(seconds),
+            "took": took(None if worked is None else worked.total_seconds()),
             "error": self.error and one_line(self.error),
             "file": str(self.path),
         }
         try:
-            tables = self._tables()
+            tables = _result_tables(self)
         except JournalError as error:
             # The error is worth showing, and the facts are known nevertheless.
             facts, tables = facts | {"not shown": one_line(str(error))}, ()
         return Table(self.name, ("", ""), [fact for fact in facts.items() if fact[1]]), *tables
 
-    def _tables(self) -> tuple[Table, ...]:
-        steps, findings = provenance_tables(self.provenance)
-        superseded = self._data.superseded
-        standing = {failure.sequence for failure in self._data.standing_failures}
-        lost = {failure.sequence for failure in self._data.failures} - standing
-        unfinished = [
-            attempt
-            for attempt in self.attempts
-            if attempt.record is None or attempt.sequence in lost or (attempt.session, attempt.step) in superseded
-        ]
-        return (
-            Table.of("Keys", ("key", "value", "type", "written by"), [*self.entries.values()], self._key_row),
-            steps._replace(title="Steps"),
-            Table.of("Not finished", _UNFINISHED, unfinished, self._attempt_row),
-            findings,
-            metrics_table(self.metrics)._replace(title="Metrics"),
-            artifacts_table([*self.artifacts])._replace(title="Artifacts"),
-        )
 
-    def _key_row(self, entry: Entry) -> TableRow:
-        state = state_of(self.context)
-        shown = state.short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
-        return entry.key, shown, entry.stored.type, "(at the start)" if entry.is_input else entry.step
+def _result_tables(run: Run[Any]) -> tuple[Table, ...]:
+    steps, findings = provenance_tables(run.provenance)
+    superseded = run._data.superseded
+    standing = {failure.sequence for failure in run._data.standing_failures}
+    lost = {failure.sequence for failure in run._data.failures} - standing
+    unfinished = [
+        attempt
+        for attempt in run.attempts
+        if attempt.record is None or attempt.sequence in lost or (attempt.session, attempt.step) in superseded
+    ]
+    return (
+        Table.of("Keys", ("key", "value", "type", "written by"), [*run.entries.values()], partial(_key_row, run)),
+        steps._replace(title="Steps"),
+        Table.of("Not finished", _UNFINISHED, unfinished, partial(_attempt_row, run)),
+        findings,
+        metrics_table(run.metrics)._replace(title="Metrics"),
+        artifacts_table([*run.artifacts])._replace(title="Artifacts"),
+    )
 
-    def _attempt_row(self, attempt: Attempt) -> TableRow:
-        record, last = attempt.record, self.sessions[-1].number
-        if record is None:
-            outcome = "running" if attempt.session == last and self.status == "running" else "died"
-        else:
-            outcome = record.error or "done again"
-        done = self.so_far[attempt.session, attempt.step] if record is None else record
-        points = ", ".join(f"{name}: {count:,}" for name, count in done.points.items())
-        cells = (", ".join(done.writes), points, ", ".join(done.artifacts))
-        return attempt.step, str(attempt.session), moment(attempt.started), one_line(outcome), *cells
+
+def _key_row(run: Run[Any], entry: Entry) -> TableRow:
+    shown = state_of(run.context).short_value(entry.key) if entry.missing is None else _PLACEHOLDERS[entry.missing]
+    return entry.key, shown, short_type(entry.stored.type), "(at the start)" if entry.is_input else entry.step
+
+
+def _attempt_row(run: Run[Any], attempt: Attempt) -> TableRow:
+    record, last = attempt.record, run.sessions[-1].number
+    if record is None:
+        outcome = "running" if attempt.session == last and run.status == "running" else "died"
+    else:
+        outcome = record.error or "done again"
+    done = run.so_far[attempt.session, attempt.step] if record is None else record
+    points = ", ".join(f"{name}: {count:,}" for name, count in done.points.items())
+    cells = (", ".join(done.writes), points, ", ".join(done.artifacts))
+    return attempt.step, str(attempt.session), moment(attempt.started), one_line(outcome), *cells
 
 
 class _ValuesOfRun(Mapping[str, Any]):
@@ -318,9 +356,9 @@ def value_once(run: Run[Any], key: str) -> Any:
     return state_of(run.context).peek(key)
 
 
-def final_process(run: Run[Any]) -> Session:
-    """Return the process that says how a run ended."""
-    return run._data.final
+def items_of_branches(run: Run[Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the scalars of the items of branches, by the names of their fields; a scalar itself has an empty name."""
+    return run._data.items
 
 
 def load_run(

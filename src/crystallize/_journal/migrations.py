@@ -166,6 +166,29 @@ MIGRATIONS: Final = (
         has_older INTEGER NOT NULL CHECK (has_older IN (0, 1)),
         "check" INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE items (
+        sequence INTEGER PRIMARY KEY REFERENCES forks,
+        item TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE seals (
+        session INTEGER PRIMARY KEY REFERENCES sessions,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE notes (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        note TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE tags (
+        tag TEXT NOT NULL PRIMARY KEY,
+        "check" INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE tracebacks (
+        session INTEGER PRIMARY KEY REFERENCES sessions,
+        traceback TEXT NOT NULL,
+        "check" INTEGER NOT NULL
+    ) STRICT;
     """,
 )
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
@@ -185,6 +208,8 @@ file. `reasons` has the reasons why values cannot be restored.
 `fork_groups` has the branches that a `fan_out` forked, each with the position at which it forked the first one: there
 their work belongs, in the order in which they were forked.
 
+`items` has the scalars of the items of a `fan_out`, as a JSON object, each at the position of the fork of its branch.
+
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
 
@@ -192,6 +217,11 @@ A step that `ctx.run` runs has a row in `tasks`, at the position of its start, w
 arguments as JSON, and the reason why it was not taken over from an earlier run. Its return value is a row in `returns`,
 at the position of its end. The earlier run is a row in `parents`, with `has_older` if steps may also come from the
 older runs of the same name. The work of a step that was taken over is that of a branch with the name of the step.
+
+`tracebacks` has the traceback of the exception that ended a process.
+
+A process that died has a row in `seals` once the facts in its spool are in the database, and the spool is deleted.
+`notes` and `tags` are the words of users about the run.
 """
 
 ORDERS: Final[dict[str, str]] = {
@@ -213,6 +243,11 @@ ORDERS: Final[dict[str, str]] = {
     "tasks": "sequence",
     "returns": "sequence",
     "parents": "id",
+    "tracebacks": "session",
+    "seals": "session",
+    "notes": "id",
+    "tags": "tag",
+    "items": "sequence",
 }
 """The tables, and the columns that order their rows."""
 
@@ -225,6 +260,11 @@ LATER: Final[dict[str, int]] = {
     "tasks": 6,
     "returns": 6,
     "parents": 6,
+    "tracebacks": 6,
+    "seals": 6,
+    "notes": 6,
+    "tags": 6,
+    "items": 6,
 }
 """The tables that files of older versions do not have, each with the version that added it."""
 
@@ -232,8 +272,13 @@ NEWER: Final[dict[str, str]] = {
     "run": "TRUE",
     "parents": "TRUE",
     "sessions": "TRUE",
+    "tracebacks": "TRUE",
+    "seals": "TRUE",
+    "notes": "TRUE",
+    "tags": "TRUE",
     "forks": "TRUE",
     "fork_groups": "TRUE",
+    "items": "TRUE",
     # Two searches, where an OR would make it look at every step.
     "steps": """sequence IN (
         SELECT sequence FROM steps WHERE sequence > :since UNION SELECT sequence FROM steps WHERE finished > :since

@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +17,7 @@ from .._core.codec import Stored, as_read_here
 from .._core.file_names import unfit_name
 from .._core.value_parts import Part
 from ..errors import DamagedRunError, JournalError, ObjectError, RunNotFoundError
-from .database import connect, has_log, missing_in, rows, state_of, transaction
+from .database import connect, has_log, has_table, missing_in, rows, state_of, transaction
 from .event_rows import apply
 from .kept_steps import KeptSteps
 from .parent_run import ParentRun, parent_of
@@ -47,6 +47,7 @@ from .rows import (
 )
 from .run_objects import objects_of
 from .spool_format import has_writer, spooled
+from .stored_facts import items_of
 from .untrusted_file import RunConnection, check_files
 from .value_facts import ObjectPart, without_lost_object
 
@@ -82,6 +83,10 @@ class RunData:
     returns: tuple[Returned, ...]
     parent: ParentRun | None
     """The earlier run from which it takes steps over."""
+    items: Mapping[str, Mapping[str, Any]]
+    """The scalars of the items of branches, by the names of the fields they are in."""
+    note: str | None
+    tags: tuple[str, ...]
     lacks_spool: bool = False
     """Whether it has no writer and did not end, and its spool is not beside it."""
     is_to_look_at: bool = False
@@ -250,8 +255,11 @@ def lacks_spool(connection: sqlite3.Connection, *, was_there: bool) -> bool:
 
     A process deletes its spool once its end is in the database. If there was no spool before, no process is at work.
     """
-    ended = connection.execute("SELECT ended FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
-    return ended == (None,) and not was_there
+    process, ended = connection.execute("SELECT session, ended FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
+    if ended is not None or was_there:
+        return False
+    sealed = "SELECT 1 FROM seals WHERE session = ?"
+    return not (has_table(connection, "seals") and connection.execute(sealed, (process,)).fetchone())
 
 
 def real(path: Path) -> Path:
@@ -274,10 +282,19 @@ def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[
     The block gets the run without its values, points and artifacts, and a function that reads the rows of its points,
     as often as it is called while the run is open.
     """
+    with open_outline(path) as (outline, connection):
+        yield outline, lambda: map(PackedRow._make, rows(outline.path, connection, "points"))
+
+
+@contextmanager
+def open_outline(path: Path) -> Iterator[tuple[RunData, sqlite3.Connection]]:
+    """Open a run without its values, points and artifacts; this raises the errors of `read`.
+
+    The block gets the run, and a connection from which it may read more.
+    """
     path = real(path)
     with _opened(path) as (connection, state):
-        outline = _outline_of(path, connection, running=state.running)
-        yield outline, lambda: map(PackedRow._make, rows(path, connection, "points"))
+        yield _outline_of(path, connection, running=state.running), connection
 
 
 class _FileState(NamedTuple):
@@ -386,7 +403,8 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
     for problem in () if since else missing_in(connection):
         raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
     ((row, identity, name, number, drained),) = rows(path, connection, "run")
-    forks, firsts = forks_of(rows(path, connection, "forks"), rows(path, connection, "fork_groups"))
+    forked = [*rows(path, connection, "forks")]
+    forks, firsts = forks_of(forked, rows(path, connection, "fork_groups"))
     known = {branch for branch, _ in forks}
     if row != 1 or len(identity) != 16 or number < 1 or drained < 0 or unfit_name(name):
         raise ValueError(f"its name, number or identity is wrong: run {number} of {short(name)}")
@@ -397,7 +415,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         number=number,
         drained=drained,
         running=running,
-        sessions=tuple(map(session_of, rows(path, connection, "sessions"))),
+        sessions=_processes_of(path, connection),
         attempts=tuple(map(attempt_of, rows(path, connection, "steps", since))),
         values=(),
         points=(),
@@ -409,9 +427,17 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
         tasks=tuple(map(task_of, rows(path, connection, "tasks", since))),
         returns=tuple(returned_of(row, objects_of(path)) for row in rows(path, connection, "returns", since)),
         parent=parent_of(rows(path, connection, "parents")),
+        items=items_of(forked, rows(path, connection, "items")),
+        note=next((text for _, text in rows(path, connection, "notes")), None),
+        tags=tuple(tag for (tag,) in rows(path, connection, "tags")),
     )
     _check_processes(data)
     return data
+
+
+def _processes_of(path: Path, connection: sqlite3.Connection) -> tuple[Session, ...]:
+    tracebacks = dict(rows(path, connection, "tracebacks"))
+    return tuple(session_of(row, tracebacks) for row in rows(path, connection, "sessions"))
 
 
 def _check_processes(data: RunData) -> None:

@@ -109,7 +109,7 @@ def _restore(state: State, data: RunData, dropped: Collection[tuple[int, str | N
         state.artifact_store.add(artifact)
     merged = {found.branch: found for found in data.merges if (found.session, found.branch) not in dropped}
     for _, together in groupby(data.forks, itemgetter(1)):
-        group = _restore_forks(state, [*together], work, finished, data.firsts)
+        group = _restore_forks(state, [*together], work, finished, data)
         first = next(iter(group))
         if first in data.firsts:
             registry_of(state).groups[first] = ForkGroup(group[first].marks, group[first].rank + len(group))
@@ -126,17 +126,17 @@ def _restore_forks(
     forks: Sequence[tuple[str, int]],
     work: _Work,
     finished: Collection[str | None],
-    firsts: Collection[str],
+    data: RunData,
 ) -> dict[str, BranchEntry]:
     """Restore the branches of these forks, which have one position, and return their entries."""
     registry, entries = registry_of(state), dict[str, BranchEntry]()
     marks = work.marks(*forks[0])
     # Those of a group that was moved may have no first one.
-    is_group = len(forks) > 1 or forks[0][0] in firsts
+    is_group = len(forks) > 1 or forks[0][0] in data.firsts
     for rank, (branch, _) in enumerate(forks, registry.next_rank(is_group=is_group)):
         around = branch.rpartition("/")[0]
         is_adrift = around != "" and around not in finished
-        entries[branch] = BranchEntry(rank, marks, None, is_adrift)
+        entries[branch] = BranchEntry(rank, marks, None, is_adrift, data.items.get(branch))
     registry.entries |= entries
     return entries
 

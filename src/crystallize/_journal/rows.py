@@ -44,6 +44,8 @@ class Session(NamedTuple):
     """Its code, packages and machine."""
     fingerprints: dict[str, Any]
     """The fingerprints of the types in its schema and its metrics, with the declarations of the metrics."""
+    traceback: str | None = None
+    """The traceback of the exception that ended it, with secrets masked. Runs of earlier versions lack it."""
 
 
 class Attempt(NamedTuple):
@@ -267,13 +269,14 @@ def forks_of(
     return tuple((branch, start) for branch, (start, _) in ordered), frozenset(firsts)
 
 
-def session_of(row: tuple[Any, ...]) -> Session:
-    """Return the process of a row of `sessions`."""
+def session_of(row: tuple[Any, ...], tracebacks: Mapping[int, str]) -> Session:
+    """Return the process of a row of `sessions`, given the tracebacks of the processes that failed, by number."""
     number, started, origin, fingerprints, _, ended, outcome, error, _ = row
     if outcome not in (None, "finished", "failed"):
         raise ValueError(f"process {number} ended as {short(outcome)}")
     known = {} if fingerprints is None else fingerprints_in(fingerprints)
-    return Session(number, time_in(started), ended and time_in(ended), outcome, error, origin_in(origin), known)
+    times = time_in(started), ended and time_in(ended)
+    return Session(number, *times, outcome, error, origin_in(origin), known, tracebacks.get(number))
 
 
 def attempt_of(row: tuple[Any, ...]) -> Attempt:

@@ -17,7 +17,7 @@ from .._base.file_system import above_stdio, check_path, make_folder
 from .._base.text import short
 from .._core.file_names import unfit_name
 from ..errors import JournalError
-from .database import connect, create, has_log, insert, state_of, transaction
+from .database import connect, create, files_beside, has_log, insert, state_of, transaction
 from .database_guard import DatabaseGuard
 from .environment import current_environment
 from .event_rows import apply
@@ -67,9 +67,7 @@ class RunFiles(NamedTuple):
 @above_stdio()
 def create_run(folder: str | os.PathLike[str], name: str, parent: ParentRun | None = None) -> RunFiles:
     """Create the files of a new run, under the next free number of its name; `parent` is in its file."""
-    text = name if isinstance(name, str) else ""
-    if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
-        raise JournalError(short(name), f"cannot name a run so: {reason}")
+    check_name(name)
     folder = real(Path(folder))
     check_path(folder / f"{name}-0001.db")
     try:
@@ -77,31 +75,48 @@ def create_run(folder: str | os.PathLike[str], name: str, parent: ParentRun | No
     except OSError as error:
         raise JournalError(str(folder), f"the folder cannot be made ({error})") from error
     remove_leftovers(folder)
-    number = _next_number(folder, name)
     identity = os.urandom(16)
-    while True:
-        path = folder / f"{name}-{number:04d}.db"
-        spool = Spool.claim(path.with_suffix(".spool"), identity)
-        if spool is not None and not any(map(os.path.lexists, _files_of(path))):
-            break
-        if spool is not None:
-            spool.close(delete=True)
-        number += 1
+    path, number, spool = claim_name(folder, name, identity)
     try:
         row, clock = _process_row(), perf_counter()
         create(path, (identity, name, number), row, parent and (parent.path, int(parent.has_older)))
         return _opened(path, spool, identity, 1, clock)
     except BaseException:
         # A start that failed leaves nothing behind.
-        for file in _files_of(path):
+        for file in (path, *files_beside(path)):
             file.unlink(missing_ok=True)
         spool.close(delete=True)
         raise
 
 
-def _files_of(path: Path) -> list[Path]:
-    """Return the files that may be made for the database of a run."""
-    return [path, *(path.with_name(f"{path.name}{ending}") for ending in ("-wal", "-shm", "-journal"))]
+class ClaimedName(NamedTuple):
+    """A name and number that no other run has."""
+
+    path: Path
+    number: int
+    spool: Spool
+    """Nobody else can take the name as long as this is there."""
+
+
+def claim_name(folder: Path, name: str, run: bytes, process: int = 0, last: int = 0) -> ClaimedName:
+    """Claim the next free number of a name; the other arguments are as for `Spool.claim`."""
+    check_name(name)
+    number = _next_number(folder, name)
+    while True:
+        path = folder / f"{name}-{number:04d}.db"
+        spool = Spool.claim(path.with_suffix(".spool"), run, process, last)
+        if spool is not None and not any(map(os.path.lexists, (path, *files_beside(path)))):
+            return ClaimedName(path, number, spool)
+        if spool is not None:
+            spool.close(delete=True)
+        number += 1
+
+
+def check_name(name: str) -> None:
+    """Raise JournalError if a run cannot have a name."""
+    text = name if isinstance(name, str) else ""
+    if reason := unfit_name(text) or unfit_name(f"{text}{_LONGEST_ENDING}"):
+        raise JournalError(short(name), f"cannot name a run so: {reason}")
 
 
 @above_stdio()

@@ -18,6 +18,7 @@ from ..errors import JournalError
 from . import drainer
 from .environment import EnvironmentProbe
 from .event_bytes import END, joined, span
+from .failure import Failure
 from .run_files import OpenFiles, RunFiles
 from .spool import Spool
 
@@ -160,16 +161,21 @@ class RunWriter:
         error.__cause__ = failure
         return error
 
-    def close(self, outcome: str, error: str | None, effects: AbstractContextManager[Any]) -> None:
-        """End the run, holding the lock over the context's effects while its last fact is written."""
+    def close(self, failure: Failure | None, effects: AbstractContextManager[Any]) -> None:
+        """End the run, holding the lock over the context's effects while its last fact is written.
+
+        It ends as finished if there is no failure.
+        """
         if self.closed is not None:
             return
         if self._drainer.is_this_thread:
             # A destructor that the garbage collector runs in that thread, which cannot wait for itself.
-            threading.Thread(target=self.close, args=(outcome, error, effects)).start()
+            threading.Thread(target=self.close, args=(failure, effects)).start()
             return
         ended = after(self._started, perf_counter() - self._clock)
-        fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, "error": error})
+        texts = {"error": None} if failure is None else failure._asdict()
+        outcome = "finished" if failure is None else "failed"
+        fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, **texts})
         try:
             self.probe.wait(PATIENCE)
             self._finish(fact, effects)

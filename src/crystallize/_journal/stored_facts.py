@@ -4,10 +4,11 @@ A field that this version does not know is left out, so that a later version may
 the run is resumed.
 """
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, RootModel, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from .._base.text import short
@@ -72,6 +73,10 @@ def inputs_in(text: str, step: str) -> StoredInputs | None:
     return None if text == "null" else _parsed(f"the task of step {short(step)}", StoredInputs, text)
 
 
+class StoredItem(RootModel[dict[str, str | int | float | bool | None]]):
+    """The scalars of an item."""
+
+
 def origin_in(text: str) -> Origin:
     """Parse the environment of a process."""
     return _parsed("the environment of a process", Origin, text)
@@ -89,6 +94,18 @@ def record_in(text: str, step: str) -> StoredRecord:
     if record["step"] != step:
         raise ValueError(f"the record of step {short(step)} is that of step {short(record['step'])}")
     return record
+
+
+def item_in(text: str) -> dict[str, Any]:
+    """Parse the scalars of an item."""
+    return _parsed("the item of a branch", StoredItem, text).root
+
+
+def items_of(rows: Iterable[tuple[Any, ...]], items: Iterable[tuple[Any, ...]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the scalars of the items of branches, given the rows of `forks` and `items`; the last fork counts."""
+    last = {branch: position for branch, position, _ in rows}
+    found = {position: item_in(text) for position, text in items}
+    return {branch: found[position] for branch, position in last.items() if position in found}
 
 
 def time_in(text: str) -> datetime:

@@ -151,8 +151,6 @@ def _view(name: str, run: Run[Any]) -> dict[str, Any]:
     """Return a run as the templates see it."""
     facts = describe(run)
     steps = (*facts.steps, *facts.dead_attempts)
-    ends = [step.ended or step.started for step in steps]
-    ends += [process.ended or process.started for process in facts.sessions]
     seekers: dict[str, list[str]] = {}
     for step in steps:
         for key in step.absent:
@@ -170,5 +168,5 @@ def _view(name: str, run: Run[Any]) -> dict[str, Any]:
         "taken_over": _taken_over(facts),
         "reasons": [step for step in steps if step.reason is not None][:_MAX_REASONS],
         "show_command": f"crystallize show {shlex.quote(facts.path)}",
-        "seconds_at_least": max((max(ends) - facts.started).total_seconds(), 0),
+        "seconds_at_least": sum(process.seconds for process in facts.sessions),
     }

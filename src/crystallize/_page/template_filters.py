@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .._base.optional import OptionalModule
-from .._base.text import MASK, counted, lasted, printable, short
+from .._base.text import MASK, counted, lasted, printable, short, short_type
 from .._core.provenance import nodes_missed, nodes_read
 from .._tables.export import ValueRow
+from .._tables.run_description import item_text
 from .artifact_previews import MAX_TEXT
 
 if TYPE_CHECKING:
@@ -83,21 +84,17 @@ def _size(size: int) -> str:
     return counted(size, "byte")
 
 
-def _type_name(name: str) -> str:
-    """Return the name of a type without its module."""
-    return name.rpartition(".")[2]
-
-
 TEMPLATE_FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "counted": counted,
     "duration": lasted,
     "error": _error,
+    "item_text": item_text,
     "matrix": _matrix,
     "nodes_missed": nodes_missed,
     "nodes_read": nodes_read,
     "number": _number,
     "row_value": _row_value,
     "size": _size,
-    "type_name": _type_name,
+    "type_name": short_type,
 }
 """The filters by the names that the templates use."""

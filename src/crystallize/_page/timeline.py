@@ -1,7 +1,6 @@
 """The steps of a run on a time axis."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
@@ -54,7 +53,7 @@ _MAX_UNFINISHED: Final = 50
 def timeline_layout(run: Description) -> Timeline:
     """Lay out the steps of a run on a time axis."""
     attempts = [_attempts_of(process, run) for process in run.sessions]
-    lengths = [_seconds(run, process, own) for process, own in zip(run.sessions, attempts, strict=True)]
+    lengths = [process.seconds for process in run.sessions]
     whole = max(sum(lengths), 1e-6)
     spans = list(pairwise([0.0, *accumulate(lengths)]))
     bars: list[StepBar] = []
@@ -76,15 +75,6 @@ def _attempts_of(process: RunProcess, run: Description) -> list[tuple[StepAttemp
     attempts = [(step, False) for step in run.steps] + [(step, True) for step in run.dead_attempts]
     own = [(step, is_dead) for step, is_dead in attempts if step.session == process.number]
     return [(step, is_dead) for step, is_dead in own if step.reused_from is None]
-
-
-def _seconds(run: Description, process: RunProcess, attempts: Sequence[tuple[StepAttempt, bool]]) -> float:
-    """Return how long a process lived, at least."""
-    ends = [process.ended or process.started, *(step.ended or step.started for step, _ in attempts)]
-    if process.outcome == "running" and run.seconds is not None:
-        # It lives at least until the run was described.
-        ends.append(run.started + timedelta(seconds=run.seconds))
-    return (max(ends) - process.started).total_seconds()
 
 
 def _nested(attempts: Sequence[tuple[StepAttempt, bool]]) -> Iterator[tuple[StepAttempt, bool, int, str]]:

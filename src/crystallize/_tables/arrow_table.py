@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic_core import to_json
@@ -57,6 +57,10 @@ class PointOrigin:
     """The values that the run began with, if these are to be columns."""
     declared: Mapping[str, Declared] = field(default_factory=dict)
     """The units, goals and descriptions of metrics in a run's file."""
+    items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The scalars of the items of branches, by the names of their fields; a scalar itself has an empty name."""
+    results: Mapping[str, Any] = field(default_factory=dict)
+    """The scalar values that the run wrote, if these are to be columns."""
 
 
 class SourcePoints(NamedTuple):
@@ -93,6 +97,8 @@ class TableLayout:
         self._value = ColumnContents()
         self._tags: dict[str, ColumnContents] = {}
         self._inputs: dict[str, ColumnContents] = {}
+        self._results: dict[str, ColumnContents] = {}
+        self._items: dict[str, ColumnContents] = {}
         self._steps: tuple[PointOrigin, ArrowArray] | None = None
 
     def declare(self, origin: PointOrigin) -> None:
@@ -106,6 +112,11 @@ class TableLayout:
             self._declared.setdefault(name, declared)
         for key, value in origin.inputs.items():
             self._inputs.setdefault(key, ColumnContents()).observe((value,))
+        for key, value in origin.results.items():
+            self._results.setdefault(key, ColumnContents()).observe((value,))
+        for item in origin.items.values():
+            for key, value in item.items():
+                self._items.setdefault(key, ColumnContents()).observe((value,))
 
     def _index(self, column: str, text: str | None) -> int | None:
         """Return the index of a text in the dictionary of a column, after adding the text if it is new."""
@@ -158,6 +169,14 @@ class TableLayout:
         return {key: encoding_for(contents) for key, contents in self._inputs.items()}
 
     @cached_property
+    def _result_encodings(self) -> dict[str, ColumnEncoding]:
+        return {key: encoding_for(contents) for key, contents in self._results.items()}
+
+    @cached_property
+    def _item_encodings(self) -> dict[str, ColumnEncoding]:
+        return {key: encoding_for(contents) for key, contents in self._items.items()}
+
+    @cached_property
     def _tag_columns(self) -> dict[str, str]:
         """The names of the columns of tags."""
         taken = {*_OWN}
@@ -183,6 +202,10 @@ class TableLayout:
         taken = {*_OWN, *self._tag_columns.values()}
         for key, encoding in self._input_encodings.items():
             fields.append(_field(_column_name(key, "input", taken), "input", key, encoding))
+        for key, encoding in self._result_encodings.items():
+            fields.append(_field(_column_name(key, "values", taken), "values", key, encoding))
+        for key, encoding in self._item_encodings.items():
+            fields.append(_field(_column_name(f"item.{key}" if key else "item", "item", taken), "item", key, encoding))
         known: dict[str, Metric[Any, Any] | Declared] = {**self._declared}
         known |= {name: metric for name, metric in self._metrics.items() if metric is not None}
         facts = {legible(name): _facts(known.get(name)) for name in {**known, **self._metrics}}
@@ -225,6 +248,10 @@ class TableLayout:
             columns.append(arrow_array((piece.block.tag(tag) for piece in pieces), encoding))
         for key, encoding in self._input_encodings.items():
             columns.append(_repeated_value(origin.inputs.get(key), size, encoding))
+        for key, encoding in self._result_encodings.items():
+            columns.append(_repeated_value(origin.results.get(key), size, encoding))
+        for key, encoding in self._item_encodings.items():
+            columns.append(_items_of(origin, key, pieces, encoding))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _repeated(self, column: str, text: str | None, size: int) -> ArrowArray:
@@ -315,6 +342,15 @@ def _positions(pieces: Iterable[Piece]) -> ArrowArray:
     untyped: Any = pa  # its stubs are older than this function
     ranges = [untyped.arange(begin, end) for begin, end in spans]
     return ranges[0] if len(ranges) == 1 else pa.concat_arrays(ranges)
+
+
+def _items_of(origin: PointOrigin, key: str, pieces: Sequence[Piece], encoding: ColumnEncoding) -> ArrowArray:
+    """Return a part of the item of the branch that each point comes from."""
+    parts = []
+    for source, group in groupby(pieces, lambda piece: piece.source):
+        item = {} if source is None else origin.items.get(source, {})
+        parts.append(_repeated_value(item.get(key), sum(piece.block.size for piece in group), encoding))
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
 
 
 def _repeated_value(value: Any, size: int, encoding: ColumnEncoding) -> ArrowArray:

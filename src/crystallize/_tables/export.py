@@ -5,7 +5,7 @@ The fields of a row are the keys of its JSON object.
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -253,14 +253,15 @@ def csv_of_points(run: Run[Any]) -> Iterator[bytes]:
         (row.metric, row.sequence, row.step, row.missing, row.value, *map(row.tags.get, tags))
         for row in point_rows(run)
     )
-    return _csv(("metric", "sequence", "step", "missing", "value", *(f"tag.{tag}" for tag in tags)), rows)
+    return csv_lines(("metric", "sequence", "step", "missing", "value", *(f"tag.{tag}" for tag in tags)), rows)
 
 
 _LINE_END: Final = b"\r\n"
 """As in RFC 4180. Older versions of `csv` only quote the characters of the line end."""
 
 
-def _csv(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
+def csv_lines(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:
+    """Return a table as CSV, a line at a time. No text in it is a formula of a spreadsheet."""
     writer = csv.writer(_LineEncoder())
     yield writer.writerow(map(_csv_text, header))
     for row in rows:

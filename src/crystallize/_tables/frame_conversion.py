@@ -169,7 +169,7 @@ def _stored_batches(path: Path, metrics: type[MetricSchema] | None) -> Iterator[
     declared = metrics.metrics if metrics is not None else {}
     with open_streaming(path) as (content, rows):
         points, layout = StoredPoints(content, rows, metrics), TableLayout()
-        origin = PointOrigin(real(path).stem, points.steps, dict(declared), {}, content.declared)
+        origin = PointOrigin(real(path).stem, points.steps, dict(declared), {}, content.declared, content.items)
         layout.declare(origin)
         for series in points.first_look():
             for name, pieces in series.items():

@@ -11,7 +11,7 @@ from .._core.metrics import MetricSchema
 from .._core.point_sections import Piece
 from .._core.series import FrozenMetrics, Series, log_of, store_of
 from .._journal.journal import Journal, flushed_path
-from .._journal.loaded_run import Run, load_run
+from .._journal.loaded_run import Run, items_of_branches, load_run
 from ..errors import FrameError
 from .arrow_table import PointOrigin, SourcePoints
 
@@ -26,7 +26,10 @@ Measured: TypeAlias = """(
 
 
 def points_in(
-    measured: Any, metrics: type[MetricSchema] | None, inputs: Mapping[str, Any] | None = None
+    measured: Any,
+    metrics: type[MetricSchema] | None,
+    inputs: Mapping[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
 ) -> SourcePoints:
     """Return the points of a source that is not an Arrow table or reader, loaded into memory if it is a file."""
     name = None
@@ -35,7 +38,9 @@ def points_in(
     else:
         check_untyped(measured, metrics)
     declared: Mapping[str, Any] = {}
+    items: Mapping[str, Any] = {}
     if isinstance(measured, Run):
+        items = items_of_branches(measured)
         name, declared, measured = measured.path.stem, measured.declared, measured.metrics
     if isinstance(measured, FrozenContext):
         measured = measured.metrics
@@ -55,7 +60,7 @@ def points_in(
     steps = [*store.registry.names]
     series = {name: [*_numbered(pieces, steps)] for name, pieces in series.items()}
     run = name if name is not None else next(iter(journals), None)
-    return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared), series)
+    return SourcePoints(PointOrigin(run, steps, metric_types, inputs or {}, declared, items, results or {}), series)
 
 
 def _numbered(pieces: Iterable[Piece], steps: list[str | None]) -> Iterator[Piece]:

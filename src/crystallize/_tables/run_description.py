@@ -1,46 +1,25 @@
-"""A run described without its points and the content of its artifacts: one line, or all there is to `show`.
+"""A run described without its points and the content of its artifacts: all that `show` prints.
 
 The fields of each dataclass are the keys of its JSON object.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
+from .._base.text import cut, rounded, short
 from .._core.artifacts import Artifact
 from .._core.codec import json_view
 from .._core.series import Series
 from .._journal.environment import Origin
-from .._journal.loaded_run import Run, Status, final_process
+from .._journal.loaded_run import Run, Status
 from .._journal.rows import Attempt, Session, SoFar
-from ..errors import DamagedRunError, JournalError
+from .._journal.working_time import seconds_of_processes
 from .export import ValueRow, row_to_show, value_row, value_rows
 
 OutcomeName: TypeAlias = Literal["running", "finished", "failed", "died", "done again"]
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A run in one line."""
-
-    name: str
-    """The name of the file without its suffix, by which `find_run` finds it."""
-    path: str
-    status: Status | Literal["damaged", "unreadable"]
-    started: datetime | None
-    ended: datetime | None
-    seconds: float | None
-    """The duration so far, or until the end; None if the run died."""
-    steps: int | None
-    """The number of steps that were opened."""
-    steps_finished: int | None
-    error: str | None
-    """The error that ended the run, else that of the last step that failed in the last process; or the reason why the
-    file cannot be read."""
-    parent: str | None = None
-    """The run from which it takes steps over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +29,8 @@ class RunProcess:
     number: int
     started: datetime
     ended: datetime | None
+    seconds: float
+    """How long it worked: so far if it is running; if it died, until the last start or end of a step on record."""
     outcome: OutcomeName
     error: str | None
     origin: Origin
@@ -84,6 +65,8 @@ class StepAttempt:
     """The run in which it ran, if it was taken over from there."""
     reason: str | None = None
     """Why it was not taken over from an earlier run."""
+    item: Any = None
+    """The item of a branch of a `fan_out`; None for any other step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,31 +116,10 @@ class Description:
     artifacts: tuple[MadeArtifact, ...]
     parent: str | None = None
     """The run from which it takes steps over."""
-
-
-def overview(run: Run[Any]) -> Overview:
-    """Return a run in one line, without reading its values and points."""
-    last = final_process(run).number
-    ended = [attempt.record for attempt in run.attempts if attempt.session == last and attempt.record]
-    failures = [record.error for record in ended if record.error]
-    return Overview(
-        name=run.path.stem,
-        path=str(run.path),
-        status=run.status,
-        started=run.started,
-        ended=run.ended,
-        seconds=_run_seconds(run),
-        steps=len({attempt.step for attempt in run.attempts}),
-        steps_finished=sum(attempt.finished for attempt in _valid_attempts(run)),
-        error=run.error or next(reversed(failures), None),
-        parent=run.parent,
-    )
-
-
-def unreadable(name: str, error: JournalError) -> Overview:
-    """Return the line of a run whose file, of this name, cannot be read."""
-    status: Literal["damaged", "unreadable"] = "damaged" if isinstance(error, DamagedRunError) else "unreadable"
-    return Overview(name, error.path, status, None, None, None, None, None, error.reason)
+    traceback: str | None = None
+    """The traceback of the exception that ended it."""
+    note: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 def describe(run: Run[Any], *, in_short: bool = False) -> Description:
@@ -187,6 +149,7 @@ def outline(
     `so_far` contains the work of the attempts that have not ended, by process and step.
     """
     values = tuple(rows)
+    seconds = seconds_of_processes(run.sessions, run.attempts, running=run.status == "running")
     return Description(
         name=run.name,
         number=run.number,
@@ -194,17 +157,33 @@ def outline(
         status=run.status,
         started=run.started,
         ended=run.ended,
-        seconds=_run_seconds(run),
+        seconds=None if run.status == "died" else sum(seconds.values()),
         error=run.error,
-        sessions=tuple(_process(run, session) for session in run.sessions),
+        sessions=tuple(_process(run, session, seconds[session.number]) for session in run.sessions),
         inputs=tuple(row for row in values if row.input),
         values=tuple(row for row in values if not row.input),
-        steps=tuple(_attempt(attempt, so_far, is_dead=False) for attempt in _valid_attempts(run)),
-        dead_attempts=tuple(_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts),
+        steps=_with_items(run, (_attempt(attempt, so_far, is_dead=False) for attempt in _valid_attempts(run))),
+        dead_attempts=_with_items(run, (_attempt(attempt, so_far, is_dead=True) for attempt in run.dead_attempts)),
         metrics=metrics,
         artifacts=artifacts,
         parent=run.parent,
+        traceback=run.traceback,
+        note=run.note,
+        tags=run.tags,
     )
+
+
+def _with_items(run: Run[Any], attempts: Iterable[StepAttempt]) -> tuple[StepAttempt, ...]:
+    """Return the attempts, those at branches with their items."""
+    items = run.items
+    return tuple(replace(found, item=items[found.name]) if found.name in items else found for found in attempts)
+
+
+def item_text(item: Any) -> str | None:
+    """Return the item of a branch as a short text, "lr=0.1, depth=3"; None for None."""
+    if not isinstance(item, dict):
+        return None if item is None else rounded(short(item))
+    return cut(", ".join(f"{name}={rounded(short(value))}" for name, value in item.items()))
 
 
 def _valid_attempts(run: Run[Any]) -> list[Attempt]:
@@ -213,15 +192,18 @@ def _valid_attempts(run: Run[Any]) -> list[Attempt]:
     return [attempt for attempt in run.attempts if attempt.sequence not in dead]
 
 
-def _run_seconds(run: Run[Any]) -> float | None:
-    ended = datetime.now(UTC) if run.status == "running" else run.ended
-    return None if ended is None else (ended - run.started).total_seconds()
-
-
-def _process(run: Run[Any], session: Session) -> RunProcess:
+def _process(run: Run[Any], session: Session, seconds: float) -> RunProcess:
     is_running = run.status == "running" and session is run.sessions[-1]
     outcome = session.outcome or ("running" if is_running else "died")
-    return RunProcess(session.number, session.started, session.ended, outcome, session.error, session.origin)
+    return RunProcess(session.number, session.started, session.ended, seconds, outcome, session.error, session.origin)
+
+
+def seen_again(run: Description) -> Description:
+    """Return the description of a running run of which nothing is new, with the time that it has worked by now."""
+    *earlier, last = run.sessions
+    seconds = max((datetime.now(UTC) - last.started).total_seconds(), last.seconds)
+    sessions = (*earlier, replace(last, seconds=seconds))
+    return replace(run, sessions=sessions, seconds=sum(process.seconds for process in sessions))
 
 
 def _attempt(attempt: Attempt, so_far: Mapping[tuple[int, str], SoFar], *, is_dead: bool) -> StepAttempt:

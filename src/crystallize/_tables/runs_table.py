@@ -1,21 +1,32 @@
-"""The points of many runs as one table, with the inputs of each run beside its points."""
+"""Many runs as one table: a row a run, or a row for each point of a run with the run's inputs beside it."""
 
 import os
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._base.text import nearest, short
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from .._base.optional import OptionalModule
+from .._base.text import legible, nearest, short
 from .._core.metrics import MetricSchema
 from .._journal.find import list_runs
 from .._journal.loaded_run import Run
+from .._journal.run_summary import simple_json
+from .._journal.summary_row import LONGEST, Scalar, scalars_in
 from ..errors import FrameError, JournalError, MetricError
 from .arrow_table import reader_of
+from .columns import ArrowArray
 from .point_source import points_in, run_from
+from .run_rows import chosen_runs, read_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
+else:
+    pa = OptionalModule("pyarrow", "arrow")
 
 
 def runs_frame(
@@ -32,13 +43,14 @@ def runs_frame(
     Args:
         runs: A folder of runs, or runs, or their files.
         metrics: The metric schema of the runs in files. Without it, columns have the types of the recorded values.
-        inputs: The inputs that become columns. By default all inputs, except for secrets and values that cannot be
-            restored from a file.
+        inputs: The inputs that become columns, of which dicts and models have a column for each field, as "cfg.depth".
+            By default all inputs, except for secrets and values that cannot be restored from a file, and after them
+            the scalar values that the run wrote.
         errors: "raise" raises an error that names the run that cannot be read, or not with these metrics; "skip"
             leaves that run out, with a warning that names it.
 
     Returns:
-        The columns of `to_arrow`, then a column for each input.
+        The columns of `to_arrow`, then a column for each input, and for each scalar value.
 
     Raises:
         FrameError: The folder does not exist, an item is not a run, or no run began with an input of this name.
@@ -66,7 +78,9 @@ def runs_frame(
         try:
             run = source if isinstance(source, Run) else run_from(source, metrics)
             begun_with = run.inputs
-            chosen = {key: begun_with[key] for key in begun_with if inputs is None or key in inputs}
+            keys = [key for key in begun_with if inputs is None or key in inputs]
+            chosen = dict(column for key in keys for column in _columns_of(key, begun_with[key]))
+            results = _results_of(run) if inputs is None else {}
         except JournalError as error:
             if errors == "raise":
                 raise _with_advice(error) from error
@@ -74,10 +88,89 @@ def runs_frame(
             continue
         # An input of one run may be a value that a step of another run wrote.
         is_input |= {key: entry.is_input or is_input.get(key, False) for key, entry in run.entries.items()}
-        sources.append(points_in(run, None, chosen))
+        sources.append(points_in(run, None, chosen, results))
     if sources:
         _check_inputs(inputs or (), is_input)
     return reader_of(sources).read_all()
+
+
+def runs_table(
+    folder: str | os.PathLike[str],
+    *,
+    where: str | None = None,
+    sort: str | None = None,
+    columns: Collection[str] | None = None,
+    last: int | None = None,
+) -> "pa.Table":
+    """Return the runs of a folder as an Arrow table, a row a run, the newest last.
+
+    Pass the table to `to_pandas` or `to_polars` to convert it. It has the columns of `crystallize runs --json`: status,
+    times, inputs as "inputs.lr", other scalar values as "values.accuracy", the best of metrics with a goal as
+    "best.loss", steps, tags,
+    the note and the error.
+
+    Args:
+        folder: The folder.
+        where: A condition, as "lr < 0.1 and status == 'finished'". The end of a column's name does if it is unique.
+        sort: A column, as "accuracy" or "accuracy:desc", or several with commas between them.
+        columns: The columns beside "run"; by default all.
+        last: The number of runs, the newest of those that fulfil the condition.
+
+    Raises:
+        FrameError: The folder does not exist, a column does not exist, or the condition is none.
+        MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> for lr in (0.1, 0.2):
+        ...     with Journal.start("runs", "digits") as journal:
+        ...         journal.context(FrozenContext, {"lr": lr})["accuracy"] = 1 - lr
+        >>> runs_table("runs", where="lr > 0.1", columns=["lr", "accuracy"]).to_pylist()
+        [{'run': 'digits-0002', 'inputs.lr': 0.2, 'values.accuracy': 0.8}]
+    """
+    if not Path(folder).is_dir():
+        raise FrameError(str(folder), "this is no folder of runs")
+    if isinstance(columns, str):
+        raise FrameError(f"columns={columns!r}", f"write columns=[{columns!r}]")
+    table = chosen_runs(read_runs(folder), where, sort, last)
+    names = table.names.full if columns is None else table.columns(columns)
+    return pa.table({legible(name): _column(name, [row.get(name) for row in table.rows]) for name in names})
+
+
+def _columns_of(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Return the columns of an input: those of a dict or model by the names of the fields, with dots."""
+    fields = dict(value) if isinstance(value, BaseModel) else value
+    if not isinstance(fields, dict) or not fields:
+        yield key, value
+        return
+    for field, part in fields.items():
+        yield from _columns_of(f"{key}.{field}", part)
+
+
+def _results_of(run: Run[Any]) -> dict[str, Scalar]:
+    """Return the scalar values that a run wrote. Large values are not read."""
+    found: dict[str, Scalar] = {}
+    for key, entry in run.entries.items():
+        stored = entry.stored
+        parts = [part for part in stored.parts if isinstance(part, bytes)]
+        size = len(stored.json) + sum(map(len, parts))
+        if not entry.is_input and entry.missing is None and len(parts) == len(stored.parts) and size <= LONGEST:
+            found.update(scalars_in(key, simple_json(from_json(stored.json), parts)))
+    return found
+
+
+def _column(name: str, values: list[Any]) -> ArrowArray:
+    """Return an Arrow array of values; of texts if they have no common type."""
+    if name == "tags":
+        return pa.array([[*map(legible, tags)] for tags in values], pa.list_(pa.string()))
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {datetime}:
+        return pa.array(values, pa.timestamp("us", "UTC"))
+    if kinds == {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    is_plain = len(kinds) == 1 and all(type(value) is not int or -(2**63) <= value < 2**63 for value in values)
+    if is_plain and kinds != {str}:
+        return pa.array(values, pa.bool_() if kinds == {bool} else pa.float64() if kinds == {float} else pa.int64())
+    return pa.array([None if value is None else legible(str(value)) for value in values], pa.string())
 
 
 def _with_advice(error: JournalError) -> JournalError:

@@ -14,8 +14,11 @@ class _Manager(Protocol):
     ) -> None: ...
 
 
-class AsyncEnd:
-    """Lets a context manager whose end waits for a disk also be used by `async with`."""
+class BlockEnd:
+    """Lets a context manager whose end waits for a disk be used by `with`, and by `async with`."""
+
+    def __enter__(self) -> Self:
+        return self
 
     async def __aenter__(self) -> Self:
         """Return the context manager, as `with` does."""
