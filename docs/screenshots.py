@@ -27,9 +27,8 @@ def taken(browser: Browser, page: Path, width: int, height: int, **options: Any)
 
 def write(picture: Image.Image, path: Path) -> None:
     """Write a picture as a small file: with the 256 colours that are nearest to its own."""
-    picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        path, optimize=True
-    )
+    method, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    picture.convert("RGB").quantize(256, method=method, kmeans=2, dither=plain).save(path, optimize=True)
 
 
 def sheet(browser: Browser, page: Path, height: int) -> Image.Image:

@@ -1,11 +1,14 @@
 """The results of one run."""
 
 from pathlib import Path
+from typing import Any
 
-from crystallize._journal.run_summary import Scalar
+from pydantic import BaseModel
+
 from crystallize._page.charts import charts
 from crystallize._page.metric_curves import CurvePoint
 from crystallize._page.results import MetricResult, results_of, value_tiles
+from crystallize._tables.export import ValueRow
 
 from .measured import measured, tagged
 
@@ -52,17 +55,23 @@ def test_course(tmp_path: Path) -> None:
     assert ["M0.0 0.0L160.0 20.0", ""] == [row.sparkline for row in result.rows]
 
 
-def test_tiles() -> None:
-    """The scalar values are results, without the inputs, long texts, lists, and those that were not written."""
-    scalars: dict[str, Scalar] = {
-        "inputs.lr": 0.1,
-        "values.accuracy": 0.123456789,
-        "values.report.f1": 1,
-        "values.note": "x" * 30,
-        "values.parts": "[{},{}]",
-        "values.done": True,
-        "values.gone": None,
-        "best.loss": 0.5,
-    }
+class Report(BaseModel):
+    f1: float = 0.5
+    matrix: list[int] = [1]
 
-    assert [("accuracy", "0.123457"), ("report.f1", "1"), ("done", "True")] == value_tiles(scalars)
+
+def test_tiles() -> None:
+    """The scalars among the values are results, also those in dicts and models; lists and long texts are not."""
+    values: dict[str, Any] = {
+        "accuracy": 0.123456789,
+        "report": {"f1": 1, "by": {"a": True}},
+        "note": "x" * 30,
+        "parts": [1],
+        "m": Report(),
+    }
+    rows = [ValueRow(key, "float", False, None, None, value) for key, value in values.items()]
+    lost = ValueRow("lost", "float", False, None, "not restorable", None)
+
+    assert [("accuracy", "0.123457"), ("report.f1", "1"), ("report.by.a", "True"), ("m.f1", "0.5")] == value_tiles(
+        [*rows, lost]
+    )

@@ -19,7 +19,6 @@ from .._base.text import printable, short
 from .._journal.diff import differences_of
 from .._journal.find import writable
 from .._journal.loaded_run import Run
-from .._journal.run_summary import summary_of
 from .._tables.export import as_json
 from .._tables.run_description import Description, describe
 from ..errors import FrameError
@@ -108,8 +107,9 @@ def _sources(runs: Sequence[Run[Any]]) -> list[str]:
 def _one_run(run: Run[Any]) -> tuple[str, list[Chart], dict[str, Any]]:
     """Return the template of the page of a run, its charts, and the other facts of the page."""
     all_charts = list(charts([run]))
-    tiles = value_tiles(summary_of(run.path).scalars)
-    facts = {"title": run.name, "view": _view(run), "results": results_of(all_charts), "tiles": tiles}
+    view = _view(run)
+    results, tiles = results_of(all_charts), value_tiles(view["facts"].values)
+    facts = {"title": run.name, "view": view, "results": results, "tiles": tiles}
     return "one_run.html", all_charts, facts
 
 

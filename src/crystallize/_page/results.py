@@ -1,9 +1,12 @@
 """The results of one run: the best of each metric by its goal, its other metrics, and the scalar values."""
 
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
 
-from .._journal.run_summary import Scalar
+from pydantic import BaseModel
+
+from .._tables.export import ValueRow
 from .._tables.run_rows import cell
 from .axes import bounds_of
 from .charts import Chart
@@ -57,12 +60,20 @@ def results_of(charts: Iterable[Chart]) -> Results:
     return Results(goals, others)
 
 
-def value_tiles(scalars: Mapping[str, Scalar]) -> list[tuple[str, str]]:
-    """Return the names and texts of the scalar values that a run has written, without long texts."""
-    texts = {name.removeprefix("values."): cell(name, scalars[name]) for name in scalars if name.startswith("values.")}
-    # A list is not a result, but a text here.
-    shown = [(name, text) for name, text in texts.items() if text and len(text) <= _LONGEST_TILE and text[0] != "["]
-    return shown[:_MAX_TILES]
+def value_tiles(rows: Iterable[ValueRow]) -> list[tuple[str, str]]:
+    """Return the names and texts of the scalars in the values that a run has written, without long texts."""
+    scalars = chain.from_iterable(_scalars(row.key, row.value) for row in rows if not row.missing)
+    shown = ((name, value) for name, value in scalars if not isinstance(value, str) or 0 < len(value) <= _LONGEST_TILE)
+    return [(name, cell(name, value) or "") for name, value in islice(shown, _MAX_TILES)]
+
+
+def _scalars(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Return the scalars in a value, with dots in the names of those in dicts and models."""
+    if isinstance(value, dict | BaseModel):
+        for field, item in value.items() if isinstance(value, dict) else value:
+            yield from _scalars(f"{name}.{field}", item)
+    elif isinstance(value, str | int | float):
+        yield name, value
 
 
 def _metric_result(chart: Chart) -> MetricResult:
