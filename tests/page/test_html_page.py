@@ -152,6 +152,19 @@ def test_failures_and_dead_attempts(resumed_page: Page) -> None:
     assert "late by load , written later by flaky" in text
 
 
+def test_step_that_was_done_again(tmp_path: Path) -> None:
+    """A step that finished, and was done again as its value could not be restored, is no dead attempt."""
+    with Journal.start(tmp_path, "digits") as journal, journal.context(FrozenContext).step("load") as load:
+        load["rows"] = object()
+    with Journal.resume(journal.path) as journal, journal.context(FrozenContext).step("load") as load:
+        load["rows"] = 3
+    text = page_of(journal.path).text
+
+    assert "load \N{CLOCKWISE OPEN CIRCLE ARROW} done again" in text
+    assert "load \N{CHECK MARK} finished" in text
+    assert "dead attempt" not in text
+
+
 def test_long_error(tmp_path: Path) -> None:
     """Of a long error the first line, or what of it fits, stands there; the rest can be opened, without empty lines."""
     long = f"no rows:\n\n\n{'the column is empty' * 50}\n\nand that was all"
