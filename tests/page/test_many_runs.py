@@ -1,13 +1,16 @@
 """The page of several runs: one table, the differences as one matrix, and curves that can be told apart."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from crystallize import FrozenContext, Journal
+from crystallize import FrozenContext, Journal, load_run
+from crystallize.report import write_report
 
-from .page_runs import made, swept
+from .page_runs import HOSTILE, hostile, made, swept
 from .written_page import Page, page_of
 
 
@@ -88,6 +91,40 @@ def test_runs_of_several_folders(tmp_path: Path) -> None:
 
     assert {f"{path}, train" for path in paths} < {line["name"] for line in page.data[0]["axes"][0]["lines"]}
     assert all(str(path) in page.text.splitlines()[-1] for path in paths)
+
+
+def test_hostile_names_of_many_runs(tmp_path: Path) -> None:
+    """Whatever the names and values in runs are, the page that compares them has no other tags, and no secret."""
+    pages = []
+    for name, other in (("plain", made(tmp_path / "plain")), ("hostile", hostile(tmp_path / "hostile"))):
+        paths = [other]
+        for n, text in enumerate(HOSTILE[:4]):
+            with suppress(RuntimeError), Journal.start(tmp_path / name, "run") as journal:
+                inputs = {"lr": n, "token": SecretStr("hunter2"), **({text: text} if name == "hostile" else {})}
+                journal.context(FrozenContext, inputs).record("loss" if name == "plain" else text, n)
+                raise RuntimeError(text if name == "hostile" else "no memory")
+            paths.append(journal.path)
+        pages.append(page_of(*paths))
+    plain, page = pages
+    kinds = [{tag for tag, _ in found.tags} for found in pages]
+
+    assert kinds[1] - kinds[0] <= {"details", "summary"}
+    assert len(plain.scripts) == len(page.scripts)
+    assert not any(attribute.startswith("on") for _, attributes in page.tags for attribute in attributes)
+    assert all(" ".join(text.split()) in page.text for text in HOSTILE[:4])
+    assert "hunter2" not in page.html
+
+
+def test_damaged_afterwards(tmp_path: Path) -> None:
+    """A run whose file was lost after it had been loaded is on the page as unreadable, with what was loaded."""
+    paths = made(tmp_path), made(tmp_path)
+    first, second = map(load_run, paths)
+    assert 40 == len(second.metrics["loss"])
+    assert 0.9 == second.context["accuracy"]
+    paths[1].unlink()
+    write_report(first, tmp_path / "page.html", beside=second)
+
+    assert "unreadable" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_left_out(tmp_path: Path) -> None:
