@@ -3,11 +3,12 @@
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from crystallize import FrozenContext, Journal, load_run
+from crystallize import FrozenContext, Journal, Run, load_run
 from crystallize.report import write_report
 
 from .page_runs import HOSTILE, hostile, made, swept
@@ -118,7 +119,8 @@ def test_hostile_names_of_many_runs(tmp_path: Path) -> None:
 def test_damaged_afterwards(tmp_path: Path) -> None:
     """A run whose file was lost after it had been loaded is on the page as unreadable, with what was loaded."""
     paths = made(tmp_path), made(tmp_path)
-    first, second = map(load_run, paths)
+    runs: list[Run[Any]] = [load_run(path) for path in paths]
+    first, second = runs
     assert 40 == len(second.metrics["loss"])
     assert 0.9 == second.context["accuracy"]
     paths[1].unlink()
