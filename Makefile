@@ -111,7 +111,7 @@ bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench .venv-peer
 docs: .venv/.docs ## build the documentation, warnings as errors
 	.venv/bin/python -m sphinx -n -W --keep-going -q docs docs/_build/html
 
-pictures: .venv/.docs .venv/.bench chromium ## take the pictures of pages that README.md and docs show, anew
+pictures: .venv/.docs .venv/.bench .venv/.test chromium ## take the pictures of pages that README.md and docs show, anew
 	.venv/bin/python docs/screenshots.py
 
 clean: ## remove all that these tasks make
