@@ -4,7 +4,8 @@ In `acceptance.py` and `flow.py`, each checker must report an error on every lin
 may report an error on any other line there, in the package, or in the examples of the docs. `mypy.ini` and
 `pyproject.toml` contain the settings of the checkers. The same rules apply to `keys/string_keys.py`, which is checked
 with the stubs of the examples: `make typing` writes them, and `keys/pyproject.toml` names their folder. With the stubs,
-the checkers must report the same errors in `acceptance.py` and `flow.py`, too.
+the checkers must report the same errors in `acceptance.py` and `flow.py`, too. Each checker is run once without the
+stubs and once with them, since it takes most of its time to read what the files import.
 """
 
 import re
@@ -29,8 +30,8 @@ class Place(NamedTuple):
 class Suite(NamedTuple):
     """What the checkers are asked about."""
 
-    acceptance: Path
-    """The file with the E comments."""
+    files: tuple[Path, ...]
+    """The files with the E comments."""
     folder: Path
     """Where they are run, and find how they are to check."""
     told: str
@@ -40,12 +41,9 @@ class Suite(NamedTuple):
 
 
 SUITES = [
-    Suite(ACCEPTANCE, ROOT, "without stubs", (ROOT / "src", ROOT / "docs/examples")),
-    Suite(FLOW, ROOT, "without stubs"),
-    Suite(STRING_KEYS, STRING_KEYS.parent, "with stubs"),
+    Suite((ACCEPTANCE, FLOW), ROOT, "without stubs", (ROOT / "src", ROOT / "docs/examples")),
     # The stubs take nothing from what there is without them.
-    Suite(ACCEPTANCE, STRING_KEYS.parent, "with stubs"),
-    Suite(FLOW, STRING_KEYS.parent, "with stubs"),
+    Suite((STRING_KEYS, ACCEPTANCE, FLOW), STRING_KEYS.parent, "with stubs"),
 ]
 
 
@@ -66,15 +64,15 @@ class Checker(NamedTuple):
             RuntimeError: The checker failed and named no error.
         """
         # Run as modules of this interpreter, they are the pinned versions and read its packages.
-        checked = map(str, (suite.acceptance, *suite.others))
-        command = [sys.executable, "-m", self.name, *self.arguments, *checked]
+        checked = (*suite.files, *suite.others)
+        command = [sys.executable, "-m", self.name, *self.arguments, *map(str, checked)]
         answer = subprocess.run(command, cwd=suite.folder, capture_output=True, text=True, check=False)
         errors: dict[Place, str] = {}
         for found in re.finditer(self.error, answer.stdout, re.MULTILINE):
             # Some checkers give the path from the folder that they run in, others the whole.
             file = (suite.folder / found["file"]).resolve()
             # One follows imports out of what it was asked about.
-            if any(file.is_relative_to(path) for path in (suite.acceptance, *suite.others)):
+            if any(file.is_relative_to(path) for path in checked):
                 errors.setdefault(Place(file, int(found["line"])), found["text"])
         if answer.returncode and not errors:
             raise RuntimeError(f"{self.name} failed:\n{answer.stdout}{answer.stderr}")
@@ -134,13 +132,17 @@ def main() -> int:
     """
     failed = False
     for suite in SUITES:
-        lines = suite.acceptance.read_text(encoding="utf-8").splitlines()
-        expected = {Place(suite.acceptance, n) for n, line in enumerate(lines, start=1) if line.endswith("# E")}
+        expected = {
+            Place(file, number)
+            for file in suite.files
+            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+            if line.endswith("# E")
+        }
+        names = ", ".join(file.name for file in suite.files)
         for checker in CHECKERS:
             found = differences(checker, suite, expected)
             print(*found, sep="\n", end="\n" if found else "")
-            told = f"{len(expected)} errors expected in {suite.acceptance.name}, {suite.told}"
-            print(f"{checker.name}: {len(found)} differences, {told}")
+            print(f"{checker.name}: {len(found)} differences, {len(expected)} errors expected in {names}, {suite.told}")
             failed = failed or bool(found)
     return int(failed)
 
