@@ -106,7 +106,7 @@ class Comparison:
     @cached_property
     def bests(self) -> list[BestRun]:
         """The best run by each metric that has a goal."""
-        found = []
+        found: list[BestRun] = []
         for column in self.columns:
             winners = [run for run, entry in enumerate(column.cells) if entry.is_best]
             found += [BestRun(column, winners[0])] if winners else []
@@ -188,7 +188,7 @@ def comparison_of(runs: Sequence[Run[Any]]) -> Comparison:
     names = [printable(run.path.stem) for run in runs]
     if len(set(names)) < len(names):
         names = [printable(str(run.path)) for run in runs]
-    goals = {name: declared.goal for run in runs for name, declared in run.declared.items()}
+    goals: dict[str, Goal] = {name: declared.goal for run in runs for name, declared in run.declared.items()}
     return Comparison(names, table_of(summary_of(run.path) for run in runs), goals)
 
 
