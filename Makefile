@@ -89,7 +89,7 @@ lint: .venv/.lint ## check style, format and the direction of imports
 	.venv/bin/ruff format --check
 	.venv/bin/lint-imports --no-cache --no-logo
 
-typing: .venv/.typing ## check types: mypy over all code, four checkers and two language servers over what users see
+typing: .venv/.typing ## check types: mypy over all code, six checkers and two language servers over what users see
 	.venv/bin/mypy
 	.venv/bin/nbqa mypy docs/examples/tour.ipynb
 	@# The checks below read these stubs.
@@ -111,7 +111,7 @@ bench: .venv/.bench .venv/.pandas .venv/.polars .venv-trackers/.bench .venv-peer
 docs: .venv/.docs ## build the documentation, warnings as errors
 	.venv/bin/python -m sphinx -n -W --keep-going -q docs docs/_build/html
 
-pictures: .venv/.docs .venv/.bench chromium ## take the pictures of pages that README.md and docs show, anew
+pictures: .venv/.docs .venv/.bench .venv/.test chromium ## take the pictures of pages that README.md and docs show, anew
 	.venv/bin/python docs/screenshots.py
 
 clean: ## remove all that these tasks make

@@ -184,7 +184,10 @@ def draw_killed(run: Description) -> str:
 
 def _outcome(bar: StepBar) -> tuple[str, str]:
     """Return the class of a step's bar, and the text beside it."""
-    return ("dead", "dead attempt") if bar.is_dead else (bar.attempt.outcome, bar.attempt.outcome)
+    outcome = bar.attempt.outcome
+    if not bar.is_dead:
+        return outcome, outcome
+    return "dead", outcome if outcome == "done again" else "dead attempt"
 
 
 def draw_folds(folds: Folds) -> str:

@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from random import Random
 from signal import SIGKILL
 from statistics import median
 from time import perf_counter, sleep
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, FiniteFloat, PositiveFloat
+from typing_extensions import TypedDict
 
 from crystallize import (
     BranchMerged,
@@ -27,6 +29,7 @@ from crystallize import (
     Shared,
     fan_out,
     load_run,
+    step,
 )
 from crystallize.report import write_report
 from crystallize.sinks.memory import MemorySink
@@ -236,6 +239,65 @@ def demo_page(folder: Path) -> Path:
     """Run the demo, and return the page that it wrote."""
     _finish("digits.py", folder)
     return folder / "runs/digits-0001.html"
+
+
+# For "The page of a run": a sweep over the settings of a small network.
+
+
+class SweepTags(TypedDict):
+    epoch: int
+    split: Literal["train", "val"]
+
+
+class SweepMetrics(MetricSchema):
+    loss = Metric(FiniteFloat, tags=SweepTags, goal="minimize", description="Cross entropy.")
+    accuracy = Metric(FiniteFloat, goal="maximize")
+
+
+def sweep_page(folder: Path, count: int) -> Path:
+    """Train small networks with so many settings, each in a run, and return the page that compares the runs."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    parts = train_test_split(digits.data[:900] / 16, digits.target[:900], random_state=0)
+    chosen = Random(1)
+    paths = []
+    for _ in range(count):
+        settings = {
+            "lr": chosen.choice([1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]),
+            "width": chosen.choice([8, 16, 32, 64]),
+            "solver": chosen.choice(["adam", "sgd"]),
+            "alpha": chosen.choice([0.0, 1e-3, 1e-2]),
+        }
+        with Journal.start(folder, "sweep") as journal:
+            ctx = journal.context(FrozenContext, {**settings, "epochs": 25, "data": "digits"}, metrics=SweepMetrics)
+            ctx.run(_train_network, *parts)
+        paths.append(journal.path)
+    runs: list[Run[Any]] = [load_run(path) for path in paths]
+    page = folder / "sweep.html"
+    write_report(runs[0], page, beside=runs[1:])
+    return page
+
+
+@step("train")
+def _train_network(ctx: FrozenContext[Any], *parts: np.ndarray[Any, Any]) -> None:
+    from sklearn.metrics import log_loss
+    from sklearn.neural_network import MLPClassifier
+
+    train, val, train_labels, val_labels = parts
+    network = MLPClassifier(
+        (ctx["width"],), solver=ctx["solver"], alpha=ctx["alpha"], learning_rate_init=ctx["lr"], random_state=0
+    )
+    classes = np.arange(10)
+    for epoch in range(ctx["epochs"]):
+        network.partial_fit(train, train_labels, classes=classes)
+        for split, images, labels in (("train", train, train_labels), ("val", val, val_labels)):
+            loss = float(log_loss(labels, network.predict_proba(images), labels=classes))
+            tags: SweepTags = {"epoch": epoch, "split": "train" if split == "train" else "val"}
+            ctx.record(SweepMetrics.loss, loss, tags)
+        ctx.record(SweepMetrics.accuracy, float(network.score(val, val_labels)))
+    ctx["weights"] = sum(weights.size for weights in network.coefs_)
 
 
 def _kill(script: str, folder: Path, seconds: float, pace: int = 1) -> None:

@@ -17,7 +17,7 @@ from tests.benchmarks.core import NAMES, ROWS, Row
 from tests.benchmarks.frames import measure_frames, time_frames
 from tests.benchmarks.growth import time_growth
 from tests.benchmarks.journal import measure_runs, time_record, time_trackers
-from tests.benchmarks.page import time_page
+from tests.benchmarks.page import time_page, time_page_of_runs
 from tests.benchmarks.peers import time_peers
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
@@ -209,7 +209,7 @@ def main() -> None:
     if options.only in "frames":
         results += [*time_frames(max(3, options.rounds // 3)), *measure_frames()]
     if options.only in "page":
-        results += time_page(max(3, options.rounds // 3))
+        results += [*time_page(max(3, options.rounds // 3)), *time_page_of_runs(max(3, options.rounds // 3))]
     print(table(results))
     RESULTS.mkdir(exist_ok=True)
     content = {"machine": machine(), "results": [asdict(result) for result in results]}

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run
 from crystallize.plots import plot
 from crystallize.report import write_report
-from tests.page.page_runs import HOSTILE, hostile, made, resumed
+from tests.page.page_runs import HOSTILE, hostile, made, resumed, swept
 
 CHROMIUM = shutil.which("chromium") or "chromium"
 ALONE = [
@@ -236,18 +236,90 @@ def test_curve_is_hidden(plain_page: Path, opened: Callable[..., Page]) -> None:
     assert [True, True] == [curve["visible"] for curve in curves_of(page)]
 
 
+def test_smoothing(tmp_path: Path, opened: Callable[..., Page]) -> None:
+    """A dense curve can be smoothed: a smooth line is drawn over it, which stays visible; other curves cannot be."""
+    with Journal.start(tmp_path, "digits") as journal:
+        ctx = journal.context(FrozenContext)
+        for n in range(5000):
+            ctx.record("loss", n % 2 + n / 1000)
+        ctx.record("once", 1.0)
+        ctx.record("once", 2.0)
+    page = opened(page_of(journal.path))
+    assert 1 == page.locator(".smooth").count()
+    page.get_by_label("smooth").fill("50")
+    page.wait_for_selector(DRAWN, state="attached")
+    rough, smooth = page.evaluate(
+        "document.querySelector('.canvas')._fullData.map((one) => ({y: [...one.y], opacity: one.opacity}))"
+    )
+
+    assert (0.25, 1) == (rough["opacity"], smooth["opacity"])
+    assert 0 == rough["y"][0]
+    inner = smooth["y"][100:-100]
+    assert all(value == pytest.approx(0.5 + (at + 100) * 0.005, abs=0.05) for at, value in enumerate(inner))
+    page.get_by_label("smooth").fill("0")
+    assert 1 == len(curves_of(page))
+
+
 def test_runs_are_compared(tmp_path: Path, opened: Callable[..., Page]) -> None:
-    """Runs beside one another are in one plot: a colour for each part, a dash for each run."""
+    """A few runs are in one plot: a colour for each run, a dash for each part."""
     page = opened(page_of(made(tmp_path), made(tmp_path, lr=0.05)))
     drawn(page)
     found = {curve["name"]: (curve["colour"], curve["dash"]) for curve in curves_of(page)}
 
-    assert ["digits-0001, train", "digits-0001, val", "digits-0002, train", "digits-0002, val"] == list(found)
-    assert ["solid", "solid", "dash", "dash"] == [dash for _, dash in found.values()]
-    assert found["digits-0001, train"][0] == found["digits-0002, train"][0] != found["digits-0001, val"][0]
-    assert "digits-0002, val" in hover(page)
+    assert ["lr 0.1, train", "lr 0.1, val", "lr 0.05, train", "lr 0.05, val"] == list(found)
+    assert ["solid", "dash", "solid", "dash"] == [dash for _, dash in found.values()]
+    assert found["lr 0.1, train"][0] == found["lr 0.1, val"][0] != found["lr 0.05, val"][0]
+    assert "lr 0.05, val" in hover(page)
     page.get_by_role("link", name="Differences").click()
     assert page.get_by_text("0.05", exact=True).first.is_visible()
+
+
+@pytest.fixture(scope="module")
+def dozen_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page_of(*swept(tmp_path_factory.mktemp("dozen"), 12))
+
+
+def column_of(page: Page, name: str) -> list[str]:
+    """Return the texts of a column of the table of runs."""
+    headings = page.locator(".runs thead th").all_inner_texts()
+    at = next(at for at, heading in enumerate(headings, 1) if heading.split()[0] == name)
+    return [
+        text.removeprefix("\u2605").split("(")[0].strip()
+        for text in page.locator(f".runs tbody tr > :nth-child({at})").all_inner_texts()
+    ]
+
+
+def test_runs_are_sorted(dozen_page: Path, opened: Callable[..., Page]) -> None:
+    """A click on a heading sorts the runs, the best of a metric first; a second click reverses the order."""
+    page = opened(dozen_page)
+    lr = page.locator(".runs").get_by_role("columnheader", name="lr")
+    accuracies = [f"{1 / (n + 1):.6g}" for n in range(12)]
+    page.locator(".runs").get_by_role("button", name="lr").press("Enter")
+    assert sorted(column_of(page, "lr"), key=float) == column_of(page, "lr")
+    assert "ascending" == lr.get_attribute("aria-sort")
+    for expected in (accuracies, accuracies[::-1]):
+        page.locator(".runs").get_by_role("button", name="accuracy").click()
+        assert expected == column_of(page, "accuracy")
+    assert "none" == lr.get_attribute("aria-sort")
+    page.locator(".runs").get_by_role("button", name="score").click()
+    assert ["0", "1", "5.5", "\u2013"] == [column_of(page, "score")[at] for at in (0, 1, 10, 11)]
+    page.locator(".runs").get_by_role("button", name="score").click()
+    assert ["5.5", "\u2013"] == [column_of(page, "score")[at] for at in (0, 11)]
+
+
+def test_result_is_chosen(dozen_page: Path, opened: Callable[..., Page]) -> None:
+    """The plot of inputs is shown for the chosen result; a line that is pointed at tells its run, and marks its row."""
+    page = opened(dozen_page)
+    (plot,) = page.locator(".parallel-scroll:visible").all()
+    assert "Inputs and loss" == plot.get_attribute("aria-label")
+    page.locator(".result").select_option(label="score")
+    (plot,) = page.locator(".parallel-scroll:visible").all()
+    assert "Inputs and score" == plot.get_attribute("aria-label")
+    plot.locator(".hit[data-run='7']").dispatch_event("pointerenter")
+    assert page.locator(".pointed").inner_text().startswith("grid-0008, status \u2713 finished, lr 0.01, depth 3, ")
+    assert ["grid-0008"] == page.locator(".runs tr.on th").all_inner_texts()
+    plot.locator(".hit[data-run='7']").dispatch_event("pointerleave")
+    assert 0 == page.locator(".on[data-run]").count()
 
 
 @pytest.mark.parametrize("how", ["pointer", "keyboard"])
@@ -296,7 +368,7 @@ def test_hostile_names_are_inert(tmp_path: Path, opened: Callable[..., Page]) ->
 
     assert page.evaluate("window.hacked === undefined && Object.prototype.x === undefined && ({}).name === undefined")
     assert ["RUN", "hostile-0001"] == [page.locator(".kind").inner_text().upper(), page.locator("h1").inner_text()]
-    assert set(HOSTILE) <= {name.inner_text() for name in page.locator(".outcomes .metric").all()}
+    assert set(HOSTILE) <= {name.inner_text() for name in page.locator(".results .metric").all()}
     assert "n " in told
     assert 2 == page.locator("script:not([type])").count()
     assert 0 == page.locator("main b:not(.ticks b), main a, .canvas a").count()
@@ -375,49 +447,71 @@ class Measured(MetricSchema):
     norm = Metric(object)
 
 
-def large(folder: Path, count: int = 1) -> tuple[Path, ...]:
-    """Make runs with a long name of a metric, large numbers, long errors, and steps at the end of the time axis."""
-    paths = []
-    for number in range(count):
-        with Journal.start(folder, "large") as journal:
-            ctx = journal.context(FrozenContext, metrics=Measured)
-            for value in (-1234567.0 * (number + 1), -0.000012345, math.inf):
-                ctx.record(LONG, value)
-                ctx.record("loss", value)
-            ctx.record("norm", 10**400)
-            for at in range(4):
-                with suppress(ValueError), ctx.step(f"fold-{at}"):
-                    time.sleep(0.02)
-                    raise ValueError("no rows:\n\n" + "the column is empty\n\n" * 50)
-            with ctx.step("last"):
-                pass
-        paths.append(journal.path)
-    return tuple(paths)
+def large(folder: Path) -> Path:
+    """Make a run with a long name of a metric, large numbers, long errors, and steps at the end of the time axis."""
+    with Journal.start(folder, "large") as journal:
+        ctx = journal.context(FrozenContext, metrics=Measured)
+        for value in (-1234567.0, -0.000012345, math.inf):
+            ctx.record(LONG, value)
+            ctx.record("loss", value)
+        ctx.record("norm", 10**400)
+        for at in range(4):
+            with suppress(ValueError), ctx.step(f"fold-{at}"):
+                time.sleep(0.02)
+                raise ValueError("no rows:\n\n" + "the column is empty\n\n" * 50)
+        with ctx.step("last"):
+            pass
+    return journal.path
 
 
-@pytest.mark.parametrize(("width", "count", "seen"), [(400, 1, 1), (400, 5, 1), (1280, 1, 1), (1280, 5, 5)])
-def test_numbers_can_be_seen(tmp_path: Path, opened: Callable[..., Page], width: int, count: int, seen: int) -> None:
-    """A long name of a metric wraps, and hides no number of it or of another; beside it a column of its own stays."""
-    page = opened(page_of(*large(tmp_path, count)), viewport={"width": width, "height": 900})
-    right = page.evaluate(
-        "[...document.querySelectorAll('.outcomes tbody')].map((one) => [...one.querySelectorAll('tr:first-child > *')]"
-        ".filter((cell) => cell.offsetParent).map((cell) => cell.getBoundingClientRect().right))"
+@pytest.mark.parametrize("width", [400, 1280])
+def test_numbers_can_be_seen(tmp_path: Path, opened: Callable[..., Page], width: int) -> None:
+    """A long name of a metric wraps, and pushes no number of it or of another out of sight."""
+    page = opened(page_of(large(tmp_path)), viewport={"width": width, "height": 900})
+    out = page.evaluate(
+        "[...document.querySelectorAll('.results')].map((one) => one.getBoundingClientRect().right "
+        "- one.parentElement.getBoundingClientRect().right)"
     )
-    edge = page.locator(".outcomes").locator("..").evaluate("(one) => one.getBoundingClientRect().right")
     assert width == page.evaluate("document.documentElement.scrollWidth")
-    for cells in right[:2]:
-        assert cells[1 + 2 * seen] <= edge + 0.5
-    assert page.locator(".worded").evaluate("(one) => one.getBoundingClientRect().right") <= edge + 0.5
-    page.locator(".outcomes").locator("..").evaluate("(one) => { one.scrollLeft = 9999; }")
-    name = page.locator(".metric", has_text="loss").bounding_box()
-    assert name is not None
-    assert 0 <= name["x"] < width / 4
+    assert [0, 0] == [max(0, round(more)) for more in out]
+
+
+@pytest.fixture(scope="module")
+def sixty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page_of(*swept(tmp_path_factory.mktemp("sixty"), 60))
+
+
+OVERLAPPING = """
+[...document.querySelectorAll('.parallel-scroll:not([hidden]) .pole')].map((pole) =>
+  [...pole.querySelectorAll('i')].map((tick) => tick.getBoundingClientRect())
+    .filter((box, at, all) => at && box.bottom > all[at - 1].top + 2).length)
+"""
+"""How many ticks of each axis overlap the one below."""
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_many_runs_can_be_read(sixty_page: Path, opened: Callable[..., Page], width: int) -> None:
+    """Of 60 runs, nothing is wider than the window but tables, whose headings and names of runs stay in sight."""
+    page = opened(sixty_page, viewport={"width": width, "height": 900})
+    assert width == page.evaluate("document.documentElement.scrollWidth")
+    for table in page.locator(".runs, .matrix-of-runs").all():
+        region = table.locator("..")
+        assert region.evaluate("(one) => one.clientHeight") <= 720
+        region.evaluate("(one) => { one.scrollLeft = one.scrollTop = 9999; }")
+        parts = (region, table.locator("thead th").first, table.locator("tbody tr:last-child th"))
+        box, heading, name = (part.evaluate("(one) => one.getBoundingClientRect().toJSON()") for part in parts)
+        assert box["x"] == pytest.approx(name["x"], abs=1)
+        assert box["y"] == pytest.approx(heading["y"], abs=2)
+    legend = page.locator(".legend").first
+    assert 24 == legend.locator("button").count()
+    assert legend.evaluate("(one) => one.getBoundingClientRect().right") <= width
+    assert {0} == set(page.evaluate(OVERLAPPING))
 
 
 @pytest.mark.parametrize("width", [400, 1280])
 def test_steps_that_failed(tmp_path: Path, opened: Callable[..., Page], width: int) -> None:
     """Dead attempts are marked, long errors take a line until they are opened, and no bar leaves its axis."""
-    page = opened(page_of(*large(tmp_path)), viewport={"width": width, "height": 900})
+    page = opened(page_of(large(tmp_path)), viewport={"width": width, "height": 900})
     tags, errors = page.locator(".timeline .tag"), page.locator(".timeline .rest")
     assert ["dead attempt"] * 4 == tags.all_inner_texts()
     boxes = [tag.bounding_box() for tag in tags.all()]
@@ -437,7 +531,7 @@ def test_steps_that_failed(tmp_path: Path, opened: Callable[..., Page], width: i
     assert (5, 0) == (page.locator(".timeline td.axis s").count(), out)
 
 
-def compared(folder: Path) -> tuple[Path, Path]:
+def compared(folder: Path) -> tuple[Path, ...]:
     return made(folder), made(folder, lr=0.05)
 
 
@@ -453,18 +547,33 @@ def test_accessible(any_page: Path, opened: Callable[..., Page], width: int, sch
     """axe-core finds nothing serious, closed or open, and nothing is wider than the window."""
     page = opened(any_page, color_scheme=scheme, viewport={"width": width, "height": 900})
     page.locator(".still").first.hover()
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    for at in range(3):
-        found = page.evaluate("axe.run().then((found) => found.violations)")
-        assert [] == [
-            (violation["id"], violation["nodes"][0]["html"][:200])
-            for violation in found
-            if violation["impact"] in ("serious", "critical")
-        ]
-        if at == 0:
-            drawn(page)
-        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert_accessible(page)
+    drawn(page)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert_accessible(page)
     assert width == page.evaluate("document.documentElement.scrollWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("many_page", ["dozen_page", "sixty_page"])
+def test_many_runs_are_accessible(
+    request: pytest.FixtureRequest, opened: Callable[..., Page], many_page: str, scheme: str
+) -> None:
+    """axe-core finds nothing serious on the page of many runs, on a wide and on a narrow screen."""
+    page = opened(request.getfixturevalue(many_page), color_scheme=scheme)
+    for width in (1280, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_accessible(page)
+
+
+def assert_accessible(page: Page) -> None:
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run().then((found) => found.violations)")
+    assert [] == [
+        (violation["id"], violation["nodes"][0]["html"][:200])
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
 
 
 def test_figure_of_a_notebook(tmp_path: Path, plain_run: Path, opened: Callable[..., Page]) -> None:

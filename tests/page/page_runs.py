@@ -9,10 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from crystallize import FrozenContext, Journal, MetricSchema
+from typing_extensions import TypedDict
+
+from crystallize import FrozenContext, Journal, Metric, MetricSchema
 from crystallize.runs import find_run
 
-__all__ = ["HOSTILE", "TURNED", "died_in_a_step", "hostile", "made", "picture", "resumed"]
+__all__ = ["HOSTILE", "TURNED", "died_in_a_step", "hostile", "made", "picture", "resumed", "swept"]
 
 HOSTILE = (
     '<script>alert("name")</script>',
@@ -121,3 +123,38 @@ def picture() -> bytes:
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
+
+
+class SweptTags(TypedDict):
+    step: int
+    epoch: int
+    split: str
+    head: str
+
+
+class Swept(MetricSchema):
+    loss = Metric(float, tags=SweptTags, goal="minimize")
+    accuracy = Metric(float, goal="maximize")
+
+
+def swept(folder: Path, count: int, *, heads: int = 1) -> list[Path]:
+    """Make the runs of a sweep, each with curves of two splits, and so many heads in each."""
+    paths = []
+    for n in range(count):
+        with suppress(RuntimeError), Journal.start(folder, "grid") as journal:
+            cfg = {"depth": 2 + n % 3, "kind": "mlp"}
+            ctx = journal.context(
+                FrozenContext, {"lr": 10.0 ** -(n // 3), "cfg": cfg, "marks": ["x"] * n}, metrics=Swept
+            )
+            with ctx.step("fit") as fit:
+                for step in range(6):
+                    for split in ("train", "val"):
+                        for head in range(heads):
+                            tags: SweptTags = {"step": step, "epoch": step // 2, "split": split, "head": f"h{head}"}
+                            fit.record(Swept.loss, n + 1 / (step + 1), tags)
+                fit.record(Swept.accuracy, 1 / (n + 1))
+                if n == 1:
+                    raise RuntimeError("no memory, and a sentence on what to do about it")
+            ctx["score"] = n / 2
+        paths.append(journal.path)
+    return paths

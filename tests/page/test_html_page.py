@@ -74,11 +74,10 @@ def test_what_one_asks_first(tmp_path: Path) -> None:
     assert ["Run", "digits-0001"] == text.splitlines()[:2]
     assert "Status\n✓ finished" in text
     assert "Steps finished\n1 of 1" in text
-    assert "loss nats ↓ minimize -0.0001234 position 3 -0.0001234" in text
-    assert "steps no goal - 12,000" in text
-    assert "norm no goal - nan" in text
+    assert "Goal Best at Last Course\nloss nats ↓ minimize -0.0001234 position 3 -0.0001234" in text
+    assert "Other metrics Least Most Last Course\nsteps 12,000 12,000 12,000\nnorm 1 1 nan\n" in text
     assert "note 1 point, no number that can be drawn; the last: 'warm'" in text
-    assert text.index("Outcome\n") < text.index("Steps\nStep")
+    assert text.index("Results\nGoal") < text.index("Curves\nThis browser") < text.index("Steps\nStep")
     assert "Cross entropy." in text
 
 
@@ -153,6 +152,19 @@ def test_failures_and_dead_attempts(resumed_page: Page) -> None:
     assert "late by load , written later by flaky" in text
 
 
+def test_step_that_was_done_again(tmp_path: Path) -> None:
+    """A step that finished, and was done again as its value could not be restored, is no dead attempt."""
+    with Journal.start(tmp_path, "digits") as journal, journal.context(FrozenContext).step("load") as load:
+        load["rows"] = object()
+    with Journal.resume(journal.path) as journal, journal.context(FrozenContext).step("load") as load:
+        load["rows"] = 3
+    text = page_of(journal.path).text
+
+    assert "load \N{CLOCKWISE OPEN CIRCLE ARROW} done again" in text
+    assert "load \N{CHECK MARK} finished" in text
+    assert "dead attempt" not in text
+
+
 def test_long_error(tmp_path: Path) -> None:
     """Of a long error the first line, or what of it fits, stands there; the rest can be opened, without empty lines."""
     long = f"no rows:\n\n\n{'the column is empty' * 50}\n\nand that was all"
@@ -160,17 +172,16 @@ def test_long_error(tmp_path: Path) -> None:
         raise ValueError(long)
     with suppress(ValueError), Journal.start(tmp_path, "other") as other, other.context(FrozenContext).step("fit"):
         raise ValueError(f"{'x' * 100}{'y' * 10_000}")
-    for path, beside in ((journal.path, ()), (other.path, (journal.path,))):
-        page = page_of(path, *beside)
-        summaries = [line for line in page.lines if line.startswith("ValueError: no rows:…")]
-        assert 2 == len(summaries)
-        for line in summaries:
-            assert line.startswith("ValueError: no rows:… the column is empty")
-            assert "the column is empty and that was all" in line
+    page = page_of(journal.path)
+    summaries = [line for line in page.lines if line.startswith("ValueError: no rows:…")]
+    assert 2 == len(summaries)
+    for line in summaries:
+        assert line.startswith("ValueError: no rows:… the column is empty")
+        assert "the column is empty and that was all" in line
+    assert "\n\n" not in page.html[page.html.index("ValueError: no rows") :].partition("</details>")[0]
+    page = page_of(other.path)
     assert [2, 2] == [page.text.count(f"{'x' * 100}{'y' * 88}… y"), page.text.count("y" * 4000)]
     assert f"Left out: 5,912 more characters; crystallize show {other.path} has all." in page.text
-    text = journal.path.with_suffix(".html").read_text(encoding="utf-8").partition('id="plotly"')[0]
-    assert "\n\n" not in text[text.index("ValueError: no rows") :].partition("<pre")[0]
 
 
 class Pair(NamedTuple):
@@ -193,9 +204,9 @@ def test_points_that_the_file_cannot_give_back(tmp_path: Path) -> None:
         paths.append(journal.path)
     text, both = page_of(paths[0]).text, page_of(*paths).text
 
-    assert "loss no goal - 1\nspan no goal 2 points not restorable - 2\n" in text
+    assert "loss 1 1 1\nspan 2 points not restorable 2 2 2\n" in text
     assert "pair 1 point not restorable 1 point, no number that can be drawn; the last: [3, 4]" in text
-    assert "span no goal 3 points of 2 runs not restorable" in both
+    assert "span 3 points of 2 runs not restorable" in both
 
 
 def test_last_that_cannot_be_drawn(tmp_path: Path) -> None:
@@ -208,10 +219,10 @@ def test_last_that_cannot_be_drawn(tmp_path: Path) -> None:
             ctx.record(f"{name} alone", value)
     text = page_of(journal.path).text
 
-    assert "loss no goal - inf\n" in text
-    assert re.search(r"huge no goal - 10+\.\.\.0+…\n", text)
-    assert "flag no goal - True\n" in text
-    assert "note no goal - 'warm warm warm warm warm warm …\n" in text
+    assert "loss 1 1 inf\n" in text
+    assert re.search(r"huge 1 1 10+\.\.\.0+…\n", text)
+    assert "flag 1 1 True\n" in text
+    assert "note 1 1 'warm warm warm warm warm warm …\n" in text
     assert "flag alone 1 point, no number that can be drawn; the last: True" in text
     assert "huge alone 1 point, no number that can be drawn; the last: 1000" in text
     assert "1 of 2 points is no number that can be drawn, and a gap." in text
@@ -283,29 +294,6 @@ def test_lineage_of_what_failed(tmp_path: Path, died_run: Path, resumed_run: Pat
     assert ["load", "flaky", "fit"] == [
         column.label for column in lineage_layout(describe(load_run(resumed_run))).columns
     ]
-
-
-# Runs beside one another
-
-
-def test_runs_compared(tmp_path: Path) -> None:
-    """Beside others a run has what differs, what came out of each, and curves in which each has its own."""
-    first, second, third = made(tmp_path, lr=0.1), made(tmp_path, lr=0.05), made(tmp_path, lr=0.1)
-    page = page_of(first, second, third)
-
-    assert "digits-0001 , digits-0002 and digits-0003" in page.text
-    assert "digits-0001 and digits-0002\nWhat Name digits-0001 digits-0002\ninput lr 0.1 0.05" in page.text
-    assert "digits-0001 and digits-0003\nNone, times aside." in page.text
-    assert 6 == len(page.data[0]["axes"][0]["lines"])
-    assert {"digits-0001, train", "digits-0002, val"} < {line["name"] for line in page.data[0]["axes"][0]["lines"]}
-
-
-def test_runs_of_one_name(tmp_path: Path) -> None:
-    """Runs of the same name go by their files."""
-    paths = made(tmp_path / "a"), made(tmp_path / "b")
-    page = page_of(*paths)
-
-    assert {f"{path}, train" for path in paths} < {line["name"] for line in page.data[0]["axes"][0]["lines"]}
 
 
 # What it may not do

@@ -126,6 +126,27 @@ def test_parted_by_small_numbers() -> None:
     assert ("epoch", "fold", POSITION) == series_columns(recorded(*points)).axes
 
 
+def test_numbers_that_grow_together() -> None:
+    """A number that grows with the axis does not split a series: steps of epochs are one curve, over either of them."""
+    points = [(n / 10, {"step": n, "epoch": n // 4, "split": split}) for n in range(12) for split in ("train", "val")]
+
+    for axis in ("step", "epoch", POSITION):
+        assert ("split",) == split_over(axis, *points).split_by
+    ranks = [(n / 10, {"step": n, "rank": n % 4}) for n in range(12)]
+    assert ("rank",) == split_over("step", *ranks).split_by
+
+
+def test_means_of_a_thinned_curve() -> None:
+    """A downsampled curve has the mean of groups of neighbours, without gaps; a whole one has none."""
+    points = [(float(n % 2), {"n": n}) for n in range(100)]
+    (thinned,) = split_series(series_columns(recorded(*points, (math.nan, {"n": 100}))), pixel_columns=10).curves
+    (whole,) = split_over(None, *points).curves
+    empty = split_series(series_columns(recorded(*[(math.nan, {})] * 50)), pixel_columns=5).curves
+
+    assert (10, (4.5, 0.5)) == (len(thinned.means), thinned.means[0])
+    assert ((), ()) == (whole.means, empty[0].means)
+
+
 def test_many_numbers_do_not_part() -> None:
     """A number that takes many values goes on along a curve, whatever the axis is."""
     points = [(0.0, {"epoch": n % 3, "batch": n}) for n in range(MAX_CURVES + 1)]

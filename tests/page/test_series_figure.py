@@ -7,7 +7,8 @@ import pytest
 from typing_extensions import TypedDict
 
 from crystallize import FrameError, FrozenMetrics, Metric, MetricSchema, NoAxisError, Series
-from crystallize._page.series_figure import COLOURS, plot, plotly_text
+from crystallize._page.curve_styles import COLOURS
+from crystallize._page.series_figure import plot, plotly_text
 
 
 class Tags(TypedDict):

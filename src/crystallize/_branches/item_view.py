@@ -67,8 +67,8 @@ def _fields_of(value: Any) -> dict[Any, Any] | None:
     """Return the fields of a value by their names; None if it has none."""
     if isinstance(value, dict):
         return value
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return dict(zip(value._fields, value, strict=True))
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", None)) is not None:
+        return dict(zip(names, value, strict=True))
     if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
         found: dict[Any, Any] = plain_form(value)
         return found

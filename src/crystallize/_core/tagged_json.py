@@ -305,15 +305,16 @@ def without_marks(parsed: Any, parts: Sequence[Part] = ()) -> Any:
 
 
 def _simple(mark: dict[str, Any], parts: Sequence[Part]) -> Any:
+    nothing: dict[str, Any] = {}
     if _VALUE not in mark:
-        return {}
+        return nothing
     name, dumped = mark[_VALUE]
     if name == _NUMBER:
-        return untagged(mark, parts).item() if parts else {}
+        return untagged(mark, parts).item() if parts else nothing
     if name in _LISTS:
         return without_marks(dumped, parts)
     if name not in STANDARD_BY_NAME:
-        return {}
+        return nothing
     value = untagged(mark, parts)
     return float(value) if name == "Decimal" else str(value)
 

@@ -1,9 +1,9 @@
 """Compare two runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic_core import to_json
@@ -47,13 +47,27 @@ def diff_runs(one: Run[Any], other: Run[Any]) -> tuple[Difference, ...]:
         >>> diff_runs(*map(load_run, ["runs/digits-0001.db", "runs/digits-0002.db"]))
         (Difference(what='input', name='lr', one='0.1', other='0.2'),)
     """
+    return tuple(Difference(row.what, row.name, *row.texts) for row in differences_of([one, other]))
+
+
+class RunsDifference(NamedTuple):
+    """A difference among several runs."""
+
+    what: Kind
+    name: str
+    texts: tuple[str | None, ...]
+    """The value in each run, in short; None if it has none."""
+
+
+def differences_of(runs: Sequence[Run[Any]]) -> list[RunsDifference]:
+    """Compare the inputs and the results of several runs, but not their times, in the order of `diff_runs`."""
     found = []
-    for what, left, right in zip(_KINDS, _compared_parts(one), _compared_parts(other), strict=True):
-        for name in dict.fromkeys((*left, *right)):
-            (content, shown), (other_content, other_shown) = left.get(name, _NONE), right.get(name, _NONE)
-            if not same(content, other_content):
-                found.append(Difference(what, name, *_texts(_text(shown), _text(other_shown))))
-    return tuple(found)
+    for what, *parts in zip(_KINDS, *map(_compared_parts, runs), strict=True):
+        for name in dict.fromkeys(chain.from_iterable(parts)):
+            own = [part.get(name, _NONE) for part in parts]
+            if not all(same(own[0][0], content) for content, _ in own[1:]):
+                found.append(RunsDifference(what, name, _texts([_text(shown) for _, shown in own])))
+    return found
 
 
 def not_compared(one: Run[Any], other: Run[Any]) -> tuple[tuple[Kind, str], ...]:
@@ -98,10 +112,10 @@ def _text(shown: _Shown) -> str | None:
     return shown if shown is None or isinstance(shown, str) else shown()
 
 
-def _texts(one: str | None, other: str | None) -> tuple[str | None, str | None]:
-    """Return texts with their floats rounded, unless they differ only in the digits that this drops."""
-    short_one, short_other = one and rounded(one), other and rounded(other)
-    return (one, other) if short_one == short_other else (short_one, short_other)
+def _texts(texts: Sequence[str | None]) -> tuple[str | None, ...]:
+    """Return texts with their floats rounded, unless some differ only in the digits that this drops."""
+    short_texts = [text and rounded(text) for text in texts]
+    return tuple(texts if len(set(short_texts)) < len(set(texts)) else short_texts)
 
 
 def _compared_parts(run: Run[Any]) -> tuple[_Compared, ...]:

@@ -173,7 +173,7 @@ class RunWriter:
             threading.Thread(target=self.close, args=(failure, effects)).start()
             return
         ended = after(self._started, perf_counter() - self._clock)
-        texts = {"error": None} if failure is None else failure._asdict()
+        texts: dict[str, str | None] = {"error": None} if failure is None else failure._asdict()
         outcome = "finished" if failure is None else "failed"
         fact = joined(END, {"ended": ended.isoformat(), "outcome": outcome, **texts})
         try:

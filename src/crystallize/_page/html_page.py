@@ -11,19 +11,23 @@ from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from .._base.optional import OptionalModule
 from .._base.text import printable, short
-from .._journal.diff import diff_runs
+from .._journal.diff import differences_of
 from .._journal.find import writable
 from .._journal.loaded_run import Run
 from .._tables.export import as_json
 from .._tables.run_description import Description, describe
 from ..errors import FrameError
 from .artifact_previews import artifact_previews
-from .charts import charts
+from .charts import Chart, charts
+from .comparison import comparison_of
 from .lineage import lineage_layout
+from .parallel_plot import parallel_plots
+from .results import results_of, value_tiles
 from .series_figure import FONT
 from .template_filters import TEMPLATE_FILTERS
 from .timeline import timeline_layout
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
     import plotly
 else:
     jinja2, markupsafe, plotly = (OptionalModule(module, "report") for module in ("jinja2", "markupsafe", "plotly"))
+
+
+_MAX_DIFFERENCES: Final = 60
+"""Columns of the matrix of differences."""
 
 
 def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any] | Sequence[Run[Any]] = ()) -> None:
@@ -68,23 +76,53 @@ def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any
 
 
 def _html(runs: Sequence[Run[Any]]) -> str:
-    template = _environment().get_template("page.html")
-    all_charts = list(charts(runs))
-    names = _names(runs)
+    template, all_charts, facts = _one_run(runs[0]) if len(runs) == 1 else _many_runs(runs)
     style = _text_of("crystallize", "_page/templates/page.css")
-    script = _text_of("crystallize", "_page/templates/page.js")
+    scripts = ["page.js"] if len(runs) == 1 else ["page.js", "runs.js"]
+    script = "".join(_text_of("crystallize", f"_page/templates/{name}") for name in scripts)
     library = _text_of(plotly.__name__, "package_data/plotly.min.js")
-    return template.render(
-        runs=[_view(name, run) for name, run in zip(names, runs, strict=True)],
-        charts=all_charts,
-        differences=[diff_runs(runs[0], other) for other in runs[1:]],
-        policy=_policy(library, script),
-        style=markupsafe.Markup(style.replace("FONT", FONT)),
-        script=markupsafe.Markup(script),
-        plotly=markupsafe.Markup(library),
-        data=markupsafe.Markup(_script_json([chart.as_data(names) for chart in all_charts])),
-        version=version("crystallize-context"),
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            facts,
+            charts=all_charts,
+            sources=_sources(runs),
+            policy=_policy(library, script),
+            style=markupsafe.Markup(style.replace("FONT", FONT)),
+            script=markupsafe.Markup(script),
+            plotly=markupsafe.Markup(library),
+            data=markupsafe.Markup(_script_json([chart.as_data() for chart in all_charts])),
+            version=version("crystallize-context"),
+        )
     )
+
+
+def _sources(runs: Sequence[Run[Any]]) -> list[str]:
+    """Return the files of runs, or their folder if it contains several."""
+    folders = {run.path.parent for run in runs}
+    return [str(path) for path in (folders if len(folders) < len(runs) else (run.path for run in runs))]
+
+
+def _one_run(run: Run[Any]) -> tuple[str, list[Chart], dict[str, Any]]:
+    """Return the template of the page of a run, its charts, and the other facts of the page."""
+    all_charts = list(charts([run]))
+    view = _view(run)
+    results, tiles = results_of(all_charts), value_tiles(view["facts"].values)
+    facts = {"title": run.name, "view": view, "results": results, "tiles": tiles}
+    return "one_run.html", all_charts, facts
+
+
+def _many_runs(runs: Sequence[Run[Any]]) -> tuple[str, list[Chart], dict[str, Any]]:
+    """Return the template of the page of several runs, their charts, and the other facts of the page."""
+    compared = comparison_of(runs)
+    found = charts([runs[run] for run in compared.drawn], [compared.labels[run] for run in compared.drawn])
+    all_charts = [chart for chart in found if max(chart.counts) > 1]
+    differences = differences_of(runs)
+    # In the order of the differences, which have one kind after the other.
+    kinds = [(kind, len([*rows])) for kind, rows in groupby(row.what for row in differences[:_MAX_DIFFERENCES])]
+    facts = {"title": compared.title, "compared": compared, "plots": parallel_plots(compared)}
+    return "many_runs.html", all_charts, {**facts, "differences": differences, "kinds": kinds}
 
 
 def _printable(value: Any) -> Any:
@@ -103,12 +141,6 @@ def _environment() -> "jinja2.Environment":
     )
     environment.filters.update(TEMPLATE_FILTERS)
     return environment
-
-
-def _names(runs: Sequence[Run[Any]]) -> list[str]:
-    """Return the names of runs; their paths if two names are equal."""
-    names = [printable(run.name) for run in runs]
-    return names if len(set(names)) == len(names) else [printable(str(run.path)) for run in runs]
 
 
 def _text_of(package: str, path: str) -> str:
@@ -147,7 +179,7 @@ def _taken_over(facts: Description) -> dict[str, list[str]]:
     return {run: [*names[:_MAX_REASONS], *(["…"] if len(names) > _MAX_REASONS else [])] for run, names in found.items()}
 
 
-def _view(name: str, run: Run[Any]) -> dict[str, Any]:
+def _view(run: Run[Any]) -> dict[str, Any]:
     """Return a run as the templates see it."""
     facts = describe(run)
     steps = (*facts.steps, *facts.dead_attempts)
@@ -156,7 +188,7 @@ def _view(name: str, run: Run[Any]) -> dict[str, Any]:
         for key in step.absent:
             seekers.setdefault(key, []).append(step.name)
     return {
-        "name": name,
+        "name": run.name,
         "facts": facts,
         "timeline": timeline_layout(facts),
         "lineage": lineage_layout(facts),

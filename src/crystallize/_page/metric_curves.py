@@ -2,11 +2,11 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
-from math import isfinite
+from math import ceil, isfinite
 from operator import le
 from typing import Any, Final, Literal, NamedTuple
 
@@ -80,6 +80,8 @@ class Curve:
     """The last value; None if it cannot be drawn."""
     last_text: str = ""
     """The last value as short text if it cannot be drawn; empty if it can."""
+    means: tuple[tuple[float, float], ...] = ()
+    """The mean position and value of groups of neighbours, one for each column of pixels, if it was downsampled."""
 
     def best(self, goal: Literal["minimize", "maximize"] | None) -> CurvePoint | None:
         """Return the best point by a goal; None without a goal."""
@@ -131,12 +133,13 @@ def series_columns(series: Series[Any, Any]) -> SeriesColumns:
 def splitting_tags(columns: SeriesColumns, axis: str) -> tuple[str, ...]:
     """Return the tags that split a series into curves over an axis.
 
-    These are all but the axis and tags with more than `MAX_CURVES` numbers. Over the position, the tag that changes
-    most does not split either: it grows along a curve.
+    These are all but the axis, numbers that grow along with it, as epochs do along steps, and tags with more than
+    `MAX_CURVES` numbers. Over the position, the tag that changes most stands for the axis: it grows along a curve.
     """
-    along = (axis, *(columns.changing[:1] if axis == POSITION else ()))
-    tags = (tag for tag in columns.tags if tag not in along or tag not in columns.changing)
-    return tuple(tag for tag in tags if _splits(columns.tags[tag]))
+    numbers = columns.changing
+    along = axis if axis in numbers else (*numbers, axis)[0]
+    grow = {tag for tag in numbers if tag == along or _grow_together(columns.tags, tag, along)}
+    return tuple(tag for tag in columns.tags if tag not in grow and _splits(columns.tags[tag]))
 
 
 def split_series(
@@ -165,6 +168,14 @@ def split_series(
 def _splits(column: list[Any]) -> bool:
     count = len(set(_hashable(column)))
     return count > 1 and (count <= MAX_CURVES or _NUMBERS.isdisjoint(map(type, column)))
+
+
+def _grow_together(tags: Mapping[str, list[Any]], one: str, other: str) -> bool:
+    """Whether one of two numbers determines the other, and neither falls where the other rises."""
+    pairs = sorted(set(zip(tags[one], tags[other], strict=True)))
+    return len(pairs) == max(len(set(tags[one])), len(set(tags[other]))) and all(
+        before[1] <= after[1] for before, after in pairwise(pairs)
+    )
 
 
 def _hashable(column: list[Any]) -> Sequence[Hashable]:
@@ -208,6 +219,7 @@ def _curve(
         maximum=_first_with(max(numbers), x, y) if numbers else None,
         last=y[-1],
         last_text=short(json_view(fetch(columns.stored[group[-1]]))) if y[-1] is None else "",
+        means=tuple(_group_means(x, y, pixel_columns)) if len(kept) < len(x) else (),
     )
 
 
@@ -248,6 +260,16 @@ def _extremes(x: list[float], y: list[float | None], edges: list[float]) -> set[
         if numbers := [value for value in column if value is not None]:
             kept.update((start + column.index(min(numbers)), start + column.index(max(numbers))))
     return kept
+
+
+def _group_means(x: list[float], y: list[float | None], groups: int) -> Iterator[tuple[float, float]]:
+    """Return the mean position and value of groups of neighbours, as many points in each, from left to right."""
+    points = sorted((position, value) for position, value in zip(x, y, strict=True) if value is not None)
+    size = ceil(len(points) / groups)
+    for start in range(0, len(points), max(size, 1)):
+        group = points[start : start + size]
+        # Divided first, as a sum may be more than a float holds.
+        yield sum(position / len(group) for position, _ in group), sum(value / len(group) for _, value in group)
 
 
 def isolated(y: Sequence[float | None]) -> list[int]:

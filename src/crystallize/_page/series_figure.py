@@ -7,17 +7,13 @@ from .._base.optional import OptionalModule
 from .._base.text import nearest, printable, short, type_name
 from .._core.series import Series, store_of
 from ..errors import FrameError, NoAxisError
+from .curve_styles import COLOURS, DASHES, curve_style
 from .metric_curves import SeriesColumns, SplitSeries, are_numbers, isolated, plot_notes, series_columns, split_series
 
 if TYPE_CHECKING:
     import plotly.graph_objects
 else:
     plotly = OptionalModule("plotly", "report")
-
-COLOURS: Final = ("#0067a5", "#c8500a", "#00795b", "#a1468e", "#7a6400", "#3f3f9e")
-"""Distinct in this order for the colour-blind, and with enough contrast to white."""
-
-DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 
 FONT: Final = 'Inter, "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif'
 
@@ -90,14 +86,15 @@ _MAX_IN_ONE_LABEL: Final = 8
 
 def _traces(split: SplitSeries) -> Iterator[dict[str, Any]]:
     for index, curve in enumerate(split.curves):
-        colour = COLOURS[index % len(COLOURS)]
+        style = curve_style(0, index, 1, len(split.curves))
+        colour = COLOURS[style.colour]
         yield {
             "type": "scatter",
             "x": curve.x,
             "y": curve.y,
             "name": plotly_text(", ".join(curve.label)),
             "mode": line_mode(curve.y),
-            "line": {"color": colour, "width": 1.75, "dash": DASHES[index // len(COLOURS) % len(DASHES)]},
+            "line": {"color": colour, "width": 1.75, "dash": DASHES[style.dash]},
             "marker": {"size": 4},
             "hovertemplate": "%{y:.6~g}" if len(split.curves) <= _MAX_IN_ONE_LABEL else "%{x}: %{y:.6~g}",
         }

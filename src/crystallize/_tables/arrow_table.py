@@ -348,7 +348,7 @@ def _items_of(origin: PointOrigin, key: str, pieces: Sequence[Piece], encoding: 
     """Return a part of the item of the branch that each point comes from."""
     parts = []
     for source, group in groupby(pieces, lambda piece: piece.source):
-        item = {} if source is None else origin.items.get(source, {})
+        item: Mapping[str, Any] = {} if source is None else origin.items.get(source, {})
         parts.append(_repeated_value(item.get(key), sum(piece.block.size for piece in group), encoding))
     return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
 

@@ -21,8 +21,7 @@
 
   /* Curves. */
 
-  const colour = (line) => style(`--c${line.colour % 6}`);
-  const dash = (line) => (Math.floor(line.colour / 6) + line.dash) % 5;
+  const colour = (line) => style(`--c${line.colour}`);
 
   const sign = (line) => {
     const drawn = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -30,8 +29,8 @@
     drawn.setAttribute("aria-hidden", "true");
     const stroke = document.createElementNS("http://www.w3.org/2000/svg", "path");
     for (const [name, value] of Object.entries({
-      d: "M0 5H26", stroke: `var(--c${line.colour % 6})`, "stroke-width": 2.25,
-      "stroke-dasharray": STROKES[dash(line)],
+      d: "M0 5H26", stroke: `var(--c${line.colour})`, "stroke-width": 2.25,
+      "stroke-dasharray": STROKES[line.dash],
     })) stroke.setAttribute(name, value);
     drawn.append(stroke);
     return drawn;
@@ -53,16 +52,36 @@
   );
   const between = ([low, high], share) => low * (1 - share) + high * share;
 
+  /* The averages of some numbers and their neighbours, as many on both sides as there are, up to `reach`. */
+  const averaged = (numbers, reach) => {
+    const sums = [0];
+    for (const one of numbers) sums.push(sums.at(-1) + one);
+    return numbers.map((_, at) => {
+      const [first, last] = [Math.max(0, at - reach), Math.min(numbers.length, at + reach + 1)];
+      return (sums[last] - sums[first]) / (last - first);
+    });
+  };
+
+  /* A smooth curve through a line; the share of the line that is averaged is from 0 to 1. Averaged twice, it has no corners. */
+  const smoothed = (line, share) => {
+    const points = line.means.length ? line.means
+      : line.x.map((x, at) => [x, line.y[at]]).filter(([, y]) => y !== null).sort(([one], [other]) => one - other);
+    const reach = Math.ceil(share * points.length / 2);
+    const y = averaged(averaged(points.map(([, one]) => one), reach), reach);
+    return { x: points.map(([one]) => one), y };
+  };
+
   class Chart {
     constructor(figure) {
       this.figure = figure;
       this.data = charts.filter((one) => one.axes.length)[figure.dataset.chart];
       this.canvas = figure.querySelector(".canvas");
       this.hidden = new Set();
+      this.smoothing = figure.querySelector(".smooth");
       this.over = figure.querySelector(".over");
       this.over.addEventListener("change", () => { this.hidden.clear(); this.fill(); this.draw(); });
-      for (const name of [".log-x", ".log-y"]) {
-        figure.querySelector(name).addEventListener("change", () => this.draw());
+      for (const control of figure.querySelectorAll(".log-x, .log-y, .smooth")) {
+        control.addEventListener("change", () => this.draw());
       }
       this.fill();
       this.stand();
@@ -74,6 +93,7 @@
     fill() {
       const legend = this.figure.querySelector(".legend");
       legend.replaceChildren();
+      if (this.smoothing) this.smoothing.parentElement.hidden = !this.axis.dense;
       this.figure.querySelector(".thinned").textContent = this.axis.notes.join(" ");
       if (this.axis.lines.length < 2) return;
       const title = document.createElement("span");
@@ -156,14 +176,19 @@
 
     hush() { this.spike.hidden = this.told.hidden = true; }
 
+    /* The share of a line that is averaged at each of its points. A quarter of it is the most. */
+    get share() { return this.smoothing && this.axis.dense ? (this.smoothing.value / 200) ** 2 : 0; }
+
     traces() {
       return this.axis.lines.flatMap((line, at) => {
         const common = { type: "scatter", visible: !this.hidden.has(at), marker: { color: colour(line), size: 4 } };
-        const curve = {
-          ...common, mode: line.mode, x: line.x, y: line.y, name: line.escaped,
-          hovertemplate: this.axis.lines.length <= TOGETHER ? "%{y:.6~g}" : "%{x}: %{y:.6~g}",
-          line: { color: colour(line), width: 1.75, dash: DASHES[dash(line)] },
-        };
+        const told = { name: line.escaped, hovertemplate: this.axis.lines.length <= TOGETHER ? "%{y:.6~g}" : "%{x}: %{y:.6~g}" };
+        const stroke = { color: colour(line), width: 1.75, dash: DASHES[line.dash] };
+        const curve = { ...common, ...told, mode: line.mode, x: line.x, y: line.y, line: stroke };
+        if (this.share) {
+          const faint = { ...curve, opacity: 0.25, hoverinfo: "skip", hovertemplate: null, line: { ...stroke, width: 1, dash: "solid" } };
+          return [faint, { ...common, ...told, mode: "lines", ...smoothed(line, this.share), line: { ...stroke, width: 2 } }];
+        }
         // Between two gaps there is no line to see.
         const lone = {
           ...common, mode: "markers", x: line.alone.map((one) => line.x[one]), y: line.alone.map((one) => line.y[one]),
@@ -252,11 +277,10 @@
       own.hidden = false;
       const row = key.querySelector(".hit").getBoundingClientRect();
       const around = drawing.getBoundingClientRect();
-      const drawn = drawing.querySelector("svg").getBoundingClientRect();
       // Beside the drawing where there is room, else beneath the row.
-      const beside = around.right - drawn.right > 260;
-      own.style.maxWidth = beside ? `${around.right - drawn.right - 16}px` : "";
-      own.style.left = beside ? `${drawn.right - around.left + 16}px` : `${Math.max(0, Math.min(24, around.width - own.offsetWidth))}px`;
+      const beside = around.right - row.right > 200;
+      own.style.maxWidth = beside ? `${around.right - row.right - 16}px` : "";
+      own.style.left = beside ? `${row.right - around.left + 16}px` : `${Math.max(0, Math.min(24, around.width - own.offsetWidth))}px`;
       own.style.top = `${(beside ? row.top - 9 : row.bottom + 3) - around.top}px`;
     };
     for (const key of keys) {
