@@ -89,7 +89,7 @@ lint: .venv/.lint ## check style, format and the direction of imports
 	.venv/bin/ruff format --check
 	.venv/bin/lint-imports --no-cache --no-logo
 
-typing: .venv/.typing ## check types: mypy over all code, four checkers and two language servers over what users see
+typing: .venv/.typing ## check types: mypy over all code, six checkers and two language servers over what users see
 	.venv/bin/mypy
 	.venv/bin/nbqa mypy docs/examples/tour.ipynb
 	@# The checks below read these stubs.

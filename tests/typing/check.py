@@ -1,4 +1,4 @@
-"""Run four type checkers, and exit with 1 if a checker misses an error, or reports one that is not expected.
+"""Run six type checkers, and exit with 1 if a checker misses an error, or reports one that is not expected.
 
 In `acceptance.py` and `flow.py`, each checker must report an error on every line that ends in an E comment. No checker
 may report an error on any other line there, in the package, or in the examples of the docs. `mypy.ini` and
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 ACCEPTANCE = ROOT / "tests/typing/acceptance.py"
+SRC = ROOT / "src"
 FLOW = ROOT / "tests/typing/flow.py"
 STRING_KEYS = ROOT / "tests/typing/keys/string_keys.py"
 
@@ -41,7 +42,7 @@ class Suite(NamedTuple):
 
 
 SUITES = [
-    Suite((ACCEPTANCE, FLOW), ROOT, "without stubs", (ROOT / "src", ROOT / "docs/examples")),
+    Suite((ACCEPTANCE, FLOW), ROOT, "without stubs", (SRC, ROOT / "docs/examples")),
     # The stubs take nothing from what there is without them.
     Suite((STRING_KEYS, ACCEPTANCE, FLOW), STRING_KEYS.parent, "with stubs"),
 ]
@@ -51,8 +52,9 @@ class Checker(NamedTuple):
     """How to ask a checker, and how an error looks in its answer: a `file`, a `line` and a `text`."""
 
     name: str
-    arguments: list[str]
+    command: list[str]
     error: str
+    is_asked_about_src: bool = True
 
     def errors(self, suite: Suite) -> dict[Place, str]:
         """Run the checker.
@@ -63,9 +65,9 @@ class Checker(NamedTuple):
         Raises:
             RuntimeError: The checker failed and named no error.
         """
-        # Run as modules of this interpreter, they are the pinned versions and read its packages.
-        checked = (*suite.files, *suite.others)
-        command = [sys.executable, "-m", self.name, *self.arguments, *map(str, checked)]
+        others = (path for path in suite.others if self.is_asked_about_src or path != SRC)
+        checked = (*suite.files, *others)
+        command = [*self.command, *map(str, checked)]
         answer = subprocess.run(command, cwd=suite.folder, capture_output=True, text=True, check=False)
         errors: dict[Place, str] = {}
         for found in re.finditer(self.error, answer.stdout, re.MULTILINE):
@@ -79,20 +81,20 @@ class Checker(NamedTuple):
         return errors
 
 
+# Run by this interpreter, or from its folder, they are the pinned versions and read its packages.
+_MODULE = [sys.executable, "-m"]
+_AS_MYPY = r"^(?P<file>.+?):(?P<line>\d+): error: (?P<text>.+)"
+_AS_PYRIGHT = r"^ +(?P<file>.+?):(?P<line>\d+):\d+ - error: (?P<text>.+)"
+
 CHECKERS = [
-    Checker(
-        "mypy",
-        ["--strict"],
-        r"^(?P<file>.+?):(?P<line>\d+): error: (?P<text>.+)",
-    ),
-    Checker(
-        "pyright",
-        [f"--pythonpath={sys.executable}"],
-        r"^ +(?P<file>.+?):(?P<line>\d+):\d+ - error: (?P<text>.+)",
-    ),
+    Checker("mypy", [*_MODULE, "mypy", "--strict"], _AS_MYPY),
+    Checker("pyright", [*_MODULE, "pyright", f"--pythonpath={sys.executable}"], _AS_PYRIGHT),
+    Checker("basedpyright", [*_MODULE, "basedpyright", f"--pythonpath={sys.executable}", "--level=error"], _AS_PYRIGHT),
     Checker(
         "pyrefly",
         [
+            *_MODULE,
+            "pyrefly",
             "check",
             # For what is imported too, which is in folders with a configuration of their own.
             "--config=pyproject.toml",
@@ -104,8 +106,16 @@ CHECKERS = [
     ),
     Checker(
         "ty",
-        ["check", "--output-format=concise", f"--python={sys.executable}"],
+        [*_MODULE, "ty", "check", "--output-format=concise", f"--python={sys.executable}"],
         r"^(?P<file>.+?):(?P<line>\d+):\d+: error(?P<text>.+)",
+    ),
+    # It has no module, but a program beside the interpreter. In the package it reports errors that are its own: a field
+    # named `type` hides the builtin from it, and it cannot infer some types that the others infer.
+    Checker(
+        "zuban",
+        [str(Path(sys.executable).with_name("zuban")), "mypy", "--strict", f"--python-executable={sys.executable}"],
+        _AS_MYPY,
+        is_asked_about_src=False,
     ),
 ]
 

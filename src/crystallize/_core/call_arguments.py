@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from .digest import digest
 from .value_forms import NoDigest, ValueForms, atom_form, joined
 
-CONTEXT: Final = object()
+CONTEXT: Final[object] = object()
 """In place of the context, the first argument."""
 PARTIAL: Final = "?"
 """The first character of a digest that leaves out a value, such as an executor."""

@@ -261,8 +261,8 @@ class StepOpening:
     __slots__ = ("clock", "number", "started")
 
     def __init__(self, number: int) -> None:
-        self.started = datetime.now(UTC)
-        self.clock = perf_counter()
+        self.started: datetime = datetime.now(UTC)
+        self.clock: float = perf_counter()
         self.number = number
 
 

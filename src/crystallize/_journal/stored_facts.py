@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
-from pydantic import Field, RootModel, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from .._base.text import short
@@ -73,10 +73,6 @@ def inputs_in(text: str, step: str) -> StoredInputs | None:
     return None if text == "null" else _parsed(f"the task of step {short(step)}", StoredInputs, text)
 
 
-class StoredItem(RootModel[dict[str, str | int | float | bool | None]]):
-    """The scalars of an item."""
-
-
 def origin_in(text: str) -> Origin:
     """Parse the environment of a process."""
     return _parsed("the environment of a process", Origin, text)
@@ -98,7 +94,7 @@ def record_in(text: str, step: str) -> StoredRecord:
 
 def item_in(text: str) -> dict[str, Any]:
     """Parse the scalars of an item."""
-    return _parsed("the item of a branch", StoredItem, text).root
+    return {**_parsed("the item of a branch", dict[str, str | int | float | bool | None], text)}
 
 
 def items_of(rows: Iterable[tuple[Any, ...]], items: Iterable[tuple[Any, ...]]) -> Mapping[str, Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from .column_names import ColumnNames
 _Row: TypeAlias = Mapping[str, Any]
 _Value: TypeAlias = Callable[[_Row], Any]
 
-UNKNOWN: Final = object()
+UNKNOWN: Final[object] = object()
 """The result of a comparison of values that have no order, such as a number and None."""
 
 _COMPARISONS: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
