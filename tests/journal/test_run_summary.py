@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -57,6 +58,7 @@ def test_scalars(tmp_path: Path) -> None:
         "accuracy": np.float64(0.75),
         "count": np.int64(3),
         "image": np.zeros(3),
+        "table": pd.DataFrame({"epoch": [1, 2]}),
         "long": [*range(1000)],
         "text": "y" * 5000,
         "token": SecretStr("hunter2"),
