@@ -369,7 +369,7 @@ def test_run(tmp_path: Path) -> None:
     assert [
         ["lr", "0.1", "float", "(at the start)"],
         ["token", "**********", "", "(at the start)"],
-        ["model", "not in the file", f"{__name__}.Opaque", "(at the start)"],
+        ["model", "not in the file", "Opaque", "(at the start)"],
     ] == keys.rows
     assert ("Steps", "fit") == (steps.caption, steps.rows[0][0])
     assert "Worth a look" == findings.caption
