@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from crystallize import FrozenContext
+from crystallize import FrozenContext, step
 from crystallize._core import code_digest
 from crystallize._core.code_digest import CallDigest, digest_call
 from tests.core.made_programs import KINDS, Program, Unit
@@ -170,6 +170,68 @@ COUNTS = {
         "{'x': int}",
         "{'x': str}",
     ),
+    "a constant that can be changed": ("X = [1, {{'lr': {}}}]\ndef task(ctx): return X", "1", "2"),
+    "a dict in a tuple": ("grid = ({{'lr': {}}},)\ndef task(ctx): return grid", "1", "2"),
+    "a view of a dict": (
+        "from types import MappingProxyType\nX = MappingProxyType({{'lr': {}}})\ndef task(ctx): return X",
+        "1",
+        "2",
+    ),
+    "a list of a class": ("class A:\n    x = [{}]\ndef task(ctx): return A.x", "1", "2"),
+    "a function in a list": ("def f(): return {}\nsteps = [f]\ndef task(ctx): return steps[0]()", "1", "2"),
+    "a decorator that is a class": (
+        "class timed:\n    def __init__(self, f): self.f = f\n@timed\ndef f(): return {}\ndef task(ctx): return f",
+        "1",
+        "2",
+    ),
+    "a function of NumPy": (
+        "import numpy as np\n@np.vectorize\ndef f(x): return {}\ndef task(ctx): return f(1)",
+        "1",
+        "2",
+    ),
+    "a descriptor": (
+        "class lazy:\n    def __init__(self, f): self.f = f\n"
+        "class A:\n    @lazy\n    def x(self): return {}\ndef task(ctx): return A",
+        "1",
+        "2",
+    ),
+    "the type of an adapter": (
+        "from pydantic import BaseModel, TypeAdapter\nclass A(BaseModel):\n    x: int = {}\n"
+        "rows = TypeAdapter(list[A])\ndef task(ctx): return rows",
+        "1",
+        "2",
+    ),
+    "a method for a type": (
+        "from functools import singledispatchmethod\nclass A:\n    @singledispatchmethod\n"
+        "    def f(self, x): return 0\n    @f.register\n    def _(self, x: int): return {}\n"
+        "    @f.register\n    def _(self, x: str): return 7\n"
+        "def task(ctx): return A",
+        "1",
+        "2",
+    ),
+    "an annotation with a bound": (
+        "from typing import Annotated\nfrom pydantic import Field\nage = Annotated[int, Field(gt={})]\n"
+        "def task(ctx): return age",
+        "1",
+        "2",
+    ),
+    "the metadata of a field": (
+        "from dataclasses import dataclass, field\n@dataclass\nclass A:\n"
+        "    x: int = field(default=1, metadata={{'k': {}}})\ndef task(ctx): return A",
+        "1",
+        "2",
+    ),
+    "an option of a dataclass": (
+        "from dataclasses import dataclass\n@dataclass(repr={})\nclass A:\n    x: int = 1\ndef task(ctx): return A",
+        "True",
+        "False",
+    ),
+    "an attribute of a function": ("def f(): return f.rate\nf.rate = {}\ndef task(ctx): return f()", "1", "2"),
+    "a helper that checks its arguments": (
+        "from pydantic import validate_call\n@validate_call\ndef f(x: int): return {}\ndef task(ctx): return f(1)",
+        "1",
+        "2",
+    ),
     "the last of many names": (f"def task(ctx): return [{', '.join(f'x{n}' for n in range(300))}, {{}}]", "x", "y"),
     "a named tuple's default": (
         "from typing import NamedTuple\nclass A(NamedTuple):\n    x: int = {}\ndef task(ctx): return A()",
@@ -200,7 +262,8 @@ DOES_NOT_COUNT = {
         "1000",
     ),
     "an annotation of a function": ("def task(ctx, x: {} = 1): return x", "int", "float"),
-    "the content of a list": ("X = [{}]\ndef task(ctx): return X", "1", "2"),
+    "the content of a list": ("x = [{}]\ndef task(ctx): return x", "1", "2"),
+    "a very large constant": ("X = [{}] * 20_000\ndef task(ctx): return X", "1", "2"),
     "a function that is not named": ("def f(): return {}\ndef task(ctx): return 1", "1", "2"),
     "the order of methods": (
         "class A:\n    {}\ndef task(ctx): return A",
@@ -350,7 +413,7 @@ class TestUnknown:
             ([iter(())], "contains a tuple_iterator, which has no digest"),
             (SecretStr("a"), "is a secret, and secrets have no digest"),
             (Settings(), "contains a secret, and secrets have no digest"),
-            (FrozenContext(), "is a crystallize._core.context.FrozenContext, which has no digest"),
+            (FrozenContext(), "is a context, whose reads by the step are not on record"),
             (loaded("", "made"), "is a module, which has no digest"),
         ],
     )
@@ -488,15 +551,24 @@ class TestChanges:
 
     def test_of_a_name(self) -> None:
         """Each name may refer to something else in the next call, as in a notebook."""
-        made = loaded("X = 1\nY = [1]\ndef f(): return X, Y\ndef task(ctx): return f()")
+        made = loaded("X = 1\ny = [1]\ndef f(): return X, y\ndef task(ctx): return f()")
         found = [digest_call(made.task, (), {})]
-        for source in ("X = 2", "Y = {}", "def f(): return 2", "del f"):
+        for source in ("X = 2", "y = {}", "def f(): return 2", "del f"):
             exec(source, vars(made))
             assert found[-1] != digest_call(made.task, (), {})
             found.append(digest_call(made.task, (), {}))
-        exec("X = 1\nY = [2]\ndef f(): return X, Y", vars(made))
+        exec("X = 1\ny = [2]\ndef f(): return X, y", vars(made))
 
         assert found[0] == digest_call(made.task, (), {})
+
+    def test_of_what_is_in_a_constant(self) -> None:
+        """A constant may change without an assignment to its name, and the options of a helper by a decorator."""
+        made = loaded("X = {'lr': 1}\nclass A:\n    x = [1]\ndef f(): return X, A\ndef task(ctx): return f()")
+        found = [digest_call(made.task, (), {})]
+        for source in ("X['lr'] = 2", "A.x.append(2)", "f.rate = 1", "f.rate = 2", "step(version=2)(f)"):
+            exec(source, vars(made) | {"step": step})
+            assert found[-1] != digest_call(made.task, (), {})
+            found.append(digest_call(made.task, (), {}))
 
     def test_of_a_function(self) -> None:
         made = loaded("def f(x=1, *, y=1): return x\ndef g(): return 2\ndef task(ctx): return f()")

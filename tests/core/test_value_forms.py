@@ -230,7 +230,7 @@ def test_values_without_a_form(value: object, reason: str) -> None:
         form(value)
 
     assert reason == str(raised.value)
-    assert ValueForms(by_type=True).form(value)
+    assert ValueForms(is_loose=True).form(value)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ def test_the_fast_way_gives_the_same_form(value: object) -> None:
     assert atom_form([value]) is None
 
 
-class TestByType:
-    """As globals, mutable values count by their types alone."""
+class TestGlobals:
+    """As globals, mutable values count by their types; those of constants, and in immutable ones, by their content."""
 
     @staticmethod
-    def form(value: object) -> tuple[bytes, list[Any]]:
-        values = ValueForms(by_type=True)
-        return values.form(value), values.referred
+    def form(value: object, *, is_constant: bool = False) -> tuple[bytes, list[Any]]:
+        values = ValueForms(is_loose=True)
+        return values.global_form(value, is_constant=is_constant), values.referred
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -257,12 +257,14 @@ class TestByType:
             ({}, {"a": 1}),
             (Plain(1), Plain(2)),
             (Model(), Model(x=2)),
-            ((1, [2]), (1, [3])),
-            (FrozenItem([1]), FrozenItem([2])),
         ],
     )
     def test_mutable_values(self, one: object, other: object) -> None:
         assert self.form(one) == self.form(other)
+        assert self.form(one, is_constant=True) != self.form(other, is_constant=True)
+
+    def test_arrays(self) -> None:
+        assert self.form(np.zeros(2), is_constant=True) == self.form(np.ones(2), is_constant=True)
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -273,6 +275,7 @@ class TestByType:
             *((np.float64(1), np.float64(2)), (np.dtype("f4"), np.dtype("f8")), (pd.Timestamp(1), pd.Timestamp(2))),
             *((np.exp, np.log), (Number(1), Number(2)), (FrozenItem(1), FrozenItem(2))),
             (FrozenModel(x=1), FrozenModel(x=2)),
+            *(((1, [2]), (1, [3])), (FrozenItem([1]), FrozenItem([2]))),
         ],
     )
     def test_immutable_values(self, one: object, other: object) -> None:

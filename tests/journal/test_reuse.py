@@ -444,7 +444,7 @@ def test_a_context_in_a_global_or_a_closure_has_no_digest(monkeypatch: pytest.Mo
 
     ran(main, reuse=False)
     why = ran(main)[1]
-    assert "the global outside is a context, whose reads by the step are not on record" == why["peek"]
+    assert "outside holds a context, whose reads by the step are not on record" == why["peek"]
     assert "the closure value other is a" in str(why["peek_too"])
 
 

@@ -15,6 +15,7 @@ _SILENT: Final = frozenset(
             "__signature__",
             "__slotnames__",
             "__dataclass_fields__",
+            "__dataclass_params__",
             "__private_attributes__",
             "__class_vars__",
         ),
@@ -34,7 +35,10 @@ _FIELD_OF_DATACLASS: Final = (
     "hash",
     "compare",
     "kw_only",
+    "metadata",
 )
+_OF_DATACLASS: Final = ("init", "repr", "eq", "order", "unsafe_hash", "frozen", "match_args", "kw_only", "slots")
+"""The options of `dataclass`."""
 
 
 class ClassPart(NamedTuple):
@@ -80,6 +84,8 @@ def _fields(own: Mapping[str, Any]) -> Iterator[ClassPart]:
     for kind in getattr(decorators, "__slots__", ()):
         for name, decorator in getattr(decorators, kind).items():
             yield ClassPart(f"{kind} {name} of", (decorator.cls_var_name, decorator.info), True)
+    if (options := own.get("__dataclass_params__")) is not None:
+        yield ClassPart("options of", tuple(getattr(options, name, None) for name in _OF_DATACLASS), True)
     for name, item in own.get("__dataclass_fields__", {}).items():
         for attribute in _FIELD_OF_DATACLASS:
             yield ClassPart(f"{attribute} of {name} of", getattr(item, attribute), attribute != "type")

@@ -71,7 +71,7 @@ def _graph(roots: list[Any], *, is_light: bool) -> CodeGraph:
     graph = _graphs.get(key)
     if graph is not None and graph.is_current():
         return graph
-    graph = CodeGraph(roots)
+    graph = CodeGraph(roots, task=roots[0])
     if len(_graphs) >= _MOST_GRAPHS:
         _graphs.clear()
     if graph.is_stable and is_light:

@@ -4,7 +4,7 @@ import builtins
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from functools import singledispatch
+from functools import partial, singledispatch
 from importlib.util import find_spec, resolve_name
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -13,7 +13,7 @@ from .class_parts import parts_of_class
 from .code_names import CodeFacts, Import, code_facts
 from .digest import as_main, digest
 from .name_watch import ABSENT, NameWatch, content_of
-from .step_options import options_of
+from .step_options import OPTIONS, options_of
 from .user_modules import NotImported, is_foreign, user_module
 from .value_forms import CACHED_FUNCTION, FOLLOWED, NoDigest, ValueForms, joined
 
@@ -35,14 +35,14 @@ class CodeGraph:
         is_stable: Whether all this stays the same as long as each name refers to the same object.
     """
 
-    def __init__(self, roots: list[Any]) -> None:
-        """Follow all code from these roots. Defaults and closure of the first one, the task, are left out."""
+    def __init__(self, roots: list[Any], *, task: Any = None) -> None:
+        """Follow all code from these roots. Defaults and closure of `task`, which is one of them, are left out."""
         self.digests: dict[str, str] = {}
         self.keys: dict[int, str] = {}
         self.unknown: list[str] = []
         self.is_stable = True
         self.watch = NameWatch()
-        self.roots = roots
+        self.task = task
         self._pending: deque[Any] = deque()
         self._held: list[Any] = []
         self._keys_of_globals: dict[tuple[int, str], str] = {}
@@ -77,10 +77,8 @@ class CodeGraph:
             known = self._new_key(as_main(f"{mapping.get('__name__')}.{name}"))
             self._keys_of_globals[id(mapping), name] = known
             node = _Node(self, known)
-            by_type = node.add_loose("", value)
-            self.watch.add_name(mapping, name, value, by_type=by_type)
-            if hasattr(type(value), "arun") and hasattr(type(value), "provenance"):  # its class imports this file
-                self.unknown.append(f"the global {name} is a context, whose reads by the step are not on record")
+            # By the convention of Python, a name in capitals is that of a constant. Others are often logs and caches.
+            node.add_named("", mapping, name, value, is_constant=name.isupper())
             self.digests[known] = node.digest()
         return known
 
@@ -101,7 +99,7 @@ class _Node:
         self._graph = graph
         self._strict = ValueForms()
         self._fixed = ValueForms()
-        self._loose = ValueForms(by_type=True)
+        self._loose = ValueForms(is_loose=True)
         self._forms: list[bytes] = []
         self._modules: set[int] = set()
 
@@ -122,14 +120,30 @@ class _Node:
             self.add_loose("parameters of", tuple(cached.cache_parameters().items()))
         elif isinstance(followed, type):
             self._add_class(followed)
+        elif isinstance(followed, ModuleType):
+            self._add_module(followed)
         else:
             self.add_loose("", followed)
 
-    def add_loose(self, label: str, value: Any) -> bool:
-        """Add a value that counts by its type if it is mutable; return whether it does."""
-        form = self._loose.form(value)
-        self._forms += (label.encode(), form)
-        return not isinstance(value, FOLLOWED) and form == self._loose.type_form(value)
+    def add_loose(self, label: str, value: Any, *, is_constant: bool = True) -> None:
+        """Add a value that counts by its content as far as that is known, and else by its type."""
+        self._forms += (label.encode(), self._loose.global_form(value, is_constant=is_constant))
+        if self._loose.holds_context:
+            self._loose.holds_context = False
+            self._graph.unknown.append(
+                f"{self.key.rpartition('.')[2]} holds a context, whose reads by the step are not on record"
+            )
+
+    def add_named(
+        self, label: str, mapping: Mapping[Any, Any], name: Any, value: Any, *, is_constant: bool = True
+    ) -> None:
+        """Add a value of a namespace, and watch it."""
+        self._loose.is_stable = True
+        self.add_loose(label, value, is_constant=is_constant)
+        if self._loose.is_stable:
+            self._graph.watch.add_name(mapping, name, value)
+        else:  # it may change without an assignment; and it is not kept alive
+            self._graph.watch.add_form(partial(_content_of_name, mapping, name, is_constant=is_constant))
 
     def _add_strict(self, label: str, value: Any, *, is_fixed: bool = False) -> None:
         """Add a value that counts by its content; `is_fixed`: nobody changes it, though its type allows that."""
@@ -144,13 +158,12 @@ class _Node:
         watch.add_class(cls)
         own = vars(cls)
         for name, value, is_strict in parts_of_class(cls):
-            by_type = False
             if is_strict:
                 self._add_strict(name, value, is_fixed=True)
+            elif name in own:
+                self.add_named(name, own, name, value)
             else:
-                by_type = self.add_loose(name, value)
-            if name in own:
-                watch.add_name(own, name, own[name], by_type=by_type)
+                self.add_loose(name, value)
         if "__pydantic_validator__" in own:  # which `model_rebuild` makes again
             watch.add_name(own, "__pydantic_validator__", own["__pydantic_validator__"])
 
@@ -161,21 +174,26 @@ class _Node:
             return
         facts = code_facts(function.__code__)
         self._add_version(function)
+        self._graph.watch.add_size(attributes := vars(function))
+        self._graph.watch.add_name(attributes, OPTIONS, attributes.get(OPTIONS, ABSENT))
+        for name in sorted(attributes.keys() - {OPTIONS, "__wrapped__"}):
+            self.add_named(f"attribute {name}", attributes, name, attributes[name])
         if is_foreign_function(function):
             self.add_loose("wrapped by", getattr(function, "__wrapped__", None))
         else:
             self._forms.append(facts.form)
             self._add_names(function, facts)
-        if function is not self._graph.roots[0]:
+        if function is not self._graph.task:
             for label, name, value in settings_of(function):
-                self._add_strict(f"{label} {name} of", value)
+                add = self.add_loose if is_foreign_function(function) else self._add_strict
+                add(f"{label} {name} of", value)
             for cell in function.__closure__ or ():
                 self._graph.watch.add_cell(cell)
 
     def _add_version(self, function: FunctionType) -> None:
         """Add the version that `@step` has set, and that it forbids reuse; those of the task itself are known apart."""
         options = options_of(function)
-        if function is not self._graph.roots[0] and (options.version is not None or not options.reuse):
+        if function is not self._graph.task and (options.version is not None or not options.reuse):
             self._forms.append(repr((options.version, options.reuse)).encode())
 
     def _add_implementations(self, registry: Mapping[Any, Any]) -> None:
@@ -218,12 +236,18 @@ class _Node:
             self._forms.append(self._graph.key_of_global(mapping, name, value).encode())
 
     def _add_from_module(self, module: ModuleType, path: Iterable[str]) -> None:
-        """Add an attribute of a module of the user; all of its functions and classes if no attribute is named."""
+        """Add an attribute of a module of the user; the whole module if no attribute is named."""
         if rest := tuple(path):
             self._add_path(vars(module), rest)
-            return
-        for name in sorted(name for name, value in vars(module).items() if _is_defined_in(module, value)):
-            self._add_path(vars(module), (name,))
+        else:
+            self._forms.append(self._loose.refer(module))
+
+    def _add_module(self, module: ModuleType) -> None:
+        """Add all names of a module but for those of other modules."""
+        self._graph.watch.add_size(own := vars(module))
+        for name in sorted(name for name, value in own.items() if not isinstance(value, ModuleType)):
+            if not (name.startswith("__") and name.endswith("__")) or name == "__getattr__":
+                self._add_path(own, (name,))
 
     def _add_import(self, function: FunctionType, entry: Import, names: frozenset[str]) -> None:
         """Add all that a function uses of a module that it imports while it runs."""
@@ -293,12 +317,17 @@ def _is_opaque(followed: Any) -> bool:
     return is_foreign_function(followed) and followed.__closure__ is None and not hasattr(followed, "__wrapped__")
 
 
-def _is_defined_in(module: ModuleType, value: Any) -> bool:
-    return isinstance(value, FOLLOWED) and getattr(value, "__module__", None) == module.__name__
+def _content_of_name(mapping: Mapping[Any, Any], name: Any, *, is_constant: bool) -> tuple[bytes, tuple[int, ...]]:
+    """Return the form of a value of a namespace, and the identities of the functions and classes in it."""
+    forms = ValueForms(is_loose=True)
+    form = forms.global_form(mapping.get(name, ABSENT), is_constant=is_constant)
+    return form, tuple(map(id, forms.referred))
 
 
 def _name_of(followed: Any) -> str:
     """Return the qualified name of a function, by its code, or of a class."""
+    if isinstance(followed, ModuleType):
+        return as_main(followed.__name__)
     if isinstance(followed, FunctionType):
         return as_main(f"{followed.__globals__.get('__name__')}.{followed.__code__.co_qualname}")
     return as_main(f"{getattr(followed, '__module__', None)}.{getattr(followed, '__qualname__', None)}")

@@ -23,6 +23,7 @@ from .key import Key
 from .schema import Schema
 from .secrets import secrets_in
 from .tagged_json import Tagger, advice_for, has_mark, may_have_marks, unregistered_in, untagged
+from .type_code import code_of_keys
 from .value_codecs import REGISTERED, CannotStore
 from .value_parts import Part, contents_for_digest
 
@@ -106,12 +107,22 @@ def json_view(value: Any) -> Any:
 
 
 def fingerprints(schema: Schema, metrics: "type[MetricSchema] | None") -> dict[str, Any]:
-    """Return the fingerprints of a schema's types, which show whether a stored run has the same types."""
+    """Return the fingerprints of a schema's types, which show whether a stored run has the same types.
+
+    The digests of the code of types that have some are in "code" and "metrics_code".
+    """
+    declared = {} if metrics is None else metrics.metrics
     return {
         "keys": {name: key.fingerprint() for name, key in schema.keys.items()},
         "others": schema.others and schema.others.fingerprint(),
-        "metrics": {name: metric.checks.fingerprint for name, metric in (metrics.metrics if metrics else {}).items()},
+        "metrics": {name: metric.checks.fingerprint for name, metric in declared.items()},
+        "code": _only_known({name: code_of_keys(key) for name, key in schema.keys.items()}),
+        "metrics_code": _only_known({name: code_of_keys(*metric.checks.keys) for name, metric in declared.items()}),
     }
+
+
+def _only_known(digests: dict[str, str]) -> dict[str, str]:
+    return {name: found for name, found in digests.items() if found}
 
 
 def any_key() -> Key:

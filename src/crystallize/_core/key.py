@@ -104,6 +104,8 @@ class Key:
     """Whether a snapshot raises if it is not written."""
     beside: Collection[str] | None
     """The keys that its validators may use; None if they may use any key."""
+    core: Any
+    """The core schema of its type."""
     fingerprint: Callable[[], str]
     """Returns a text that is the same for the same type in every process, and differs for other types."""
     domain: ValueDomain | None

@@ -78,8 +78,12 @@ class MetricChecks:
     @property
     def fingerprint(self) -> str:
         """A text that is the same in every process for the same types of values and tags."""
-        keys = [self.value_key, *(self.tag_keys[name] for name in sorted(self.tag_keys))]
-        return digest(",".join([*sorted(self.tag_keys), *(key.fingerprint() for key in keys)]).encode())
+        return digest(",".join([*sorted(self.tag_keys), *(key.fingerprint() for key in self.keys)]).encode())
+
+    @property
+    def keys(self) -> list[Key]:
+        """The types of the value and of the tags, as keys."""
+        return [self.value_key, *(self.tag_keys[name] for name in sorted(self.tag_keys))]
 
     def _take_tags(self, metric: str, tags: Any) -> None:
         if not is_typeddict(get_origin(tags) or tags) and not is_model(get_origin(tags) or tags):

@@ -1,6 +1,6 @@
 """The names that were looked up to follow code, and whether each still refers to the same object."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
@@ -9,26 +9,26 @@ ABSENT: Final[object] = object()
 
 
 class NameWatch:
-    """Remembers lookups. Values that count by their type alone are not kept alive."""
+    """Remembers lookups."""
 
     def __init__(self) -> None:
         self._values: list[tuple[Mapping[Any, Any], Any, Any]] = []
-        self._types: list[tuple[Mapping[Any, Any], Any, type]] = []
+        self._forms: list[tuple[Callable[[], Any], Any]] = []
         self._functions: list[tuple[FunctionType, CodeType, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
         self._bases: list[tuple[type, tuple[type, ...]]] = []
         self._sizes: list[tuple[Mapping[Any, Any], int]] = []
         self._seen: set[tuple[int, Any]] = set()
 
-    def add_name(self, mapping: Mapping[Any, Any], name: Any, value: Any, *, by_type: bool = False) -> None:
+    def add_name(self, mapping: Mapping[Any, Any], name: Any, value: Any) -> None:
         """Add a name that was looked up in a namespace."""
-        if (id(mapping), name) in self._seen:
-            return
-        self._seen.add((id(mapping), name))
-        if by_type:
-            self._types.append((mapping, name, type(value)))
-        else:
+        if (id(mapping), name) not in self._seen:
+            self._seen.add((id(mapping), name))
             self._values.append((mapping, name, value))
+
+    def add_form(self, form: Callable[[], Any]) -> None:
+        """Add a value that can change without an assignment to its name, by the function that returns its form."""
+        self._forms.append((form, form()))
 
     def add_function(self, function: FunctionType) -> None:
         """Add a function with its code and its defaults."""
@@ -57,15 +57,13 @@ class NameWatch:
         for function, code, defaults in self._functions:
             if function.__code__ is not code or function.__defaults__ is not defaults:
                 return False
-        for mapping, name, kind in self._types:
-            if type(mapping.get(name, ABSENT)) is not kind:
-                return False
         for mapping, size in self._sizes:
             if len(mapping) != size:
                 return False
         # As the loops above, but for what few functions have.
         are_cells_current = all(content_of(cell) is value for cell, value in self._cells)
-        return are_cells_current and all(cls.__bases__ is bases for cls, bases in self._bases)
+        are_bases_current = all(cls.__bases__ is bases for cls, bases in self._bases)
+        return are_cells_current and are_bases_current and all(form() == before for form, before in self._forms)
 
 
 def content_of(cell: CellType) -> Any:

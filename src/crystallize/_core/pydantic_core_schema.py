@@ -249,6 +249,7 @@ class CoreShape:
             inner=frozenset(chain.from_iterable(map(_names_in, parts))) if holds_secret else frozenset(),
             required=not optional,
             beside=self.fields.keys() if self.others is None else None,
+            core=own,
             fingerprint=cache(lambda: digest(repr(stable_form(own)).encode())),
             domain=_domain_of(node, definitions),
         )

@@ -13,7 +13,7 @@ from .task import function_of, parameters_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_OPTIONS: Final = "__crystallize_step__"
+OPTIONS: Final = "__crystallize_step__"
 """The attribute of a function that has its options."""
 
 
@@ -112,7 +112,7 @@ def step(
 
 def options_of(task: Any) -> StepOptions:
     """Return the options of a task."""
-    while (found := getattr(task, _OPTIONS, None)) is None and isinstance(task, partial):
+    while (found := getattr(task, OPTIONS, None)) is None and isinstance(task, partial):
         task = task.func
     options: StepOptions = found or DEFAULT
     return options
@@ -125,7 +125,7 @@ def _with_options(task: Any, options: StepOptions) -> Any:
     if options.name is not None:
         _check_template(function, options.name)
     try:
-        setattr(task, _OPTIONS, options)
+        setattr(task, OPTIONS, options)
     except AttributeError as error:
         reason = f"a {type_name(type(task))} takes no options; put @step above its def"
         raise InvalidStepError(short(task), reason) from error

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from .._base.signal_handlers import reraise_from_handler
 
@@ -46,6 +46,14 @@ def _is_foreign_module(top: str) -> bool:
 
 def _is_foreign_file(file: str) -> bool:
     return file.startswith(_STANDARD) or not _INSTALLED.isdisjoint(Path(file).parts)
+
+
+def foreign_name(value: Any) -> str | None:
+    """Return the name by which a function that is no Python function, as `numpy.exp`, is imported from its package."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not is_foreign(module):
+        return None
+    return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is value else None
 
 
 def user_module(name: str) -> ModuleType | None:

@@ -31,7 +31,7 @@ from .._base.text import type_name
 from .digest import pandas_time
 from .secrets import is_secret
 from .tagged_json import Tagger
-from .user_modules import is_foreign
+from .user_modules import foreign_name, is_foreign
 from .value_codecs import CannotStore, codec_of
 from .value_parts import contents_for_digest
 
@@ -110,7 +110,7 @@ _WRAPPERS: Final[dict[type, tuple[str, ...]]] = {
     functools.partial: ("func", "args", "keywords"),
     functools.partialmethod: ("func", "args", "keywords"),
     functools.cached_property: ("func",),
-    functools.singledispatchmethod: ("func",),
+    functools.singledispatchmethod: ("func", "dispatcher"),
     types.MethodType: ("__func__", "__self__"),
     staticmethod: ("__func__",),
     classmethod: ("__func__",),
@@ -124,22 +124,35 @@ _BY_REPR: Final = frozenset({"torch.dtype", "torch.device"})
 """Types of other libraries whose instances are immutable, and which their text describes."""
 _OPEN: Final = frozenset({"pydantic", "annotated_types"})
 """Packages whose instances have their whole state in attributes: the constraints and validators of fields."""
+_CONTAINERS: Final = (dict, types.MappingProxyType, list, tuple, deque, set, bytearray, memoryview)
 _TYPE_PARAMETERS: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
+
+
+_MOST_OF_GLOBAL: Final = 10_000
+"""Parts of a global that count by their values."""
+
+
+class _TooLarge(Exception):
+    """A global has too many parts to be looked at before each step."""
 
 
 class ValueForms:
     """Makes forms of the values of one owner, such as the closure of a function.
 
     Attributes:
-        referred: The functions and classes in the values, in the order of their numbers.
+        referred: The functions, classes and modules in the values, in the order of their numbers.
         is_stable: Whether the forms are the same as long as the objects are.
+        holds_context: Whether a context is in the values.
     """
 
-    def __init__(self, *, by_type: bool = False) -> None:
-        """Begin without values; `by_type`: mutable values count by their types alone, as those of globals do."""
+    def __init__(self, *, is_loose: bool = False) -> None:
+        """Begin without values; `is_loose`: arrays and things without a form count by their types, as in globals."""
         self.referred: list[Any] = []
         self.is_stable = True
-        self._by_type = by_type
+        self.holds_context = False
+        self._is_loose = is_loose
+        self._left = _MOST_OF_GLOBAL
+        self._is_constant = True
         self._numbers: dict[int, int] = {}
         self._within: dict[int, int] = {}
         self._done: dict[int, tuple[Any, bytes]] = {}
@@ -157,6 +170,7 @@ class ValueForms:
             return b"within%d" % self._within[id(value)]
         self._within[id(value)] = len(self._within)
         try:
+            self._count()
             made = self._made(value)
         except RecursionError as error:
             raise NoDigest("is nested too deeply for a digest") from error
@@ -166,9 +180,28 @@ class ValueForms:
         self._done[id(value)] = value, made
         return made
 
-    def type_form(self, value: Any) -> bytes:
-        """Return the form of a value that counts by its type alone."""
-        return joined("type", [self.form(type(value))])
+    def global_form(self, value: Any, *, is_constant: bool) -> bytes:
+        """Return the form of a global, or of an attribute of a class; a very large one counts by its type alone.
+
+        `is_constant`: whether it counts by its value though its type is mutable.
+        """
+        self._left, self._is_constant = _MOST_OF_GLOBAL, is_constant
+        try:
+            return self.form(value)
+        except (_TooLarge, NoDigest):
+            return self._type_form(value)
+
+    def _count(self, parts: int = 1) -> None:
+        self._left -= parts
+        if self._is_loose and self._left < 0:
+            raise _TooLarge
+
+    def _type_form(self, value: Any) -> bytes:
+        """Return the form of a value that counts by its type, and by the functions and classes directly in it."""
+        held = [getattr(value, "__wrapped__", None), *getattr(value, "__dict__", {}).values()]
+        if isinstance(value, (dict, list)):
+            held += value.values() if isinstance(value, dict) else value
+        return joined("type", map(self.form, (type(value), *(part for part in held if isinstance(part, FOLLOWED)))))
 
     def refer(self, followed: Any) -> bytes:
         """Return the form of a function or a class."""
@@ -187,15 +220,20 @@ class ValueForms:
         for make in () if is_plain else (self._of_function, self._of_immutable, self._of_annotation):
             if (made := make(value, cls)) is not None:
                 return made
-        if self._by_type:
-            return self.type_form(value)
+        if hasattr(cls, "arun") and hasattr(cls, "provenance"):  # the class of contexts imports this file
+            self.holds_context = True
+            return self._unknown(value, "a context, whose reads by the step are not on record")
         self.is_stable = False
-        made = self._of_container(value, cls) or self._of_object(value, cls) or self._of_codec(value, cls)
+        if self._is_loose and not self._is_constant and len(self._within) == 1:
+            return self._type_form(value)
+        made = self._of_container(value, cls) or self._of_object(value, cls)
+        if made is None and not self._is_loose:
+            made = self._of_codec(value, cls)
         return made or self._unknown(value, f"a {type_name(cls)}, which has no digest")
 
     def _unknown(self, value: Any, what: str) -> bytes:
-        if self._by_type:
-            return self.type_form(value)
+        if self._is_loose:
+            return self._type_form(value)
         raise NoDigest(f"{'contains' if len(self._within) > 1 else 'is'} {what}")
 
     def _joined(self, tag: str, values: Iterable[Any]) -> bytes:
@@ -210,14 +248,16 @@ class ValueForms:
             name = f"{getattr(value, '__module__', None)}.{value.__qualname__}"
             return joined(name, [] if owner is None or isinstance(owner, types.ModuleType) else [self.form(owner)])
         if isinstance(value, types.ModuleType):
-            if self._by_type or is_foreign(value.__name__):
+            if is_foreign(value.__name__):
                 return joined("module", [_text(value.__name__)])
+            if self._is_loose:
+                return self.refer(value)
             return self._unknown(value, "a module, which has no digest")
         if isinstance(value, _REDUCED):
             return self._joined(type_name(cls), value.__reduce__()[1:])
         if isinstance(value, logging.Logger):
             return joined("logger", [_text(value.name)])
-        imported = _foreign_name(value) if callable(value) else None
+        imported = foreign_name(value) if callable(value) else None
         return None if imported is None else joined("foreign", [_text(imported)])
 
     def _of_immutable(self, value: Any, cls: type) -> bytes | None:
@@ -231,6 +271,8 @@ class ValueForms:
             return joined("zone", [_text(value.key)])
         if cls is tuple:
             return self._joined("tuple", value)
+        if type_name(cls) == "pydantic.type_adapter.TypeAdapter":  # its core schema has addresses in it
+            return joined("adapter", [self.form(getattr(value, "_type", None))])
         if isinstance(value, PurePath) and is_foreign(cls.__module__):
             return joined(type_name(cls), [_text(str(value))])
         if isinstance(value, frozenset):
@@ -263,8 +305,10 @@ class ValueForms:
 
     def _of_container(self, value: Any, cls: type) -> bytes | None:
         """Return the form of a list, a dict or the like, with the attributes that a subclass adds."""
+        if isinstance(value, _CONTAINERS):
+            self._count(len(value))
         if isinstance(value, (dict, types.MappingProxyType)):
-            parts: list[bytes] = [part for item in value.items() for part in map(self.form, item)]
+            parts: list[bytes] = [self.form(part) for item in value.items() for part in item]
             parts.append(self.form(getattr(value, "default_factory", None)))
         elif isinstance(value, (list, tuple, deque)):
             parts = [*map(self.form, value), self.form(getattr(value, "maxlen", None))]
@@ -315,14 +359,6 @@ class ValueForms:
         held = [*getattr(value, "__dict__", {}).items()]
         held += [(name, getattr(value, name)) for name in _slots(cls) if hasattr(value, name)]
         return self._joined("state", (part for item in sorted(held, key=_name) for part in item))
-
-
-def _foreign_name(value: Any) -> str | None:
-    """Return the name by which a function that is no Python function, as `numpy.exp`, is imported from its package."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or not is_foreign(module):
-        return None
-    return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is value else None
 
 
 @lru_cache(maxsize=256)

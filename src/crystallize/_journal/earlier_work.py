@@ -65,7 +65,7 @@ def _values(check: StepCheck) -> Iterator[tuple[str, RawValue]]:
             raise NotTaken(f"the schema does not declare {name}, which it wrote") from error
         if name in state.values:
             raise NotTaken(f"{name}, which it wrote, is written already")
-        if check.written_type(entry.session, name) != key.fingerprint():
+        if check.written_type(entry.session, name) != key.fingerprint() or not check.has_same_code(entry.session, name):
             raise NotTaken(f"the type of {name}, which it wrote, changed")
         value = read_value(entry.stored, partial(decode, entry.stored, key), f"the value of {name}")
         raw: RawValue = (value, None, entry.step, False)

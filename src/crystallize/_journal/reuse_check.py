@@ -99,7 +99,7 @@ class StepCheck(NamedTuple):
         for name in record.reads:
             entry = self.run.entry(name, attempt)
             if name not in self.ignored and (entry is None or not self.tree.has(entry)):
-                yield self._key(name, entry)
+                yield self._key(name, entry, attempt.session)
         for name in filter(self._counts, record.absent):
             yield f"{name} was missing, and is {state.short_value(name)}" if name in state.values else None
             yield self._undeclared(name)
@@ -119,8 +119,8 @@ class StepCheck(NamedTuple):
             return f"the schema does not declare {name}"
         return None
 
-    def _key(self, name: str, entry: Entry | None) -> str | None:
-        """Return the difference of a key that was read."""
+    def _key(self, name: str, entry: Entry | None, reader: int) -> str | None:
+        """Return the difference of a key that was read in a process."""
         if (problem := self._undeclared(name)) is not None:
             return problem
         state, key = self.present.state, self.present.state.schema.key(name)
@@ -130,6 +130,8 @@ class StepCheck(NamedTuple):
             return f"{name} was {_shown(entry.stored)}, and is missing"
         if self.written_type(entry.session, name) != key.fingerprint():
             return f"the type of {name} changed"
+        if not self.has_same_code(reader, name):
+            return f"the code of the type of {name} changed"
         stored = self.present.stored(name, key)
         if stored is None:
             return f"{name} has no digest"
@@ -143,10 +145,17 @@ class StepCheck(NamedTuple):
         known = self.run.data.fingerprints[process]
         return known.get("keys", {}).get(key, known.get("others"))
 
+    def has_same_code(self, process: int, key: str) -> bool:
+        """Return whether the classes, validators and the like of a key are those of a process of the earlier run."""
+        return self._has_same("code", process, key)
+
     def has_same_metric(self, process: int, metric: str) -> bool:
-        """Return whether a metric has the type that it had in a process of the earlier run."""
-        known = self.run.data.fingerprints[process].get("metrics", {})
-        return bool(known.get(metric) == self.present.fingerprints["metrics"].get(metric))
+        """Return whether a metric has the type, and the code of it, that it had in a process of the earlier run."""
+        return self._has_same("metrics", process, metric) and self._has_same("metrics_code", process, metric)
+
+    def _has_same(self, part: str, process: int, name: str) -> bool:
+        known = self.run.data.fingerprints[process].get(part, {})
+        return bool(known.get(name) == self.present.fingerprints[part].get(name))
 
     def _artifacts(self, attempt: Attempt) -> Iterator[str | None]:
         record, store = attempt.record, self.present.state.artifact_store

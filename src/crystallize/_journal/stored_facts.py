@@ -37,6 +37,8 @@ class StoredFingerprints(TypedDict):
     others: NotRequired[str | None]
     metrics: NotRequired[dict[str, str]]
     declared: NotRequired[dict[str, StoredDeclaration]]
+    code: NotRequired[dict[str, str]]
+    metrics_code: NotRequired[dict[str, str]]
 
 
 class StoredRecord(TypedDict):
