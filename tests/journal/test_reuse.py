@@ -512,7 +512,7 @@ def test_branches_of_a_fan_out() -> None:
     assert (0, {}) == run(1, 2, 3)
     assert (
         2,
-        {"sums-1": "the argument number changed", "sums-3": "it did not finish in run-0003 or an older run"},
+        {"sums-1": "its argument number changed", "sums-3": "it did not finish in run-0003 or an older run"},
     ) == run(1, 4, 3, 5)
     assert (4, {f"sums-{number}": "lr was 0.5, is 0.25" for number in range(4)}) == run(1, 4, 3, 5, lr=0.25)
     with Journal.resume("runs/run-0005.db") as journal:

@@ -117,7 +117,7 @@ def failed_inner(patch: pytest.MonkeyPatch) -> None:
 
 def whole_series(patch: pytest.MonkeyPatch) -> None:
     """Compare only the number of the points that a step read."""
-    patch.setattr(reuse_check, "_as_json", lambda point: b"")
+    patch.setattr(EarlierRun, "json_of", lambda run, point: b"")
     patch.setattr(reuse_check.Present, "points", lambda self, metric: [b""] * self.count(metric))
 
 

@@ -225,7 +225,6 @@ class CoreShape:
         if any(part.get("type") == "with-info" for part in parts):
             fields = {"type": "model-fields", "fields": {name: {"type": "model-field", "schema": node}}}
             among = SchemaValidator(self.defined(fields), self.config).validate_assignment
-        optional = default is not None or field.get("required") is False
         holds_secret = any(_makes_secret(part) for part in parts)
         validator = SchemaValidator(own, self.config)
         # Otherwise NaN and the infinities would become null in values of type `Any`.
@@ -247,7 +246,7 @@ class CoreShape:
             excluded=bool(field.get("serialization_exclude")),
             secret=holds_secret,
             inner=frozenset(chain.from_iterable(map(_names_in, parts))) if holds_secret else frozenset(),
-            required=not optional,
+            required=default is None and field.get("required") is not False,
             beside=self.fields.keys() if self.others is None else None,
             core=own,
             fingerprint=cache(lambda: digest(repr(stable_form(own)).encode())),

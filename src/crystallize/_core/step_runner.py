@@ -194,7 +194,7 @@ class StepRunner:
         if isinstance(found, StartOfTask):
             self.start_task(claim, call, opened, found)
             return claim, None
-        self.state.dispatcher.make_durable(found.event)
+        # It is not made durable: the earlier run has its work, and it would be taken over again.
         return claim, found
 
     def end(
@@ -283,6 +283,7 @@ def run_task(runner: StepRunner, call: TaskCall) -> Any:
         runner.log_start(opened)
         _note_options(call, opened[0])
         result = _result_of(call, opened[0].handle)
+        _note_changes(call, opened[0])
         runner.finish(opened[0], partial(_return_of, call, result))
     except BaseException as raised:
         runner.fail(opened, raised)
@@ -301,6 +302,7 @@ async def run_coroutine(runner: StepRunner, call: TaskCall) -> Any:
         runner.log_start(opened)
         _note_options(call, opened[0])
         result = await _awaited_result_of(call, opened[0].handle)
+        _note_changes(call, opened[0])
         event = runner.end(opened[0], None, partial(_return_of, call, result))
     except GeneratorExit as raised:  # the coroutine is closed, and may wait for nothing
         runner.fail(opened, raised)
@@ -329,7 +331,6 @@ async def _known_result(runner: StepRunner, claim: Claim, call: TaskCall, opened
     if source_of(runner.state) is not None:
         found = await in_thread(partial(runner.take_over, claim, call))
         if isinstance(found, TakenStep):
-            await make_durable(dispatcher, found.event)
             return (found.result,)
         start = found
     runner.start_task(claim, call, opened, start)
@@ -340,6 +341,11 @@ def _note_options(call: TaskCall, step: OpenStep) -> None:
     """Note in the step, and so in the steps around it, that it is never taken over, if its task says so."""
     if not call.options.reuse:
         step.notes.blind[NOT_REUSED] = None
+
+
+def _note_changes(call: TaskCall, step: OpenStep) -> None:
+    """Note in the step that its task has changed things that no record has."""
+    step.notes.blind.update(dict.fromkeys(call.changes()))
 
 
 def _return_of(call: TaskCall, result: Any) -> TaskReturn:

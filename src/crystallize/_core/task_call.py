@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Mapping
 from enum import Enum
 from functools import partial
 from inspect import isawaitable, signature
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final
 
 from .._base.signal_handlers import reraise_from_handler
@@ -16,6 +16,7 @@ from .call_arguments import digest_of_arguments
 from .code_digest import digest_call
 from .step_options import StepOptions, options_of
 from .task import checked_task, is_plain_function, parameters_of, task_name
+from .value_forms import atom_form
 
 NOT_REUSED: Final = "its task has @step(reuse=False)"
 """Why a step is never taken over."""
@@ -39,13 +40,14 @@ class TaskCall:
         options: The options that `@step` has set.
     """
 
-    __slots__ = ("args", "kwargs", "options", "task")
+    __slots__ = ("_given", "args", "kwargs", "options", "task")
 
     def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: StepOptions) -> None:
         self.task = task
         self.args = args
         self.kwargs = kwargs
         self.options = options
+        self._given: Mapping[str, str] | None = None
 
     @classmethod
     def checked(
@@ -112,11 +114,40 @@ class TaskCall:
         version = self.options.version
         if not self.options.reuse:
             return TaskInputs({}, {}, (NOT_REUSED,), version)
-        return TaskInputs(*digest_call(self.task, self.args, self.kwargs), version)
+        found = digest_call(self.task, self.args, self.kwargs)
+        if not self._is_fixed():
+            self._given = found.arguments
+        return TaskInputs(*found, version)
+
+    def _is_fixed(self) -> bool:
+        """Whether a call has nothing that its task could change: no closure, and only numbers, texts and the like."""
+        task: Any = self.task
+        if type(task) is not FunctionType or task.__closure__ is not None:
+            return False
+        values = (*self.args, *self.kwargs.values(), *(task.__defaults__ or ()), *(task.__kwdefaults__ or {}).values())
+        return all(atom_form(value) is not None for value in values)
+
+    def changes(self) -> list[str]:
+        """Return in words the arguments and the like that the task has changed since `inputs` was called.
+
+        A step that does so cannot be taken over, since the changes would be missing.
+        """
+        if self._given is None:
+            return []
+        now = digest_call(self.task, self.args, self.kwargs).arguments
+        return [f"it changed {argument_in_words(name)}" for name, form in self._given.items() if now.get(name) != form]
 
     def digest(self) -> str:
         """Return a digest of the arguments; see `digest_of_arguments`."""
         return digest_of_arguments(self.task, self.args, self.kwargs)
+
+
+def argument_in_words(name: str) -> str:
+    """Return the words for an argument by its name in the digests of a call."""
+    kind, _, variable = name.partition(".")
+    if kind == "closure" and variable:
+        return f"the variable {variable} of its closure"
+    return "the object of its method" if name == "self" else f"its argument {name}"
 
 
 def _refusal(task: Any, reason: str) -> InvalidStepError:

@@ -342,7 +342,8 @@ class ValueForms:
         """Return the form of an array, a frame, a tensor or the like; None if no codec stores it."""
         array = getattr(sys.modules.get("numpy"), "ndarray", None)
         if cls is array and not value.dtype.hasobject:
-            return joined("array", [repr((value.dtype.descr, value.shape)).encode(), value.tobytes()])
+            order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+            return joined("array", [repr((value.dtype.descr, value.shape, order)).encode(), value.tobytes()])
         if codec_of(cls) is None:
             return None
         tagger = Tagger()

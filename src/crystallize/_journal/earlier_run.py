@@ -8,6 +8,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from .._core.codec import Stored
 from .._core.file_names import folded
 from .._core.provenance import MetricRead
@@ -68,6 +70,8 @@ class EarlierRun:
         self.data: RunData = data.without_lost_objects(whole=False)
         self.name: str = data.path.stem
         self._dropped = self.data.steps_to_redo
+        self._json: dict[int, bytes] = {}
+        self._positions: dict[int, Any] = {}
 
     @classmethod
     def read(cls, path: Path) -> "EarlierRun":
@@ -155,7 +159,14 @@ class EarlierRun:
 
     def ordered(self, made: Iterable[Any]) -> list[Any]:
         """Return things in the order in which the run itself has them."""
-        return sorted(made, key=lambda item: self.data.position(MadeBy(item.sequence, item.session, item.step)))
+        return sorted(made, key=self._position_of)
+
+    def _position_of(self, made: Any) -> Any:
+        # All entries and points live as long as the run, so an identity is that of one of them.
+        found = self._positions.get(id(made))
+        if found is None:
+            found = self._positions[id(made)] = self.data.position(MadeBy(made.sequence, made.session, made.step))
+        return found
 
     @cached_property
     def _entries(self) -> dict[str, list[Entry]]:
@@ -214,13 +225,28 @@ class EarlierRun:
                 found[point[0]].append(EarlierPoint(position, row.process, point[3], point))
         return found
 
+    @cached_property
+    def _points_by_step(self) -> dict[tuple[int, str | None], list[EarlierPoint]]:
+        found: dict[tuple[int, str | None], list[EarlierPoint]] = defaultdict(list)
+        for points in self._points.values():
+            for point in points:
+                found[point.session, point.step].append(point)
+        return found
+
     def points_of(self, tree: FinishedTree) -> dict[str, list[EarlierPoint]]:
         """Return the points that a step and its inner steps recorded, by metric, each series in order."""
-        names = dict.fromkeys(
-            name for found in tree.attempts if found.record is not None for name in found.record.points
-        )
-        points = {name: self.ordered(filter(tree.has, self._points.get(name, ()))) for name in names}
-        return {name: found for name, found in points.items() if found}
+        found: dict[str, list[EarlierPoint]] = {
+            name: [] for attempt in tree.attempts if attempt.record is not None for name in attempt.record.points
+        }
+        for point in self.ordered(point for step in tree.steps for point in self._points_by_step.get(step, ())):
+            found.setdefault(point.row[0], []).append(point)
+        return {name: points for name, points in found.items() if points}
+
+    def json_of(self, point: EarlierPoint) -> bytes:
+        """Return the row of a point as JSON, which is kept."""
+        if id(point) not in self._json:
+            self._json[id(point)] = to_json(point.row)
+        return self._json[id(point)]
 
     def points_before(self, tree: FinishedTree, reader: Attempt, read: MetricRead) -> PointsBefore | str | None:
         """Return the points of other steps that a step has read of a metric; or why they are not known, in words.

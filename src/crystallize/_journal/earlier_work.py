@@ -1,6 +1,6 @@
 """The work of a step of an earlier run, decoded for the context that takes it over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -33,13 +33,14 @@ def result_of(check: StepCheck, call: TaskCall) -> Any:
 def work_of(check: StepCheck) -> Work:
     """Return the work of a step and its inner steps; raise NotTaken if part of it cannot be restored here."""
     run, tree = check.run, check.tree
+    recorded = run.points_of(tree)
     records = tuple(_record(attempt.record, run.name) for attempt in tree.attempts)
     started = sorted((record for record in records[:-1]), key=lambda record: record.started)
     names = [tree.root.step, *dict.fromkeys(record.name for record in started)]
     return Work(
         values=dict(_values(check)),
-        points={name: _points(check, name, points, names) for name, points in run.points_of(tree).items()},
-        undeclared=_undeclared(check),
+        points={name: _points(check, name, points, names) for name, points in recorded.items()},
+        undeclared=_undeclared(check, recorded),
         names=names,
         steps=records,
         artifacts=tuple(_artifacts(check)),
@@ -81,12 +82,11 @@ def _artifacts(check: StepCheck) -> Iterator[Artifact]:
         yield artifact
 
 
-def _undeclared(check: StepCheck) -> dict[str, Any]:
-    """Return the metrics of the work, if there is no schema of metrics."""
+def _undeclared(check: StepCheck, names: Iterable[str]) -> dict[str, Any]:
+    """Return the metrics of the work by these names, if there is no schema of metrics."""
     store = check.present.state.metric_store
     if store.schema is not None:
         return {}
-    names = check.run.points_of(check.tree)
     return {name: None if (log := store.logs.get(name)) is None else log.metric for name in names}
 
 

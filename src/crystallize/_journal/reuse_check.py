@@ -13,10 +13,10 @@ from .._core.key import Key
 from .._core.provenance import MetricRead
 from .._core.secrets import secrets_in
 from .._core.state import State
-from .._core.task_call import NOT_REUSED, TaskCall
+from .._core.task_call import NOT_REUSED, TaskCall, argument_in_words
 from ..errors import KeyLookupError
 from ..events import MetricRecorded, TaskInputs
-from .earlier_run import EarlierPoint, EarlierRun, FinishedTree, PointsBefore
+from .earlier_run import EarlierRun, FinishedTree, PointsBefore
 from .event_bytes import Encoder
 from .rows import MISSING, Attempt, Entry
 
@@ -36,6 +36,7 @@ class Present:
         self.state = state
         self._encoder = encoder
         self._stored: dict[str, Stored] = {}
+        self._points: dict[str, list[bytes]] = {}
         self.fingerprints: dict[str, Any] = fingerprints(state.schema, state.metric_store.schema)
 
     def stored(self, name: str, key: Key) -> Stored | None:
@@ -49,12 +50,16 @@ class Present:
         return None if stored.how in MISSING else stored
 
     def points(self, metric: str) -> list[bytes]:
-        """Return the points of a metric as JSON."""
+        """Return the points of a metric as JSON. They are kept until there are more."""
         if metric not in self.state.metric_store.logs:
             return []
+        kept = self._points.get(metric, [])
+        if len(kept) == self.count(metric):
+            return kept
         series = self.state.metrics.series(metric)
-        events = (MetricRecorded(metric, it.value, it.tags, it.step, 0) for it in series)
-        return [to_json(from_json(self._encoder.fact(event))) for event in events]
+        events = (MetricRecorded(metric, it.value, it.tags or {}, it.step, 0) for it in series)
+        found = self._points[metric] = [to_json(from_json(self._encoder.fact(event))) for event in events]
+        return found
 
     def count(self, metric: str) -> int:
         """Return the number of points of a metric."""
@@ -90,7 +95,8 @@ class StepCheck(NamedTuple):
     def _blind(self, attempt: Attempt) -> Iterator[str | None]:
         assert attempt.record is not None  # it has ended
         for seen in attempt.record.blind:
-            yield seen if seen == NOT_REUSED else f"it looked at {seen}, which has no digest"
+            is_sentence = seen.startswith(("it ", "its "))
+            yield seen if is_sentence else f"it looked at {seen}, which has no digest"
 
     def _keys(self, attempt: Attempt) -> Iterator[str | None]:
         record = attempt.record
@@ -185,12 +191,8 @@ class StepCheck(NamedTuple):
             return before
         if len(before.points) != (count := self.present.count(read.metric)):
             return f"{read.metric} had {len(before.points)} points, has {count}"
-        is_same = list(map(_as_json, before.points)) == self.present.points(read.metric)
+        is_same = list(map(self.run.json_of, before.points)) == self.present.points(read.metric)
         return None if is_same else f"the points of {read.metric} changed"
-
-
-def _as_json(point: EarlierPoint) -> bytes:
-    return to_json(point.row)
 
 
 def _shown(stored: Stored) -> str:
@@ -215,7 +217,7 @@ def difference_of_inputs(before: TaskInputs, now: TaskInputs, module: str) -> st
         return f"the source of {name.removeprefix(f'{module}.')} changed"
     names = dict.fromkeys((*now.arguments, *before.arguments))
     differing = (name for name in names if before.arguments.get(name) != now.arguments.get(name))
-    return next((f"the argument {name} changed" for name in differing), None)
+    return next((f"{argument_in_words(name)} changed" for name in differing), None)
 
 
 def read_value(stored: Stored | None, decode: Callable[[], Any], subject: str) -> Any:
