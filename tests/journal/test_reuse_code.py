@@ -13,7 +13,7 @@ HEAD = """
 import dataclasses
 from typing import Annotated
 import numpy as np
-from pydantic import AfterValidator, BaseModel, TypeAdapter, validate_call
+from pydantic import AfterValidator, BaseModel, TypeAdapter, field_validator, validate_call
 from crystallize import Context, FrozenContext, Metric, MetricSchema, fork
 
 def made(journal): return journal.context(FrozenContext, {"lr": 1})
@@ -39,6 +39,19 @@ class Train(BaseModel):
     out: Annotated[float, AfterValidator(lambda value: value * @@)]
 def made(journal): return journal.context(FrozenContext[Train])
 def fit(ctx: Context[Train]) -> None: ctx.fields.out = 1.0
+def main(ctx): ctx.run(fit); return ctx.fields.out
+""",
+        "the type of out, which it wrote, changed",
+    ),
+    "a validator of the schema": (
+        """
+class Train(BaseModel):
+    out: dict[str, float | int] | None
+    @field_validator("out")
+    @classmethod
+    def doubled(cls, value): return {name: part * @@ for name, part in value.items()}
+def made(journal): return journal.context(FrozenContext[Train])
+def fit(ctx: Context[Train]) -> None: ctx.fields.out = {"x": 1.0}
 def main(ctx): ctx.run(fit); return ctx.fields.out
 """,
         "the type of out, which it wrote, changed",

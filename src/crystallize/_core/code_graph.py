@@ -5,13 +5,14 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial, singledispatch
-from importlib.util import find_spec, resolve_name
+from importlib.util import resolve_name
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from .class_parts import parts_of_class
 from .code_names import CodeFacts, Import, code_facts
 from .digest import as_main, digest
+from .module_sources import digest_of_sources
 from .name_watch import ABSENT, NameWatch, content_of
 from .step_options import OPTIONS, options_of
 from .user_modules import NotImported, is_foreign, user_module
@@ -250,22 +251,33 @@ class _Node:
                 self._add_path(own, (name,))
 
     def _add_import(self, function: FunctionType, entry: Import, names: frozenset[str]) -> None:
-        """Add all that a function uses of a module that it imports while it runs."""
+        """Add all that a function uses of a module that it imports while it runs; it is not imported for that."""
         name = entry.module
         try:
             if entry.level:
                 name = resolve_name("." * entry.level + name, str(function.__globals__.get("__package__") or ""))
             module = user_module(name)
-            for part in entry.names if hasattr(module, "__path__") else ():
-                if not hasattr(module, part) and find_spec(f"{name}.{part}") is not None:
-                    user_module(f"{name}.{part}")
-        except (NotImported, ImportError) as error:
-            shown = name if name != entry.module else "." * entry.level + name
-            self._graph.unknown.append(f"the module {shown}, which {self.key} imports, cannot be imported ({error})")
+        except NotImported:
+            if not self._add_sources(name, entry.names):
+                self._graph.unknown.append(f"the module {name}, which {self.key} imports, has no file")
+            return
+        except ImportError as error:
+            shown = "." * entry.level + entry.module
+            self._graph.unknown.append(f"the module {shown}, which {self.key} imports, cannot be found ({error})")
             return
         if module is not None:
             self._graph.watch.add_name(sys.modules, name, module)
+            for part in entry.names if hasattr(module, "__path__") else ():
+                if not hasattr(module, part):
+                    self._add_sources(f"{name}.{part}", ())
             self._add_imported(module, frozenset(entry.names), names)
+
+    def _add_sources(self, module: str, names: tuple[str, ...]) -> bool:
+        """Add a module that is not imported by its file; return whether it has one."""
+        self._graph.watch.add_name(sys.modules, module, sys.modules.get(module, ABSENT))
+        found = digest_of_sources(module, names)
+        self._forms.append(found or b"")
+        return found is not None
 
     def _add_imported(self, module: ModuleType, imported: frozenset[str], names: frozenset[str]) -> None:
         """Add the attributes of a module that bear a name which the code uses, as any of them may be used."""

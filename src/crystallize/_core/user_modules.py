@@ -2,13 +2,11 @@
 
 import os
 import sys
-from importlib import import_module
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
-
-from .._base.signal_handlers import reraise_from_handler
 
 _OWN: Final = str(__package__).partition(".")[0]
 _STANDARD: Final = str(Path(os.__file__).parent) + os.sep
@@ -19,7 +17,7 @@ _foreign: set[str] = {"", "None", "builtins", _OWN}
 
 
 class NotImported(Exception):
-    """A module of the user cannot be imported."""
+    """A module of the user was not imported yet."""
 
 
 def is_foreign(name: object) -> bool:
@@ -57,30 +55,26 @@ def foreign_name(value: Any) -> str | None:
 
 
 def user_module(name: str) -> ModuleType | None:
-    """Return a module that a function imports while it runs, imported now if it was not; None if it is foreign.
+    """Return a module that a function imports while it runs; None if it is foreign, or nobody has it.
 
     Raises:
-        NotImported: It is the user's, and importing it fails.
+        NotImported: It is the user's, and was not imported yet.
     """
     if name in sys.modules:
         return None if is_foreign(name) else sys.modules[name]
     top = name.partition(".")[0]
-    if top not in sys.modules and _is_foreign_spec(top):
-        return None
-    if is_foreign(top):
-        return None
-    try:
-        return import_module(name)
-    except Exception as error:  # importing runs the code of the user, which may raise anything
-        reraise_from_handler(error)
-        raise NotImported(f"{type(error).__name__}: {error}") from error
+    if top in sys.modules:
+        is_user = not is_foreign(top)
+    else:
+        spec = find_spec(top)
+        is_user = spec is not None and top not in _foreign and not is_foreign_spec(spec)
+    if is_user:
+        raise NotImported
+    return None
 
 
-def _is_foreign_spec(top: str) -> bool:
-    """Return whether a module that is not imported is foreign, or cannot be found."""
-    spec = find_spec(top)
-    if spec is None or top in _foreign:
-        return True
+def is_foreign_spec(spec: ModuleSpec) -> bool:
+    """Return whether a module is foreign, by the place where it is."""
     places = [*(spec.submodule_search_locations or ())]
     file = spec.origin if spec.has_location else next(iter(places), None)
     return file is None or _is_foreign_file(file)
