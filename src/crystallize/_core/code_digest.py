@@ -2,10 +2,10 @@
 
 The code is that of the task, and of the functions and classes of the user that it names, followed through. Modules
 of the standard library, of installed packages and of this one are not followed. A global counts by its value if it is
-immutable, else by its type. Closures, defaults and arguments count by their values.
+immutable or its name is in capitals, else by its type. Closures, defaults and arguments count by their values.
 
 A code graph that was followed once is kept with all the names that were looked up for it. If each of them still refers
-to the same object, nothing is followed again.
+to the same object, and the constants among these that can be changed have the same content, nothing is followed again.
 """
 
 from collections.abc import Iterator, Mapping

@@ -5,6 +5,7 @@ bytes as parts beside it; `tagged_json` describes both. Nothing is pickled, and 
 value that cannot be restored is stored with its type and its JSON only, if it has any, and with the reason.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
@@ -111,7 +112,7 @@ def fingerprints(schema: Schema, metrics: "type[MetricSchema] | None") -> dict[s
 
     The digests of the code of types that have some are in "code" and "metrics_code".
     """
-    declared = {} if metrics is None else metrics.metrics
+    declared: Mapping[str, Any] = {} if metrics is None else metrics.metrics
     return {
         "keys": {name: key.fingerprint() for name, key in schema.keys.items()},
         "others": schema.others and schema.others.fingerprint(),
