@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
-from crystallize import CrystallizeError, Event, FrozenMetrics, Metric, MetricSchema, Series
+from crystallize import CrystallizeError, Event, FrozenContext, FrozenMetrics, Metric, MetricSchema, Series
 from crystallize._core.event_dispatch import EventDispatcher
 from crystallize._core.metric_log import fetched
 from crystallize._core.metric_store import MetricStore
@@ -213,6 +213,15 @@ def test_an_undeclared_metric_has_a_fast_recorder_from_its_second_point_on() -> 
 
     assert [0.5, [1]] == [value for _, _, value, _ in calls]
     assert [0.5, 0.25, [1]] == [event.value for event in outcome.sink.events]  # type: ignore[union-attr]  # points only
+
+
+def test_tags_that_are_no_dict() -> None:
+    """The tags of an undeclared metric may be any mapping, also once it has a fast recorder."""
+    ctx = FrozenContext()
+    for epoch in range(3):
+        ctx.record("loss", 0.5, MappingProxyType({"epoch": epoch}))
+
+    assert ({"epoch": 0}, {"epoch": 1}, {"epoch": 2}) == ctx.metrics.get_tags("loss")
 
 
 def test_a_sink_that_changes_tags() -> None:
