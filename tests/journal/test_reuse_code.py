@@ -13,7 +13,7 @@ HEAD = """
 import dataclasses
 from typing import Annotated
 import numpy as np
-from pydantic import AfterValidator, BaseModel, TypeAdapter, field_validator, validate_call
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, field_validator, validate_call
 from crystallize import Context, FrozenContext, Metric, MetricSchema, fork
 
 def made(journal): return journal.context(FrozenContext, {"lr": 1})
@@ -112,6 +112,53 @@ def made(journal): return journal.context(FrozenContext, {"x": @@})
 def fit(ctx) -> int: return fork(ctx, "try").open()["x"]
 """,
         "it looked at a branch that it forked, which has no digest",
+    ),
+    "a value that was refused": (
+        """
+class Train(BaseModel):
+    x: Annotated[int, Field(lt=2 * @@)]
+def made(journal): return journal.context(FrozenContext[Train])
+def fit(ctx: Context[Train]) -> str:
+    try: ctx["x"] = 3
+    except ValueError: return "refused"
+    return "written"
+""",
+        "it looked at the reason for which key 'x' was refused, which has no digest",
+    ),
+    "a key that was not declared": (
+        """
+class Train(BaseModel):
+    x@@: int
+def made(journal): return journal.context(FrozenContext[Train])
+def fit(ctx: Context[Train]) -> str:
+    try: return str(ctx.get("x2", "missing"))
+    except KeyError: return "not declared"
+""",
+        "it looked at the declared keys, which has no digest",
+    ),
+    "a metric that was not declared": (
+        """
+class Metrics(MetricSchema):
+    loss@@ = Metric(int)
+def made(journal): return journal.context(FrozenContext, metrics=Metrics)
+def fit(ctx) -> str:
+    try: ctx.record("loss2", 2)
+    except KeyError: return "not declared"
+    return "recorded"
+""",
+        "it looked at the declared metrics, which has no digest",
+    ),
+    "a point that was refused": (
+        """
+class Metrics(MetricSchema):
+    loss = Metric(Annotated[int, Field(lt=2 * @@)])
+def made(journal): return journal.context(FrozenContext, metrics=Metrics)
+def fit(ctx) -> str:
+    try: ctx.record("loss", 3)
+    except ValueError: return "refused"
+    return "recorded"
+""",
+        "it looked at the reason for which a point was refused, which has no digest",
     ),
     "an array that the step changes": (
         """

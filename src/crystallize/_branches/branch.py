@@ -282,9 +282,8 @@ def fork(ctx: FrozenContext[T_co], name: str, *, base: SharedBase[T_co] | None =
         >>> ctx["score"]
         0.2
     """
-    path, notes = step_path(token_of(checked(ctx)), name), token_of(ctx).notes
-    if notes is not None:  # a branch that is read without a merge leaves no record
-        notes.blind["a branch that it forked"] = None
+    path = step_path(token := token_of(checked(ctx)), name)
+    token.note_blind("a branch that it forked")  # one that is read without a merge leaves no record
     if base is not None:
         check_shared(base, path, ctx)
     (branch,) = Forking(ctx, is_group=False).fork([path])

@@ -679,6 +679,8 @@ class LoggingContext(FrozenContext[T_co]):
 
     def _note_absent(self, key: str) -> None:
         self._notes.absent[key] = None
+        if self._state.schema.others is None and key not in self._state.schema.keys:
+            self._notes.blind["the declared keys"] = None
         if self._watched is not None:
             self._watched._note_absent(key)
 
@@ -729,6 +731,8 @@ class LoggingContext(FrozenContext[T_co]):
             if was_written:
                 # The code of the step may catch the error, and go on otherwise.
                 self._note_present(str.__str__(key))
+            elif not (isinstance(key, str) and str.__str__(key) in values):
+                self._note_blind(f"the reason for which key {short(key)} was refused")
             # Sinks may have failed, or Ctrl-C may have come: the key may be written all the same.
             if not was_written and isinstance(key, str) and str.__str__(key) in values:
                 self._note_write(str.__str__(key))

@@ -113,7 +113,11 @@ class MetricStore:
         def slow(value: Any, tags: Any = None) -> None:
             self.record(metric, token, value, tags)
 
-        log = self.find(metric)
+        try:
+            log = self.find(metric)
+        except (UnknownMetricError, ForeignMetricError):
+            token.note_blind("the declared metrics")  # as in `record`
+            raise
         if log is None:
             return self._first_recorder(metric, token, slow)
         if log.metric is not None and log.metric.checks.split is None:
@@ -138,9 +142,14 @@ class MetricStore:
     def record(self, metric: Metric[Any, Any] | str, token: StepToken, value: Any, tags: Any) -> None:
         """Validate and store a point, the slow way."""
         token.check_open()
-        found = self.find(metric)
-        log = found or self.new(metric)
-        kept, kept_tags = log.prepare(value, tags)
+        try:
+            found = self.find(metric)
+            log = found or self.new(metric)
+            kept, kept_tags = log.prepare(value, tags)
+        except Exception:
+            # The code of the step may catch the error, and go on otherwise.
+            token.note_blind("the reason for which a point was refused")
+            raise
         # An invalid point creates no log. If several threads use a new name, the first one creates its log.
         if found is None and self.logs.setdefault(log.name, log) is not log:
             self.record(metric, token, value, tags)

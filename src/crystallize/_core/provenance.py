@@ -80,10 +80,7 @@ class StepRecord(NamedTuple):
     The name of an artifact is after the word "artifact" and a colon.
     """
     blind: tuple[str, ...] = ()
-    """The things without a digest that the step looked at, such as the set of all keys, in words.
-
-    A change of its arguments, or of its object or closure, is here as a sentence: "it changed its argument w".
-    """
+    """The things without a digest that the step looked at, and the arguments that it changed, in words."""
     reused_from: str | None = None
     """The run in which the step ran, if this run has taken it over; None if it ran in this one."""
 

@@ -50,6 +50,11 @@ class StepToken:
         if not hasattr(self, "number"):
             raise StepClosedError(str(self.step))
 
+    def note_blind(self, seen: str) -> None:
+        """Note in the step, if there is one, a thing without a digest that its code has seen."""
+        if self.notes is not None:
+            self.notes.blind[seen] = None
+
     def open_number(self) -> int:
         """Return the number; raise StepClosedError if the step has ended."""
         try:
