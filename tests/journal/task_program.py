@@ -3,22 +3,22 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from crystallize import FrozenContext, Journal, step
 from crystallize.runs import list_runs
+
+folders: list[Path] = []
+"""The folder of the run. A list whose name is not in capitals, as its content is no part of the code."""
 
 
 class Tries:
     """How often something was tried, over all processes: each second try fails."""
 
-    folders: ClassVar[list[Path]] = []
-    """The folder of the run. A list, as its content is no part of the code."""
-
     @classmethod
     def check(cls, name: str) -> None:
         """Raise TimeoutError on the first try of a name, the third, and so on."""
-        with (cls.folders[-1] / f"{name}.tries").open("ab") as file:
+        with (folders[-1] / f"{name}.tries").open("ab") as file:
             file.write(b"x")
             file.flush()
             if file.tell() % 2:
@@ -113,7 +113,7 @@ def main(ctx: FrozenContext[Any]) -> list[Any]:
 
 def run_in(folder: Path, bias: int, reuse: str | bool) -> None:
     """Start the run of a folder, or go on with it. It takes steps over from the run in a file."""
-    Tries.folders.append(folder)
+    folders.append(folder)
     found = list_runs(folder)
     with Journal.resume(found[0]) if found else Journal.start(folder, "run", reuse=reuse) as journal:
         ctx = journal.context(FrozenContext, {"bias": bias})
