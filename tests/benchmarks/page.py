@@ -43,7 +43,7 @@ def time_page(rounds: int) -> list[Result]:
     return [
         _row(f"the page of {POINTS:,} points, loaded and written", ours, theirs, 2.0),
         _row("the same opened, until it is there and can be used", usable, bare_drawn, 1.5),
-        _row("the same opened, until a curve tells what is under the pointer", told, bare_drawn, 1.5),
+        _row("the same opened, until a curve shows the value under the pointer", told, bare_drawn, 1.5),
         _row("from a click on the curves until plotly has drawn them", drawn, bare_drawn, None),
     ]
 
@@ -63,7 +63,7 @@ def time_page_of_runs(rounds: int) -> list[Result]:
     return [
         _row(f"the page of {RUNS} runs of {POINTS_OF_EACH:,} points, loaded and written", ours, theirs, 5.0),
         _row("the same opened, until it is there and can be used", usable, bare_drawn, 1.5),
-        _row("the same opened, until a curve tells what is under the pointer", told, bare_drawn, 1.5),
+        _row("the same opened, until a curve shows the value under the pointer", told, bare_drawn, 1.5),
     ]
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 from crystallize import (
     FrozenContext,
+    InvalidStepError,
     Journal,
     JournalError,
     Metric,
@@ -251,7 +252,7 @@ def test_a_step_that_reads_a_secret_runs() -> None:
 
     start = {"token": SecretStr("hunter2")}
     ran(lambda ctx: ctx.run(ask), start, reuse=False)
-    assert (["ask"], {"ask": "the file of run-0001 does not have token"}) == ran(lambda ctx: ctx.run(ask), start)[:2]
+    assert (["ask"], {"ask": "it read token, a secret"}) == ran(lambda ctx: ctx.run(ask), start)[:2]
     plain = ran(lambda ctx: ctx.run(ask), start, reuse=False)
     assert ["ask"] == plain[0]
 
@@ -571,3 +572,25 @@ def test_an_inner_step_stays_taken_over_if_the_step_around_it_is_done_again() ->
     assert (["again"], (3,)) == (called, ctx.metrics["size"])
     assert ["run-0001", None] == [record.reused_from for record in ctx.provenance.steps]
     assert [] == ran(lambda ctx: ctx.run(outer), {**START, "lr": -1.0})[0]
+
+
+@pytest.mark.parametrize("is_branch", [False, True])
+def test_a_key_to_ignore_that_is_not_declared(tmp_path: Path, is_branch: bool) -> None:
+    """A misspelt key in `ignore` is an error, and nothing has run."""
+
+    class Login(BaseModel):
+        token: str
+        answer: str
+
+    @step(ignore=["tokn"])
+    def ask(ctx: FrozenContext[Any], item: int) -> None:
+        raise AssertionError
+
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(FrozenContext[Login], {"token": "t"})
+        with (
+            ThreadPoolExecutor(1) as executor,
+            pytest.raises(InvalidStepError, match=r"'tokn', which .*Login does not declare; did you mean 'token'"),
+        ):
+            fan_out(ctx, ask, [1], executor=executor) if is_branch else ctx.run(ask, 1)
+        assert () == tuple(ctx.provenance.steps)

@@ -32,6 +32,7 @@ class EarlierBranches:
         if not self._state.dispatcher.sinks:
             return False
         call = TaskCall(self._task, (branch.item,), {}, self._options)
+        call.check_ignored(self._state.schema)
         # Before the task is called, as it may change its item.
         inputs, arguments, reason = call.inputs(), digest_of(branch.item) or _UNKNOWN, None
         if (take := source_of(self._state)) is not None:

@@ -98,6 +98,7 @@ class StepRunner:
     def _claiming(self, call: TaskCall) -> Callable[[], Claim]:
         """Return the function that claims the step of a call, under the dispatcher's lock."""
         self.token.check_open()
+        call.check_ignored(self.state.schema)
         log = task_log_of(self.state)
         # It is compared in another process, which only a sink reaches, and with calls that failed.
         arguments = call.digest() if self.state.dispatcher.sinks or log.failed else ""

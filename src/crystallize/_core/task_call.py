@@ -9,11 +9,12 @@ from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, Final
 
 from .._base.signal_handlers import reraise_from_handler
-from .._base.text import short, type_name
+from .._base.text import nearest, short, type_name
 from ..errors import InvalidStepError
 from ..events import TaskInputs
 from .call_arguments import digest_of_arguments
 from .code_digest import digest_call
+from .schema import Schema
 from .step_options import StepOptions, options_of
 from .task import checked_task, is_plain_function, parameters_of, task_name
 from .value_forms import atom_form
@@ -69,6 +70,15 @@ class TaskCall:
         name = task_name(self.task)
         parts = [text for argument in arguments if (text := _part_of_name(argument)) is not None]
         return "-".join([name, *parts]) if parts else name
+
+    def check_ignored(self, schema: Schema) -> None:
+        """Raise InvalidStepError if `@step(ignore=)` has a key that the schema does not declare."""
+        for name in self.options.ignore:
+            if schema.others is None and name not in schema.keys:
+                near = nearest(name, schema.keys)
+                advice = f"did you mean {near!r}?" if near else "take it out of ignore"
+                reason = f"@step(ignore=...) has the key {short(name)}, which {schema.name} does not declare; {advice}"
+                raise InvalidStepError(task_name(self.task), reason)
 
     def called(self, ctx: Any) -> Any:
         """Call the task, and return its result."""

@@ -17,7 +17,7 @@ from .._core.task_call import NOT_REUSED, TaskCall, argument_in_words
 from ..errors import KeyLookupError
 from ..events import MetricRecorded, TaskInputs
 from .earlier_run import EarlierRun, FinishedTree, PointsBefore
-from .event_bytes import Encoder
+from .event_bytes import Encoder, declarations
 from .rows import MISSING, Attempt, Entry
 
 _ARTIFACT: Final = "artifact:"
@@ -38,6 +38,7 @@ class Present:
         self._stored: dict[str, Stored] = {}
         self._points: dict[str, list[bytes]] = {}
         self.fingerprints: dict[str, Any] = fingerprints(state.schema, state.metric_store.schema)
+        self.declared: dict[str, dict[str, str | None]] = declarations(state.metric_store.schema)
 
     def stored(self, name: str, key: Key) -> Stored | None:
         """Return a key's value as a file would have it; None if it would not."""
@@ -130,8 +131,12 @@ class StepCheck(NamedTuple):
         if (problem := self._undeclared(name)) is not None:
             return problem
         state, key = self.present.state, self.present.state.schema.key(name)
-        if entry is None or entry.missing:
+        if entry is None:
             return f"the file of {self.run.name} does not have {name}"
+        if entry.missing == "secret":
+            return f"it read {name}, a secret"
+        if entry.missing:
+            return f"the file of {self.run.name} does not have {name}: {entry.why}"
         if name not in state.values:
             return f"{name} was {_shown(entry.stored)}, and is missing"
         if self.written_type(entry.session, name) != key.fingerprint():
@@ -143,7 +148,7 @@ class StepCheck(NamedTuple):
             return f"{name} has no digest"
         if (stored.type, stored.digest) == (entry.stored.type, entry.stored.digest):
             return None
-        before, now = _shown(entry.stored), state.short_value(name)
+        before, now = _shown(entry.stored), _shown(stored)
         return f"{name} was {before}, is {now}" if before != now else f"{name} changed"
 
     def written_type(self, process: int, key: str) -> Any:
@@ -156,8 +161,12 @@ class StepCheck(NamedTuple):
         return self._has_same("code", process, key)
 
     def has_same_metric(self, process: int, metric: str) -> bool:
-        """Return whether a metric has the type, and the code of it, that it had in a process of the earlier run."""
-        return self._has_same("metrics", process, metric) and self._has_same("metrics_code", process, metric)
+        """Return whether a metric has the type, its code, the unit and the goal of a process of the earlier run."""
+        if not (self._has_same("metrics", process, metric) and self._has_same("metrics_code", process, metric)):
+            return False
+        before = self.run.data.fingerprints[process].get("declared", {}).get(metric, {})
+        now = self.present.declared.get(metric, {})
+        return all(before.get(part) == now.get(part) for part in ("unit", "goal"))
 
     def _has_same(self, part: str, process: int, name: str) -> bool:
         known = self.run.data.fingerprints[process].get(part, {})
@@ -175,6 +184,8 @@ class StepCheck(NamedTuple):
                 yield f"the artifact {name} was there, and is missing"
             elif name in record.artifact_reads and (before is None or before.artifact.digest != now.digest):
                 yield f"the artifact {name} changed"
+            elif name in record.artifact_reads and before is not None and before.artifact.step != now.step:
+                yield f"the artifact {name} was of step {before.artifact.step}, is of {now.step}"
         there = (name for name in record.absent_artifacts if folded(name) in store.found)
         yield from (f"the artifact {name} was missing, and is there" for name in there)
 

@@ -96,7 +96,7 @@ class _Compiler:
         """Return the function that evaluates a part of the condition."""
         if isinstance(node, ast.BoolOp):
             parts = [self.compiled(part) for part in node.values]
-            return _conjunction(parts) if isinstance(node.op, ast.And) else _disjunction(parts)
+            return _junction(parts, decides=isinstance(node.op, ast.Or))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return _negation(self.compiled(node.operand))
         if isinstance(node, ast.Compare):
@@ -151,32 +151,19 @@ def _column(name: str) -> _Value:
     return value
 
 
-def _conjunction(parts: list[_Value]) -> _Value:
+def _junction(parts: list[_Value], *, decides: bool) -> _Value:
+    """Return the function of `and`, which a false part decides, or of `or`, which a true one decides.
+
+    If no part decides and one is unknown, the result is unknown.
+    """
+
     def value(row: _Row) -> Any:
-        result: Any = True
+        result: Any = not decides
         for part in parts:
             found = part(row)
-            if found is UNKNOWN:
-                result = UNKNOWN
-            elif not found:
+            if found is not UNKNOWN and bool(found) is decides:
                 return found
-            elif result is not UNKNOWN:
-                result = found
-        return result
-
-    return value
-
-
-def _disjunction(parts: list[_Value]) -> _Value:
-    def value(row: _Row) -> Any:
-        result: Any = False
-        for part in parts:
-            found = part(row)
-            if found is UNKNOWN:
-                result = UNKNOWN
-            elif found:
-                return found
-            elif result is not UNKNOWN:
+            if found is UNKNOWN or result is not UNKNOWN:
                 result = found
         return result
 
