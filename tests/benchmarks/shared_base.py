@@ -173,7 +173,8 @@ def time_keys(rounds: int) -> list[Result]:
             )
             for keys in (KEYS, 1)
         ]
-        timed = play(contestants, names, number=1000, rounds=rounds)
+        # Two workers on a busy machine differ by more than the target from round to round.
+        timed = play(contestants, names, number=1000, rounds=4 * rounds)
     path = f"{KEYS:,} keys, each branch reads one"
     return [_compared(path, ("", timed[str(KEYS)]), ("a context of one key", timed["1"]), 1.3, 1e6, "µs")]
 
