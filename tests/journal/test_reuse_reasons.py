@@ -25,6 +25,7 @@ from crystallize import (
 )
 from crystallize._branches.merge import merge_earlier
 from crystallize._journal import reuse, reuse_check
+from crystallize._journal.earlier_run import EarlierRun
 
 Task = Callable[[Any], Any]
 Setup = Callable[[Any], object]
@@ -518,3 +519,13 @@ def test_ignored_keys_that_were_missing() -> None:
 
     assert reason(look, {}, {"x": 3}) is None
     assert reason(look, {"x": 3}, {"z": 1}) is None
+
+
+def test_a_value_that_was_read_before_its_write_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another thread may be about to record the write. Here, the file is asked as if that had happened.
+    monkeypatch.setattr(EarlierRun, "entry", lambda run, key, reader: None)
+    assert reason(lr_of, {"lr": 0.1}) == "the file of run-0001 does not have lr"
+
+
+def lr_of(ctx: Any) -> Any:
+    return ctx["lr"]
