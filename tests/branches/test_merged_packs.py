@@ -525,6 +525,49 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
         assert read(merged(FrozenContext({"lr": 0.1}), range(90))) == read(ctx)
 
 
+# Without the file of a run.
+
+
+@pytest.mark.usefixtures("soon")
+def test_packs_are_read_from_a_temporary_file() -> None:
+    ctx = merged(FrozenContext({"lr": 0.1}), range(30))
+    file = registry_of(state_of(ctx)).spill_file
+    assert file is not None
+    copy: FrozenContext[Any] = pickle.loads(pickle.dumps(ctx))
+    merged(ctx, range(30, 60))
+    assert registry_of(state_of(ctx)).spill_file is file
+    merged(copy, range(30, 60))
+    with pytest.MonkeyPatch.context() as patch:
+        pack_soon(patch, most=1 << 20)
+        expected = read(merged(FrozenContext({"lr": 0.1}), range(60)))
+    assert read(ctx) == read(copy) == expected
+
+
+@pytest.mark.usefixtures("soon")
+def test_no_temporary_file_can_be_written(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    expected = read(merged(FrozenContext({"lr": 0.1}), range(30)))
+    monkeypatch.setattr("tempfile.tempdir", "/dev/null/no folder")
+    assert read(merged(FrozenContext({"lr": 0.1}), range(30))) == expected
+    (line,) = caplog.messages
+    assert line.startswith("the work of merged branches stays in memory: no temporary file can be written (")
+
+
+@pytest.mark.usefixtures("soon")
+def test_forked_process_writes_to_its_own_temporary_file() -> None:
+    ctx = merged(FrozenContext({"lr": 0.1}), range(30))
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            merged(ctx, range(30, 60))
+            os._exit(0 if len(read(ctx)["steps"]) == 60 else 1)
+        os._exit(2)
+    merged(ctx, range(30, 60))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        pack_soon(patch, most=1 << 20)
+        assert read(ctx) == read(merged(FrozenContext({"lr": 0.1}), range(60)))
+
+
 # Memory.
 
 
@@ -554,9 +597,9 @@ def three_points(child: BranchContext[Any], at: int) -> None:
 
 
 def test_memory_of_branches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A merged branch with three points takes a few bytes if its run has a file, and less than 200 if not."""
+    """A merged branch with three points takes a few bytes, as its work is in the run's file or in a temporary one."""
     pack_soon(monkeypatch, 64)
-    assert bytes_each(FrozenContext({"lr": 0.1}), 64, 576, int) < 200
+    assert bytes_each(FrozenContext({"lr": 0.1}), 64, 576, int) < 80
     with Journal.start(tmp_path, "fit") as journal:
         ctx = journal.context(FrozenContext, {"lr": 0.1})
         assert bytes_each(ctx, 64, 576, journal.flush) < 80
@@ -565,7 +608,7 @@ def test_memory_of_branches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.long
 def test_memory_of_many_branches(tmp_path: Path) -> None:
     """After the first 10,000 branches, a merged branch with three points takes hardly any memory."""
-    assert bytes_each(FrozenContext({"lr": 0.1}), 10_000, 30_000, int) < 120
+    assert bytes_each(FrozenContext({"lr": 0.1}), 10_000, 30_000, int) < 30
     with Journal.start(tmp_path, "fit") as journal:
         ctx = journal.context(FrozenContext, {"lr": 0.1})
         assert bytes_each(ctx, 10_000, 30_000, journal.flush) < 30

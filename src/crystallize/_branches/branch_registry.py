@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from .._base.spill_file import CAN_SPILL, SpillFile
 from .._core.name_index import NameIndex
 from .._core.packed_texts import packed_texts, texts_in
 from .._core.state import LogMarks, State
@@ -145,7 +146,10 @@ class BranchRegistry:
     pack_at: int = 0
     """The number of these at which to pack them."""
     waiting: list[Any] = field(default_factory=list)
-    """The packs that are left to the file of a run when it has their facts."""
+    """The packs to be dropped from memory, when the file of the run has their facts."""
+    spills: bool = CAN_SPILL
+    """Whether packs are moved to a temporary file, if there is no file of a run."""
+    spill_file: SpillFile | None = None
     restored: int = -1
     """The last rank of a branch that was restored from a file; its work stays in memory."""
     packed_count: int = 0

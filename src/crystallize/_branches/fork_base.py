@@ -37,6 +37,8 @@ class ForkBase:
     fingerprint: str
     objects: ObjectFolder | None
     """The folder of the parent's large artifacts, if it has one and this process reaches it."""
+    releases: int = 0
+    """The number of times that keys had been removed from the context."""
 
     @classmethod
     def of(cls, ctx: FrozenContext[Any]) -> "ForkBase":
@@ -53,18 +55,23 @@ class ForkBase:
     def _is_of(self, ctx: FrozenContext[Any]) -> bool:
         """Whether a context has the same keys as then. Values that are written never change."""
         state = state_of(ctx)
-        is_same = self.values.keys() == state.values.keys() and self.logger is ctx.logger
-        return is_same and (self.metrics is not None or self.undeclared.keys() == state.metric_store.logs.keys())
+        # If no key was removed, the same number of keys are the same keys.
+        is_same = len(self.values) == len(state.values) and self.releases == state.releases
+        has_same_metrics = self.metrics is not None or self.undeclared.keys() == state.metric_store.logs.keys()
+        return is_same and has_same_metrics and self.logger is ctx.logger
 
     @classmethod
     def _taken(cls, ctx: FrozenContext[Any]) -> "ForkBase":
         state = state_of(ctx)
+        # Before the values: a key that is removed meanwhile makes the next fork take a new base.
+        releases = state.releases
         metrics = state.metric_store.schema
         used = {name: log.metric for name, log in state.metric_store.logs.copy().items()}
         values = {key: state.values[key] for key in state.keys.in_order()}
         own = fingerprint_of(state.schema, metrics)
         objects = state.artifact_store.objects
-        return cls(state.schema, values, metrics, used if metrics is None else {}, ctx.logger, own, objects)
+        undeclared = used if metrics is None else {}
+        return cls(state.schema, values, metrics, undeclared, ctx.logger, own, objects, releases)
 
     @property
     def label(self) -> str:

@@ -1,15 +1,18 @@
 """Keep what was merged in little memory: the work of many branches as one pack in each log.
 
 A merged branch does not change any more. So the sections of branches that were forked one after the other become one
-section with the same items. Once many branches are packed, packs are left to a sink that has stored their work, if
-there is one, and are read from there. Nothing else is read than before.
+section with the same items. Once many branches are packed, their packs are no longer kept in memory. They are read from
+a sink that has stored their work, such as a journal, or else from a temporary file. The results of all reads stay the
+same.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from math import inf
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
+from .._base.spill_file import SpillFile
 from .._core import ordered_log
 from .._core.packed_texts import packed_texts, texts_in
 from .._core.point_log import LARGE
@@ -25,14 +28,16 @@ from .branch_registry import (
     registry_of,
 )
 
+_log = logging.getLogger("crystallize")
+
 MOST: Final = 1024
 """Maximum number of branches in a pack, and the number of merged branches at which to pack them."""
 MOST_IN_LOOP: Final = 64
-"""The same while `afan_out` runs. These packs stay in memory, since reading a file takes long, too."""
+"""The same while `afan_out` runs. These packs stay in memory, since an event loop waits while a file is written."""
 POINTS: Final = 1 << 16
 """Number of points in a pack that is not exceeded by the points of more than one branch."""
 IN_MEMORY: Final = 8 * MOST
-"""Number of branches whose packs stay in memory in any case, so that small runs read nothing from their file."""
+"""Number of branches whose packs stay in memory in any case, so that small runs read nothing from a file."""
 
 
 class StoredWork(Protocol):
@@ -124,10 +129,12 @@ def pack_merged(state: State, registry: BranchRegistry) -> None:
     for run in _runs(state, dict(sorted(merged.items(), key=lambda item: item[1].rank)), _most(registry)):
         if len(run) >= ordered_log.FEWEST:
             is_new = next(iter(run.values())).rank > registry.restored
-            is_stored = bool(archives) and is_new and registry.packed_count >= IN_MEMORY
-            _pack(state, registry, run, is_stored=is_stored)
-    for archive in archives[:1]:
-        _leave(registry, archive)
+            can_leave = is_new if archives else registry.spills and not registry.async_calls
+            _pack(state, registry, run, is_stored=can_leave and registry.packed_count >= IN_MEMORY)
+    if archives:
+        _leave(registry, archives[0])
+    elif not registry.async_calls:
+        _spill(registry)
     registry.unpacked = [name for name in registry.unpacked if name in registry.entries]
     # So that looking at those that cannot be packed takes no more than a share of the time.
     registry.pack_at = 2 * len(registry.unpacked)
@@ -182,3 +189,29 @@ def _leave(registry: BranchRegistry, archive: WorkArchive) -> None:
         waiting.receipts.leave(work.receipts)
         if registry.waiting and registry.waiting[0] is waiting:
             registry.waiting.pop(0)
+
+
+def _spill(registry: BranchRegistry) -> None:
+    """Move packs to a temporary file. Each statement leaves what is read as it was."""
+    while registry.waiting:
+        waiting: _Waiting = registry.waiting[0]
+        try:
+            if registry.spill_file is None or not registry.spill_file.is_own:
+                registry.spill_file = SpillFile()
+            _move(waiting, registry.spill_file)
+        except OSError as error:
+            registry.spills = False
+            _log.warning("the work of merged branches stays in memory: no temporary file can be written (%s)", error)
+            registry.waiting.clear()
+            return
+        if registry.waiting and registry.waiting[0] is waiting:
+            registry.waiting.pop(0)
+
+
+def _move(waiting: _Waiting, file: SpillFile) -> None:
+    for records in waiting.records:
+        records.leave(file.stored(records.read))
+    for _, points in waiting.points:
+        if points.is_plain:
+            points.leave(file.stored(points.read))
+    waiting.receipts.leave(file.stored(waiting.receipts.read))

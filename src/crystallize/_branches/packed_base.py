@@ -12,6 +12,7 @@ from pickle import PickleBuffer
 from threading import Lock
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
+from .._base.collector import collector_paused
 from .._core.buffer_pickle import SplitPickle
 from .._core.immutable_types import PLAIN
 from .._core.stored_value import StoredValue, Unread
@@ -52,6 +53,7 @@ class BaseIndex(NamedTuple):
     keys: tuple[_PackedKey, ...]
     groups: tuple[_Group, ...]
 
+    @collector_paused()
     def opened(self, sections: Sequence[memoryview], branch: str) -> ForkBase:
         """Return a base whose values are unpickled when they are read; errors name a branch."""
         schema, metrics, undeclared, logger, address = loaded(self.head, branch, "the parent's values")
@@ -69,7 +71,9 @@ class BaseIndex(NamedTuple):
 
 
 class _OpenGroup:
-    """A group in a worker."""
+    """A group in a worker. There may be many thousands, each a few objects for the garbage collector."""
+
+    __slots__ = ("_group", "_lock", "_sections", "_shared")
 
     def __init__(self, group: _Group, sections: Sequence[memoryview]) -> None:
         self._group = group
@@ -95,6 +99,7 @@ class _OpenGroup:
         return values
 
 
+@collector_paused()
 def pack(base: ForkBase, branch: str, add: Callable[[Chunks], object], *, by_value: bool) -> BaseIndex:
     """Pack a base: `add` takes its sections, one after another. Errors name a branch; for `by_value`, see `split`."""
     head = dumped(base.head(), branch, base.head_parts, by_value=by_value)

@@ -41,7 +41,7 @@ def check_shared(shared: Any, branch: str, ctx: FrozenContext[Any]) -> None:
     if shared._is_closed:
         raise BranchError(branch, "its shared base is closed; fork it inside of the `with` block of shared_base")
     if state_of(ctx).dispatcher.lock.run(partial(ForkBase.of, ctx)) is not shared._base:
-        reason = "its shared base has not the keys that the context has now; make another one by shared_base(ctx)"
+        reason = "base= contains other keys than the context has now; create another one with shared_base(ctx)"
         raise BranchError(branch, reason)
 
 

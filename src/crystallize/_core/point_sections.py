@@ -94,7 +94,7 @@ class PackContent(NamedTuple):
 class PointPack:
     """The points of many sources, in less memory than a section for each takes, or read from elsewhere."""
 
-    __slots__ = ("_newest", "_read", "_size", "is_plain")
+    __slots__ = ("_newest", "_size", "is_plain", "read")
 
     def __init__(
         self, size: int, newest: StoredPoint, read: Callable[[], PackContent], *, is_plain: bool = False
@@ -102,18 +102,19 @@ class PointPack:
         """Take the number of points, the newest point, and a function that returns all points."""
         self._size = size
         self._newest = newest
-        self._read = read
+        self.read: Callable[[], PackContent] = read
+        """Return all points."""
         self.is_plain = is_plain
         """Whether a file gives all points back exactly; see `Block.is_plain`."""
 
     def leave(self, read: Callable[[], PackContent]) -> None:
         """Drop the points, and read the same points by a function from now on."""
-        self._read = read
+        self.read = read
 
     @property
     def sources(self) -> list[str]:
         """The sources of the points."""
-        return [source for source, _ in self._read().parts]
+        return [source for source, _ in self.read().parts]
 
     @classmethod
     def of(cls, sections: Sequence[PointSection]) -> "PointPack":
@@ -135,13 +136,13 @@ class PointPack:
 
     def rows(self) -> Iterator[StoredPoint]:
         """Return the points, oldest first."""
-        block, names, _ = self._read()
+        block, names, _ = self.read()
         for value, tags, number in block.rows():
             yield value, tags, names[number - 1]
 
     def values(self) -> Iterator[Any]:
         """Return the values, oldest first. Nothing is read before the first value is asked for."""
-        yield from self._read().block.values
+        yield from self.read().block.values
 
     def last(self) -> StoredPoint:
         """Return the newest point."""
@@ -156,14 +157,14 @@ class PointPack:
 
     def parts(self) -> Iterator[PointSection]:
         """Return the points of each source."""
-        block, names, parts = self._read()
+        block, names, parts = self.read()
         first = 0
         for source, size in parts:
             yield PointSection((block.cut(first, first + size),), names, source)
             first += size
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PointPack.holding, (self._read(),)
+        return PointPack.holding, (self.read(),)
 
 
 class _Held(NamedTuple):

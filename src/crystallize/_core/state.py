@@ -84,13 +84,14 @@ class State:
         extensions: The data of folders above the core, by their classes.
         lost: The values that were written in an earlier process, and that could not be restored.
         unsearched: The keys whose values may contain secrets, and were not searched yet.
+        releases: The number of calls of `release` that removed keys.
         logs_steps: Whether the start and the end of each step are logged.
     """
 
     __slots__ = (
         *("_live", "_secrets", "artifact_store", "artifacts", "dispatcher", "extensions", "foreign_secrets", "keys"),
-        *("logs_steps", "lost", "metric_store", "metrics", "provenance", "schema", "shared", "step_log", "unsearched"),
-        "values",
+        *("logs_steps", "lost", "metric_store", "metrics", "provenance", "releases", "schema", "shared", "step_log"),
+        *("unsearched", "values"),
     )
 
     def __init__(
@@ -100,6 +101,7 @@ class State:
         self.dispatcher: EventDispatcher = EventDispatcher()
         self.values: dict[str, RawValue] = {}
         self.shared: dict[str, Any] = {}
+        self.releases: int = 0
         self.foreign_secrets: list[str | bytes] = []
         self.unsearched: list[str] = []
         self.lost: dict[str, LostValue] = {}
@@ -292,6 +294,7 @@ class State:
 
     def release(self, values: Mapping[str, RawValue]) -> None:
         """Undo the claims of these values, except for keys that others have claimed."""
+        self.releases += 1
         for name, stored in values.items():
             if self.values.get(name) is stored:
                 self.shared.pop(name, None)

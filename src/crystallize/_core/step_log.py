@@ -20,13 +20,14 @@ class PackedRecords:
     The last record of a section is the record of the work as a whole, which has finished.
     """
 
-    __slots__ = ("_read", "_size", "_sources")
+    __slots__ = ("_size", "_sources", "read")
 
     def __init__(self, size: int, sources: bytes, read: Callable[[], Sequence[Sequence[StepRecord]]]) -> None:
         """Take the number of records, the packed names of the last records of all sections, and their reader."""
         self._size = size
         self._sources = sources
-        self._read = read
+        self.read: Callable[[], Sequence[Sequence[StepRecord]]] = read
+        """Return the records of each section."""
 
     @classmethod
     def of(cls, sections: Sequence[Sequence[StepRecord]]) -> "PackedRecords":
@@ -40,7 +41,7 @@ class PackedRecords:
 
     def leave(self, read: Callable[[], Sequence[Sequence[StepRecord]]]) -> None:
         """Drop the records, and read the same records by a function from now on."""
-        self._read = read
+        self.read = read
 
     @property
     def sources(self) -> list[str]:
@@ -49,13 +50,13 @@ class PackedRecords:
 
     def parts(self) -> Sequence[Sequence[StepRecord]]:
         """Return the records of each section."""
-        return self._read()
+        return self.read()
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[StepRecord]:
-        return chain.from_iterable(self._read())
+        return chain.from_iterable(self.read())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PackedRecords.of, ([*self.parts()],)
