@@ -91,7 +91,7 @@ def deeds() -> list[Deeds]:
     return found
 
 
-# For "Kept from change": how long ten thousand numbers take to write and to read, as a value of each kind.
+# For "Frozen values": how long ten thousand numbers take to write and to read, as a value of each kind.
 
 
 class Cost(NamedTuple):
