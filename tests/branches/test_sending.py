@@ -42,6 +42,7 @@ from crystallize._base.scratch_folder import scratch_folder
 from crystallize._branches import base_file
 from crystallize._branches.engines import broadcaster
 from crystallize._core.buffer_pickle import split_pickle
+from crystallize._core.context import state_of
 from crystallize.runs import verify_run
 
 from ..core.nested_values import PARTS, WRAPS, Recipe, built, recipes, shown, spoil

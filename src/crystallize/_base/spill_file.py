@@ -22,7 +22,8 @@ class SpillFile:
         """Create the file; raise OSError if that is not possible."""
         from tempfile import TemporaryFile  # here, to keep the import of the package fast
 
-        self._file: Any = TemporaryFile(prefix="crystallize-", buffering=0)
+        # It is closed with the last function that reads it.
+        self._file: Any = TemporaryFile(prefix="crystallize-", buffering=0)  # noqa: SIM115
         self._end = 0
         self._process = os.getpid()
         finalize(self, self._file.close)

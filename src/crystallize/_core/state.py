@@ -210,11 +210,7 @@ class State:
         keys = self.unsearched[:]
         # What nobody has read can be in no text.
         known = {key: raw[1] for key in keys if (raw := self.values.get(key)) is not None}
-        new = {
-            key: self.schema.key(key).shared
-            for key, thaw in known.items()
-            if not isinstance(thaw, Deferred) or thaw.is_read
-        }
+        new = {key: self.schema.key(key).shared for key, thaw in known.items() if not _is_unread(thaw)}
         self._secrets += secrets_in([self.read(key) for key, is_shared in new.items() if not is_shared])
         self._live += [key for key, is_shared in new.items() if is_shared]
         # The others are just being written, or were not read yet.
@@ -321,6 +317,10 @@ class State:
         if declared.name:
             return AbsentKeyError(name, self.schema.name)
         return AbsentKeyError(name, None, nearest(name, list(self.values)))
+
+
+def _is_unread(thaw: object) -> bool:
+    return isinstance(thaw, Deferred) and not thaw.is_read
 
 
 def _shared_key(schema: Schema, name: str, value: Any) -> str:
