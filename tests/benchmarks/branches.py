@@ -490,8 +490,9 @@ def measure_items(number: int = 1_000_000) -> list[Result]:
     alone, journalled = (items_on_threads(number, with_journal=with_journal)[0] for with_journal in (False, True))
     path = f"{number:,} items on threads, memory after the first {FEW:,}"
     shown = [f"+ {memory / 1e6:,.0f} MB" for memory in (journalled, alone)]
-    is_flat = max(journalled, alone) <= 15e6
-    return [Result(f"{path}, with a journal", shown[0], "without", shown[1], None, None, "≤ + 15 MB", is_flat)]
+    # Most of it comes with the next 10,000 branches: the facts that wait for the database, and its cache.
+    is_flat = journalled <= 30e6 and alone <= 15e6
+    return [Result(f"{path}, with a journal", shown[0], "without", shown[1], None, None, "≤ + 30 MB; 15 MB", is_flat)]
 
 
 # The tables of docs/scale.md.
