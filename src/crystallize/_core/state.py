@@ -107,8 +107,7 @@ class State:
         self.lost: dict[str, LostValue] = {}
         self.logs_steps = True
         self._secrets: list[str | bytes] = []
-        self._live: list[str] = []
-        """The keys whose values are shared, and so may change."""
+        self._live: list[str] = []  # the keys whose values are shared, and so may change
         self.extensions: dict[type, Extension] = {}
         self._fill(MetricStore(metrics, self.dispatcher, registry), ArtifactStore(dispatcher=self.dispatcher))
 
@@ -125,9 +124,8 @@ class State:
         self.artifacts: ArtifactLog = artifacts_view(artifacts)
         self.keys: OrderedKeys = OrderedKeys(self.values, key_sections)
         self.step_log: StepLog = steps or StepLog()
-        self.provenance: Provenance = Provenance(
-            self.schema, self.values, NodeOrders(self.keys, artifacts.in_order), self.step_log
-        )
+        orders = NodeOrders(self.keys, artifacts.in_order)
+        self.provenance: Provenance = Provenance(self.schema, self.values, orders, self.step_log)
 
     def contents(self) -> StateContents:
         """Return the current contents, for a copy or a pickle."""
@@ -290,11 +288,14 @@ class State:
 
     def release(self, values: Mapping[str, RawValue]) -> None:
         """Undo the claims of these values, except for keys that others have claimed."""
-        self.releases += 1
-        for name, stored in values.items():
-            if self.values.get(name) is stored:
-                self.shared.pop(name, None)
-                del self.values[name]
+        try:
+            for name, stored in values.items():
+                if self.values.get(name) is stored:
+                    self.shared.pop(name, None)
+                    del self.values[name]
+        finally:
+            # Last, so that keys that are copied in the midst of this are not taken for those that are left.
+            self.releases += 1
 
     def key_event(self, name: str, source: str | None = None) -> KeyWritten:
         """Return the event of a written key; `source` is set for work that was done elsewhere."""
