@@ -99,7 +99,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
 
 
 HEAD = "| value | a reader gets | restored, its type declared | restored without a schema |\n|---|---|---|---|\n"
-LIVE = "live objects, such as a model that is trained"
+LIVE = "live objects, such as a model in training"
 TYPED: dict[str, tuple[Any, Any]] = {
     "anything `Shared` that is no number or text": (Annotated[Any, Shared], [1]),
     "an instance of a subclass of the declared model": (Config, Deeper(depth=1)),
@@ -161,7 +161,7 @@ def test_each_row_is_true(tmp_path: Path) -> None:
     ]
     with pytest.raises(LiveValueError):
         FrozenContext[Running]()["engine"] = Engine()
-    rows.append(f"| {LIVE} | nothing: it is refused unless its key is `Shared` | no | no |")
+    rows.append(f"| {LIVE} | an error at the write, unless the key is `Shared` | no | no |")
     rest = PAGE.read_text("utf-8").partition(HEAD)[2]
 
     assert rows == rest.partition("\n\n")[0].split("\n")
