@@ -84,19 +84,19 @@ def _taken(check: StepCheck, claim: Claim, call: TaskCall, inputs: TaskInputs) -
     difference = check.difference(call, inputs)
     if difference is not None:
         return difference
-    state = check.present.state
+    state, returns = check.present.state, return_type(call.task)
     try:
-        result, work = result_of(check, call), work_of(check)
+        result, work = result_of(check, returns), work_of(check)
         if claim.number > 1:
             state.registry.reserve_numbers(claim.path, claim.number)
         if registry_of(state).knows(claim.step):  # it is of a `fan_out`, which takes the result from the receipt
             work = work._replace(result=result, item=claim.arguments or None)
-        merge_earlier(state, work, return_type(call.task))
+        merge_earlier(state, work, returns)
     except NotTaken as reason:
         return str(reason)
     except (BranchError, ForeignMetricError, MergeConflictError) as error:  # another thread was faster
         return str(error)
-    return TakenStep(result, work.steps[-1].as_event())
+    return TakenStep(result)
 
 
 def _older(path: Path) -> Iterator[Path]:
