@@ -77,6 +77,9 @@ class EarlierRuns:
             return f"the file of {name} is lost"
         if any(run.has_finished(claim.step) for run in self._runs):
             return f"part of its work in {name} cannot be restored"
+        if self._runs[0].data.running and self._runs[0].name == name:
+            older = ", nor in an older run" if self.parent.has_older else ""
+            return f"it had not finished in {name}, which was still being written{older}"
         return f"it did not finish in {name}" + (" or an older run" if self.parent.has_older else "")
 
 
