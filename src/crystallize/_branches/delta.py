@@ -122,8 +122,8 @@ DIGEST_PARTS = (
 def digest_of(schema: Schema, work: Work) -> str:
     """Return a digest that is equal for equal work. It has parts, so that an error can name the parts that differ."""
     keys = sorted(
-        [key, str(raw[2]), _value_digest(schema.key(key), StoredValue._make(raw).read())]
-        for key, raw in work.values.items()
+        [name, str(raw[2]), _value_digest(schema.find(name) or any_key(), StoredValue._make(raw).read())]
+        for name, raw in work.values.items()
     )
     artifacts = sorted([file.name, str(file.step), file.digest] for file in work.artifacts)
     steps = sorted(

@@ -13,7 +13,6 @@ from .._core.packed_columns import Block
 from .._core.point_log import PointLog, store
 from .._core.provenance import StepRecord
 from .._core.stored_value import RawValue
-from ..errors import KeyLookupError
 from .earlier_run import EarlierPoint
 from .event_bytes import decoded_point
 from .reuse_check import NotTaken, StepCheck, lost, read_value
@@ -65,10 +64,9 @@ def _values(check: StepCheck) -> dict[str, RawValue]:
     state, found = check.present.state, dict[str, RawValue]()
     for entry in check.run.entries_of(check.tree):
         name = entry.key
-        try:
-            key = state.schema.key(name)
-        except KeyLookupError as error:
-            raise NotTaken(f"the schema does not declare {name}, which it wrote") from error
+        key = state.schema.find(name)
+        if key is None:
+            raise NotTaken(f"the schema does not declare {name}, which it wrote")
         if name in state.values:
             raise NotTaken(f"{name}, which it wrote, is written already")
         if not check.has_same_type(entry.session, name, key) or not check.has_same_code(entry.session, name):

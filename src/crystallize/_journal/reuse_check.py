@@ -15,7 +15,6 @@ from .._core.provenance import MetricRead
 from .._core.secrets import secrets_in
 from .._core.state import State
 from .._core.task_call import NOT_REUSED, TaskCall, argument_in_words
-from ..errors import KeyLookupError
 from ..events import MetricRecorded, TaskInputs
 from .earlier_run import EarlierRun, FinishedTree, PointsBefore
 from .event_bytes import Encoder, declarations
@@ -114,7 +113,7 @@ class StepCheck(NamedTuple):
             return
         for name in filter(self._counts, record.absent):
             yield f"{name} was missing, and is {state.short_value(name)}" if name in state.values else None
-            yield None if self._is_declared(name) else _undeclared(name)
+            yield None if state.schema.find(name) is not None else _undeclared(name)
         for name in filter(self._counts, record.present):
             entry = self.run.entry(name, attempt)
             is_own = entry is not None and self.tree.has(entry)
@@ -124,16 +123,11 @@ class StepCheck(NamedTuple):
         """Return whether a name is that of a key, and not to be ignored."""
         return name not in self.ignored and not name.startswith(_ARTIFACT)
 
-    def _is_declared(self, name: str) -> bool:
-        schema = self.present.state.schema
-        return schema.others is not None or name in schema.keys
-
     def _key(self, name: str, entry: Entry | None, reader: int) -> str | None:
         """Return the difference of a key that was read in a process."""
         state = self.present.state
-        try:
-            key = state.schema.key(name)
-        except KeyLookupError:
+        key = state.schema.find(name)
+        if key is None:
             return _undeclared(name)
         if entry is None:
             return f"the file of {self.run.name} does not have {name}"
