@@ -2599,7 +2599,8 @@ def test_ctrl_c_right_after_a_task_was_submitted() -> None:
         if is_interrupted:
             assert [0, 1, 4] == fan_out(ctx, fold, range(3), executor=Now())
         at += 1
-    assert at > 25
+    # About four of these moments are in `wait`, which is not called if the other thread has merged all branches before.
+    assert at > 20
 
 
 # Threads

@@ -11,9 +11,12 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from crystallize._core.call_arguments import PARTIAL, digest_of_arguments
+from crystallize._core.call_arguments import PARTIAL, atoms_of_call, digest_of_arguments, digest_of_atoms
+from crystallize._core.code_digest import digest_call, digest_simple_call
 
 
 def fit(ctx: Any, size: Any = 1, /, *more: Any, rate: float = 0.5, **others: Any) -> None: ...
@@ -92,6 +95,60 @@ def test_the_same() -> None:
     assert of(task, 1) != of(task, 1, seed=4)
     # A name may be that of a positional-only parameter, too.
     assert of(fit, 1, size=2) != of(fit, 2, size=1)
+
+
+def plain(ctx: Any, size: Any, rate: Any) -> None: ...
+def with_defaults(ctx: Any, size: int, rate: float = 0.5, *, seed: int = 3, name: str = "a") -> None: ...
+def with_any_names(ctx: Any, /, size: int, **others: int) -> None: ...
+
+
+ATOMS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.dates())
+
+
+@given(st.sampled_from([plain, with_defaults, with_any_names, fit]), st.data())
+def test_calls_with_atoms_alone(task: Any, data: st.DataObject) -> None:
+    """A call with nothing but numbers, texts and the like has the digests that the general functions return."""
+    args = data.draw(st.lists(ATOMS, max_size=3).map(tuple))
+    kwargs = data.draw(st.dictionaries(st.sampled_from(["rate", "seed", "size", "depth"]), ATOMS, max_size=2))
+    _compare(task, args, kwargs)
+
+
+def _compare(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    atoms = atoms_of_call(task, args, kwargs)
+    if atoms is not None:
+        assert digest_of_arguments(task, args, kwargs) == digest_of_atoms(atoms)
+        assert digest_call(task, args, kwargs) == digest_simple_call(task, atoms)
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "kwargs", "is_fast"),
+    [
+        (plain, (1, 2.0), {}, True),
+        (plain, (), {"size": 1}, True),
+        (with_defaults, (1,), {"seed": 4}, True),
+        (with_any_names, (1,), {"depth": 2}, True),
+        (plain, ([1], 2), {}, False),
+        (plain, (1, 2, 3), {}, False),
+        (fit, (1,), {"size": 2}, False),
+        (made(1), (), {}, False),
+        (partial(plain, size=1), (), {}, False),
+    ],
+)
+def test_kinds_of_calls(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_fast: bool) -> None:
+    """Only a plain function is such a call, and only if it has no closure, and no value that can be changed."""
+    assert is_fast == (atoms_of_call(task, args, kwargs) is not None)
+    _compare(task, args, kwargs)
+
+
+def test_defaults_of_other_code() -> None:
+    """A function whose code was replaced by code with fewer parameters has more defaults than parameters."""
+
+    def task(ctx: Any, size: int = 1, rate: int = 2) -> None: ...
+    def other(ctx: Any) -> None: ...
+
+    task.__code__ = other.__code__
+    assert of(task) == digest_of_atoms(atoms_of_call(task, (), {}) or {})
+    _compare(task, (), {})
 
 
 def test_objects_of_methods() -> None:

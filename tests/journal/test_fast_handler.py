@@ -21,7 +21,7 @@ from crystallize._journal import drainer, frame_writer
 from crystallize._journal.event_bytes import Encoder
 from crystallize._journal.fast_handler import fast_handler
 from crystallize._journal.run_objects import objects_of
-from crystallize.events import BranchForked, MetricRecorded
+from crystallize.events import MetricRecorded
 
 from .train_runs import Tags, TrainMetrics
 
@@ -127,23 +127,20 @@ def test_interrupted_after_the_fact_is_made(tmp_path: Path, monkeypatch: pytest.
     assert (0.5, 0.25) == ctx.metrics["loss"] == load_run(journal.path).metrics["loss"]
 
 
-@pytest.mark.parametrize("is_begun", [True, False])
-def test_a_batch_that_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_begun: bool) -> None:
-    """After an interruption, the work of a branch is taken as far as it was not: with the fork, or without."""
+def test_a_batch_that_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an interruption, the work of a branch is taken in, unless it was."""
     with Journal.start(tmp_path, "run") as journal:
         journal.context(FrozenContext)
         intake = journal._events
         assert intake is not None
         appended: list[object] = []
         monkeypatch.setattr(intake, "_append", lambda item, encode: appended.append(item))
-        forked = BranchForked("fold")
-        work: Any = SimpleNamespace(forked=forked)
-        intake.taken[0] = forked if is_begun else None
+        work: Any = SimpleNamespace()
         intake.settle_batch(work)
-        assert appended == ([work] if is_begun else [forked, work])
+        assert [work] == appended
         intake.taken[0] = work
         intake.settle_batch(work)
-        assert appended == ([work] if is_begun else [forked, work])
+        assert [work] == appended
         monkeypatch.undo()
 
 

@@ -171,6 +171,26 @@ def main(ctx): ctx.run(record); return ctx.run(fit)
 """,
         "the declaration of loss, which it recorded, changed",
     ),
+    "the unit of a metric whose points are not read": (
+        """
+class Metrics(MetricSchema):
+    loss = Metric(float, unit="u@@")
+def made(journal): return journal.context(FrozenContext, metrics=Metrics)
+def fit(ctx) -> str: return ctx.metrics.series("loss").metric.unit
+""",
+        "the declaration of loss changed",
+    ),
+    "the goal of a metric that has none": (
+        """
+class Metrics(MetricSchema):
+    loss = Metric(float, goal=[None, "minimize"][@@ - 1])
+def made(journal): return journal.context(FrozenContext, metrics=Metrics)
+def fit(ctx) -> str:
+    try: return str(ctx.metrics.series("loss").best)
+    except Exception as error: return type(error).__name__
+""",
+        "the declaration of loss changed",
+    ),
     "the step of an artifact": (
         """
 def first(ctx) -> None: ctx.artifacts.add("a.txt", b"x")
@@ -236,6 +256,25 @@ def made(journal): return journal.context(FrozenContext, metrics=Metrics)
 def record(ctx) -> None: ctx.record("loss", 0.5)
 def fit(ctx) -> float: return min(ctx.metrics["loss"])
 def main(ctx): ctx.run(record); return ctx.run(fit)
+""",
+    "a unit": """
+class Metrics(MetricSchema):
+    loss = Metric(float, unit="nats")
+def made(journal): return journal.context(FrozenContext, metrics=Metrics)
+def fit(ctx) -> str: return ctx.metrics.series("loss").metric.unit
+""",
+    "a nested function with generic aliases": """
+class Train(BaseModel):
+    lr: float
+Read = Context[Train]
+Made = FrozenContext[Train]
+def inner_of(cls):
+    Own = FrozenContext[cls]
+    def inner(ctx: Own, kind: type = Context[cls]) -> str: return f"{Own} {Read} {Context[Train]}"
+    return inner
+def fit(ctx: Context[Train]) -> str:
+    def inner(ctx: Context[Train], kind: type = Made) -> Annotated[Read, 1] | None: return f"{Context[Train]}"
+    return ctx.run(inner) + ctx.run(inner_of(Train))
 """,
     "a helper that checks its arguments": """
 @validate_call

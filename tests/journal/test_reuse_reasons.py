@@ -125,6 +125,19 @@ def test_keys(task: Task, first: Any, second: Any, expected: str | None) -> None
     assert expected == reason(task, first, second)
 
 
+@pytest.mark.parametrize(("reuse", "end"), [(True, ", nor in an older run"), ("run-0001", "")])
+def test_a_parent_that_is_still_being_written(tmp_path: Path, reuse: bool | str, end: str) -> None:
+    """A step may yet finish there, so the reason does not say that it did not."""
+    with Journal.start(tmp_path, "run") as parent:
+        parent.context(FrozenContext, {"x": 1}).run(has)
+        with Journal.start(tmp_path, "run", reuse=reuse) as journal:
+            ctx = journal.context(FrozenContext, {"x": 1})
+            ctx.run(has)
+            ctx.run(get)
+    found = {attempt.step: attempt.reason for attempt in load_run(journal.path).attempts}
+    assert f"it had not finished in run-0001, which was still being written{end}" == found["get"]
+
+
 def adds(data: bytes) -> Setup:
     """Return a setup that adds a file."""
     return lambda ctx: ctx.artifacts.add("a.txt", data)

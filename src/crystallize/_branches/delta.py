@@ -122,8 +122,8 @@ DIGEST_PARTS = (
 def digest_of(schema: Schema, work: Work) -> str:
     """Return a digest that is equal for equal work. It has parts, so that an error can name the parts that differ."""
     keys = sorted(
-        [key, str(stored.step), _value_digest(schema.key(key), stored.read())]
-        for key, stored in zip(work.values, map(StoredValue._make, work.values.values()), strict=True)
+        [name, str(raw[2]), _value_digest(schema.find(name) or any_key(), StoredValue._make(raw).read())]
+        for name, raw in work.values.items()
     )
     artifacts = sorted([file.name, str(file.step), file.digest] for file in work.artifacts)
     steps = sorted(
@@ -131,13 +131,17 @@ def digest_of(schema: Schema, work: Work) -> str:
     )
     # Most branches of a large number lack some of the parts, whose digests are known.
     parts = (
-        _hashed([plain_json(keys)]) if keys else _NONE,
+        _hashed_json(keys) if keys else _NONE,
         _hashed(_points_in_pieces(work)) if work.points else _NO_POINTS,
-        _hashed([plain_json(artifacts)]) if artifacts else _NONE,
-        _hashed([plain_json(steps)]),
+        _hashed_json(artifacts) if artifacts else _NONE,
+        _hashed_json(steps),
         _NO_RESULT if work.result is None else _hashed_result(work.result),
     )
     return "-".join(parts)
+
+
+def _hashed_json(value: Any) -> str:
+    return blake2b(plain_json(value), digest_size=8).hexdigest()
 
 
 def _hashed(pieces: Iterable[bytes]) -> str:
@@ -171,6 +175,6 @@ def _value_digest(key: Key, value: Any) -> str:
     return type_name(type(value)) if content is None else digest(content)
 
 
-_NONE: Final = _hashed([plain_json([])])
+_NONE: Final = _hashed_json([])
 _NO_POINTS: Final = _hashed([])
 _NO_RESULT: Final = _hashed_result(None)

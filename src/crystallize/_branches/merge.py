@@ -175,36 +175,49 @@ def merge_earlier(state: State, work: Work, returns: Any = Any) -> None:
 
     It is the work of a branch with the name of its first step, which is forked at this moment if it was not before.
     """
-    registry = registry_of(state)
-    fingerprint = fingerprint_of(state.schema, state.metric_store.schema)
-    delta = Delta(work.names[0], digest_of(state.schema, work), registry.within, fingerprint, work)
-    state.dispatcher.lock.run(partial(_merge_checked, state, registry, delta, returns, None))
+    digest = digest_of(state.schema, work)
+    state.dispatcher.lock.run(partial(_merge_earlier, state, work, digest, returns))
+
+
+def _merge_earlier(state: State, work: Work, digest: str, returns: Any) -> None:
+    registry, branch = registry_of(state), work.names[0]
+    receipt = registry.receipt(branch)
+    if receipt is None:
+        _merge_work(state, registry, work, digest, returns)
+    else:
+        _check_same(receipt, branch, digest)
 
 
 def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns: Any, task: CalledTask | None) -> None:
     _check_own(state, registry, delta)
     receipt = registry.receipt(delta.branch)
     if receipt is not None:
-        _check_same(receipt, delta)
+        _check_same(receipt, delta.branch, delta.digest)
         return
     work = work_of(delta)
     if task is not None:
         work = work._replace(tasks={delta.branch: task})
+    _merge_work(state, registry, work, delta.digest, returns)
+
+
+def _merge_work(state: State, registry: BranchRegistry, work: Work, digest: str, returns: Any) -> None:
+    """Merge the work of a branch that is not merged yet."""
+    branch = work.names[0]
     _check_free(state, registry, work)
     if not work.is_frozen:
         work = work._replace(values=_frozen(state, work.values))
     if state.dispatcher.sinks:
         _check_sizes(state, work)
-    # Before the fact that names them.
-    work = work._replace(artifacts=tuple(map(state.artifact_store.kept, work.artifacts)))
-    known = registry.entries.get(delta.branch)
+    if work.artifacts:  # before the fact that names them
+        work = work._replace(artifacts=tuple(map(state.artifact_store.kept, work.artifacts)))
+    known = registry.entries.get(branch)
     entry = known or BranchEntry(registry.next_rank(), state.marks())
-    receipt = MergeReceipt(delta.digest, work.result, work.item, False)
+    receipt = MergeReceipt(digest, work.result, work.item, False)
     effect = partial(_apply, state, registry, entry, work, receipt)
     try:
         if state.dispatcher.sinks:
             shown = MASK if secrets_in(work.result) else work.result
-            last = BranchMerged(delta.branch, delta.digest, shown, returns, work.item)
+            last = BranchMerged(branch, digest, shown, returns, work.item)
             merged = MergedWork(state, work, last, is_known=known is not None)
             state.dispatcher.commit(effect, lambda: entry.receipt is receipt, lambda: (merged,))
         else:
@@ -212,7 +225,7 @@ def _merge_checked(state: State, registry: BranchRegistry, delta: Delta, returns
     finally:
         # Also if a sink has failed.
         if entry.receipt is receipt:
-            note_merge(state, registry, delta.branch)
+            note_merge(state, registry, branch)
 
 
 def _check_sizes(state: State, work: Work) -> None:
@@ -238,12 +251,12 @@ def _check_own(state: State, registry: BranchRegistry, delta: Delta) -> None:
         raise ForeignDeltaError(delta.branch, f"{reason}. Did the code change between fork and merge?")
 
 
-def _check_same(receipt: MergeReceipt, delta: Delta) -> None:
+def _check_same(receipt: MergeReceipt, branch: str, digest: str) -> None:
     """Check that a branch that is already merged has the same work again."""
-    pairs = zip(DIGEST_PARTS, receipt.digest.split("-"), delta.digest.split("-"), strict=True)
+    pairs = zip(DIGEST_PARTS, receipt.digest.split("-"), digest.split("-"), strict=True)
     different = [part for part, before, now in pairs if before != now]
     if different:
-        raise DivergentRetryError(delta.branch, " and ".join(different))
+        raise DivergentRetryError(branch, " and ".join(different))
 
 
 def _check_free(state: State, registry: BranchRegistry, work: Work) -> None:

@@ -5,7 +5,6 @@ from functools import lru_cache, partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple
 
-from .digest import digest
 from .value_forms import NoDigest, ValueForms, atom_form, joined
 
 CONTEXT: Final[object] = object()
@@ -43,19 +42,52 @@ def digest_of_arguments(task: object, args: tuple[object, ...], kwargs: Mapping[
     A function or class counts by its name. A value without a digest does not count, nor does the object of a method or
     a variable of a closure that may change: another process need not repeat the calls that changed it.
     """
-    forms, is_whole = list[bytes](), True
-    for name, value in sorted(_values(*unwrapped_call(task, args, kwargs)).items(), key=_name):
-        form = _form(value)
-        is_whole &= form is not None
-        forms.append(joined(name, [] if form is None else [form]))
-    return ("" if is_whole else PARTIAL) + digest(joined("arguments", forms))
+    forms = {name: _form(value) for name, value in _values(*unwrapped_call(task, args, kwargs)).items()}
+    return ("" if None not in forms.values() else PARTIAL) + _digest_of_forms(forms)
+
+
+def atoms_of_call(task: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, bytes] | None:
+    """Return the forms of the arguments by their parameters, if they are all that a call uses and have atom forms.
+
+    None for all other calls. Most calls of a loop are of this kind, and each takes these forms alone.
+    """
+    if type(task) is not FunctionType or task.__closure__ or len(args) >= task.__code__.co_argcount:
+        return None
+    names = task.__code__.co_varnames[: task.__code__.co_argcount]
+    given: dict[str, Any] = dict(zip(names[1:], args, strict=False))
+    if not given.keys().isdisjoint(kwargs):  # a positional-only parameter has the same name
+        return None
+    given |= kwargs
+    if defaults := task.__defaults__:
+        given = {**dict(zip(reversed(names), reversed(defaults), strict=False)), **given}
+    if task.__kwdefaults__:
+        given = {**task.__kwdefaults__, **given}
+    found = {}
+    for name, value in given.items():
+        if (atom := atom_form(value)) is None:
+            return None
+        found[name] = atom
+    return found
+
+
+def digest_of_atoms(atoms: Mapping[str, bytes]) -> str:
+    """Return what `digest_of_arguments` returns for a call with the forms that `atoms_of_call` has returned."""
+    return _digest_of_forms({name: _ATOM + atom for name, atom in atoms.items()})
+
+
+def _digest_of_forms(forms: Mapping[str, bytes | None]) -> str:
+    parts = (part for name in sorted(forms) for part in (name.encode(), forms[name] or b""))
+    return joined("arguments", parts).hex()
+
+
+_ATOM: Final = b"atom "
 
 
 def _form(value: Any) -> bytes | None:
     """Return the form of a value; None if it does not count."""
     found = value.value if isinstance(value, HiddenValue) else value
     if (atom := atom_form(found)) is not None:
-        return joined("value", [atom])
+        return _ATOM + atom
     values = ValueForms()
     try:
         form = values.form(found)
@@ -82,7 +114,8 @@ def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> d
         given["*"] = more
     if code is not None:
         defaults = function.__defaults__ or ()
-        by_default = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+        # From the last one on, as the code of a function may be replaced by some with fewer parameters.
+        by_default = dict(zip(reversed(names), reversed(defaults), strict=False))
         given = {**(function.__kwdefaults__ or {}), **by_default, **given}
         if code.co_freevars:
             cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
@@ -106,7 +139,3 @@ def _content(cell: CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # the variable is assigned later
         return None
-
-
-def _name(item: tuple[str, Any]) -> str:
-    return item[0]

@@ -8,7 +8,7 @@ A code graph that was followed once is kept with all the names that were looked 
 to the same object, and the constants among these that can be changed have the same content, nothing is followed again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
@@ -65,6 +65,12 @@ def digest_call(task: object, args: tuple[object, ...], kwargs: Mapping[str, obj
     return CallDigest(graph.digests, arguments, (*unknown, *graph.unknown))
 
 
+def digest_simple_call(task: object, atoms: Mapping[str, bytes]) -> CallDigest:
+    """Return what `digest_call` returns for a call with the forms that `atoms_of_call` has returned."""
+    graph = _graph([task], is_light=True)
+    return CallDigest(graph.digests, {name: digest(atom) for name, atom in atoms.items()}, tuple(graph.unknown))
+
+
 def _graph(roots: list[Any], *, is_light: bool) -> CodeGraph:
     """Return the graph of the code from these roots; keep it if no arrays and the like are kept alive by that."""
     key = tuple(map(id, roots))
@@ -79,20 +85,21 @@ def _graph(roots: list[Any], *, is_light: bool) -> CodeGraph:
     return graph
 
 
-def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Yield all values that a call uses, each after its kind and its name."""
+def _shown(value: Any) -> Any:
+    return value.value if type(value) is HiddenValue else value
+
+
+def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Return all values that a call uses, each after its kind and its name."""
     inner = getattr(function, "__wrapped__", None) if isinstance(function, CACHED_FUNCTION) else function
     code: CodeType | None = getattr(inner, "__code__", None)
     names, _, rest, _ = _NO_PARAMETERS if code is None else parameters_in(code)
-    values = [value.value if type(value) is HiddenValue else value for value in positional]
-    given = {name: value for name, value in zip(names, values, strict=False) if value is not CONTEXT}
-    # A name may be that of a positional-only parameter as well.
-    given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
-    if more := tuple(value for value in values[len(names) :] if value is not CONTEXT):
+    given = {name: _shown(value) for name, value in zip(names, positional, strict=False) if value is not CONTEXT}
+    if named:  # a name may be that of a positional-only parameter as well
+        given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
+    if more := tuple(_shown(value) for value in positional[len(names) :] if value is not CONTEXT):
         given[rest or "args"] = more
-    for name, value in given.items():
-        yield _ARGUMENT, name, value
+    found = [(_ARGUMENT, name, value) for name, value in given.items()]
     if type(function) is FunctionType and (function.__defaults__ or function.__kwdefaults__ or function.__closure__):
-        for label, name, value in settings_of(function):
-            if label == CLOSURE or name not in given:
-                yield label, name, value
+        found += [setting for setting in settings_of(function) if setting[0] == CLOSURE or setting[1] not in given]
+    return found

@@ -44,6 +44,10 @@ LONGEST = 4000
 """The length in bytes from which JSON may contain an int that is too long for Python to parse."""
 
 
+_DIGEST_OF_NULL: Final = digest(b"null")
+"""Most tasks return None."""
+
+
 class Stored(NamedTuple):
     """A value as a file stores it; see `Entry.stored`.
 
@@ -75,7 +79,9 @@ class Stored(NamedTuple):
         # Of a value that is not stored, no part is large.
         if self.how == "secret" or (self.how == "none" and all(isinstance(part, bytes) for part in self.parts)):
             return None
-        return digest(b"".join((self.json, *contents_for_digest(self.parts))) if self.parts else self.json)
+        if not self.parts:
+            return _DIGEST_OF_NULL if self.json == b"null" else digest(self.json)
+        return digest(b"".join((self.json, *contents_for_digest(self.parts))))
 
 
 @dataclass(frozen=True, slots=True)

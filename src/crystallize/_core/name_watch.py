@@ -60,7 +60,10 @@ class NameWatch:
         for mapping, size in self._sizes:
             if len(mapping) != size:
                 return False
-        # As the loops above, but for what few functions have.
+        return not (self._cells or self._bases or self._forms) or self._are_rest_current()
+
+    def _are_rest_current(self) -> bool:
+        """Return the same for the things that few functions refer to."""
         are_cells_current = all(content_of(cell) is value for cell, value in self._cells)
         are_bases_current = all(cls.__bases__ is bases for cls, bases in self._bases)
         return are_cells_current and are_bases_current and all(form() == before for form, before in self._forms)

@@ -163,12 +163,12 @@ class StepReads(Protocol):
 
 def nodes_read(record: StepReads) -> tuple[str, ...]:
     """Return the keys and artifacts that a step read, as they are named in the lineage."""
-    return (*record.reads, *map(artifact_node, record.artifact_reads))
+    return (*record.reads, *map(artifact_node, record.artifact_reads)) if record.artifact_reads else record.reads
 
 
 def nodes_missed(record: StepReads) -> tuple[str, ...]:
     """Return the keys and artifacts that a step looked up and did not find, as they are named in the lineage."""
-    return (*record.absent, *map(artifact_node, record.absent_artifacts))
+    return (*record.absent, *map(artifact_node, record.absent_artifacts)) if record.absent_artifacts else record.absent
 
 
 class MadeFile(Protocol):

@@ -91,6 +91,10 @@ class Schema:
             raise UnknownKeyError(plain, self.name, meant or nearest(plain, self.keys), tuple(self.keys))
         return known
 
+    def find(self, name: str) -> Key | None:
+        """Return the declaration of a key that some schema has allowed; None if this one does not declare it."""
+        return self.keys.get(name, self.others)
+
     def snapshot(self, values: dict[str, Any]) -> Any:
         """Return an instance of the shape, made of copies of values that the schema has accepted.
 

@@ -121,7 +121,7 @@ class Series(TableDisplay, Generic[V, G]):
         Raises:
             InvalidTagError: The metric has no such tag, or does not allow the value.
         """
-        metric, tags = self.metric, with_numbers(tags)
+        metric, tags = declared_metric(self), with_numbers(tags)
         if metric is not None:
             check, error = partial(metric.checks.check_tag, metric.name), partial(InvalidTagError, metric.name)
             tags = {tag: checked(partial(check, tag), value, error) for tag, value in tags.items()}
@@ -161,10 +161,9 @@ class Series(TableDisplay, Generic[V, G]):
 
     @property
     def metric(self) -> Metric[V, G] | None:
-        """The metric; None if it is not declared."""
-        log = self._store.find(self._metric)
-        declared = self._metric if log is None or log.metric is None else log.metric
-        return declared if isinstance(declared, Metric) else None
+        """The metric; None if it is not declared. On the record of a step this counts as a read of its points."""
+        log_of(self)
+        return declared_metric(self)
 
     @property
     def values(self) -> tuple[V, ...]:
@@ -246,6 +245,13 @@ def log_of(series: Series[Any, Any]) -> MetricLog | None:
     if series._token.notes is not None:
         series._token.notes.note_metric(series.name, 0 if log is None else len(log.points))
     return log
+
+
+def declared_metric(series: Series[V, G]) -> Metric[V, G] | None:
+    """Return the metric of a series without a note on the record of a step; None if it is not declared."""
+    log = series._store.find(series._metric)
+    declared = series._metric if log is None or log.metric is None else log.metric
+    return declared if isinstance(declared, Metric) else None
 
 
 def filter_of(series: Series[Any, Any]) -> Mapping[str, Any]:

@@ -257,7 +257,7 @@ class State:
 
     def freeze(self, declared: Key, name: str, valid: Any, *, is_owned: bool = False) -> tuple[Any, Any]:
         """Freeze a valid value of a key. `is_owned`: nobody else has it, and its buffers are immutable."""
-        if declared.shared:
+        if declared.shared or type(valid) in ATOMIC:
             return valid, None
         try:
             return freeze(valid, repr(name), partial(self._meet_live, name, valid), is_owned=is_owned)

@@ -95,17 +95,23 @@ class StepRunner:
         """Claim the step of a call."""
         return self._run(self._claiming(call))
 
-    def _claiming(self, call: TaskCall) -> Callable[[], Claim]:
-        """Return the function that claims the step of a call, under the dispatcher's lock."""
+    def _claiming(self, call: TaskCall, *, starts: bool = False) -> Callable[[], Claim]:
+        """Return the function that claims the step of a call, under the dispatcher's lock.
+
+        `starts`: the step starts under the same lock.
+        """
         self.token.check_open()
         call.check_ignored(self.state.schema)
         log = task_log_of(self.state)
         # It is compared in another process, which only a sink reaches, and with calls that failed.
-        arguments = call.digest() if self.state.dispatcher.sinks or log.failed else ""
+        is_compared = bool(self.state.dispatcher.sinks or log.failed)
         path = step_path(self.token, call.step)
         if log.is_edited(path, call.task) and self._has_written(path):
             reason = f"it has run in this context before, and its function was defined again since. {AGAIN}"
             raise InvalidStepError(repr(path), reason)
+        # The digest is not made under the lock, and not at all if an earlier run has the step.
+        is_needed = starts or not log.is_new(path)
+        arguments = "" if not is_compared else call.digest() if is_needed else call.digest
         return partial(log.claim, path, arguments, call.task)
 
     def _has_written(self, path: str) -> bool:
@@ -116,7 +122,7 @@ class StepRunner:
 
     def claim_and_start(self, call: TaskCall, opened: list[OpenStep]) -> Claim:
         """Claim the step of a call, and open it if its task has to run."""
-        claiming = self._claiming(call)
+        claiming = self._claiming(call, starts=True)
         inputs = self._inputs_of(call)
         return self._run(partial(self._claim_and_start, claiming, inputs, opened))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ..events import StepFinished, TaskInputs
+from ..events import TaskInputs
 from .state import State
 from .task_call import TaskCall
 from .task_log import Claim
@@ -15,8 +15,6 @@ class TakenStep(NamedTuple):
 
     result: Any
     """The return value of its task."""
-    event: StepFinished
-    """Its last event, which is not durable yet."""
 
 
 TakeStep: TypeAlias = Callable[[State, Claim, TaskCall, TaskInputs], TakenStep | str]

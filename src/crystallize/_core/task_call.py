@@ -5,19 +5,18 @@ from collections.abc import Awaitable, Mapping
 from enum import Enum
 from functools import partial
 from inspect import isawaitable, signature
-from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
-from typing import Any, Final
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final, Literal
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import nearest, short, type_name
 from ..errors import InvalidStepError
 from ..events import TaskInputs
-from .call_arguments import digest_of_arguments
-from .code_digest import digest_call
+from .call_arguments import atoms_of_call, digest_of_arguments, digest_of_atoms
+from .code_digest import digest_call, digest_simple_call
 from .schema import Schema
 from .step_options import StepOptions, options_of
 from .task import checked_task, is_plain_function, parameters_of, task_name
-from .value_forms import atom_form
 
 NOT_REUSED: Final = "its task has @step(reuse=False)"
 """Why a step is never taken over."""
@@ -41,7 +40,7 @@ class TaskCall:
         options: The options that `@step` has set.
     """
 
-    __slots__ = ("_given", "args", "kwargs", "options", "task")
+    __slots__ = ("_given", "_known_atoms", "args", "kwargs", "options", "task")
 
     def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: StepOptions) -> None:
         self.task = task
@@ -49,6 +48,7 @@ class TaskCall:
         self.kwargs = kwargs
         self.options = options
         self._given: Mapping[str, str] | None = None
+        self._known_atoms: dict[str, bytes] | Literal[False] | None = False  # not looked for yet
 
     @classmethod
     def checked(
@@ -124,18 +124,18 @@ class TaskCall:
         version = self.options.version
         if not self.options.reuse:
             return TaskInputs({}, {}, (NOT_REUSED,), version)
+        atoms = self._atoms()
+        if atoms is not None:
+            return TaskInputs(*digest_simple_call(self.task, atoms), version)
         found = digest_call(self.task, self.args, self.kwargs)
-        if not self._is_fixed():
-            self._given = found.arguments
+        self._given = found.arguments
         return TaskInputs(*found, version)
 
-    def _is_fixed(self) -> bool:
-        """Whether a call has nothing that its task could change: no closure, and only numbers, texts and the like."""
-        task: Any = self.task
-        if type(task) is not FunctionType or task.__closure__ is not None:
-            return False
-        values = (*self.args, *self.kwargs.values(), *(task.__defaults__ or ()), *(task.__kwdefaults__ or {}).values())
-        return all(atom_form(value) is not None for value in values)
+    def _atoms(self) -> dict[str, bytes] | None:
+        """Return the forms of the arguments of a call that uses nothing that its task could change; see there."""
+        if self._known_atoms is False:
+            self._known_atoms = atoms_of_call(self.task, self.args, self.kwargs)
+        return self._known_atoms
 
     def changes(self) -> list[str]:
         """Return in words the arguments and the like that the task has changed since `inputs` was called.
@@ -149,7 +149,8 @@ class TaskCall:
 
     def digest(self) -> str:
         """Return a digest of the arguments; see `digest_of_arguments`."""
-        return digest_of_arguments(self.task, self.args, self.kwargs)
+        atoms = self._atoms()
+        return digest_of_arguments(self.task, self.args, self.kwargs) if atoms is None else digest_of_atoms(atoms)
 
 
 def argument_in_words(name: str) -> str:

@@ -43,20 +43,29 @@ class Claim:
 
     Attributes:
         path: The full name of its step, without the number of a repeated name.
-        arguments: The digest of its arguments.
         number: How many calls there were of its name, with this one.
         step: The full name of its step.
         finished: The result of its task in an earlier process; None if it has to run.
     """
 
-    __slots__ = ("arguments", "finished", "number", "path", "step")
+    __slots__ = ("_digest", "finished", "number", "path", "step")
 
-    def __init__(self, path: str, arguments: str, number: int, step: str, finished: FinishedTask | None) -> None:
+    def __init__(
+        self, path: str, digest: str | Callable[[], str], number: int, step: str, finished: FinishedTask | None
+    ) -> None:
+        """Take the digest of the arguments, or the function that returns it."""
+        self._digest = digest
         self.path = path
-        self.arguments = arguments
         self.number = number
         self.step = step
         self.finished = finished
+
+    @property
+    def arguments(self) -> str:
+        """The digest of its arguments, which is made when it is first asked for: most steps taken over need none."""
+        if not isinstance(self._digest, str):
+            self._digest = self._digest()
+        return self._digest
 
 
 @dataclass
@@ -100,21 +109,30 @@ class TaskLog:
         for name in finished:
             self.names.setdefault(unnumbered(name)[0], set()).add(name)
 
-    def claim(self, path: str, arguments: str, task: Any) -> Claim:
-        """Return what a call is about.
+    def is_new(self, path: str) -> bool:
+        """Return whether the digest of the arguments of a call does not matter: nothing is known of earlier calls."""
+        return not self.failed and path not in self.finished and path not in self.started
+
+    def claim(self, path: str, digest: str | Callable[[], str], task: Any) -> Claim:
+        """Return what a call is about, given the digest of its arguments or the function that returns it.
 
         The caller holds the dispatcher's lock. Raise InvalidStepError if the step failed or had other arguments.
         """
-        if self.failed and (error := self.failed.get((path, arguments))) is not None:
+        if not self.is_new(path):
+            digest = digest if isinstance(digest, str) else digest()
+            self._check_failed(path, digest)
+        self.calls[path] = number = self.calls.get(path, 0) + 1
+        if isinstance(digest, str) and (path in self.finished or path in self.started):
+            return self._claim_again(path, digest, number, task)
+        return Claim(path, digest, number, numbered(path, number), None)
+
+    def _check_failed(self, path: str, arguments: str) -> None:
+        if (error := self.failed.get((path, arguments))) is not None:
             reason = (
                 f"it was called before, failed ({error}), and its keys, points and artifacts stay. Make a new context; "
                 "with @step(retries=1), a failed attempt leaves nothing"
             )
             raise InvalidStepError(repr(path), reason)
-        self.calls[path] = number = self.calls.get(path, 0) + 1
-        if path in self.finished or path in self.started:
-            return self._claim_again(path, arguments, number, task)
-        return Claim(path, arguments, number, numbered(path, number), None)
 
     def _claim_again(self, path: str, arguments: str, number: int, task: Any) -> Claim:
         """Return what a call is about whose name was called in an earlier process."""

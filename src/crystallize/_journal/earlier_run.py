@@ -62,6 +62,17 @@ class PointsBefore(NamedTuple):
     """In the order of the series."""
 
 
+def _steps_around(attempts: Iterable[Attempt]) -> frozenset[str]:
+    """Return the names of the steps around these, of any depth."""
+    found = set[str]()
+    for attempt in attempts:
+        step = attempt.step
+        while "/" in step:
+            step = step.rpartition("/")[0]
+            found.add(step)
+    return frozenset(found)
+
+
 class EarlierRun:
     """A run that is read to take steps over from it."""
 
@@ -112,18 +123,24 @@ class EarlierRun:
         root = self._kept.get(step)
         if root is None or not root.finished or (root.session, step) not in self.tasks:
             return None
+        if step not in self._around:  # as most
+            return FinishedTree(root, (root,), frozenset([(root.session, step)]), None)
         # "0" is the character after "/".
         first, last = bisect_left(self._names, f"{step}/"), bisect_left(self._names, f"{step}0")
         inner = [self._kept[name] for name in self._names[first:last]]
-        failures = self._failures_in(root)
-        attempts = sorted([*inner, *failures], key=self._order_of_end)
-        steps = frozenset((found.session, found.step) for found in (root, *inner))
+        attempts = sorted([*inner, *self._failures_in(root)], key=self._order_of_end)
+        steps = frozenset([(root.session, step), *((found.session, found.step) for found in inner)])
         lost = next((found.step for found in self._lost_in(root)), None)
         return FinishedTree(root, (*attempts, root), steps, lost)
 
     def has_finished(self, step: str) -> bool:
         """Return whether a step finished, though its work may be lost."""
         return any(found.step == step and found.finished for found in self.data.attempts)
+
+    @cached_property
+    def _around(self) -> frozenset[str]:
+        """The steps that have inner steps or branches, also those whose work is lost or that failed."""
+        return _steps_around([*self.data.attempts, *self.data.failures])
 
     def _lost_in(self, root: Attempt) -> Iterator[Attempt]:
         """Return the inner steps of a step that ended with it, and failed or are not kept."""
@@ -159,7 +176,8 @@ class EarlierRun:
 
     def ordered(self, made: Iterable[Any]) -> list[Any]:
         """Return things in the order in which the run itself has them."""
-        return sorted(made, key=self._position_of)
+        found = list(made)
+        return found if len(found) < 2 else sorted(found, key=self._position_of)
 
     def _position_of(self, made: Any) -> Any:
         # All entries and points live as long as the run, so an identity is that of one of them.
@@ -235,6 +253,8 @@ class EarlierRun:
 
     def points_of(self, tree: FinishedTree) -> dict[str, list[EarlierPoint]]:
         """Return the points that a step and its inner steps recorded, by metric, each series in order."""
+        if not self._points:
+            return {}
         found: dict[str, list[EarlierPoint]] = {
             name: [] for attempt in tree.attempts if attempt.record is not None for name in attempt.record.points
         }

@@ -194,13 +194,13 @@ class Encoder:
 
     def _finished(self, event: StepFinished) -> bytes:
         kind = FAILED if event.is_of_failed_branch else FINISH
-        facts = dict(zip(_FINISHED, event, strict=False))
+        facts: dict[str, Any] = dict(zip(_FINISHED, event, strict=False))
         # Not left to `to_json`, which cannot write times as the process ends.
-        facts |= {"started": event.started.isoformat(), "ended": event.ended.isoformat()}
+        facts["started"], facts["ended"] = event.started.isoformat(), event.ended.isoformat()
         if event.returned is None:
             return joined(kind, facts)
-        head, blobs = self._result("step", event.step, *event.returned)
-        return joined(kind, {**facts, "returned": head}, *blobs)
+        facts["returned"], blobs = self._result("step", event.step, *event.returned)
+        return joined(kind, facts, *blobs)
 
     def _artifact(self, event: ArtifactAdded) -> bytes:
         if event.size <= LARGEST_ROW:
@@ -257,7 +257,8 @@ class Encoder:
 
     def merge(self, work: MergedWork) -> bytes:
         """Return the work of a merged branch as one fact."""
-        facts = [self.fact(work.start_of(step.name, step.started)) for step in sorted(work.steps, key=_STARTED)]
+        facts = [] if work.forked is None else [self.fact(work.forked)]
+        facts += [self.fact(work.start_of(step.name, step.started)) for step in sorted(work.steps, key=_STARTED)]
         facts += map(self.fact, work.keys)
         for name, blocks in work.blocks.items():
             facts += self.points(name, blocks, work.step_names, work.branch)

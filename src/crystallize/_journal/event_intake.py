@@ -36,9 +36,6 @@ class EventIntake:
 
     def take_batch(self, work: MergedWork) -> None:
         """Take the work of a branch in, as one fact."""
-        forked = work.forked
-        if forked is not None:
-            self._append(forked, lambda: self._encoder.fact(forked))
         self._append(work, lambda: self._encoder.merge(work))
 
     def settle(self, event: Event) -> None:
@@ -47,10 +44,8 @@ class EventIntake:
             self.take(event)
 
     def settle_batch(self, work: MergedWork) -> None:
-        """Take the work of a branch in, as far as that was not done before it was interrupted."""
-        if work.forked is not None and self.taken[0] is work.forked:
-            self._append(work, lambda: self._encoder.merge(work))
-        elif self.taken[0] is not work:
+        """Take the work of a branch in, unless that was done before it was interrupted."""
+        if self.taken[0] is not work:
             self.take_batch(work)
 
     def _append(self, item: Event | MergedWork, encode: Callable[[], bytes]) -> None:

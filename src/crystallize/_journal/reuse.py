@@ -77,6 +77,9 @@ class EarlierRuns:
             return f"the file of {name} is lost"
         if any(run.has_finished(claim.step) for run in self._runs):
             return f"part of its work in {name} cannot be restored"
+        if self._runs[0].data.running and self._runs[0].name == name:
+            older = ", nor in an older run" if self.parent.has_older else ""
+            return f"it had not finished in {name}, which was still being written{older}"
         return f"it did not finish in {name}" + (" or an older run" if self.parent.has_older else "")
 
 
@@ -84,19 +87,19 @@ def _taken(check: StepCheck, claim: Claim, call: TaskCall, inputs: TaskInputs) -
     difference = check.difference(call, inputs)
     if difference is not None:
         return difference
-    state = check.present.state
+    state, returns = check.present.state, return_type(call.task)
     try:
-        result, work = result_of(check, call), work_of(check)
+        result, work = result_of(check, returns), work_of(check)
         if claim.number > 1:
             state.registry.reserve_numbers(claim.path, claim.number)
         if registry_of(state).knows(claim.step):  # it is of a `fan_out`, which takes the result from the receipt
             work = work._replace(result=result, item=claim.arguments or None)
-        merge_earlier(state, work, return_type(call.task))
+        merge_earlier(state, work, returns)
     except NotTaken as reason:
         return str(reason)
     except (BranchError, ForeignMetricError, MergeConflictError) as error:  # another thread was faster
         return str(error)
-    return TakenStep(result, work.steps[-1].as_event())
+    return TakenStep(result)
 
 
 def _older(path: Path) -> Iterator[Path]:

@@ -1,20 +1,20 @@
 """Whether a step of an earlier run would be the same in this one, or the first thing that differs, in words."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.text import short
-from .._core.codec import Stored, decode_untyped, encode, fingerprints
+from .._core.codec import Stored, decode, decode_untyped, encode, fingerprints
 from .._core.file_names import folded
 from .._core.key import Key
 from .._core.provenance import MetricRead
 from .._core.secrets import secrets_in
 from .._core.state import State
 from .._core.task_call import NOT_REUSED, TaskCall, argument_in_words
-from ..errors import KeyLookupError
 from ..events import MetricRecorded, TaskInputs
 from .earlier_run import EarlierRun, FinishedTree, PointsBefore
 from .event_bytes import Encoder, declarations
@@ -86,18 +86,20 @@ class StepCheck(NamedTuple):
     def _differences(self) -> Iterator[str | None]:
         if self.tree.lost is not None:
             yield f"its inner step {self.tree.lost} failed in {self.run.name}"
-        tasks = (self.run.tasks.get(step) for step in self.tree.steps)
-        if any(task is not None and task.inputs is not None and NOT_REUSED in task.inputs.unknown for task in tasks):
-            yield NOT_REUSED
+        if len(self.tree.attempts) > 1:
+            tasks = (self.run.tasks.get(step) for step in self.tree.steps)
+            inputs = (task.inputs for task in tasks if task is not None and task.inputs is not None)
+            yield NOT_REUSED if any(NOT_REUSED in found.unknown for found in inputs) else None
         for part in (self._blind, self._keys, self._artifacts, self._metrics):
             for attempt in self.tree.attempts:
                 yield from part(attempt)
 
-    def _blind(self, attempt: Attempt) -> Iterator[str | None]:
+    def _blind(self, attempt: Attempt) -> Iterable[str | None]:
         assert attempt.record is not None  # it has ended
-        for seen in attempt.record.blind:
-            is_sentence = seen.startswith(("it ", "its "))
-            yield seen if is_sentence else f"it looked at {seen}, which has no digest"
+        return [
+            seen if seen.startswith(("it ", "its ")) else f"it looked at {seen}, which has no digest"
+            for seen in attempt.record.blind
+        ]
 
     def _keys(self, attempt: Attempt) -> Iterator[str | None]:
         record = attempt.record
@@ -107,9 +109,11 @@ class StepCheck(NamedTuple):
             entry = self.run.entry(name, attempt)
             if name not in self.ignored and (entry is None or not self.tree.has(entry)):
                 yield self._key(name, entry, attempt.session)
+        if not (record.absent or record.present):  # as of most
+            return
         for name in filter(self._counts, record.absent):
             yield f"{name} was missing, and is {state.short_value(name)}" if name in state.values else None
-            yield self._undeclared(name)
+            yield None if state.schema.find(name) is not None else _undeclared(name)
         for name in filter(self._counts, record.present):
             entry = self.run.entry(name, attempt)
             is_own = entry is not None and self.tree.has(entry)
@@ -119,18 +123,12 @@ class StepCheck(NamedTuple):
         """Return whether a name is that of a key, and not to be ignored."""
         return name not in self.ignored and not name.startswith(_ARTIFACT)
 
-    def _undeclared(self, name: str) -> str | None:
-        try:
-            self.present.state.schema.key(name)
-        except KeyLookupError:
-            return f"the schema does not declare {name}"
-        return None
-
     def _key(self, name: str, entry: Entry | None, reader: int) -> str | None:
         """Return the difference of a key that was read in a process."""
-        if (problem := self._undeclared(name)) is not None:
-            return problem
-        state, key = self.present.state, self.present.state.schema.key(name)
+        state = self.present.state
+        key = state.schema.find(name)
+        if key is None:
+            return _undeclared(name)
         if entry is None:
             return f"the file of {self.run.name} does not have {name}"
         if entry.missing == "secret":
@@ -139,22 +137,23 @@ class StepCheck(NamedTuple):
             return f"the file of {self.run.name} does not have {name}: {entry.why}"
         if name not in state.values:
             return f"{name} was {_shown(entry.stored)}, and is missing"
-        if self.written_type(entry.session, name) != key.fingerprint():
+        if not self.has_same_type(entry.session, name, key):
             return f"the type of {name} changed"
         if not self.has_same_code(reader, name):
             return f"the code of the type of {name} changed"
         stored = self.present.stored(name, key)
         if stored is None:
             return f"{name} has no digest"
-        if (stored.type, stored.digest) == (entry.stored.type, entry.stored.digest):
+        if is_same(stored, entry.stored):
             return None
         before, now = _shown(entry.stored), _shown(stored)
         return f"{name} was {before}, is {now}" if before != now else f"{name} changed"
 
-    def written_type(self, process: int, key: str) -> Any:
-        """Return the fingerprint of a key's type in a process of the earlier run."""
+    def has_same_type(self, process: int, name: str, key: Key) -> bool:
+        """Return whether the type of a key is that of a process of the earlier run."""
         known = self.run.data.fingerprints[process]
-        return known.get("keys", {}).get(key, known.get("others"))
+        before = known["keys"][name] if name in known.get("keys", ()) else known.get("others")
+        return bool(before == key.fingerprint())
 
     def has_same_code(self, process: int, key: str) -> bool:
         """Return whether the classes, validators and the like of a key are those of a process of the earlier run."""
@@ -175,6 +174,8 @@ class StepCheck(NamedTuple):
     def _artifacts(self, attempt: Attempt) -> Iterator[str | None]:
         record, store = attempt.record, self.present.state.artifact_store
         assert record is not None  # as above
+        if not (record.artifact_reads or record.present or record.absent_artifacts):
+            return
         looked_up = [name.removeprefix(_ARTIFACT) for name in record.present if name.startswith(_ARTIFACT)]
         for name in dict.fromkeys((*record.artifact_reads, *looked_up)):
             before, now = self.run.artifact(name, attempt), store.found.get(folded(name))
@@ -189,9 +190,10 @@ class StepCheck(NamedTuple):
         there = (name for name in record.absent_artifacts if folded(name) in store.found)
         yield from (f"the artifact {name} was missing, and is there" for name in there)
 
-    def _metrics(self, attempt: Attempt) -> Iterator[str | None]:
+    def _metrics(self, attempt: Attempt) -> Iterable[str | None]:
         assert attempt.record is not None  # as above
-        return (self._metric(attempt, read) for read in attempt.record.metric_reads)
+        reads = attempt.record.metric_reads
+        return map(partial(self._metric, attempt), reads) if reads else ()
 
     def _metric(self, attempt: Attempt, read: MetricRead) -> str | None:
         """Return the difference of a metric whose points were read."""
@@ -204,6 +206,18 @@ class StepCheck(NamedTuple):
             return f"{read.metric} had {len(before.points)} points, has {count}"
         is_same = list(map(self.run.json_of, before.points)) == self.present.points(read.metric)
         return None if is_same else f"the points of {read.metric} changed"
+
+
+def is_same(one: Stored, other: Stored) -> bool:
+    """Return whether two stored values have one type and one content."""
+    if one.type != other.type:
+        return False
+    # Digests of large parts are known, and their contents may be on a disk.
+    return one.digest == other.digest if one.parts or other.parts else one.json == other.json
+
+
+def _undeclared(name: str) -> str:
+    return f"the schema does not declare {name}"
 
 
 def _shown(stored: Stored) -> str:
@@ -221,22 +235,29 @@ def difference_of_inputs(before: TaskInputs, now: TaskInputs, module: str) -> st
         return before.unknown[0]
     if before.version != now.version:
         return f"version was {before.version!r}, is {now.version!r}"
-    if dict(before.code) != dict(now.code):
+    if before.code != now.code:
         changed = [name for name in now.code if before.code.get(name) != now.code[name]]
         gone = [name for name in before.code if name not in now.code]
         name = [*changed, *gone][0]
         return f"the source of {name.removeprefix(f'{module}.')} changed"
+    if before.arguments == now.arguments:
+        return None
     names = dict.fromkeys((*now.arguments, *before.arguments))
     differing = (name for name in names if before.arguments.get(name) != now.arguments.get(name))
     return next((f"{argument_in_words(name)} changed" for name in differing), None)
 
 
-def read_value(stored: Stored | None, decode: Callable[[], Any], subject: str) -> Any:
+def read_value(subject: str, stored: Stored, key: Key) -> Any:
     """Return a decoded value; raise NotTaken if it cannot be restored."""
-    if stored is not None and stored.how in MISSING:
+    if stored.how in MISSING:
         raise NotTaken(f"{subject} cannot be restored")
     try:
-        return decode()
+        return decode(stored, key)
     except Exception as error:  # a user's validator may raise anything
         reraise_from_handler(error)
-        raise NotTaken(f"{subject} cannot be restored ({type(error).__name__}: {error})") from error
+        raise lost(subject, error) from error
+
+
+def lost(subject: str, error: Exception) -> NotTaken:
+    """Return the reason that something cannot be restored."""
+    return NotTaken(f"{subject} cannot be restored ({type(error).__name__}: {error})")

@@ -51,7 +51,7 @@ _NOT_IN_FILE: Final = (
 
 def with_objects(stored: Stored, folder: ObjectFolder) -> Stored:
     """Return a value whose large parts are objects of a folder: they are durable before a fact names them."""
-    if all(isinstance(part, bytes) for part in stored.parts):
+    if not stored.parts or all(isinstance(part, bytes) for part in stored.parts):
         return stored
     return stored._replace(parts=tuple(_outside(part, folder) for part in stored.parts))
 
@@ -70,11 +70,15 @@ def _outside(part: Part, folder: ObjectFolder) -> Part:
 
 def value_head(stored: Stored) -> list[Any]:
     """Return the end of the head of a fact: the places of the parts that are objects, and why it is not restorable."""
+    if not stored.parts:
+        return [[], stored.why]
     return [[place for place, part in enumerate(stored.parts) if not isinstance(part, bytes)], stored.why]
 
 
 def value_blobs(stored: Stored) -> list[Buffer]:
     """Return the blobs of a fact: the JSON, and each part, or the name of its object."""
+    if not stored.parts:
+        return [stored.json]
     return [stored.json, *(_named(part) if isinstance(part, LargePart) else content_of(part) for part in stored.parts)]
 
 

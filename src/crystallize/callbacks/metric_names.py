@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .._core.metrics import Metric
-from .._core.series import FrozenMetrics
+from .._core.series import FrozenMetrics, declared_metric
 from ..errors import InvalidTagError, SchemaError, UndeclaredMetricWarning, UnknownMetricError
 
 __all__ = ["Measurement", "MetricNames", "Names", "Target"]
@@ -74,7 +74,7 @@ class MetricNames:
         self._check_common_tags()
 
     def _check_tags(self, metric: MetricName, tags: Mapping[str, Any]) -> None:
-        declared = self._metrics.series(metric).metric
+        declared = declared_metric(self._metrics.series(metric))
         for tag, value in tags.items():
             if declared is not None:
                 declared.checks.check_tag(declared.name, tag, value)
@@ -95,7 +95,7 @@ class MetricNames:
         self._targets[name] = None
         try:
             target = self.find(measured)
-            declared = None if target is None else self._metrics.series(target.metric).metric
+            declared = None if target is None else declared_metric(self._metrics.series(target.metric))
             if target is not None and declared is not None:
                 declared.checks.check_tags(declared.name, self.tags_of(target, measured, tags))
             self._targets[name] = target
@@ -134,5 +134,5 @@ class MetricNames:
         return named if isinstance(named, tuple) else (named, {})
 
     def _of(self, metric: MetricName, tags: Mapping[str, Any]) -> Target:
-        declared = self._metrics.series(metric).metric
+        declared = declared_metric(self._metrics.series(metric))
         return Target(metric, tags, None if declared is None else frozenset(declared.checks.tag_names))
