@@ -13,7 +13,7 @@ from .chosen_run import DEFAULT_FOLDER, RunsFolder
 def ui(
     folder: RunsFolder = DEFAULT_FOLDER,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 0,
-    opens_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> int:
     """Show the runs of a folder in a browser, live, until Ctrl-C ends it."""
     if not folder.is_dir():
@@ -22,7 +22,7 @@ def ui(
 
     def started(address: str) -> None:
         print(f"runs in {one_line(str(folder))} at {address}", flush=True)
-        if opens_browser:
+        if not no_browser:
             webbrowser.open(address)
 
     try:

@@ -50,8 +50,9 @@ class ListedRuns:
 
     @cached_property
     def columns(self) -> list[ListedColumn]:
-        """The columns, with the name of the run first."""
-        return [self._column(name) for name in self.table.default_columns()[:_MAX_COLUMNS]]
+        """The columns that are not empty, with the name of the run first."""
+        found = (self._column(name) for name in self.table.default_columns())
+        return [column for column in found if any(column.texts)][:_MAX_COLUMNS]
 
     def _column(self, name: str) -> ListedColumn:
         values = [flat(row.get(name)) for row in self.rows.rows]

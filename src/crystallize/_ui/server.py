@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .._base.optional import OptionalModule
-from .app import runs_app
+from .runs_app import runs_app
 
 if TYPE_CHECKING:
     import uvicorn

@@ -91,7 +91,7 @@ class _Pages:
         given = request.query_params
         where, sort = given.get("where", "").strip(), given.get("sort", "")
         table, problem = self._chosen(where, sort)
-        listed = ListedRuns(table, sort, frozenset(given.getlist("run")))
+        listed = ListedRuns(table, "" if problem else sort, frozenset(given.getlist("run")))
         facts = {"title": printable(self.folder.name or str(self.folder)), "listed": listed, "where": where}
         status = 400 if problem else 200
         return self._page("runs.html", {**facts, "problem": problem}, version, (), status=status)
