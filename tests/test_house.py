@@ -414,7 +414,7 @@ def test_imports_at_the_top() -> None:
     These are tables for notebooks, subcommands, and the readers of runs: a fresh index is enough for a list of runs.
     """
     readers = ("_journal/ended_run", "_journal/loaded_run", "_journal/run_summary", "_tables/export")
-    late = ("_base/html", "_core/notebook", "_cli/", "sinks/mlflow/sink", *readers)
+    late = ("_base/html", "_core/notebook", "_cli/", "_ui/server", "sinks/mlflow/sink", *readers)
     assert_none(
         f"{module}.py imports {entry.inner}"
         for module, imports in IMPORTS.items()

@@ -1,39 +1,24 @@
 """The page of a run in a browser; run by `make test-page` alone."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from crystallize import FrozenContext, Journal, Metric, MetricSchema, load_run
 from crystallize.plots import plot
 from crystallize.report import write_report
 from tests.page.page_runs import HOSTILE, hostile, made, resumed, swept
 
-CHROMIUM = shutil.which("chromium") or "chromium"
-ALONE = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
-"""Chromium as root, which asks nobody for anything."""
+from .accessibility import assert_accessible
 
-AXE = files("axe_playwright_python") / "axe.min.js"
-SCHEMES: tuple[Literal["dark"], Literal["light"]] = ("dark", "light")
 READY = "html[data-ready]"
 DRAWN = ".canvas .main-svg .trace"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=ALONE) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -561,18 +546,6 @@ def test_many_runs_are_accessible(request: pytest.FixtureRequest, opened: Callab
     for width in (1280, 400):
         page.set_viewport_size({"width": width, "height": 900})
         assert_accessible(page)
-
-
-def assert_accessible(page: Page) -> None:
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)
-        found = page.evaluate("axe.run({resultTypes: ['violations']}).then((found) => found.violations)")
-        assert [] == [
-            (violation["id"], violation["nodes"][0]["html"][:200])
-            for violation in found
-            if violation["impact"] in ("serious", "critical")
-        ]
 
 
 def test_figure_of_a_notebook(tmp_path: Path, plain_run: Path, opened: Callable[..., Page]) -> None:

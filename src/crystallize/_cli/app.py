@@ -77,6 +77,7 @@ SUBCOMMANDS: Final[dict[str, tuple[str, ...]]] = {
         *("export 1", "export 1 --format csv --what values", "export 1 --format parquet -o 1.parquet"),
     ),
     "report": ("report_command", "report digits", "report 1 2 -o both.html"),
+    "ui": ("ui_command", "ui", "ui --dir runs --port 8080 --no-browser"),
     "verify": ("verify_command", "verify digits", "verify runs/digits-0001.db"),
     "pack": ("pack_command", "pack digits", "pack 1 -o digits.tar"),
     "unpack": ("unpack_command", "unpack digits-0001.tar"),

@@ -76,26 +76,51 @@ def write_report(run: Run[Any], path: str | os.PathLike[str], *, beside: Run[Any
 
 
 def _html(runs: Sequence[Run[Any]]) -> str:
-    template, all_charts, facts = _one_run(runs[0]) if len(runs) == 1 else _many_runs(runs)
-    style = _text_of("crystallize", "_page/templates/page.css")
-    scripts = ["page.js"] if len(runs) == 1 else ["page.js", "runs.js"]
-    script = "".join(_text_of("crystallize", f"_page/templates/{name}") for name in scripts)
-    library = _text_of(plotly.__name__, "package_data/plotly.min.js")
+    template, facts = page_facts(runs)
+    style = style_sheet()
+    script = page_script(for_many=len(runs) > 1)
+    library = plotly_script()
     return (
-        _environment()
+        page_environment()
         .get_template(template)
         .render(
             facts,
-            charts=all_charts,
-            sources=_sources(runs),
+            frame="page.html",
             policy=_policy(library, script),
-            style=markupsafe.Markup(style.replace("FONT", FONT)),
+            style=markupsafe.Markup(style),
             script=markupsafe.Markup(script),
             plotly=markupsafe.Markup(library),
-            data=markupsafe.Markup(_script_json([chart.as_data() for chart in all_charts])),
-            version=version("crystallize-context"),
         )
     )
+
+
+def page_facts(runs: Sequence[Run[Any]]) -> tuple[str, dict[str, Any]]:
+    """Return the template of the page of one run or several, and the variables that it needs besides its frame."""
+    template, all_charts, facts = _one_run(runs[0]) if len(runs) == 1 else _many_runs(runs)
+    data = markupsafe.Markup(_script_json([chart.as_data() for chart in all_charts]))
+    return template, {
+        **facts,
+        "charts": all_charts,
+        "data": data,
+        "sources": _sources(runs),
+        "version": version("crystallize-context"),
+    }
+
+
+def style_sheet() -> str:
+    """Return the style sheet of the page."""
+    return _text_of("crystallize", "_page/templates/page.css").replace("FONT", FONT)
+
+
+def page_script(*, for_many: bool) -> str:
+    """Return the script of the page of one run, or of several."""
+    names = ["page.js", "runs.js"] if for_many else ["page.js"]
+    return "".join(_text_of("crystallize", f"_page/templates/{name}") for name in names)
+
+
+def plotly_script() -> str:
+    """Return the script of plotly, which the package plotly brings."""
+    return _text_of(plotly.__name__, "package_data/plotly.min.js")
 
 
 def _sources(runs: Sequence[Run[Any]]) -> list[str]:
@@ -129,9 +154,11 @@ def _printable(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def _environment() -> "jinja2.Environment":
+def page_environment(*folders: str) -> "jinja2.Environment":
+    """Return the environment of the templates of the page, and of those in other folders of the package."""
+    loaders = [jinja2.PackageLoader("crystallize", folder) for folder in ("_page/templates", *folders)]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("crystallize", "_page/templates"),
+        loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

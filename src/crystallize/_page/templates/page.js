@@ -1,7 +1,9 @@
 "use strict";
-(() => {
+
+/* Bring the page to life. A page that updates itself calls this again, with only its new parts. */
+const startPage = (parts = [document]) => {
+  const all = (selector) => parts.flatMap((part) => [...(part.matches?.(selector) ? [part] : []), ...part.querySelectorAll(selector)]);
   const charts = JSON.parse(document.getElementById("data").textContent);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
   const STROKES = ["", "6 4", "1.5 3", "6 3 1.5 3", "11 4"];
   const PAPER = { width: 680, height: 272 }; // pixels, between the margins of a page
@@ -9,12 +11,22 @@
 
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  /* It takes longer to start than all the rest, so it waits, as text, until a plot is to do more than to tell values. */
+  /* Plotly takes longer to start than the rest of the page, so it waits until a plot is zoomed or changed. */
   const startPlotly = () => {
-    if (window.Plotly) return;
+    if (window.Plotly) return Promise.resolve();
+    const source = document.getElementById("plotly");
     const script = document.createElement("script");
-    script.textContent = document.getElementById("plotly").textContent;
-    document.head.append(script);
+    if (!source.dataset.address) {
+      script.textContent = source.textContent;
+      document.head.append(script);
+      return Promise.resolve();
+    }
+    return new Promise((resolve, reject) => {
+      script.src = source.dataset.address;
+      script.onload = () => resolve();
+      script.onerror = () => reject(new Error("plotly could not be loaded"));
+      document.head.append(script);
+    });
   };
 
   const paper = () => document.documentElement.classList.contains("paper");
@@ -74,6 +86,7 @@
   class Chart {
     constructor(figure) {
       this.figure = figure;
+      figure.chart = this;
       this.data = charts.filter((one) => one.axes.length)[figure.dataset.chart];
       this.canvas = figure.querySelector(".canvas");
       this.hidden = new Set();
@@ -223,34 +236,22 @@
 
     /* With plotly, of which a part of the axis may be asked for. */
     draw(part) {
-      startPlotly();
-      this.still.remove();
-      this.drawn = true;
+      return startPlotly().then(() => {
+        this.still.remove();
+        this.drawn = true;
+        return this.redraw(part);
+      });
+    }
+
+    redraw(part) {
       return Plotly.react(this.canvas, this.traces(), this.layout(part), { displayModeBar: false, responsive: true });
     }
   }
 
-  const all = [...document.querySelectorAll(".chart")].map((figure) => new Chart(figure));
-  dark.addEventListener("change", () => all.filter((chart) => chart.drawn).forEach((chart) => chart.draw()));
-
-  /* On paper all is drawn, open, and light. */
-  const closed = [];
-  addEventListener("beforeprint", () => {
-    document.documentElement.classList.add("paper");
-    for (const one of document.querySelectorAll("details:not([open])")) {
-      closed.push(one);
-      one.open = true;
-    }
-    for (const chart of all.filter((one) => one.drawn)) chart.draw();
-  });
-  addEventListener("afterprint", () => {
-    document.documentElement.classList.remove("paper");
-    for (const one of closed.splice(0)) one.open = false;
-    for (const chart of all.filter((one) => one.drawn)) chart.draw();
-  });
+  for (const figure of all(".chart")) new Chart(figure);
 
   /* Lineage: a key that is pointed at or focused shows its card, and what has nothing to do with it fades. */
-  for (const drawing of document.querySelectorAll(".lineage")) {
+  for (const drawing of all(".lineage")) {
     const keys = [...drawing.querySelectorAll(".key")];
     const steps = [...drawing.querySelectorAll(".step")];
     let shown = null;
@@ -296,8 +297,34 @@
     }
     drawing.addEventListener("pointerleave", hide);
     drawing.addEventListener("focusout", (event) => { if (!drawing.contains(event.relatedTarget)) hide(); });
-    addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+    drawing.hide = hide;
   }
   document.documentElement.dataset.ready = "";
   performance.mark("ready");
+};
+
+/* The listeners of the whole page, which are added once. */
+(() => {
+  const drawn = () => [...document.querySelectorAll(".chart")].map((figure) => figure.chart).filter((chart) => chart?.drawn);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn().forEach((chart) => chart.redraw()));
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") document.querySelectorAll(".lineage").forEach((drawing) => drawing.hide?.());
+  });
+
+  /* On paper everything is drawn, open, and light. */
+  const closed = [];
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("paper");
+    for (const one of document.querySelectorAll("details:not([open])")) {
+      closed.push(one);
+      one.open = true;
+    }
+    drawn().forEach((chart) => chart.redraw());
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("paper");
+    for (const one of closed.splice(0)) one.open = false;
+    drawn().forEach((chart) => chart.redraw());
+  });
 })();
+startPage();

@@ -1,5 +1,6 @@
-"use strict";
-(() => {
+
+/* Bring the page of several runs to life, again whenever its parts were replaced. */
+const startRuns = () => {
   /* The table: a click on a heading sorts the runs, those without a value last. */
   const table = document.querySelector(".runs");
   const body = table.tBodies[0];
@@ -49,4 +50,5 @@
     one.addEventListener("pointerenter", () => point(one.dataset.run));
     one.addEventListener("pointerleave", () => point());
   }
-})();
+};
+startRuns();
