@@ -52,11 +52,11 @@ class Claim:
     __slots__ = ("arguments", "finished", "number", "path", "step")
 
     def __init__(self, path: str, arguments: str, number: int, step: str, finished: FinishedTask | None) -> None:
-        self.path = path
-        self.arguments = arguments
-        self.number = number
-        self.step = step
-        self.finished = finished
+        self.path: str = path
+        self.arguments: str = arguments
+        self.number: int = number
+        self.step: str = step
+        self.finished: FinishedTask | None = finished
 
 
 @dataclass
