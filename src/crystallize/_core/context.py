@@ -116,6 +116,14 @@ def blank_context(kind: Any) -> Any:
     return made
 
 
+def context_class(shape: Any) -> Any:
+    """Return the context class of a shape: `FrozenContext[shape]`, or the shape itself if it is such a class."""
+    if isinstance(shape, _Alias) or (isinstance(shape, type) and issubclass(shape, FrozenContext)):
+        return shape
+    untyped: Any = FrozenContext
+    return untyped if shape is None else untyped[shape]
+
+
 class ContextHandle(TableDisplay):
     """A handle on a context: its read-only attributes."""
 
