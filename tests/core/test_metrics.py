@@ -1,4 +1,5 @@
 import copy
+import inspect
 import math
 import pickle
 import subprocess
@@ -1105,6 +1106,19 @@ def test_a_filter_is_a_function_or_tags() -> None:
     free: Any = FrozenMetrics().series("loss")
     with pytest.raises(InvalidTagError, match=r"should be a function of the tags, or tags by name.*got 'train'"):
         free.where("train")
+
+
+@pytest.mark.parametrize("sinks", [(), (MemorySink(),)])
+def test_recorders_have_docstrings(sinks: tuple[Sink, ...]) -> None:
+    """`help` and IPython describe the functions of a series, whichever recorder it has."""
+    ctx = FrozenContext(metrics=FilteredMetrics, sinks=sinks)
+    seconds, pixels = ctx.metrics.series(FilteredMetrics.seconds), ctx.metrics.series(FilteredMetrics.pixels)
+    for add in (seconds.add, pixels.add, FrozenMetrics().series("loss").add):
+        assert "Record a point." == (add.__doc__ or "").partition("\n")[0]
+        assert ["value", "tags"] == [*inspect.signature(add).parameters]
+    assert "InvalidTagError" in (inspect.getdoc(type(seconds).add) or "")
+    for note in (seconds.bind(), pixels.bind(ImageTags(path=["a"]))):
+        assert "Record a value with the tags of `bind`." == note.__doc__
 
 
 def test_a_series_knows_the_metric_recorded_under_its_name() -> None:

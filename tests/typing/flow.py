@@ -4,6 +4,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, assert_type
 
 from pydantic import BaseModel, PositiveFloat
@@ -250,3 +251,10 @@ def loads(path: str) -> None:
     assert_type(load_run(path, OwnContext), Run[Model])
     assert_type(load_run(path).values["rate"], Any)
     load_run(path, FrozenContext[Model]).snapshot().rte  # E
+
+
+def opens(ctx: FrozenContext[Model]) -> None:
+    assert_type(ctx.step("fit"), AbstractContextManager[LoggingContext[Model]])
+    with ctx.step("fit") as step:
+        rate = step.fields.rate
+    assert_type(rate, float)

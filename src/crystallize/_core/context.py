@@ -13,7 +13,6 @@ import types
 from collections.abc import (
     Awaitable,
     Callable,
-    Generator,
     ItemsView,
     Iterator,
     KeysView,
@@ -21,8 +20,9 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
+from inspect import signature
 from types import MappingProxyType, SimpleNamespace
 from typing import (
     TYPE_CHECKING,
@@ -90,6 +90,13 @@ class _Alias(types.GenericAlias):
         made = blank_context(self)
         made.__init__(*args, **kwargs)
         return made
+
+    def __getattribute__(self, name: str) -> Any:
+        # A generic alias asks its class for this name, and a class has none.
+        if name == "__signature__":
+            cls: Any = self.__origin__
+            return signature(cls)
+        return super().__getattribute__(name)
 
     def __getitem__(self, args: Any) -> "_Alias":
         filled = super().__getitem__(args)
@@ -227,8 +234,7 @@ class StepContext(ContextHandle, _Base[T_co]):
 
     __slots__ = ()
 
-    @contextmanager
-    def step(self, name: str) -> "Generator[LoggingContext[T_co]]":
+    def step(self, name: str) -> "AbstractContextManager[LoggingContext[T_co]]":
         """Open a step: a handle on this context that records every read and write through it.
 
         When the step ends, also by an exception, the record is added to `provenance`. A name that is used again gets a
@@ -241,8 +247,7 @@ class StepContext(ContextHandle, _Base[T_co]):
             InvalidStepError: The name is not allowed.
             FinishedStepError: The step finished in an earlier process.
         """
-        with opened_step(self._runner, name) as step:
-            yield step
+        return opened_step(self._runner, name)
 
     def run(
         self, task: "Callable[Concatenate[LoggingContext[T_co], _P], _R]", /, *args: _P.args, **kwargs: _P.kwargs

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from math import isnan
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, overload
 
 from typing_extensions import TypeVar
 
@@ -32,6 +32,18 @@ _G = TypeVar("_G")
 _D = TypeVar("_D", bound=Mapping[str, object])
 """The type of tags that are a `TypedDict`."""
 
+_ADD_DOC: Final = """Record a point.
+
+Args:
+    value: The measured value, in the metric's unit.
+    tags: A mapping, or an instance of the metric's tag model.
+
+Raises:
+    InvalidMetricError: The value is not allowed. Nothing is recorded.
+    InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
+    StepClosedError: The step of this series has ended.
+"""
+
 
 class Series(TableDisplay, Generic[V, G]):
     """The points of one metric, in the order in which they were recorded; a live view.
@@ -55,7 +67,9 @@ class Series(TableDisplay, Generic[V, G]):
         where: Mapping[str, Any] | None = None,
         tests: tuple[Callable[[Any], object], ...] = (),
     ) -> None:
-        self.add = store.recorder(metric, token)  # type: ignore[method-assign]  # the slot below
+        record = store.recorder(metric, token)
+        record.__doc__ = _ADD_DOC
+        self.add = record  # type: ignore[method-assign]  # the slot below
         self._store = store
         self._metric = metric
         self._token = token
@@ -83,7 +97,7 @@ class Series(TableDisplay, Generic[V, G]):
 
     else:
         # A slot and not a method: `add` is called in loops, so the slot contains the fastest recorder itself.
-        __slots__ = ("_metric", "_store", "_tests", "_token", "_where", "add")
+        __slots__ = {"_metric": None, "_store": None, "_tests": None, "_token": None, "_where": None, "add": _ADD_DOC}
 
     @overload
     def bind(self, tags: G) -> Callable[[V], None]: ...
@@ -108,6 +122,7 @@ class Series(TableDisplay, Generic[V, G]):
         log = store.open(self._metric)
 
         def slow(value: V) -> None:
+            """Record a value with the tags of `bind`."""
             token.check_open()
             store.keep(log, token, log.prepare_value(value), kept_tags)
 
