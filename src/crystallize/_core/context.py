@@ -44,6 +44,7 @@ from .._base.table import Table, TableDisplay
 from .._base.text import MASK, short
 from ..errors import AbsentKeyError, ContextMutationError, KeyLookupError, SchemaError
 from .artifacts import ArtifactLog, artifacts_view
+from .context_field import NO_SHAPE, FieldType, shape_in
 from .copied_context import watches_copy_of
 from .fast_recorders import Recorder
 from .fields_view import AttributeFields, fields_of, noting_fields_of
@@ -75,7 +76,6 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _DEBUG = logging.DEBUG
-_NO_SHAPE = object()
 _NO_VALIDATORS: Mapping[str, Callable[[Any], Any] | None] = MappingProxyType({})
 """Used if there are sinks: then every write takes the slow path, which emits the events."""
 _NO_RECORDERS: dict[Metric[Any, Any] | str, Recorder] = {}
@@ -115,11 +115,8 @@ def blank_context(kind: Any) -> Any:
             raise SchemaError(short(kind), reason)
         return object.__new__(kind)
     cls: Any = kind.__origin__
-    own = cls._default_shape
     made = cls.__new__(cls)
-    # For a subclass over part of a shape, such as FrozenContext[dict[str, V]], the rest is filled in.
-    shape = own[kind.__args__] if getattr(own, "__parameters__", ()) else kind.__args__[0]
-    object.__setattr__(made, "_shape", shape)
+    object.__setattr__(made, "_shape", shape_in(cls, kind.__args__))
     return made
 
 
@@ -131,7 +128,7 @@ def context_class(shape: Any) -> Any:
     return untyped if shape is None else untyped[shape]
 
 
-class ContextHandle(TableDisplay):
+class ContextHandle(TableDisplay, FieldType):
     """A handle on a context: its read-only attributes."""
 
     if TYPE_CHECKING:
@@ -196,6 +193,9 @@ class ContextHandle(TableDisplay):
     def __delitem__(self, key: str) -> NoReturn:
         """Refuse: a context keeps its values."""
         raise ContextMutationError(key, f"Cannot delete key: {short(key)}; what a context holds it keeps")
+
+    def __context_schema__(self) -> Schema:
+        return self._state.schema
 
     def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import context_table
@@ -336,7 +336,7 @@ class FrozenContext(StepContext[T_co]):
         ({'lr': 0.1, 'accuracy': 0.9}, (0.5,))
     """
 
-    _default_shape: ClassVar[Any] = _NO_SHAPE
+    __default_shape__: ClassVar[Any] = NO_SHAPE
 
     if TYPE_CHECKING:
 
@@ -358,7 +358,7 @@ class FrozenContext(StepContext[T_co]):
         super().__init_subclass__(**kwargs)
         for base in vars(cls).get("__orig_bases__", ()):
             if isinstance(base, _Alias) and not isinstance(base.__args__[0], TypeVar):
-                cls._default_shape = base.__args__[0]
+                cls.__default_shape__ = base.__args__[0]
 
     def __init__(
         self,
@@ -911,8 +911,8 @@ def end_fast_reads(log: LoggingContext[Any]) -> None:
 
 def blank_state(ctx: FrozenContext[Any], metrics: type[MetricSchema] | None, initial: Any = None) -> State:
     """Return a state without values for a blank context that will take the initial values."""
-    shape = getattr(ctx, "_shape", ctx._default_shape)
-    return State(schema_of_instance(initial) if shape is _NO_SHAPE else Schema.of(shape), metrics)
+    shape = getattr(ctx, "_shape", ctx.__default_shape__)
+    return State(schema_of_instance(initial) if shape is NO_SHAPE else Schema.of(shape), metrics)
 
 
 def begin_context(
