@@ -258,3 +258,18 @@ def opens(ctx: FrozenContext[Model]) -> None:
     with ctx.step("fit") as step:
         rate = step.fields.rate
     assert_type(rate, float)
+
+
+class Start(TypedDict, total=False):
+    """The initial values of a model."""
+
+    rate: float
+
+
+def starts(config: dict[str, Any]) -> None:
+    assert_type(FrozenContext[Model](Start(rate=0.1)), FrozenContext[Model])
+    FrozenContext[Model](Start(rte=0.1))  # E
+    FrozenContext[Model](Start(rate="high"))  # E
+    # A checker cannot tell a literal from a mapping that a program has read: both are values of one type.
+    FrozenContext[Model]({"rte": 0.1})
+    FrozenContext[Model](config)
