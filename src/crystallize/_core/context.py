@@ -175,6 +175,8 @@ class ContextHandle(TableDisplay, FieldType):
             "metrics": "The metrics that were recorded.",
         }
 
+        # No `__getattr__` explains `ctx.lr`. With one, Python 3.11 reads a key in 76 ns in place of 58, and IPython
+        # completes nothing after `ctx.artifacts["`.
         # Hidden from checkers, which then report an assignment.
         def __setattr__(self, name: str, value: Any) -> NoReturn:
             """Refuse: keys are written through `ctx.fields` or `ctx[...]`."""
