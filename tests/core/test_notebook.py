@@ -267,7 +267,7 @@ def test_ipython_completes(text: str, expected: list[str]) -> None:
     ctx = FrozenContext({"lr": 0.1})
     ctx.artifacts.add("curve.svg", b"<svg/>")
     ctx.record("loss", 0.5)
-    completer = IPCompleter(namespace={"ctx": ctx}, use_jedi=False)
+    completer = IPCompleter(namespace={"ctx": ctx}, use_jedi=False)  # type: ignore[no-untyped-call]  # IPython lacks it
     with provisionalcompleter():
         assert expected == [found.text for found in completer.completions(text, len(text))]
 
