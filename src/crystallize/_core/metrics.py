@@ -57,6 +57,14 @@ class Metric(Generic[V, G]):
         @property
         def description(self) -> str | None: ...
 
+    else:
+        # Hidden from checkers, which then report an assignment to a name that is no attribute.
+        def __setattr__(self, name: str, value: object) -> NoReturn:
+            raise ContextMutationError(name, f"Cannot assign {name!r} of {self!r}: a metric stays as declared")
+
+        def __delattr__(self, name: str) -> NoReturn:
+            raise ContextMutationError(name, f"Cannot delete {name!r} of {self!r}: a metric stays as declared")
+
     _checks: MetricChecks | None
     _schema: "_Schema | None"
 
@@ -111,14 +119,6 @@ class Metric(Generic[V, G]):
         if self._schema is None:
             module = "__main__" if owner.__module__ == _MAIN_OF_A_WORKER else owner.__module__
             vars(self).update(name=name, owner=f"{module}.{owner.__qualname__}", _schema=owner)
-
-    if not TYPE_CHECKING:
-        # Hidden from checkers, which then report an assignment to a name that is no attribute.
-        def __setattr__(self, name: str, value: object) -> NoReturn:
-            raise ContextMutationError(name, f"Cannot assign {name!r} of {self!r}: a metric stays as declared")
-
-        def __delattr__(self, name: str) -> NoReturn:
-            raise ContextMutationError(name, f"Cannot delete {name!r} of {self!r}: a metric stays as declared")
 
     def __repr__(self) -> str:
         return f"Metric({self.owner}.{self.name})" if self.owner is not None else "Metric(unnamed)"
