@@ -96,6 +96,7 @@ typing: .venv/.typing ## check types: mypy over all code, six checkers and two l
 	PYTHONPATH=docs/examples .venv/bin/crystallize stubs $(STUBS)
 	cd tests/typing/keys && ../../../.venv/bin/stubtest crystallize --concise --mypy-config-file pyproject.toml --allowlist ../stubtest.txt
 	.venv/bin/python tests/typing/check.py
+	.venv/bin/python tests/typing/completeness.py
 	.venv/bin/python -m pytest tests/typing
 
 stubs: .venv/.test ## write the golden stub that the tests compare; after a change of `Context` or of the stubs

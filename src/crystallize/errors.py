@@ -211,9 +211,9 @@ class CrystallizeError(Exception):
             cls._explained = f"Explained in {EXPLAINED_IN}#{cls.__name__.lower()}"
 
     def __init__(self, *args: object) -> None:
-        self.args = args
+        self.args: tuple[Any, ...] = args
         # A plain list, as `add_note` makes it. Pickles and copies bring their own, which replaces it.
-        self.__notes__ = [self._explained]
+        self.__notes__: list[str] = [self._explained]
 
     def __str__(self) -> str:
         return self._text.format_map(vars(self)) if self._text else super().__str__()
@@ -267,7 +267,7 @@ class MetricClashError(SchemaError):
 
     def __init__(self, schema: str, metric: str, owners: tuple[str, str]) -> None:
         super().__init__(schema, f"metric {metric!r} is declared by both {owners[0]} and {owners[1]}; rename one")
-        self.args = (schema, metric, owners)
+        self.args: tuple[Any, ...] = (schema, metric, owners)
         self.metric = metric
         self.owners = owners
 
@@ -286,12 +286,12 @@ class ContextMutationError(CrystallizeError, TypeError):
     _text = "{reason}"
 
     def __init__(self, key: str = "", reason: str | None = None) -> None:
-        self.__notes__ = [self._explained]
+        self.__notes__: list[str] = [self._explained]
         if reason is None:
             self.args = (key,) if key else ()
             self.key, self.reason = "", str(key)
             return
-        self.args = (key, reason)
+        self.args: tuple[Any, ...] = (key, reason)
         self.key = key
         self.reason = reason
 
@@ -322,9 +322,9 @@ class UnknownKeyError(KeyLookupError):
     declared: tuple[str, ...]
 
     def __init__(self, key: str, schema: str, nearest: str | None, declared: tuple[str, ...]) -> None:
-        self.args = (key, schema, nearest, declared)
-        self.__notes__ = [self._explained]
-        self.obj = None  # see KeyLookupError
+        self.args: tuple[Any, ...] = (key, schema, nearest, declared)
+        self.__notes__: list[str] = [self._explained]
+        self.obj: object = None  # see KeyLookupError
         self.key = key
         self.schema = schema
         self.nearest = nearest
@@ -344,7 +344,7 @@ class ModelMethodError(UnknownKeyError):
 
     def __init__(self, key: str, schema: str) -> None:
         super().__init__(key, schema, None, ())
-        self.args = (key, schema)
+        self.args: tuple[Any, ...] = (key, schema)
 
     @property
     def complaint(self) -> str:
@@ -361,8 +361,8 @@ class ItemFieldsError(KeyLookupError):
     )
 
     def __init__(self, key: str) -> None:
-        self.args = (key,)
-        self.__notes__ = [self._explained]
+        self.args: tuple[Any, ...] = (key,)
+        self.__notes__: list[str] = [self._explained]
         self.key = key
 
 
@@ -379,9 +379,9 @@ class AbsentKeyError(KeyLookupError):
     def __init__(
         self, key: str, schema: str | None = None, nearest: str | None = None, needed_by: str | None = None
     ) -> None:
-        self.args = (key, schema, nearest, needed_by)
-        self.__notes__ = [self._explained]
-        self.obj = None  # see KeyLookupError
+        self.args: tuple[Any, ...] = (key, schema, nearest, needed_by)
+        self.__notes__: list[str] = [self._explained]
+        self.obj: object = None  # see KeyLookupError
         self.key = key
         self.schema = schema
         self.nearest = nearest
@@ -412,7 +412,7 @@ class LostKeyError(AbsentKeyError):
 
     def __init__(self, key: str, type: str, step: str | None, why: str) -> None:
         super().__init__(key)
-        self.args = (key, type, step, why)
+        self.args: tuple[Any, ...] = (key, type, step, why)
         self.type = type
         self.step = step
         self.why = why
@@ -548,7 +548,7 @@ class LiveValueError(UncopyableValueError):
 
     def __init__(self, subject: str, type: str, declaration: str, state: str) -> None:
         super().__init__(subject, type, "it changes while it is used, and every reader would get another copy")
-        self.args = (subject, type, declaration, state)
+        self.args: tuple[Any, ...] = (subject, type, declaration, state)
         self.declaration = declaration
         self.state = state
 
@@ -753,7 +753,7 @@ class FinishedStepError(InvalidStepError):
             f"ask ctx.provenance.finished({step!r}). If there are several of the name, give each a name of its own"
         )
         super().__init__(repr(step), reason)
-        self.args = (step,)
+        self.args: tuple[Any, ...] = (step,)
         self.step = step
 
 
@@ -838,7 +838,7 @@ class CopiedContextWarning(CrystallizeError, UserWarning):
 
     def __init__(self, work: str, process: int) -> None:
         super().__init__(work, process)
-        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
+        self.__notes__: list[str] = []  # a warning is printed without its notes, so its text has the line
         self.work = work
         self.process = process
 
@@ -861,7 +861,7 @@ class UnusedStepWarning(CrystallizeError, UserWarning):
 
     def __init__(self, step: str, outer: str | None, work: tuple[str, ...], line: str | None) -> None:
         super().__init__(step, outer, work, line)
-        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
+        self.__notes__: list[str] = []  # a warning is printed without its notes, so its text has the line
         self.step = step
         self.outer = outer
         self.work = work
@@ -886,7 +886,7 @@ class UndeliveredWarning(CrystallizeError, UserWarning):
 
     def __init__(self, sink: str, undelivered: tuple[tuple[int, str, str], ...]) -> None:
         super().__init__(sink, undelivered)
-        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
+        self.__notes__: list[str] = []  # a warning is printed without its notes, so its text has the line
         self.sink = sink
         self.undelivered = undelivered
 
@@ -905,7 +905,7 @@ class UndeclaredMetricWarning(CrystallizeError, UserWarning):
 
     def __init__(self, metric: str, reason: str) -> None:
         super().__init__(metric, reason)
-        self.__notes__ = []  # a warning is printed without its notes, so its text has the line
+        self.__notes__: list[str] = []  # a warning is printed without its notes, so its text has the line
         self.metric = metric
         self.reason = reason
 
@@ -942,7 +942,7 @@ class MergeConflictError(BranchError):
             f"nothing of it was merged: {what} {name!r} is written by {first} and by {second}, and is written once; "
             "have the task return it, and write it in the parent",
         )
-        self.args = (branch, what, name, writers)
+        self.args: tuple[Any, ...] = (branch, what, name, writers)
         self.name = name
         self.writers = writers
 
@@ -956,7 +956,7 @@ class DivergentRetryError(BranchError):
             f"it was merged before, and this attempt at it differs in {differs}, times aside; what was merged first "
             "stays. Does its task depend on something else than the context and its item, as a seed or the time?",
         )
-        self.args = (branch, differs)
+        self.args: tuple[Any, ...] = (branch, differs)
 
 
 class ForeignDeltaError(BranchError, TypeError):
@@ -1006,7 +1006,7 @@ class RunInUseError(JournalError):
             "another process, or another journal of this one, is writing this run",
             "a run has one writer; load_run reads it meanwhile",
         )
-        self.args = (path,)
+        self.args: tuple[Any, ...] = (path,)
 
 
 class DamagedRunError(JournalError):
@@ -1048,7 +1048,7 @@ class MissingExtraError(CrystallizeError, ModuleNotFoundError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(library, extra)
-        self.name = library
+        self.name: str | None = library
         self.library = library
         self.extra = extra
 

@@ -12,6 +12,7 @@ import typing
 import weakref
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from inspect import signature
 from typing import Annotated, Any, Generic, TypeVar, cast
 
 import pytest
@@ -204,6 +205,13 @@ def test_attributes_are_set_for_good(name: str) -> None:
         setattr(ctx, name, 1)
     with pytest.raises(ContextMutationError, match=f"Cannot delete attribute '{name}'"):
         delattr(ctx, name)
+
+
+def test_alias_has_the_signature_of_its_class() -> None:
+    """Editors and `help` show the arguments of `FrozenContext[Train]`, and of a subclass those of its own."""
+    assert signature(FrozenContext) == signature(FrozenContext[Train])
+    assert ["initial", "logger", "metrics", "sinks"] == [*signature(FrozenContext[Train]).parameters]
+    assert ["ctx", "logger"] == [*signature(LoggingContext[Train]).parameters]
 
 
 def test_attribute_of_subclass_is_set_for_good() -> None:

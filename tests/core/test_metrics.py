@@ -1,4 +1,5 @@
 import copy
+import inspect
 import math
 import pickle
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from textwrap import dedent
@@ -1050,6 +1052,75 @@ def test_a_series_of_a_metric_is_held_to_it_before_its_first_point() -> None:
         series.where(split="trian")
 
 
+class FilteredMetrics(MetricSchema):
+    loss = Metric(float, tags=EpochTags, goal="minimize")
+    pixels = Metric(int, tags=ImageTags)
+    seconds = Metric(float)
+
+
+def test_a_series_is_filtered_by_a_function_of_the_tags() -> None:
+    """The function gets the tags of each point, and narrows any other filter."""
+    metrics = FrozenMetrics(FilteredMetrics)
+    loss = metrics.series(FilteredMetrics.loss)
+    late = loss.where(lambda tags: tags["epoch"] > 0)
+    for epoch in range(3):
+        loss.add(1 - epoch / 4, {"epoch": epoch, "split": "train"})
+        loss.add(2 - epoch / 4, {"epoch": epoch, "split": "val"})
+    assert (0.75, 1.75, 0.5, 1.5) == late.values
+    assert (0.75, 0.5, 0.5) == late.where(split="train").values + late.where(lambda tags: tags["epoch"] > 1).values[:1]
+    assert (0.5,) == loss.where(lambda tags: tags["epoch"] > 1, split="train").values
+    assert (4, 0.75, 1.5, 0.5, "loss") == (len(late), late.first, late.last, late.best, late.name)
+    assert all(point.tags["epoch"] > 0 for point in late)
+
+
+def test_a_function_gets_the_tags_that_readers_get() -> None:
+    """It gets an instance of the tags' model, a dict of undeclared tags, and None for a metric without tags."""
+    metrics = FrozenMetrics(FilteredMetrics)
+    metrics.add(FilteredMetrics.pixels, 9, ImageTags(path=["a"]))
+    metrics.add(FilteredMetrics.seconds, 0.5)
+    assert (9,) == metrics.series(FilteredMetrics.pixels).where(lambda tags: tags.path == ["a"]).values
+    assert () == metrics.series(FilteredMetrics.pixels).where(lambda tags: tags.size > 3).values
+    assert (0.5,) == metrics.series(FilteredMetrics.seconds).where(lambda tags: tags is None).values
+    free = FrozenMetrics()
+    free.add("loss", 0.5, {"host": "a"})
+    assert (0.5,) == free.series("loss").where(lambda tags: tags.pop("host") == "a").values
+    assert ({"host": "a"},) == free.get_tags("loss")
+    assert () == free.series("other").where(lambda tags: tags["none"]).values
+
+
+def test_a_series_names_its_filters() -> None:
+    """Its text and its errors name the functions and the tags that it was filtered by."""
+
+    def is_late(tags: EpochTags) -> bool:
+        return tags["epoch"] > 3
+
+    series = FrozenMetrics(FilteredMetrics).series(FilteredMetrics.loss).where(is_late, split="val")
+    assert "Series('loss', is_late, split='val'; 0 points)" == repr(series)
+    assert "Series('loss', a function; 0 points)" == repr(FrozenMetrics().series("loss").where(partial(is_late)))
+    with pytest.raises(NoPointsError, match="is_late, split='val'"):
+        series.last
+
+
+def test_a_filter_is_a_function_or_tags() -> None:
+    """Anything else in place of the function is refused, and the error shows how to filter by a tag."""
+    free: Any = FrozenMetrics().series("loss")
+    with pytest.raises(InvalidTagError, match=r"should be a function of the tags, or tags by name.*got 'train'"):
+        free.where("train")
+
+
+@pytest.mark.parametrize("sinks", [(), (MemorySink(),)])
+def test_recorders_have_docstrings(sinks: tuple[Sink, ...]) -> None:
+    """`help` and IPython describe the functions of a series, whichever recorder it has."""
+    ctx = FrozenContext(metrics=FilteredMetrics, sinks=sinks)
+    seconds, pixels = ctx.metrics.series(FilteredMetrics.seconds), ctx.metrics.series(FilteredMetrics.pixels)
+    for add in (seconds.add, pixels.add, FrozenMetrics().series("loss").add):
+        assert "Record a point." == (add.__doc__ or "").partition("\n")[0]
+        assert ["value", "tags"] == [*inspect.signature(add).parameters]
+    assert "InvalidTagError" in (inspect.getdoc(type(seconds).add) or "")
+    for note in (seconds.bind(), pixels.bind(ImageTags(path=["a"]))):
+        assert "Record a value with the tags of `bind`." == note.__doc__
+
+
 def test_a_series_knows_the_metric_recorded_under_its_name() -> None:
     """A series made by name knows the metric once one was recorded under it."""
     metrics = FrozenMetrics()
@@ -1445,9 +1516,12 @@ def test_tags_of_a_larger_model_are_refused() -> None:
 
 
 def test_a_metric_stays_as_declared() -> None:
-    """What a metric is cannot be changed after its declaration."""
-    with pytest.raises(ContextMutationError, match="what a metric is stays as declared"):
-        TrainMetrics.loss.goal = "maximize"
+    """No attribute of a metric can be assigned or deleted after its declaration."""
+    loss: Any = TrainMetrics.loss  # checkers report the assignment
+    with pytest.raises(ContextMutationError, match=r"Cannot assign .goal. of .*: a metric stays as declared"):
+        loss.goal = "maximize"
+    with pytest.raises(ContextMutationError, match=r"Cannot delete .goal. of .*: a metric stays as declared"):
+        del loss.goal
     assert "minimize" == TrainMetrics.loss.goal
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.completer import IPCompleter, provisionalcompleter
 from IPython.core.formatters import DisplayFormatter
 from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr
 from typing_extensions import TypedDict
@@ -249,6 +250,26 @@ def test_series() -> None:
         ["point", "value", "step", "epoch", "split"],
         [["0", "0.25", "fit", "0", "'val'"]],
     ) == table(series.where(split="val"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('ctx["', ["lr"]),
+        ('ctx.fields["', ["lr"]),
+        ('ctx.artifacts["', ["curve.svg"]),
+        ('ctx.metrics["', ["loss"]),
+        ("ctx.fie", [".fields"]),
+    ],
+)
+def test_ipython_completes(text: str, expected: list[str]) -> None:
+    """IPython completes names in brackets. It evaluates no attribute of a class that defines `__getattr__`."""
+    ctx = FrozenContext({"lr": 0.1})
+    ctx.artifacts.add("curve.svg", b"<svg/>")
+    ctx.record("loss", 0.5)
+    completer = IPCompleter(namespace={"ctx": ctx}, use_jedi=False)  # type: ignore[no-untyped-call]  # IPython lacks it
+    with provisionalcompleter():
+        assert expected == [found.text for found in completer.completions(text, len(text))]
 
 
 def test_series_with_different_tags() -> None:

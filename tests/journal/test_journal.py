@@ -479,6 +479,22 @@ def test_context_of_no_class(tmp_path: Path, kind: Any, text: str) -> None:
         journal.context(kind)
 
 
+class OwnContext(FrozenContext[Odd]):
+    pass
+
+
+def test_run_is_loaded_by_its_schema_or_its_class(tmp_path: Path) -> None:
+    """`load_run` takes the schema, or the class that the context was made by, and a journal makes that class."""
+    with Journal.start(tmp_path, "run") as journal:
+        ctx = journal.context(OwnContext, {"live": None})
+        ctx["free"] = (1, 2)
+    assert OwnContext is type(ctx)
+    loaded = [load_run(journal.path, kind) for kind in (Odd, FrozenContext[Odd], OwnContext, FrozenContext)]
+    assert [FrozenContext, FrozenContext, OwnContext, FrozenContext] == [type(run.context) for run in loaded]
+    shown = [repr(run.context).partition("(")[0] for run in loaded]
+    assert ["FrozenContext[Odd]", "FrozenContext[Odd]", "OwnContext[Odd]", "FrozenContext"] == shown
+
+
 def test_finished_and_resumed(tmp_path: Path) -> None:
     """A run that finished stays finished, whoever resumes it and makes no context, or fails to make one."""
     with Journal.start(tmp_path, "run") as journal, journal.context(FrozenContext, {"lr": 0.1}).step("fit"):

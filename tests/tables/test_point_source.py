@@ -57,6 +57,7 @@ def test_table_of_a_series() -> None:
     assert [*range(1, 2 * BLOCK, 2)] == part["sequence"].to_pylist() == part["epoch"].to_pylist()
     assert whole.schema.equals(part.schema, check_metadata=True)
     assert same(part, to_reader(loss.where(split="val")).read_all())
+    assert same(part, to_arrow(loss.where(lambda tags: tags["split"] == "val")))
     assert same(part, read_back(write_parquet, loss.where(split="val")))
     assert BLOCK == len(to_pandas(loss.where(split="val")))
     assert [7] == to_polars(ctx.metrics.series("rows"))["value"].to_list()

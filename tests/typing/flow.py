@@ -2,12 +2,29 @@
 
 # pyright: strict
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, assert_type
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, assert_type
 
 from pydantic import BaseModel, PositiveFloat
+from typing_extensions import TypedDict
 
-from crystallize import BranchContext, Context, FrozenContext, LoggingContext, step
+from crystallize import (
+    BranchContext,
+    Context,
+    FrozenContext,
+    FrozenMetrics,
+    Journal,
+    LoggingContext,
+    Metric,
+    MetricSchema,
+    Run,
+    Series,
+    load_run,
+    register,
+    step,
+)
 
 
 class Model(BaseModel):
@@ -154,3 +171,105 @@ def assignments(ctx: FrozenContext[Model], log: LoggingContext[Model], numbers: 
     assert_type(numbers.get("a"), int | None)
     assert_type(numbers.get("a", 0), int)
     assert_type(ctx.get("rate"), Any)
+
+
+def written_attributes(ctx: FrozenContext[Model], loss: Metric[float, None]) -> None:
+    assert_type(loss.goal, Literal["minimize", "maximize"] | None)
+    ctx.rate = 0.1  # E
+    ctx.logger = logging.getLogger("other")  # E
+    loss.goal = "maximize"  # E
+    loss.gaol = "maximize"  # E
+    assert_type((loss.name, loss.unit), tuple[str, str | None])
+
+
+class Split(TypedDict):
+    split: Literal["train", "val"]
+
+
+class Epoch(BaseModel):
+    epoch: int
+
+
+class FlowMetrics(MetricSchema):
+    score = Metric(float, tags=Split)
+    loss = Metric(float, tags=Epoch)
+    seen = Metric(int)
+
+
+def filters(metrics: FrozenMetrics) -> None:
+    score, loss = metrics.series(FlowMetrics.score), metrics.series(FlowMetrics.loss)
+    assert_type(score.where(lambda tags: tags["split"] == "train"), Series[float, Split])
+    assert_type(loss.where(lambda tags: tags.epoch > 3), Series[float, Epoch])
+    assert_type(metrics.series("free").where(lambda tags: tags["a"] == 1, b=2).values, tuple[Any, ...])
+    score.where(lambda tags: tags["splt"] == "train")  # E
+    loss.where(lambda tags: tags.epch > 3)  # E
+    loss.where("train")  # E
+
+
+def tags_of_metrics(metrics: FrozenMetrics) -> None:
+    assert_type(metrics.get_tags(FlowMetrics.score), tuple[Split, ...])
+    assert_type(metrics.get_tags(FlowMetrics.loss), tuple[dict[str, Any], ...])
+    assert_type(metrics.get_tags(FlowMetrics.seen), tuple[dict[str, Any], ...])
+    assert_type(metrics.get_tags("anything"), tuple[dict[str, Any], ...])
+
+
+class Grid:
+    def copy(self) -> "Grid":
+        return self
+
+
+def text_of_model(model: Model) -> str:
+    return model.model_dump_json()
+
+
+def registers() -> None:
+    register(Grid, freeze=lambda grid: grid.copy(), thaw=lambda kept: kept)
+    register(Grid, dump=lambda grid: repr(grid.copy()).encode(), load=lambda data: Grid(), equal=lambda a, b: a is b)
+    register(Grid, live=True)
+    register("torch.Tensor", freeze=lambda tensor: tensor.clone())
+    register(Grid, freeze=text_of_model)  # E
+    register(Grid, dump=lambda grid: "text", load=lambda data: Grid())  # E
+
+
+class OwnContext(FrozenContext[Model]):
+    def rate(self) -> float:
+        return self.fields.rate
+
+
+def journals(journal: Journal, model: Model) -> None:
+    assert_type(journal.context(OwnContext), OwnContext)
+    assert_type(journal.context(OwnContext, {"rate": 0.1}).rate(), float)
+    assert_type(journal.context(FrozenContext[Model], {"rate": 0.1}), FrozenContext[Model])
+    assert_type(journal.context(FrozenContext[Model], model), FrozenContext[Model])
+    assert_type(journal.context(FrozenContext, {"rate": 0.1})["rate"], Any)
+    journal.context(Model)  # E
+
+
+def loads(path: str) -> None:
+    assert_type(load_run(path, Model), Run[Model])
+    assert_type(load_run(path, FrozenContext[Model]), Run[Model])
+    assert_type(load_run(path, OwnContext), Run[Model])
+    assert_type(load_run(path).values["rate"], Any)
+    load_run(path, FrozenContext[Model]).snapshot().rte  # E
+
+
+def opens(ctx: FrozenContext[Model]) -> None:
+    assert_type(ctx.step("fit"), AbstractContextManager[LoggingContext[Model]])
+    with ctx.step("fit") as step:
+        rate = step.fields.rate
+    assert_type(rate, float)
+
+
+class Start(TypedDict, total=False):
+    """The initial values of a model."""
+
+    rate: float
+
+
+def starts(config: dict[str, Any]) -> None:
+    assert_type(FrozenContext[Model](Start(rate=0.1)), FrozenContext[Model])
+    FrozenContext[Model](Start(rte=0.1))  # E
+    FrozenContext[Model](Start(rate="high"))  # E
+    # A checker cannot tell a literal from a mapping that a program has read: both are values of one type.
+    FrozenContext[Model]({"rte": 0.1})
+    FrozenContext[Model](config)

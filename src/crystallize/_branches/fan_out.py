@@ -45,7 +45,7 @@ class LostBranchesError(BranchError, BrokenExecutor):
             "others are merged, and the same fan_out with a new executor runs these alone. If that breaks as well, one "
             'of them ends its worker, or the script starts its work outside of if __name__ == "__main__":',
         )
-        self.args = (branch, items, cause)
+        self.args: tuple[Any, ...] = (branch, items, cause)
         self.items = items
 
 

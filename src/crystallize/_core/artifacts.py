@@ -70,7 +70,7 @@ class ArtifactStore:
         dispatcher: EventDispatcher | None = None,
     ) -> None:
         self.found: dict[str, Artifact] = {folded(artifact.name): artifact for artifact in artifacts}
-        self.order = OrderedKeys(self.found, sections)
+        self.order: OrderedKeys = OrderedKeys(self.found, sections)
         self._by_step: dict[str | None, list[Artifact]] = {}
         """The artifacts that were added here, so that the end of a step does not go through all of them."""
         self.dispatcher: EventDispatcher = dispatcher or EventDispatcher()

@@ -40,8 +40,8 @@ class EventDispatcher:
     def __init__(self, sinks: Iterable[Handler] = ()) -> None:
         self.lock = make_owned_lock()
         self._depth_of = self.lock.depth_reader()
-        self.is_emitting = False
-        self.is_postponed = False
+        self.is_emitting: bool = False
+        self.is_postponed: bool = False
         self.attach(sinks)
         renewed_in_children(self)
 

@@ -185,6 +185,7 @@ def fast_bound_recorder(
     items = log.points.layout.tag_items(tags)
 
     def record(value: Any) -> None:
+        """Record a value with the tags of `bind`."""
         try:
             extend([validate(value), *items, token.number])
         except Exception as error:  # the slow recorder raises it again, unless it comes from elsewhere
@@ -200,6 +201,7 @@ def fast_bound_recorder(
     keep = _keeper(dispatcher, log, token)
 
     def record_and_emit(value: Any) -> None:
+        """Record a value with the tags of `bind`."""
         try:
             valid = validate(value)
         except Exception as error:  # as above

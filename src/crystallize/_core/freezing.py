@@ -6,7 +6,7 @@ other values a private copy is stored, with a plan, made once, that makes a copy
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from typing_extensions import is_typeddict
 
@@ -19,6 +19,8 @@ from .deepcopy_fallback import deep_copied
 from .immutable_types import ATOMIC
 from .live_types import LIVE, LiveFound, LiveKind
 from .registered_codecs import CODECS, RegisteredCodec
+
+_T = TypeVar("_T")
 
 
 class KeyMarker:
@@ -109,6 +111,28 @@ def _frozen(value: Any, subject: str, *, refuses_live: bool, is_owned: bool) -> 
     return deep_copied(value, subject, refuses_live=refuses_live)
 
 
+@overload
+def register(
+    kind: type[_T],
+    *,
+    freeze: Callable[[_T], Any] | None = None,
+    thaw: Callable[[Any], _T] | None = None,
+    dump: Callable[[_T], bytes] | None = None,
+    load: Callable[[bytes], _T] | None = None,
+    equal: Callable[[_T, _T], bool] | None = None,
+    live: bool = False,
+) -> None: ...
+@overload
+def register(
+    kind: str,
+    *,
+    freeze: Callable[[Any], Any] | None = None,
+    thaw: Callable[[Any], Any] | None = None,
+    dump: Callable[[Any], bytes] | None = None,
+    load: Callable[[bytes], Any] | None = None,
+    equal: Callable[[Any, Any], bool] | None = None,
+    live: bool = False,
+) -> None: ...
 def register(
     kind: type | str,
     *,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, NoReturn, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, NoReturn, Self, TypeAlias, overload
 
 from typing_extensions import Format, TypeForm, TypeVar, get_annotations
 
@@ -40,13 +40,31 @@ class Metric(Generic[V, G]):
         description: Its meaning.
     """
 
-    name: str
-    owner: str | None
-    type: Any
-    tags: Any
-    unit: str | None
-    goal: Literal["minimize", "maximize"] | None
-    description: str | None
+    if TYPE_CHECKING:
+        # Properties, since annotations cannot mark an attribute as read-only.
+        @property
+        def name(self) -> str: ...
+        @property
+        def owner(self) -> str | None: ...
+        @property
+        def type(self) -> Any: ...
+        @property
+        def tags(self) -> Any: ...
+        @property
+        def unit(self) -> str | None: ...
+        @property
+        def goal(self) -> Literal["minimize", "maximize"] | None: ...
+        @property
+        def description(self) -> str | None: ...
+
+    else:
+        # Hidden from checkers, which then report an assignment to a name that is no attribute.
+        def __setattr__(self, name: str, value: object) -> NoReturn:
+            raise ContextMutationError(name, f"Cannot assign {name!r} of {self!r}: a metric stays as declared")
+
+        def __delattr__(self, name: str) -> NoReturn:
+            raise ContextMutationError(name, f"Cannot delete {name!r} of {self!r}: a metric stays as declared")
+
     _checks: MetricChecks | None
     _schema: "_Schema | None"
 
@@ -101,9 +119,6 @@ class Metric(Generic[V, G]):
         if self._schema is None:
             module = "__main__" if owner.__module__ == _MAIN_OF_A_WORKER else owner.__module__
             vars(self).update(name=name, owner=f"{module}.{owner.__qualname__}", _schema=owner)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise ContextMutationError(name, f"Cannot assign {name!r} of {self!r}: what a metric is stays as declared")
 
     def __repr__(self) -> str:
         return f"Metric({self.owner}.{self.name})" if self.owner is not None else "Metric(unnamed)"

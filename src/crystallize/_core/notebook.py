@@ -12,7 +12,7 @@ from .context import ContextHandle, context_kind, notes_of, state_of, token_of
 from .packed_columns import StoredPoint
 from .point_log import fetch
 from .provenance import Provenance, StepRecord, nodes_missed, nodes_read
-from .series import FrozenMetrics, Series, filter_of, log_of, store_of, stored_points
+from .series import FrozenMetrics, Series, filter_text, is_part, log_of, store_of, stored_points
 
 _ENDS = 5
 """The number of points that are shown at either end of a series."""
@@ -57,8 +57,7 @@ def series_table(series: Series[Any, Any]) -> Table:
     ]
     metric, best = series.metric, _best(series)
     unit = f" in {metric.unit}" if metric is not None and metric.unit else ""
-    where = "".join(f", {name}={short(value)}" for name, value in filter_of(series).items())
-    title = f"{series.name}{unit}{where}: {counted(count, 'point')}"
+    title = f"{series.name}{unit}{filter_text(series)}: {counted(count, 'point')}"
     if best is not None:
         title += f", the best {best}"
     return Table(title, ("point", "value", "step", *tags), rows, count - len(shown))
@@ -69,7 +68,7 @@ def _ends(series: Series[Any, Any]) -> tuple[int, dict[int, StoredPoint]]:
     log = log_of(series)
     if log is None:
         return 0, {}
-    if filter_of(series):
+    if is_part(series):
         rows = [*stored_points(series)]
         count, oldest, newest = len(rows), rows[:_ENDS], rows[-_ENDS:]
     else:

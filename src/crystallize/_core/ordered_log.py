@@ -66,7 +66,7 @@ class OrderedLog(Generic[_I]):
         """The number of times that packs were made or unpacked."""
         self._last_packed = -1
         """The maximum rank in any pack."""
-        self.inserted = 0
+        self.inserted: int = 0
         if sections:
             self._sections |= sections
             self._last_packed = max(section.last for section in sections.values())

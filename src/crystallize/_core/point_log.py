@@ -73,7 +73,7 @@ class PointLog:
 
     def __init__(self, layout: PointLayout = ANY_TAGS) -> None:
         self._lock = make_lock()
-        self.layout = layout
+        self.layout: PointLayout = layout
         self.width: int = layout.width
         self.full: int = BLOCK * self.width
         self._sections: OrderedLog[StoredPoint] = OrderedLog()

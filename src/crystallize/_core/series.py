@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from math import isnan
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, overload
 
 from typing_extensions import TypeVar
 
 from .._base.signal_handlers import reraise_from_handler
 from .._base.table import Table, TableDisplay
 from .._base.text import counted, short
-from ..errors import InvalidTagError, NoGoalError, NoPointsError
+from ..errors import InvalidTagError, NoGoalError, NoPointsError, Problem
 from .codec import NotRestorable, json_view
 from .equality import same
 from .fast_recorders import Recorder, fast_bound_recorder
@@ -29,6 +29,20 @@ G = TypeVar("G", default=Any)
 """The type of a metric's tags."""
 _V = TypeVar("_V")
 _G = TypeVar("_G")
+_D = TypeVar("_D", bound=Mapping[str, object])
+"""The type of tags that are a `TypedDict`."""
+
+_ADD_DOC: Final = """Record a point.
+
+Args:
+    value: The measured value, in the metric's unit.
+    tags: A mapping, or an instance of the metric's tag model.
+
+Raises:
+    InvalidMetricError: The value is not allowed. Nothing is recorded.
+    InvalidTagError: The tags are not allowed, or one is missing. Nothing is recorded.
+    StepClosedError: The step of this series has ended.
+"""
 
 
 class Series(TableDisplay, Generic[V, G]):
@@ -46,13 +60,21 @@ class Series(TableDisplay, Generic[V, G]):
     """
 
     def __init__(
-        self, store: MetricStore, metric: Metric[V, G] | str, token: StepToken, where: Mapping[str, Any] | None = None
+        self,
+        store: MetricStore,
+        metric: Metric[V, G] | str,
+        token: StepToken,
+        where: Mapping[str, Any] | None = None,
+        tests: tuple[Callable[[Any], object], ...] = (),
     ) -> None:
-        self.add = store.recorder(metric, token)  # type: ignore[method-assign]  # the slot below
+        record = store.recorder(metric, token)
+        record.__doc__ = _ADD_DOC
+        self.add = record  # type: ignore[method-assign]  # the slot below
         self._store = store
         self._metric = metric
         self._token = token
         self._where = where or {}
+        self._tests = tests
 
     if TYPE_CHECKING:
 
@@ -75,7 +97,7 @@ class Series(TableDisplay, Generic[V, G]):
 
     else:
         # A slot and not a method: `add` is called in loops, so the slot contains the fastest recorder itself.
-        __slots__ = ("_metric", "_store", "_token", "_where", "add")
+        __slots__ = {"_metric": None, "_store": None, "_tests": None, "_token": None, "_where": None, "add": _ADD_DOC}
 
     @overload
     def bind(self, tags: G) -> Callable[[V], None]: ...
@@ -100,6 +122,7 @@ class Series(TableDisplay, Generic[V, G]):
         log = store.open(self._metric)
 
         def slow(value: V) -> None:
+            """Record a value with the tags of `bind`."""
             token.check_open()
             store.keep(log, token, log.prepare_value(value), kept_tags)
 
@@ -109,28 +132,45 @@ class Series(TableDisplay, Generic[V, G]):
         log.note_use(token)
         return fast_bound_recorder(slow, store.dispatcher, log, token, kept_tags)
 
-    def where(self, /, **tags: Any) -> Self:
+    @overload
+    def where(self, test: Callable[[G], object], /, **tags: Any) -> Self: ...
+    @overload
+    def where(self, /, **tags: Any) -> Self: ...
+    def where(self, test: Any = None, /, **tags: Any) -> Self:
         """Return the points with these tags as a series.
 
         Args:
+            test: A function of the tags of a point, which returns whether the point belongs to the series. A type
+                checker finds a misspelt tag in it.
             **tags: The tags by name, with the value that each must have.
 
         Returns:
             A series of these points only, which is a live view too.
 
         Raises:
-            InvalidTagError: The metric has no such tag, or does not allow the value.
+            InvalidTagError: The metric has no such tag, or does not allow the value; or `test` is not a function.
         """
+<<<<<<< HEAD
         metric, tags = declared_metric(self), with_numbers(tags)
+=======
+        if test is not None and not callable(test):
+            should = "should be a function of the tags, or tags by name, as in where(split='train')"
+            raise InvalidTagError(self.name, (Problem((), should, type(test).__name__, short(test)),))
+        metric, tags = self.metric, with_numbers(tags)
+>>>>>>> 4ee12b613a9be3eebf44399cf74f16373dc0bf6a
         if metric is not None:
             check, error = partial(metric.checks.check_tag, metric.name), partial(InvalidTagError, metric.name)
             tags = {tag: checked(partial(check, tag), value, error) for tag, value in tags.items()}
-        return type(self)(self._store, self._metric, self._token, {**self._where, **tags})
+        tests = self._tests if test is None else (*self._tests, test)
+        return type(self)(self._store, self._metric, self._token, {**self._where, **tags}, tests)
 
     def _rows(self) -> Iterator[StoredPoint]:
         log = log_of(self)
         rows = log.points.rows() if log is not None else iter(())
-        return (row for row in rows if matches(self, row[1])) if self._where else rows
+        if not is_part(self):
+            return rows
+        matches = matcher(self)
+        return (row for row in rows if matches(row[1]))
 
     def __iter__(self) -> Iterator[Point[V, G]]:
         log = log_of(self)
@@ -141,13 +181,12 @@ class Series(TableDisplay, Generic[V, G]):
 
     def __len__(self) -> int:
         log = log_of(self)
-        if log is None or not self._where:
+        if log is None or not is_part(self):
             return 0 if log is None else len(log.points)
         return sum(1 for _ in self._rows())
 
     def __repr__(self) -> str:
-        where = "".join(f", {name}={short(value)}" for name, value in self._where.items())
-        return f"Series({self.name!r}{where}; {counted(len(self), 'point')})"
+        return f"Series({self.name!r}{filter_text(self)}; {counted(len(self), 'point')})"
 
     def __notebook_tables__(self) -> tuple[Table, ...]:
         from .notebook import series_table
@@ -169,7 +208,7 @@ class Series(TableDisplay, Generic[V, G]):
     def values(self) -> tuple[V, ...]:
         """The values, oldest first."""
         log = log_of(self)
-        if log is not None and not self._where:
+        if log is not None and not is_part(self):
             # Without the tags, which would take most of the time.
             return tuple(map(fetch, log.points.values()))
         return tuple(fetch(value) for value, _, _ in self._rows())
@@ -199,7 +238,7 @@ class Series(TableDisplay, Generic[V, G]):
             NoPointsError: The series is empty.
         """
         log = log_of(self)
-        row = log.points.last() if log is not None and not self._where else None
+        row = log.points.last() if log is not None and not is_part(self) else None
         for newest in self._rows() if row is None else ():
             row = newest
         if row is None:
@@ -236,7 +275,7 @@ class Series(TableDisplay, Generic[V, G]):
         return best  # type: ignore[no-any-return]  # one of the values, which are V
 
     def _no_points(self) -> NoPointsError:
-        return NoPointsError(self.name, ", ".join(f"{name}={short(value)}" for name, value in self._where.items()))
+        return NoPointsError(self.name, filter_text(self).removeprefix(", "))
 
 
 def log_of(series: Series[Any, Any]) -> MetricLog | None:
@@ -247,6 +286,7 @@ def log_of(series: Series[Any, Any]) -> MetricLog | None:
     return log
 
 
+<<<<<<< HEAD
 def declared_metric(series: Series[V, G]) -> Metric[V, G] | None:
     """Return the metric of a series without a note on the record of a step; None if it is not declared."""
     log = series._store.find(series._metric)
@@ -257,11 +297,31 @@ def declared_metric(series: Series[V, G]) -> Metric[V, G] | None:
 def filter_of(series: Series[Any, Any]) -> Mapping[str, Any]:
     """Return the tags that a series was filtered by; see `Series.where`."""
     return series._where
+=======
+def is_part(series: Series[Any, Any]) -> bool:
+    """Whether a series was filtered; see `Series.where`."""
+    return bool(series._where or series._tests)
+>>>>>>> 4ee12b613a9be3eebf44399cf74f16373dc0bf6a
 
 
-def matches(series: Series[Any, Any], tags: dict[str, Any]) -> bool:
-    """Whether the tags of a stored point match the filter of a series."""
-    return all(name in tags and _equal(json_view(fetch(tags[name])), value) for name, value in series._where.items())
+def filter_text(series: Series[Any, Any]) -> str:
+    """Return the filter of a series, as ", split='train'"; an empty text if it was not filtered."""
+    tests = (getattr(test, "__name__", "a function") for test in series._tests)
+    parts = (*tests, *(f"{name}={short(value)}" for name, value in series._where.items()))
+    return "".join(f", {part}" for part in parts)
+
+
+def matcher(series: Series[Any, Any]) -> Callable[[dict[str, Any]], bool]:
+    """Return the function that tells whether the tags of a stored point match the filter of a series."""
+    wanted, tests, log = [*series._where.items()], series._tests, series._store.find(series._metric)
+
+    def matches(tags: dict[str, Any]) -> bool:
+        for name, value in wanted:
+            if name not in tags or not _equal(json_view(fetch(tags[name])), value):
+                return False
+        return log is None or all(test(log.tags_of(tags)) for test in tests)
+
+    return matches
 
 
 def stored_points(series: Series[Any, Any]) -> Iterator[StoredPoint]:
@@ -388,7 +448,14 @@ class FrozenMetrics(TableDisplay):
         log = self._noted(key)
         return () if log is None else tuple(map(fetch, log.points.values()))
 
-    def get_tags(self, key: Metric[Any, Any] | str) -> tuple[dict[str, Any], ...]:
+    @overload
+    # A metric whose tags are of unknown type fits both; readers get dicts in either case.
+    def get_tags(  # pyright: ignore[reportOverlappingOverload]  # as above
+        self, key: Metric[Any, _D]
+    ) -> tuple[_D, ...]: ...
+    @overload
+    def get_tags(self, key: Metric[Any, Any] | str) -> tuple[dict[str, Any], ...]: ...
+    def get_tags(self, key: Metric[Any, Any] | str) -> tuple[Any, ...]:
         """Return the tags of each point of a metric, oldest first; `{}` for a point without tags.
 
         Raises:

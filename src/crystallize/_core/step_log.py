@@ -106,7 +106,7 @@ class StepLog(OrderedLog[StepRecord]):
 
     def __init__(self, own: Iterable[StepRecord] = (), sections: Mapping[int, Section] | None = None) -> None:
         super().__init__(own, sections)
-        self.has_warned = False
+        self.has_warned: bool = False
         self._finished: set[str] = set()
         """The names of the steps that have finished, of sections that are not packed and of the first own records."""
         self._noted = 0

@@ -35,8 +35,8 @@ class StepToken:
     __slots__ = ("marks", "notes", "number", "step")
 
     def __init__(self, step: str | None = None, number: int = 0) -> None:
-        self.step = step
-        self.number = number
+        self.step: str | None = step
+        self.number: int = number
         self.marks: dict[str, int] = {}
         self.notes: StepNotes | None = None
 

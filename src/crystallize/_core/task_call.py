@@ -43,10 +43,10 @@ class TaskCall:
     __slots__ = ("_given", "_known_atoms", "args", "kwargs", "options", "task")
 
     def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: StepOptions) -> None:
-        self.task = task
-        self.args = args
-        self.kwargs = kwargs
-        self.options = options
+        self.task: Any = task
+        self.args: tuple[Any, ...] = args
+        self.kwargs: Mapping[str, Any] = kwargs
+        self.options: StepOptions = options
         self._given: Mapping[str, str] | None = None
         self._known_atoms: dict[str, bytes] | Literal[False] | None = False  # not looked for yet
 

@@ -55,10 +55,10 @@ class Claim:
     ) -> None:
         """Take the digest of the arguments, or the function that returns it."""
         self._digest = digest
-        self.path = path
-        self.number = number
-        self.step = step
-        self.finished = finished
+        self.path: str = path
+        self.number: int = number
+        self.step: str = step
+        self.finished: FinishedTask | None = finished
 
     @property
     def arguments(self) -> str:

@@ -39,7 +39,7 @@ class FrameWriter:
         self._content = content
         self._positions = positions
         self.last: int = positions[0]
-        self.newest = b""
+        self.newest: bytes = b""
         self.pending: list[bytes] = []
         self._generation = int.from_bytes(os.urandom(7), "little")
         self._salt = self._generation & LOW_32_BITS

@@ -5,12 +5,12 @@ It encodes each event as a fact, which a `RunWriter` writes.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from types import TracebackType
+from typing import Any, Final, NoReturn, TypeVar
 
 from .._base.object_folder import ObjectFolder
 from .._branches.merge import MergedWork
@@ -18,7 +18,6 @@ from .._core.async_sinks import Backlog
 from .._core.codec import fingerprints
 from .._core.context import FrozenContext, begin_context, blank_context, blank_state
 from .._core.context_view import ContextView
-from .._core.inputs_model import InputsModel
 from .._core.metrics import MetricSchema
 from .._core.protocols import Sink
 from ..errors import JournalError, ResumeError, SinkError
@@ -39,10 +38,7 @@ from .run_files import RunFiles, create_run, reopen_run
 from .run_objects import objects_of
 from .run_writer import RunWriter
 
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-_T = TypeVar("_T")
+_C = TypeVar("_C", bound=FrozenContext[Any])
 
 _HAS_CONTEXT: Final = "a journal is of one context, and this one has it already"
 _STAYS: Final = "a journal stays in the process that opened it; a copy of its context has no sinks"
@@ -147,13 +143,13 @@ class Journal(BlockEnd):
 
     def context(
         self,
-        kind: type[FrozenContext[_T]],
-        initial: "Mapping[str, Any] | _T | InputsModel[_T] | Namespace | SimpleNamespace | None" = None,
+        kind: type[_C],
+        initial: object = None,
         logger: logging.Logger | None = None,
         *,
         metrics: type[MetricSchema] | None = None,
         sinks: Sequence[Sink] = (),
-    ) -> FrozenContext[_T]:
+    ) -> _C:
         """Make the context of this run. The context of a resumed run has the finished work of the run.
 
         This is the values of the start, everything written outside any step, and the work of all finished steps. A step
@@ -161,9 +157,9 @@ class Journal(BlockEnd):
         the file of one of its artifacts is lost. Its earlier results are discarded.
 
         Args:
-            kind: The context's class, as in `FrozenContext[Train]`.
-            initial: The values that it starts with. They may be left out when a run is resumed, except for secrets,
-                which are in no file; a value that is given has to equal the value at the start.
+            kind: The context's class: `FrozenContext[Train]`, or a subclass.
+            initial: The values that it starts with, as for `FrozenContext`. A resumed run needs only the secrets,
+                which are in no file; any other value that is given has to equal the value at the start.
             logger: The logger; by default the logger named "crystallize".
             metrics: The metrics that may be recorded; by default any.
             sinks: Other sinks, which receive the events from now on.
@@ -180,7 +176,7 @@ class Journal(BlockEnd):
         """
         if self._writer.closed is not None:
             raise self._writer.refusal()
-        made: FrozenContext[_T] = blank_context(kind)
+        made: _C = blank_context(kind)
         data = self._resumed
         if data is None:
             made.__init__(initial, logger, metrics=metrics, sinks=(self, *sinks))  # type: ignore[misc]  # as a call does

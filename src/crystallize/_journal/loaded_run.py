@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from math import inf
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, overload
 
 from typing_extensions import TypeVar
 
 from .._base.table import Table, TableDisplay, TableRow
 from .._base.text import MASK, moment, one_line, short_type, took
 from .._core.artifacts import ArtifactLog
-from .._core.context import FrozenContext, attach_context, blank_context, blank_state, state_of
+from .._core.context import FrozenContext, attach_context, blank_context, blank_state, context_class, state_of
 from .._core.metrics import MetricSchema
 from .._core.notebook import artifacts_table, metrics_table, provenance_tables
 from .._core.provenance import Provenance
@@ -361,17 +361,22 @@ def items_of_branches(run: Run[Any]) -> Mapping[str, Mapping[str, Any]]:
     return run._data.items
 
 
+@overload
 def load_run(
-    path: str | os.PathLike[str],
-    shape: type[T_co] | None = None,
-    *,
-    metrics: type[MetricSchema] | None = None,
-) -> Run[T_co]:
+    path: str | os.PathLike[str], shape: type[FrozenContext[T_co]], *, metrics: type[MetricSchema] | None = None
+) -> Run[T_co]: ...
+@overload
+def load_run(
+    path: str | os.PathLike[str], shape: type[T_co] | None = None, *, metrics: type[MetricSchema] | None = None
+) -> Run[T_co]: ...
+def load_run(
+    path: str | os.PathLike[str], shape: type[Any] | None = None, *, metrics: type[MetricSchema] | None = None
+) -> Run[Any]:
     """Load a run from its file, also one that is running, or died.
 
     Args:
         path: The file.
-        shape: The schema, as in `FrozenContext[shape]`; without it, values are of JSON's types.
+        shape: The schema `Train`, or the context's class `FrozenContext[Train]`; by default values are of JSON's types.
         metrics: The metrics; without them, values and tags of points are of JSON's types.
 
     Returns:
@@ -390,7 +395,6 @@ def load_run(
         >>> run.status, run.values["lr"]
         ('finished', 0.1)
     """
-    untyped: Any = FrozenContext
     data = read(Path(path))
     warn_if_incomplete(data, "If you have that file, put it into the folder of the run, and load the run again")
-    return Run(data.as_read_here(), untyped if shape is None else untyped[shape], metrics)
+    return Run(data.as_read_here(), context_class(shape), metrics)

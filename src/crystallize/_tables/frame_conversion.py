@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._base.optional import OptionalModule
 from .._core.metrics import MetricSchema
-from .._core.series import Series, filter_of, matches
+from .._core.series import Series, is_part, matcher
 from .._journal.journal import Journal
 from .._journal.point_stream import StoredPoints
 from .._journal.read_run import open_streaming, real
@@ -55,10 +55,10 @@ def to_arrow(measured: Measured, *, metrics: type[MetricSchema] | None = None) -
         return measured if isinstance(measured, pa.Table) else measured.read_all()
     points = points_in(measured, metrics)
     table = reader_of([points]).read_all()
-    if not isinstance(measured, Series) or not filter_of(measured):
+    if not isinstance(measured, Series) or not is_part(measured):
         return table
     rows = (tags for pieces in points.series.values() for piece in pieces for _, tags, _ in piece.block.rows())
-    return table.filter(pa.array((matches(measured, tags) for tags in rows), pa.bool_()))
+    return table.filter(pa.array(map(matcher(measured), rows), pa.bool_()))
 
 
 def to_polars(measured: Measured, *, metrics: type[MetricSchema] | None = None) -> "pl.DataFrame":

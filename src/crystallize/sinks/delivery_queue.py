@@ -72,7 +72,7 @@ class Delivery(Generic[_I]):
             patience: The maximum seconds that `close` waits while no item is sent.
         """
         self.name = name
-        self.undelivered = Undelivered(name)
+        self.undelivered: Undelivered = Undelivered(name)
         """The items that the backend will never get."""
         self._send, self._kind = send, kind
         self._bound, self._batch, self._patience = bound, batch, patience

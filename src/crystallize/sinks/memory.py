@@ -18,7 +18,7 @@ class MemorySink:
     def __init__(self) -> None:
         self.events: list[Event] = []
         """The events, in the order in which they took effect."""
-        self.closed = False
+        self.closed: bool = False
         """Whether the sink was closed."""
 
     def handle(self, event: Event, /) -> None:
