@@ -23,7 +23,7 @@ def test_first_run_is_the_file() -> None:
     """Whoever adds each block to the end of the file, two lines below what is there, has the example."""
     found = pieces(text_of("docs/first-run.md"), "first_run.py")
 
-    assert 7 == len(found)
+    assert 6 == len(found)
     assert text_of("docs/examples/first_run.py") == "\n\n".join(found)
 
 
