@@ -4,6 +4,8 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 import crystallize
 
 ROOT = Path(__file__).parents[2]
@@ -57,9 +59,10 @@ def test_contributing_lists_the_tasks() -> None:
     assert tasks - {"help"} == rows
 
 
-def test_compared_has_sources() -> None:
+@pytest.mark.parametrize("name", ["compared", "published"])
+def test_comparison_has_sources(name: str) -> None:
     """Each footnote is named in a table and has a link, and each name has its footnote."""
-    page = text_of("docs/compared.md")
+    page = text_of(f"docs/{name}.md")
     links = re.findall(r"^\[\^([\w-]+)\]: .*\(https://\S+\)", page, re.MULTILINE)
 
     assert len(set(links)) == len(links)
