@@ -36,7 +36,13 @@ from sybil.typing import Evaluator
 
 ROOT = Path(__file__).parents[1]
 FLAGS = ELLIPSIS | NORMALIZE_WHITESPACE
-CHECKED = ("docs/first-run.md", "docs/how-to/inputs.md", "docs/why.md")
+CHECKED = (
+    "docs/first-run.md",
+    "docs/how-to/evaluate-llm.md",
+    "docs/how-to/inputs.md",
+    "docs/how-to/sweep.md",
+    "docs/why.md",
+)
 """The pages on which commands are run."""
 
 KILLED = "Killed\n"

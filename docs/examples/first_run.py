@@ -1,8 +1,8 @@
 """Fits a line to points, and keeps the run in a file."""
 
 import random
-import sys
 import time
+from argparse import ArgumentParser
 from statistics import fmean
 from typing import Literal, Protocol, TypeAlias
 
@@ -12,16 +12,16 @@ from typing_extensions import TypedDict
 from crystallize import Context, FrozenContext, Journal, Metric, MetricSchema
 from crystallize.runs import find_run
 
-Row: TypeAlias = tuple[float, float]
+Row: TypeAlias = tuple[float, float]  # x and y
 
 
 class Line(BaseModel):
-    lr: PositiveFloat  # an input
+    lr: PositiveFloat  # an input: given when the run starts
     epochs: PositiveInt = 20  # an input with a default
     seed: int = 1
-    rows: list[Row]  # what the steps write
+    rows: list[Row]  # written by a step
     slope: FiniteFloat
-    error: NonNegativeFloat
+    distance: NonNegativeFloat
 
 
 class EpochTags(TypedDict):
@@ -34,7 +34,7 @@ class LineMetrics(MetricSchema):
 
 
 class Load(Protocol):
-    seed: int  # it reads this key
+    seed: int  # the step reads this key
     rows: list[Row]  # and writes this one
 
 
@@ -52,7 +52,7 @@ class Fit(Protocol):
 
 
 def fit(ctx: Context[Fit]) -> None:
-    """Turn the line a little towards every other point, epoch after epoch."""
+    """Turn the line towards every other point, and measure the loss of each epoch."""
     train, val = ctx.fields.rows[::2], ctx.fields.rows[1::2]
     loss = ctx.metrics.series(LineMetrics.loss)
     slope = 0.0
@@ -61,35 +61,42 @@ def fit(ctx: Context[Fit]) -> None:
         loss.add(squared(slope, train), {"epoch": epoch, "split": "train"})
         loss.add(squared(slope, val), {"epoch": epoch, "split": "val"})
         print(f"epoch {epoch}: loss {loss.last:.3f}", flush=True)
-        time.sleep(0.5)  # in place of the work that an epoch is
+        time.sleep(0.5)  # in place of real work
     ctx.fields.slope = slope
 
 
 def squared(slope: float, rows: list[Row]) -> float:
-    """The mean squared distance of the points from the line."""
+    """Return the mean squared distance of the points from the line."""
     return fmean((slope * x - y) ** 2 for x, y in rows)
 
 
 class Judge(Protocol):
     rows: list[Row]
     slope: float
-    error: float
+    distance: float
 
 
 def judge(ctx: Context[Judge]) -> None:
-    """Say how far the points are from the line."""
-    ctx.fields.error = squared(ctx.fields.slope, ctx.fields.rows) ** 0.5
+    """Measure how far the points are from the line."""
+    ctx.fields.distance = squared(ctx.fields.slope, ctx.fields.rows) ** 0.5
 
 
-def run(journal: Journal) -> None:
+def run(journal: Journal, inputs: dict[str, float]) -> None:
     """Run the steps that have not finished yet."""
-    ctx = journal.context(FrozenContext[Line], {"lr": 0.5}, metrics=LineMetrics)
+    ctx = journal.context(FrozenContext[Line], inputs, metrics=LineMetrics)
     ctx.run(load)
     ctx.run(fit)
     ctx.run(judge)
 
 
 if __name__ == "__main__":
-    resume = "--resume" in sys.argv
-    with Journal.resume(find_run("runs", "line")) if resume else Journal.start("runs", "line") as journal:
-        run(journal)
+    parser = ArgumentParser()
+    parser.add_argument("--lr", type=float, default=0.5)
+    parser.add_argument("--resume", action="store_true", help="go on with the newest run")
+    options = parser.parse_args()
+    if options.resume:
+        with Journal.resume(find_run("runs", "line")) as journal:
+            run(journal, {})  # the file has the inputs
+    else:
+        with Journal.start("runs", "line", reuse=True) as journal:
+            run(journal, {"lr": options.lr})

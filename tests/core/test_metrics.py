@@ -448,7 +448,7 @@ def test_a_metric_without_tags_takes_none(way: Way) -> None:
     """A metric that declares no tags takes none: no tags and empty ones are the same."""
     metrics = FrozenMetrics(TrainMetrics)
     way(metrics, "seconds", 1.0, {})
-    with pytest.raises(InvalidTagError, match=r"cannot tag 'seconds': takes no tags, got \{'epoch': 1\} \(dict\)"):
+    with pytest.raises(InvalidTagError, match=r"'seconds': takes no tags \(declare .*\), got \{'epoch': 1\} \(dict\)"):
         way(metrics, "seconds", 2.0, {"epoch": 1})
     assert [Point(1.0, None, None)] == list(metrics.series("seconds"))
     assert ({},) == metrics.get_tags("seconds")

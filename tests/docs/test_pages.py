@@ -4,6 +4,8 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 import crystallize
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +25,7 @@ def test_first_run_is_the_file() -> None:
     """Whoever adds each block to the end of the file, two lines below what is there, has the example."""
     found = pieces(text_of("docs/first-run.md"), "first_run.py")
 
-    assert 7 == len(found)
+    assert 6 == len(found)
     assert text_of("docs/examples/first_run.py") == "\n\n".join(found)
 
 
@@ -57,9 +59,10 @@ def test_contributing_lists_the_tasks() -> None:
     assert tasks - {"help"} == rows
 
 
-def test_compared_has_sources() -> None:
+@pytest.mark.parametrize("name", ["compared", "published"])
+def test_comparison_has_sources(name: str) -> None:
     """Each footnote is named in a table and has a link, and each name has its footnote."""
-    page = text_of("docs/compared.md")
+    page = text_of(f"docs/{name}.md")
     links = re.findall(r"^\[\^([\w-]+)\]: .*\(https://\S+\)", page, re.MULTILINE)
 
     assert len(set(links)) == len(links)

@@ -142,7 +142,8 @@ class MetricChecks:
         if self.validate_tags is None:
             if tags is None or tags == {}:
                 return {}
-            raise InvalidTagError(metric, (Problem((), "takes no tags", type(tags).__name__, short(tags)),))
+            expected = "takes no tags (declare them: Metric(..., tags=...))"
+            raise InvalidTagError(metric, (Problem((), expected, type(tags).__name__, short(tags)),))
         if self.tag_model is not None and isinstance(tags, BaseModel):
             return self._of_model(metric, tags)
         given: Any = {} if tags is None else tags

@@ -150,14 +150,10 @@ class Series(TableDisplay, Generic[V, G]):
         Raises:
             InvalidTagError: The metric has no such tag, or does not allow the value; or `test` is not a function.
         """
-<<<<<<< HEAD
-        metric, tags = declared_metric(self), with_numbers(tags)
-=======
         if test is not None and not callable(test):
             should = "should be a function of the tags, or tags by name, as in where(split='train')"
             raise InvalidTagError(self.name, (Problem((), should, type(test).__name__, short(test)),))
-        metric, tags = self.metric, with_numbers(tags)
->>>>>>> 4ee12b613a9be3eebf44399cf74f16373dc0bf6a
+        metric, tags = declared_metric(self), with_numbers(tags)
         if metric is not None:
             check, error = partial(metric.checks.check_tag, metric.name), partial(InvalidTagError, metric.name)
             tags = {tag: checked(partial(check, tag), value, error) for tag, value in tags.items()}
@@ -286,7 +282,6 @@ def log_of(series: Series[Any, Any]) -> MetricLog | None:
     return log
 
 
-<<<<<<< HEAD
 def declared_metric(series: Series[V, G]) -> Metric[V, G] | None:
     """Return the metric of a series without a note on the record of a step; None if it is not declared."""
     log = series._store.find(series._metric)
@@ -294,14 +289,9 @@ def declared_metric(series: Series[V, G]) -> Metric[V, G] | None:
     return declared if isinstance(declared, Metric) else None
 
 
-def filter_of(series: Series[Any, Any]) -> Mapping[str, Any]:
-    """Return the tags that a series was filtered by; see `Series.where`."""
-    return series._where
-=======
 def is_part(series: Series[Any, Any]) -> bool:
     """Whether a series was filtered; see `Series.where`."""
     return bool(series._where or series._tests)
->>>>>>> 4ee12b613a9be3eebf44399cf74f16373dc0bf6a
 
 
 def filter_text(series: Series[Any, Any]) -> str:
