@@ -61,7 +61,7 @@ VARYING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d|\b\d+(\.\d+
 FINISHED = "examples that have run"
 """Where the namespace of a page contains the positions of these examples; a name that no example can use."""
 
-_NOTE = re.compile(r"^Explained in \S+#\w+\n", re.MULTILINE)
+_NOTE = re.compile(r"^Explained by: python -m crystallize explain \w+\n", re.MULTILINE)
 
 
 class Checker(OutputChecker):

@@ -129,8 +129,7 @@ __all__ = [
 ]
 
 
-EXPLAINED_IN: Final = "docs/errors.md"
-"""The page with one section for each error, named after its class in lower case. In a release, it is a URL."""
+_EXPLAINED: Final = "Explained by: python -m crystallize explain "
 
 
 class Problem(NamedTuple):
@@ -196,11 +195,10 @@ def _hint(nearest: str | None, declared: Iterable[str], of: str) -> str:
 class CrystallizeError(Exception):
     """The base of every error that crystallize raises.
 
-    A traceback ends with a note that names the section of the documentation which explains the error. The note is not
-    part of the error's text.
+    A traceback ends with a note: the command that explains the error. The note is not part of the error's text.
     """
 
-    _explained: ClassVar[str] = f"Explained in {EXPLAINED_IN}#crystallizeerror"
+    _explained: ClassVar[str] = f"{_EXPLAINED}CrystallizeError"
     _text: ClassVar[str] = ""
     """The error's text, with its attributes in braces."""
 
@@ -208,7 +206,7 @@ class CrystallizeError(Exception):
         super().__init_subclass__(**keywords)
         # Classes outside of this package are explained by the nearest of their bases that belongs to it.
         if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
-            cls._explained = f"Explained in {EXPLAINED_IN}#{cls.__name__.lower()}"
+            cls._explained = f"{_EXPLAINED}{cls.__name__}"
 
     def __init__(self, *args: object) -> None:
         self.args: tuple[Any, ...] = args

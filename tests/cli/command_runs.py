@@ -65,7 +65,7 @@ def complaint(*arguments: object) -> str:
     assert (2, "") == (result.exit_code, result.stdout)
     line, *rest = result.stderr.splitlines()
     assert line.startswith("crystallize: ")
-    assert not rest or re.fullmatch(r"Explained in docs/errors\.md#[a-z]+error", "\n".join(rest))
+    assert not rest or re.fullmatch(r"Explained by: python -m crystallize explain [A-Za-z]+Error", "\n".join(rest))
     return line.removeprefix("crystallize: ")
 
 

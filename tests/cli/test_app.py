@@ -44,9 +44,9 @@ def test_main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     output = capsys.readouterr()
     assert "verified" in output.out
     assert "Usage: crystallize [OPTIONS]" in output.out
-    assert ["crystallize", "Explained in docs/errors.md#runnotfounderror"] == [
-        line.partition(":")[0] for line in output.err.splitlines()
-    ]
+    refused, explained = output.err.splitlines()
+    assert refused.startswith("crystallize: ")
+    assert explained == "Explained by: python -m crystallize explain RunNotFoundError"
 
 
 def test_main_without_a_real_stdout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_main_without_the_extra(
     assert (2, "") == (ended.value.code, output.out)
     assert [
         f"crystallize: this needs {missing}, which is not installed: pip install 'crystallize-context[cli]'",
-        "Explained in docs/errors.md#missingextraerror",
+        "Explained by: python -m crystallize explain MissingExtraError",
     ] == output.err.splitlines()
 
 
@@ -103,10 +103,10 @@ def test_imports_no_extra() -> None:
 @pytest.mark.parametrize(
     ("arguments", "page"),
     [
-        (("show", "absent"), "docs/errors.md#runnotfounderror"),
+        (("show", "absent"), "RunNotFoundError"),
         (("verify", "notes.db"), None),
-        (("show", "notes.db"), "docs/errors.md#damagedrunerror"),
-        (("report", "notes.db"), "docs/errors.md#damagedrunerror"),
+        (("show", "notes.db"), "DamagedRunError"),
+        (("report", "notes.db"), "DamagedRunError"),
     ],
 )
 def test_says_where_it_is_explained(
@@ -118,7 +118,7 @@ def test_says_where_it_is_explained(
     result = call(*arguments)
 
     assert (2 if page else 1) == result.exit_code
-    assert ([f"Explained in {page}"] if page else []) == result.stderr.splitlines()[1:]
+    assert ([f"Explained by: python -m crystallize explain {page}"] if page else []) == result.stderr.splitlines()[1:]
 
 
 def test_system_errors_have_no_page(tmp_path: Path) -> None:

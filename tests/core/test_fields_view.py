@@ -180,7 +180,7 @@ def test_attribute_without_a_value_has_one_hint_at_most(ctx: Any, name: str) -> 
     text, explained = traceback.format_exception_only(caught.value)
 
     assert f"{type(caught.value).__module__}.{type(caught.value).__name__}: {caught.value}\n" == text
-    assert explained.startswith("Explained in")
+    assert explained.startswith("Explained by")
 
 
 def test_attribute_is_a_copy(train: FrozenContext[Train]) -> None:

@@ -365,6 +365,24 @@ def test_a_conflict_with_another_thread(monkeypatch: pytest.MonkeyPatch) -> None
     assert 5 == ctx["y"]
 
 
+def test_another_thread_takes_over_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is merged once."""
+    assert reason(write) is None
+    merge = merge_earlier
+
+    def twice(state: Any, work: Any, returns: Any) -> None:
+        merge(state, work, returns)
+        merge(state, work, returns)
+
+    monkeypatch.setattr(reuse, "merge_earlier", twice)
+    with Journal.start("runs", "run", reuse=True) as journal:
+        ctx = journal.context(FrozenContext)
+        ctx.run(write)
+    (attempt,) = load_run(journal.path).attempts
+    assert attempt.reason is None
+    assert [record.reused_from for record in ctx.provenance.steps] == ["run-0001"]
+
+
 class Coded:
     """Has a codec."""
 
@@ -411,6 +429,23 @@ def test_a_codec_that_fails() -> None:
         broken.clear()
     (attempt,) = load_run(journal.path).attempts
     assert "its result cannot be restored" in str(attempt.reason)
+
+
+def record_coded(ctx: Any) -> None:
+    ctx.record("coded", Coded(7))
+
+
+@pytest.mark.usefixtures("coded")
+def test_a_codec_that_fails_for_a_point() -> None:
+    assert reason(record_coded) is None
+    broken.append(ValueError("old"))
+    try:
+        with Journal.start("runs", "run", reuse="run-0001") as journal:
+            journal.context(FrozenContext).run(record_coded)
+    finally:
+        broken.clear()
+    (attempt,) = load_run(journal.path).attempts
+    assert str(attempt.reason).startswith("a point of coded cannot be restored")
 
 
 @pytest.mark.usefixtures("coded")

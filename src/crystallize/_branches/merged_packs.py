@@ -204,8 +204,8 @@ def _spill(registry: BranchRegistry) -> None:
             _log.warning("the work of merged branches stays in memory: no temporary file can be written (%s)", error)
             registry.waiting.clear()
             return
-        if registry.waiting and registry.waiting[0] is waiting:
-            registry.waiting.pop(0)
+        # A signal handler may have moved it meanwhile.
+        registry.waiting = [other for other in registry.waiting if other is not waiting]
 
 
 def _move(waiting: _Waiting, file: SpillFile) -> None:

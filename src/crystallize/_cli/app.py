@@ -30,6 +30,9 @@ def main() -> None:
         import rich  # noqa: F401
         import typer  # noqa: F401
     except ModuleNotFoundError as missing:
+        if sys.argv[1:2] == ["explain"] and sys.argv[2:]:
+            # Each traceback names this call, so it has to work without the extra.
+            raise SystemExit(_explained(sys.argv[2])) from None
         raise SystemExit(_refused(MissingExtraError(str(missing.name), "cli"))) from None
     if hasattr(signal, "SIGPIPE"):  # not on Windows
         # End silently when the reader of a pipe ends, like other commands in front of `head`.
@@ -78,6 +81,7 @@ SUBCOMMANDS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "report": ("report_command", "report digits", "report 1 2 -o both.html"),
     "ui": ("ui_command", "ui", "ui --dir runs --port 8080 --no-browser"),
+    "explain": ("explain_command", "explain UnknownKeyError"),
     "verify": ("verify_command", "verify digits", "verify runs/digits-0001.db"),
     "pack": ("pack_command", "pack digits", "pack 1 -o digits.tar"),
     "unpack": ("unpack_command", "unpack digits-0001.tar"),
@@ -90,6 +94,16 @@ SUBCOMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "stubs": ("stubs_command", "stubs pipeline.schemas", "stubs pipeline.schemas -o stubs --check"),
 }
 """The subcommands: the file of each, which is imported when it is needed, and calls for its help text."""
+
+
+def _explained(name: str) -> int:
+    from .explanation import explanation_of  # here, as most calls do without it
+
+    try:
+        print(explanation_of(name))
+    except CrystallizeError as error:
+        return _refused(error)
+    return 0
 
 
 def _examples(*arguments: str) -> str:
