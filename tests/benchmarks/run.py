@@ -21,7 +21,7 @@ from tests.benchmarks.page import time_page, time_page_of_runs
 from tests.benchmarks.peers import time_peers
 from tests.benchmarks.results import Result
 from tests.benchmarks.rounds import Contestant, play
-from tests.benchmarks.run_listing import time_run_listing
+from tests.benchmarks.run_listing import time_run_listing, time_ui
 from tests.benchmarks.shared_base import time_shared_base
 from tests.benchmarks.sinks import time_sinks
 from tests.benchmarks.tasks import time_tasks
@@ -190,7 +190,7 @@ def main() -> None:
     if options.only in "journal":
         results += time_tasks(options.rounds)
         results += [*time_record(options.rounds), *time_trackers(), *measure_runs()]
-        results += time_run_listing()
+        results += time_run_listing() + time_ui()
     if options.only in "peers":
         results += time_peers(options.rounds)
     if options.only in "growth":

@@ -1,18 +1,22 @@
-"""How long the table of many runs takes, beside `mlflow.search_runs` over the same runs."""
+"""How long the table of many runs takes: read, beside `mlflow.search_runs` over the same runs, and in a browser."""
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from playwright.sync_api import sync_playwright
 
 from crystallize import FrozenContext, Journal, Metric, MetricSchema
 from crystallize._journal.run_index import INDEX
 from crystallize._tables.run_rows import read_runs
 
 from .journal import ROOT, TRACKERS, folder
+from .page import ALONE, CHROMIUM
 from .results import Result
 
 _MADE = 100
@@ -118,7 +122,37 @@ def time_run_listing() -> list[Result]:
     return results
 
 
+_LISTED = 1_000
+"""Runs in the table in the browser."""
+
+
+def time_ui() -> list[Result]:
+    """Time the table of a thousand runs in a browser, from the request to the last row, cold and warm."""
+    with folder() as where:
+        make_runs(where, _LISTED)
+        command = [sys.executable, "-m", "crystallize", "ui", "--dir", str(where), "--no-browser"]
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+            sync_playwright() as playwright,
+            playwright.chromium.launch(executable_path=CHROMIUM, args=ALONE) as browser,
+        ):
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[-1]
+            seconds = []
+            for _ in range(4):
+                page = browser.new_page()
+                start = time.perf_counter()
+                page.goto(address)
+                page.wait_for_selector(f".runs tbody tr:nth-child({_LISTED})", state="attached")
+                seconds.append(time.perf_counter() - start)
+                page.close()
+            server.send_signal(signal.SIGINT)
+    path = f"{_LISTED:,} runs opened in a browser"
+    rows = (("for the first time", seconds[0]), ("again", min(seconds[1:])))
+    return [Result(f"{path}, {when}", f"{took:.2f} s", "", "", None, None, "≤ 1 s", took <= 1) for when, took in rows]
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    for result in time_run_listing():
+    for result in (*time_run_listing(), *time_ui()):
         print(result)

@@ -18,7 +18,10 @@
     return parts;
   };
   const textsOf = (parts) => new Map([...parts].map(([name, part]) => [name, part.outerHTML]));
-  let texts = textsOf(partsOf(new DOMParser().parseFromString(document.documentElement.outerHTML, "text/html")));
+  const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
+  // As the server sent it, since this script runs before those that bring the page to life. It is parsed when it is needed.
+  const first = document.documentElement.outerHTML;
+  let texts = null;
 
   /* Give a new part the state of the old one: open details, places of scrolling, controls, ticks and the focus. */
   const carry = (before, after) => {
@@ -72,6 +75,7 @@
   const update = (page) => {
     const sorted = document.querySelector(".sorting") && document.querySelector("[aria-sort]:not([aria-sort=none])");
     const isMany = typeof startRuns !== "undefined";
+    texts ??= textsOf(partsOf(parsed(first)));
     const [now, next] = [partsOf(document), partsOf(page)];
     const found = textsOf(next);
     document.title = page.title;
@@ -115,7 +119,7 @@
     busy = true;
     try {
       const answer = await fetch(location.href, { cache: "no-store" });
-      if (answer.ok) update(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (answer.ok) update(parsed(await answer.text()));
       say(answer.ok ? "live" : "these runs cannot be read any more; reload the page to see why", !answer.ok);
     } catch {
       say("the server has ended", true);
