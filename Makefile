@@ -84,9 +84,10 @@ test-sinks: .venv-sinks/.sinks prometheus ## run the tests of the sinks against 
 test-callbacks: .venv-callbacks/.callbacks ## run the tests of the callbacks, and the examples with PyTorch and scikit-learn
 	.venv-callbacks/bin/python -m pytest tests/frameworks $(TRAINING_PAGES) --cov --cov-config=tests/frameworks/coverage.toml
 
-lint: .venv/.lint ## check style, format and the direction of imports
+lint: .venv/.lint ## check style, format, the direction of imports, and the words of the docs
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/python docs/plain_words.py
 	.venv/bin/lint-imports --no-cache --no-logo
 
 typing: .venv/.typing ## check types: mypy over all code, six checkers and two language servers over what users see

@@ -281,9 +281,9 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
     ),
     (
         errors.DivergentRetryError("fold-3", "its steps"),
-        "branch 'fold-3': it was merged before, and this attempt at it differs in its steps, times aside; what was "
-        "merged first stays. Does its task depend on something else than the context and its item, as a seed or the "
-        "time?",
+        "branch 'fold-3': it was merged before, and this attempt at it differs in its steps, apart from times; the "
+        "work that was merged first is kept. Does its task depend on something else than the context and its item, as "
+        "a seed or the time?",
         {"branch": "fold-3"},
     ),
     (errors.ForeignDeltaError("fold-3", "merge it there"), "branch 'fold-3': merge it there", {"branch": "fold-3"}),

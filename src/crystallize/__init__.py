@@ -227,7 +227,7 @@ _LATER = {
     **dict.fromkeys(("LostBranchesError", "fan_out", "fan_out_iter"), "_branches.fan_out"),
     **{"Journal": "_journal.journal", "Run": "_journal.loaded_run", "load_run": "_journal.loaded_run"},
 }
-"""What is imported when it is first asked for, and from where: many programs need none of it."""
+"""Names that are imported at their first use, with their modules: many programs need none of them."""
 
 
 def __getattr__(name: str) -> Any:

@@ -271,7 +271,7 @@ class MetricClashError(SchemaError):
 
 
 class ContextMutationError(CrystallizeError, TypeError):
-    """An attempt to change or delete a key, an attribute or an artifact, each of which is written once.
+    """An attempt to change or delete a key, an attribute or an artifact. These are written once.
 
     Code written for the published module raises it with the message alone, `ContextMutationError("text")`; then `key`
     is empty.
@@ -297,8 +297,8 @@ class ContextMutationError(CrystallizeError, TypeError):
 class KeyLookupError(CrystallizeError, KeyError, AttributeError):
     """A key without a value. Keys are read as items and as attributes, so it is a KeyError and an AttributeError."""
 
-    # Where a key is read as an attribute, Python would set `obj` to the fields, and from 3.12 on would look there for a
-    # similar name, to end the traceback with a hint of its own. The errors that name the nearest key themselves set
+    # Where a key is read as an attribute, Python would set `obj` to the fields. From 3.12 on, it would look there for a
+    # similar name, and end the traceback with a hint of its own. The errors that name the nearest key themselves set
     # `obj` first.
     key: str
 
@@ -406,7 +406,7 @@ class LostKeyError(AbsentKeyError):
     step: str | None
     """The step that wrote it; None outside any step."""
     why: str
-    """Why the file does not have the value, and what would help."""
+    """Why the file does not have the value, and a remedy."""
 
     def __init__(self, key: str, type: str, step: str | None, why: str) -> None:
         super().__init__(key)
@@ -951,8 +951,9 @@ class DivergentRetryError(BranchError):
     def __init__(self, branch: str, differs: str) -> None:
         super().__init__(
             branch,
-            f"it was merged before, and this attempt at it differs in {differs}, times aside; what was merged first "
-            "stays. Does its task depend on something else than the context and its item, as a seed or the time?",
+            f"it was merged before, and this attempt at it differs in {differs}, apart from times; the work that "
+            "was merged first is kept. Does its task depend on something else than the context and its item, as a seed "
+            "or the time?",
         )
         self.args: tuple[Any, ...] = (branch, differs)
 

@@ -959,7 +959,7 @@ def test_an_attempt_that_differs(which: str, packed: bool) -> None:
     before = seen(ctx)
     with pytest.raises(DivergentRetryError) as caught:
         merge(ctx, deltas[1])
-    assert f"differs in {work.differs}, times aside" in str(caught.value)
+    assert f"differs in {work.differs}, apart from times" in str(caught.value)
     assert ("a", before) == (caught.value.branch, seen(ctx))
     assert str(caught.value) == str(travelled(caught.value))
 
@@ -1512,7 +1512,7 @@ def test_a_branch_that_cannot_be_read() -> None:
     other = FrozenContext({})
     delta = travelled(done(fork(other, "a"), model=Unreadable()))
     before = seen(other)
-    with pytest.raises(TravelError, match=r"what it brings cannot be read.*RuntimeError: no such file"):
+    with pytest.raises(TravelError, match=r"its work cannot be read.*RuntimeError: no such file"):
         merge(other, delta)
     assert before == seen(other)
 
@@ -2345,7 +2345,7 @@ def test_a_result_that_differs() -> None:
 
     values = iter([1, 2])
     fan_out(ctx, lambda child, item: next(values), [1], executor=Twice())
-    with pytest.raises(DivergentRetryError, match="differs in what it returned"):
+    with pytest.raises(DivergentRetryError, match="differs in its result"):
         merge(ctx, deltas[0])
 
 

@@ -356,7 +356,7 @@ def test_threads_send_nothing(executor: Executor, task: Any) -> None:
 def test_what_cannot_be_read_here(executor: Executor, task: Any) -> None:
     """A result or key that this process cannot read is its item's error; the pool goes on."""
     ctx = FrozenContext()
-    with pytest.raises(TravelError, match=r"'\w+-1': what it brings cannot be read in this process .*went sour"):
+    with pytest.raises(TravelError, match=r"'\w+-1': its work cannot be read in this process .*went sour"):
         fan_out(ctx, task, range(3), executor=executor)
 
     assert ["k0", "k2"] == list(ctx)

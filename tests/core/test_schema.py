@@ -277,7 +277,7 @@ class Root(RootModel[dict[str, int]]):
         (5, "declares no keys"),
         (Root, "Root: it declares no keys"),
         (V, "V: a type variable says nothing yet"),
-        (NeedsLr, r"a protocol says what a step needs, as in Context\[NeedsLr\]; make the context over a model"),
+        (NeedsLr, r"a protocol declares the needs of a step, as in Context\[NeedsLr\]; make the context over a model"),
         (dict[int, int], r"a context's keys are any str; write dict\[str, \.\.\.\]"),
     ],
 )

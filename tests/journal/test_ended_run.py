@@ -150,7 +150,7 @@ def changed(path: Path, *statements: str) -> None:
     ],
 )
 def test_damage(tmp_path: Path, statement: str) -> None:
-    """A run that was changed is left to SQLite, which says what is wrong with it."""
+    """A run that was changed is left to SQLite, which lists its problems."""
     path = plain(tmp_path)
     assert summary_of_ended(path) is not None
     changed(path, statement)

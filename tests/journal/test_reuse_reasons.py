@@ -149,12 +149,12 @@ def adds(data: bytes) -> Setup:
         (read_file, (adds(b"1"), adds(b"2")), "the artifact a.txt changed"),
         (read_file, (adds(b"1"), adds(b"1")), None),
         (read_file, (adds(b"1"), no_setup), "the artifact a.txt was there, and is missing"),
-        (read_file, (no_setup, adds(b"1")), "the artifact a.txt was missing, and is there"),
+        (read_file, (no_setup, adds(b"1")), "the artifact a.txt was missing, and exists now"),
         (has_file, (adds(b"1"), adds(b"2")), None),
         (
             add_file,
             (no_setup, lambda ctx: ctx.artifacts.add("b.txt", b"1")),
-            "the artifact b.txt, which it added, is there already",
+            "the artifact b.txt, which it added, exists already",
         ),
     ],
 )

@@ -499,7 +499,7 @@ def test_what_a_step_had_done_that_did_not_end(tmp_path: Path, died_page: Page) 
             running = page_of(journal.path).text
         journal.flush()
         ended = page_of(journal.path).text
-    assert "fit so far told when it ends seed loss 1 a.txt" in running
+    assert "fit so far recorded when it ends seed loss 1 a.txt" in running
     assert "fit lr seed loss 1 a.txt" in ended
     assert "fit before it died not known loss 1" in died_page.text
 

@@ -82,7 +82,7 @@ def test_equal_runs(tmp_path: Path) -> None:
     page = page_of(made(tmp_path), made(tmp_path))
 
     assert "All have the same inputs." in page.text
-    assert "None, times aside." in page.text
+    assert "None, except for times." in page.text
 
 
 def test_runs_of_several_folders(tmp_path: Path) -> None:

@@ -160,5 +160,5 @@ def test_draws_a_series() -> None:
     """What is no series is not drawn, and what gives one is said."""
     every: list[Any] = [FrozenMetrics(), (1, 2)]
     for wrong in every:
-        with pytest.raises(FrameError, match=r"what is drawn is a series, as metrics\.series\(name\) gives it"):
+        with pytest.raises(FrameError, match=r"plot a series, such as metrics\.series\(name\)"):
             plot(wrong)

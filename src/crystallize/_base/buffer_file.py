@@ -1,4 +1,4 @@
-"""A file of buffers, written once and opened read-only by other processes, which need not copy what they do not use.
+"""A file of buffers, written once and opened read-only by other processes, which only load the parts that they use.
 
 It begins with a header. Each buffer begins at a multiple of 64 bytes, as arrays and Arrow prefer it.
 """

@@ -106,7 +106,7 @@ def _remove(path: Path, owner: int | None) -> None:
                 (path / name).unlink(missing_ok=True)
         is_empty = True
     if owner is not None:
-        # Last, and only then: as long as the locked file is there, another process can finish this.
+        # Last, and only then: as long as the locked file exists, another process can finish this.
         with suppress(OSError):
             delete_and_close(owner, path / _OWNER) if is_empty else os.close(owner)
     with suppress(OSError):

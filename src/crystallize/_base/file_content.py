@@ -106,7 +106,7 @@ class FileContent:
         return self._folder is not None and self._folder.path == folder.path
 
     def moved_to(self, folder: ObjectFolder) -> "FileContent":
-        """Return the content as an object of a folder, where it is stored unless it is there already."""
+        """Return the content as an object of a folder, where it is stored unless it exists already."""
         if self.is_in(folder):
             # A worker may have put it there.
             folder.open(self.name).close()

@@ -52,8 +52,8 @@ def open_for_reading(path: Path) -> BinaryIO:
 def above_stdio() -> Iterator[None]:
     """Let all files that are opened in a `with` block have descriptors above those of the standard streams.
 
-    If one of the standard streams is closed, as in a daemon, the next file that is opened gets its number, and whatever
-    the program prints would go into that file.
+    If one of the standard streams is closed, as in a daemon, the next file that is opened gets its number. The output
+    of the program would go into that file.
     """
     low: list[int] = []
     try:
@@ -98,7 +98,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_data(descriptor: int) -> None:
-    """Make the content of a file durable, including what was stored through a mapping."""
+    """Make the content of a file durable, including bytes that were stored through a mapping."""
     getattr(os, "fdatasync", os.fsync)(descriptor)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL})
-"""The errors that mean that there is no such file. EINVAL is that of a name that Windows does not allow."""
+"""The errors that mean that there is no such file. EINVAL means a name that Windows does not allow."""
 
 
 def status_of(path: Path) -> os.stat_result | None:

@@ -102,8 +102,8 @@ class ObjectFolder:
     def put_mapped(self, chunks: Iterable[Buffer], size: int) -> tuple[ObjectName, memoryview] | None:
         """Store content of this size as `put` does, and map its file; return None if a file cannot be mapped here.
 
-        The content may change meanwhile: what is stored is what the mapped memory has. That is read-only, and stays as
-        it is if the file is deleted.
+        The content may change meanwhile: the file stores the bytes of the mapped memory. That is read-only, and stays
+        as it is if the file is deleted.
         """
         made: list[memoryview] = []
         try:
@@ -174,7 +174,7 @@ class ObjectFolder:
             sync_folder(path.parent)
 
     def path_of(self, digest: str) -> Path:
-        """Return the path of an object, whether it is there or not."""
+        """Return the path of an object, whether it exists or not."""
         if not _DIGEST.fullmatch(digest):
             raise ValueError(f"{short(digest)} is not the digest of an object")
         return self.path / digest[:2] / digest[2:]
@@ -280,7 +280,7 @@ class _Source:
 
 
 def _write(descriptor: int, pieces: Iterable[memoryview], is_durable: bool) -> ObjectName:
-    """Write pieces to a file, sync it if it is to be durable, and return the name of its content."""
+    """Write pieces to a file, sync a durable one, and return the name of its content."""
     size = 0
     with closing(_Digester()) as digester:
         for piece in pieces:
@@ -309,7 +309,7 @@ def _write_mapped(
     with closing(_Digester()) as digester:
         for piece in pieces:
             _write_all(descriptor, piece)
-            # The digest is that of the file: the piece may be another one by now.
+            # The digest is computed from the file, since the piece may have changed.
             digester.update(memory[at : at + len(piece)])
             at += len(piece)
         if is_durable:
@@ -327,7 +327,7 @@ class _CannotMap(Exception):
 
 
 _Writer: TypeAlias = Callable[[int, Iterable[memoryview], bool], ObjectName]
-"""Writes pieces to a file, and syncs it if it is to be durable."""
+"""Writes pieces to a file, and syncs a durable one."""
 
 
 class _Digester:

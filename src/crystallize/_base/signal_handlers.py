@@ -7,8 +7,11 @@ from types import CodeType
 from typing import Final
 
 _SIGNALS: Final = tuple(map(int, signal.valid_signals()))
-"""As numbers. With these, and with `getsignal` of `_signal`, which makes no enums, looking at all of them takes 3 µs in
-place of 120: many points that a fast recorder leaves to the slow one come by here."""
+"""As numbers.
+
+With these, and with `getsignal` of `_signal`, which makes no enums, looking at all of them takes 3 µs in place of 120.
+Many points that a fast recorder leaves to the slow one pass here.
+"""
 
 
 def is_raised_by_handler(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The packed base of branches in a file, and what else a parent and its workers on one machine exchange."""
+"""The packed base of branches in a file, and other data that a parent and its workers on one machine exchange."""
 
 import os
 import pickle

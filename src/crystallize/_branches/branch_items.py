@@ -121,7 +121,7 @@ class BranchItems:
         return path
 
     def _is_merged(self, path: str, item: Any) -> bool:
-        """Return whether an item's branch is merged; raise BranchError if it was that of another call or item."""
+        """Return whether an item's branch is merged; raise BranchError if it belongs to another call or item."""
         receipt = self._registry.receipt(path)
         if receipt is None:
             return False

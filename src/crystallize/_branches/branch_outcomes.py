@@ -40,7 +40,7 @@ class BranchOutcomes:
     """The outcomes of the branches of one call, by the indices of their items.
 
     Attributes:
-        known: The results that were not told yet.
+        known: The results that were not returned yet.
         failures: The exceptions of the branches that failed.
         lost: The branches that did not end.
     """
@@ -62,7 +62,8 @@ class BranchOutcomes:
     def recall(self, branch: BranchItem) -> bool:
         """Take the result of a branch that an earlier call or an earlier run has, if one has; return whether one has.
 
-        A branch of an earlier call was merged, in this process or in an earlier one; that of an earlier run is merged.
+        A branch of an earlier call was merged, in this process or in an earlier one; a branch of an earlier run is
+        merged.
         """
         receipt = self._registry.receipt(branch.path)
         if receipt is None and self._earlier.take(branch):

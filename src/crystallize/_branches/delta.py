@@ -114,7 +114,7 @@ DIGEST_PARTS = (
     "the points that it recorded",
     "its artifacts",
     "its steps",
-    "what it returned",
+    "its result",
 )
 """The names of the parts of a delta's digest, in order."""
 

@@ -277,7 +277,7 @@ class _FanOut:
             submit = self._submitter(window, advance, stack)
             try:
                 while is_more or told < taken:
-                    # At most two for each outcome that is told: so the window fills up, and items that come slowly
+                    # At most two for each outcome that is returned: so the window fills up, and items that come slowly
                     # delay no outcome for long.
                     ahead = taken + 2
                     while is_more and window.room and (taken < ahead or told not in known):

@@ -90,7 +90,7 @@ class ForkBase:
 
     @property
     def unsendable(self) -> dict[str, str]:
-        """Why keys cannot be sent to another process, for those of which it is known."""
+        """The reasons why keys cannot be sent to another process, if they are known."""
         found: dict[str, str] = vars(self).get("_unsendable", {})
         return found
 
@@ -125,7 +125,7 @@ class ForkBase:
 
 
 class Unsendable(NamedTuple):
-    """Stands for a value that could not be sent."""
+    """The placeholder of a value that could not be sent."""
 
     reason: str
 
@@ -135,7 +135,7 @@ class Unsendable(NamedTuple):
 
 
 ANY_BRANCH: Final = "(any)"
-"""Stands for the name of the branch in errors of a base that several branches share."""
+"""The name of the branch in errors of a base that several branches share."""
 
 
 def unpacked_base(

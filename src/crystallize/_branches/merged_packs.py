@@ -1,4 +1,4 @@
-"""Keep what was merged in little memory: the work of many branches as one pack in each log.
+"""Keep merged work in little memory: the work of many branches as one pack in each log.
 
 A merged branch does not change any more. So the sections of branches that were forked one after the other become one
 section with the same items. Once many branches are packed, their packs are no longer kept in memory. They are read from
@@ -158,9 +158,9 @@ def _runs(state: State, entries: dict[str, BranchEntry], most: int) -> Iterator[
 
 
 def _pack(state: State, registry: BranchRegistry, branches: dict[str, BranchEntry], *, is_stored: bool) -> None:
-    """Pack branches. Each statement leaves what is read as it was."""
+    """Pack branches. Each statement leaves the results of all reads as they were."""
     ranks = [entry.rank for entry in branches.values()]
-    # What is read from a file is packed whatever its size.
+    # Packs that are read from a file may have any size.
     large = inf if is_stored else LARGE
     records = state.step_log.pack_records(ranks)
     points = [
@@ -175,7 +175,7 @@ def _pack(state: State, registry: BranchRegistry, branches: dict[str, BranchEntr
 
 
 def _leave(registry: BranchRegistry, archive: WorkArchive) -> None:
-    """Leave packs to a sink that has stored their work. Each statement leaves what is read as it was."""
+    """Leave packs to a sink that has stored their work. Each statement leaves the results of all reads as they were."""
     while registry.waiting:
         waiting: _Waiting = registry.waiting[0]
         work = archive.stored(texts_in(waiting.branches))
@@ -192,7 +192,7 @@ def _leave(registry: BranchRegistry, archive: WorkArchive) -> None:
 
 
 def _spill(registry: BranchRegistry) -> None:
-    """Move packs to a temporary file. Each statement leaves what is read as it was."""
+    """Move packs to a temporary file. Each statement leaves the results of all reads as they were."""
     while registry.waiting:
         waiting: _Waiting = registry.waiting[0]
         try:

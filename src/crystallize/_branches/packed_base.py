@@ -220,7 +220,7 @@ class Parcel:
 
 
 class ParcelToken(NamedTuple):
-    """Stands for a parcel in a branch, whose task is given a function that returns the parcel."""
+    """The placeholder of a parcel in a branch, whose task is given a function that returns the parcel."""
 
     token: bytes
 

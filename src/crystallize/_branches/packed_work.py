@@ -78,7 +78,7 @@ class PackedWork(NamedTuple):
     rest: bytes
     """The pickled work without its values."""
     values: bytes
-    """The pickled values, on their own: what the task returned shares no objects with them."""
+    """The pickled values, on their own: the result of the task shares no objects with them."""
     buffers: tuple[bytes, ...]
     """The buffers of both, if they are small."""
     file: BufferFile | None
@@ -93,11 +93,11 @@ class PackedWork(NamedTuple):
         buffers = self.buffers if self.file is None else self._read(self.file, branch)
         marked = list(zip(buffers, self.writable, strict=True)) if buffers else []
         shown = [bytearray(part) if is_free else part for part, is_free in marked if is_free is not None]
-        work: Work = loaded(self.rest, branch, "what it brings", shown)
+        work: Work = loaded(self.rest, branch, "its work", shown)
         if not self.values:
             return work
         own = [part for part, is_free in marked if is_free is None]
-        return work._replace(values=loaded(self.values, branch, "what it brings", own))
+        return work._replace(values=loaded(self.values, branch, "its work", own))
 
     def _read(self, file: BufferFile, branch: str) -> Sequence[bytes]:
         try:
@@ -142,7 +142,7 @@ def pack_work(work: Work, branch: str, folder: str | None) -> PackedWork:
 
 
 def _small_pickle(value: Any) -> bytes | None:
-    """Return what pickle makes of a value, in a third of the time of `split`; None if that is large, or fails."""
+    """Return the pickle of a value, in a third of the time of `split`; None if that is large, or fails."""
     buffers: list[pickle.PickleBuffer] = []
     try:
         content = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)

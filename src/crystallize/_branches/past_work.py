@@ -83,7 +83,7 @@ class PastWork(NamedTuple):
         return cls(points, state.registry.names, state.artifact_store.in_order(), EarlierRecords(state.step_log))
 
     def show(self, child: State, source: str) -> ExitStack:
-        """Put this work before that of a child, and return the stack that removes it again."""
+        """Put this work before the work of a child, and return the stack that removes it again."""
         undo = ExitStack()
         for name, log in self.points.items():
             section = PastPoints((), self.names, source, log)

@@ -40,7 +40,7 @@ class Sender(NamedTuple):
 
 @contextmanager
 def sending(executor: Executor, branches: Sequence[Branch[Any]]) -> Iterator[Sender]:
-    """Bring what the parent of these branches holds to the workers, and clean up at the end.
+    """Bring the values of the branches' parent to the workers, and clean up at the end.
 
     Raises:
         TravelError: The schema, the metrics or the logger cannot be sent, or the disk is full.

@@ -35,7 +35,7 @@ PATIENCE: Final = 0.5
 _NO_MORE: Final = -1
 """Used in place of an index when all branches were submitted."""
 _REFILL: Final = 8
-"""The most branches that end before others are submitted: waking the calling thread for each one would take long."""
+"""Maximum number of branches that end before others are submitted: waking the calling thread for each is slow."""
 
 
 class SubmissionWindow:
@@ -96,13 +96,13 @@ class SubmissionWindow:
             self._has_news.wait(PATIENCE)
 
     def finish(self) -> None:
-        """Wait until all submitted branches have ended and are merged; raise what came of merging them."""
+        """Wait until all submitted branches have ended and are merged; raise the errors of the merges."""
         self._wait()
         if self._fault is not None:
             raise self._fault
 
     def give_up(self, *, is_closing: bool) -> None:
-        """Cancel what has not started, and merge the rest; `is_closing` if nothing went wrong."""
+        """Cancel branches that have not started, and merge the rest; `is_closing` if nothing went wrong."""
         try:
             for at, (_, _, future) in [*self._out.items()]:
                 future.cancel()

@@ -104,7 +104,7 @@ class TaskFailure(Exception):
                 error.__cause__ = error.__cause__ or _FarTraceback(told)
                 return error
         return TravelError(
-            record.name, f"its task raised a {name}, which cannot be sent ({reason}); what it said:\n{told}"
+            record.name, f"its task raised a {name}, which cannot be sent ({reason}); its traceback:\n{told}"
         )
 
 

@@ -22,7 +22,7 @@ def diff(
     ] = None,
     in_json: AsJson = False,
 ) -> int:
-    """Compare two runs, times aside. The exit status is 1 if they differ."""
+    """Compare two runs, except for times. The exit status is 1 if they differ."""
     path, other_path = find(folder, run), find(folder, other)
     first, second = load(path), load(other_path)
     with reporting_damage(path):

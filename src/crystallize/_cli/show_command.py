@@ -19,7 +19,7 @@ def show(
     with_packages: Annotated[bool, typer.Option("--origin", help="List the packages with their versions.")] = False,
     in_json: AsJson = False,
 ) -> int:
-    """Show what a run was, did and made, or follow one that is running."""
+    """Show the inputs, steps, values and metrics of a run, or follow a run that is running."""
     if watched and in_json:
         raise typer.BadParameter("--json is one document, and --watch is none")
     if watched:

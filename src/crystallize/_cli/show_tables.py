@@ -18,7 +18,7 @@ _STEP: Final = (
 _METRIC: Final = ("metric", "points", "first", "last", "min", "max", "not restorable")
 _KEPT: Final = 5
 """The first columns of steps: the name, the process, the outcome and the times."""
-_UNKNOWN_READS: Final = {"running": "(told when it ends)", "died": "(not known)"}
+_UNKNOWN_READS: Final = {"running": "(recorded when it ends)", "died": "(not known)"}
 """The text in place of the reads of a step that has not ended."""
 
 

@@ -204,8 +204,9 @@ class ArtifactLog(TableDisplay):
     def add_file(self, path: str | PathLike[str], name: str | None = None) -> None:
         """Add a file as an artifact, a part at a time, so that it may be larger than the memory.
 
-        If the run is written to a file, one of more than 1 MiB is stored in the folder `objects` beside that, where
-        equal files of all runs take their space once. If not, a private copy is kept until the process ends.
+        If the run is written to a file, an artifact of more than 1 MiB is stored in the folder `objects` beside the
+        file. All runs of the folder share it, and equal files are stored once. If not, a private copy is kept until the
+        process ends.
 
         Args:
             path: The file. It may be changed or deleted afterwards.

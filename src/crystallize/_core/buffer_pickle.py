@@ -28,7 +28,7 @@ class SplitPickle(NamedTuple):
 
 
 def split_pickle(value: Any, pickler: Callable[..., Any] | None = None) -> SplitPickle:
-    """Pickle a value; `pickler` is the class to use, such as that of cloudpickle."""
+    """Pickle a value; `pickler` is the class to use, such as the class of cloudpickle."""
     import copyreg  # here, to keep the import of the package fast
     import pickle
 

@@ -39,8 +39,8 @@ def unwrapped_call(
 def digest_of_arguments(task: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
     """Return a digest of the values of a call, the same in every process, by position or by name.
 
-    A function or class counts by its name. A value without a digest does not count, nor does the object of a method or
-    a variable of a closure that may change: another process need not repeat the calls that changed it.
+    A function or class counts by its name. A value without a digest does not count. Neither does the object of a
+    method, or a variable of a closure, that may change: another process need not repeat the calls that changed it.
     """
     forms = {name: _form(value) for name, value in _values(*unwrapped_call(task, args, kwargs)).items()}
     return ("" if None not in forms.values() else PARTIAL) + _digest_of_forms(forms)

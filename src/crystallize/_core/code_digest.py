@@ -1,8 +1,8 @@
 """Digests of all that decides about a call of a task, except for the context: its code and its arguments.
 
-The code is that of the task, and of the functions and classes of the user that it names, followed through. Modules
-of the standard library, of installed packages and of this one are not followed. A global counts by its value if it is
-immutable or its name is in capitals, else by its type. Closures, defaults and arguments count by their values.
+The code comprises the task, and the functions and classes of the user that it names, directly or through others.
+Modules of the standard library, of installed packages and of this one are not followed. A global counts by its value if
+it is immutable or its name is in capitals, else by its type. Closures, defaults and arguments count by their values.
 
 A code graph that was followed once is kept with all the names that were looked up for it. If each of them still refers
 to the same object, and the constants among these that can be changed have the same content, nothing is followed again.
@@ -95,7 +95,7 @@ def _values(function: Any, positional: list[Any], named: Mapping[str, Any]) -> l
     code: CodeType | None = getattr(inner, "__code__", None)
     names, _, rest, _ = _NO_PARAMETERS if code is None else parameters_in(code)
     given = {name: _shown(value) for name, value in zip(names, positional, strict=False) if value is not CONTEXT}
-    if named:  # a name may be that of a positional-only parameter as well
+    if named:  # a positional-only parameter may have the same name
         given |= {f"**{name}" if name in given else name: value for name, value in named.items()}
     if more := tuple(_shown(value) for value in positional[len(names) :] if value is not CONTEXT):
         given[rest or "args"] = more

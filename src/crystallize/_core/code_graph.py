@@ -78,7 +78,7 @@ class CodeGraph:
             known = self._new_key(as_main(f"{mapping.get('__name__')}.{name}"))
             self._keys_of_globals[id(mapping), name] = known
             node = _Node(self, known)
-            # By the convention of Python, a name in capitals is that of a constant. Others are often logs and caches.
+            # By the convention of Python, a name in capitals denotes a constant. Others are often logs and caches.
             node.add_named("", mapping, name, value, is_constant=name.isupper())
             self.digests[known] = node.digest()
         return known

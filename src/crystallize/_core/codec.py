@@ -68,7 +68,7 @@ class Stored(NamedTuple):
     fingerprint: str | None = None
     """The fingerprint of the return type that a task declares."""
     why: str = ""
-    """Why the value cannot be restored, and what would help; empty if it can."""
+    """Why the value cannot be restored, and a remedy; empty if it can."""
 
     @property
     def digest(self) -> str | None:
@@ -98,7 +98,7 @@ class NotRestorable:
     json: str = "null"
     """The JSON of the value; `null` if it has none."""
     why: str = ""
-    """Why it cannot be restored, and what would help, if this program could restore it; else empty."""
+    """Why it cannot be restored, and a remedy, if this program could restore it; else empty."""
 
     @property
     def seen(self) -> Any:
@@ -228,7 +228,7 @@ def _tagged_json_of(key: Key, value: Any, tagger: Tagger) -> bytes:
 
 
 def _why(key: Key, value: Any, tagger: Tagger) -> str:
-    """Return why a value cannot be restored, and what would help."""
+    """Return why a value cannot be restored, and a remedy."""
     found = tagger.failure
     if found is not None:
         return f"{found.why}; {found.advice}" if found.advice else found.why
@@ -242,7 +242,7 @@ def _why(key: Key, value: Any, tagger: Tagger) -> str:
 
 
 def _lost_part(key: Key, value: Any) -> tuple[str, str] | None:
-    """Return the field or attribute of a declared type that its schema does not restore, and what would help."""
+    """Return the field or attribute of a declared type that its schema does not restore, and a remedy."""
     tagger = Tagger()
     for make in (_json_of, _tagged_json_of):
         try:

@@ -194,7 +194,7 @@ class ContextHandle(TableDisplay, FieldType):
 
     def __delitem__(self, key: str) -> NoReturn:
         """Refuse: a context keeps its values."""
-        raise ContextMutationError(key, f"Cannot delete key: {short(key)}; what a context holds it keeps")
+        raise ContextMutationError(key, f"Cannot delete key: {short(key)}; a context keeps its values")
 
     def __context_schema__(self) -> Schema:
         return self._state.schema
@@ -386,7 +386,7 @@ class FrozenContext(StepContext[T_co]):
         """
         if hasattr(self, "_state"):
             raise ContextMutationError(
-                "__init__", "Cannot make a context anew: its values cannot be replaced; make another context"
+                "__init__", "Cannot initialize a context again: its values cannot be replaced; create another context"
             )
         begin_context(self, blank_state(self, metrics, initial), initial, logger, sinks)
 
@@ -592,7 +592,7 @@ class LoggingContext(FrozenContext[T_co]):
     """
 
     __slots__ = {
-        "_notes": "What was done through this handle.",
+        "_notes": "The work that was done through this handle.",
         "_reads": "The keys that were read; the same dict as in `_notes`.",
         "_views": "The views of this handle that were asked for, by name.",
         "_watched": "The handle that this one is a proxy of, if that one keeps notes too.",

@@ -33,7 +33,7 @@ class FieldType:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Return the core schema of a field: a context of this class whose schema is that of `source`.
+        """Return the core schema of a field: a context of this class with the schema of `source`.
 
         The keys of the shape are not read, since the shape may be the model that has the field.
         """

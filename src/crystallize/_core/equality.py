@@ -52,7 +52,7 @@ def _same_zone(left: Any, right: Any) -> bool:
 
 
 def lost_part(restored: Any, value: Any) -> tuple[str, str] | None:
-    """Return the field or attribute that a restored value lacks, at any depth, and what would help.
+    """Return the field or attribute that a restored value lacks, at any depth, and a remedy.
 
     None if there is none, or if a part of the value came back as another type.
     """
@@ -96,7 +96,7 @@ def _lost_attribute(restored: Any, value: Any) -> tuple[str, str] | None:
 
 
 def lost_argument(value: Any) -> tuple[str, str] | None:
-    """Return an argument that a dataclass in a value requires and does not keep, and what would help."""
+    """Return an argument that a dataclass in a value requires and does not keep, and a remedy."""
     met: dict[int, Any] = {}
     rest = [value]
     while rest:

@@ -52,7 +52,6 @@ class EventDelivery:
     """Delivers the events that wait to all sinks, in order, each to every sink once.
 
     Attributes:
-        sinks: The sinks.
         pending: The events that wait.
     """
 
@@ -67,7 +66,10 @@ class EventDelivery:
         self._begun = 0
         """The number of calls of sinks that have begun, unless the item is a batch."""
         self._call: tuple[int, _Call | None] = (0, None)
-        """The last call for a batch and its number. The call itself, since a batch makes its events anew each time."""
+        """The last call for a batch and its number.
+
+        The call itself, since a batch creates its events again each time.
+        """
         self._settled = 0
         """The number of calls that had begun when the last interrupted call was settled."""
 
@@ -81,7 +83,7 @@ class EventDelivery:
         """Put an event first whose delivery was interrupted elsewhere.
 
         Args:
-            event: The event.
+            event: The event, which is in no queue.
             begun: The number of sinks that were called with it.
             settled: `begun` if the last of them has failed, and is not called again; else 0.
         """

@@ -24,7 +24,6 @@ class EventDispatcher:
     sinks have received the other event, so that every sink receives the events in the order of the changes.
 
     Attributes:
-        sinks: The sinks.
         lock: Covers each change and its event.
         pending: The events that wait.
         is_emitting: Whether new events have to wait, because other events are being emitted or postponed.

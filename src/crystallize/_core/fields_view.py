@@ -26,7 +26,7 @@ class _Owner(Protocol):
 
 
 def _refuse_to_delete(key: str) -> NoReturn:
-    raise ContextMutationError(key, f"Cannot delete key: {key!r}; what a context holds it keeps")
+    raise ContextMutationError(key, f"Cannot delete key: {key!r}; a context keeps its values")
 
 
 class ItemFields(MutableMapping[str, Any]):

@@ -104,7 +104,7 @@ def _frozen(value: Any, subject: str, *, refuses_live: bool, is_owned: bool) -> 
     except NoPlan:
         pass
     except RecursionError:
-        reason = "it is nested too deeply for what is left of the stack"
+        reason = "it is nested too deeply for the rest of the stack"
         raise UncopyableValueError(subject, type_name(type(value)), reason) from None
     except NotCopyable as refused:
         raise UncopyableValueError(subject, type_name(refused.type), refused.reason) from refused.__cause__

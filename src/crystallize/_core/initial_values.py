@@ -37,8 +37,8 @@ _NOTHING = object()
 class Baseline(NamedTuple):
     """Work of another process, with which a context starts.
 
-    Extension point: a folder above the core makes a baseline for a run that is resumed or loaded, applies it to a blank
-    state, and fills the logs of the state with the rest of the work.
+    Extension point: a folder above the core makes a baseline for a run that is resumed or loaded, and applies it to a
+    blank state. Then it fills the logs of the state with the rest of the work.
     """
 
     values: Mapping[str, tuple[Any, str | None, bool]]
@@ -126,7 +126,7 @@ def _is_namespace(initial: Any) -> bool:
 
 
 def _advised(problem: Problem, namespace: Mapping[str, Any], schema: Schema) -> Problem:
-    """Return a problem, with what to do if it is about an option that is no input or was not given."""
+    """Return a problem, with a remedy if it is about an option that is no input or was not given."""
     name = problem.location[0] if len(problem.location) == 1 else None
     if not isinstance(name, str) or name not in namespace:
         return problem

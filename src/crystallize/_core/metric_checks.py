@@ -19,8 +19,8 @@ from .pydantic_core_schema import CoreShape, CoreType, is_model, make_model
 from .schema import Schema
 from .validation_problems import DEFINED_AGAIN, MISSING, problems_of, raised_in
 
-# A loss is often recorded with its graph. If PyTorch is imported only after a step has recorded a metric, the fast
-# recorder leaves the conversion of the loss to Pydantic, and the warning would name this package as the place.
+# A loss is often recorded with its graph. PyTorch may be imported only after a step has recorded a metric. Then the
+# fast recorder leaves the conversion of the loss to Pydantic, and the warning would name this package as the place.
 warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True", UserWarning, r"crystallize\.")
 
 
@@ -113,7 +113,7 @@ class MetricChecks:
 
     @property
     def fast_validate(self) -> Callable[[Any], Any]:
-        """Validates a value, which may be a tensor with its graph if PyTorch is imported by now.
+        """Validates a value, which may be a tensor with its graph if PyTorch is already imported.
 
         A program without PyTorch has no tensors, and looking for one would take a fifth of the time of a point.
         """

@@ -14,7 +14,7 @@ _FEWEST: Final = 8
 
 
 class NameIndex(Generic[_T]):
-    """The owners of names, each of which is added once. A group of names is added together, with one owner.
+    """The owners of names. Each name is added once. A group of names is added together, with one owner.
 
     Names such as "fold-0" to "fold-1023" are stored as their beginning and one bit each.
     """
@@ -29,7 +29,7 @@ class NameIndex(Generic[_T]):
         self._others: dict[str, _T] = _NOTHING
 
     def add(self, names: Iterable[str], owner: _T) -> None:
-        """Add names. If one is there already, either owner may be found."""
+        """Add names. If it has an owner already, either owner may be found."""
         masks, others = _grouped(tuple(names))
         # No signal handler runs within a line, which could add names as well.
         self._masks = {} if self._masks is _NOTHING else self._masks
@@ -59,7 +59,7 @@ class NameIndex(Generic[_T]):
         return None
 
     def mapped(self, owner_of: Callable[[_T], _S]) -> "NameIndex[_S]":
-        """Return an index of the same names with other owners, each of which a function returns for an owner here."""
+        """Return an index of the same names with other owners: a function returns the new owner for each owner here."""
         made: NameIndex[_S] = NameIndex()
         made._masks = {
             place: tuple((mask, owner_of(owner)) for mask, owner in masks) for place, masks in self._masks.items()

@@ -14,7 +14,7 @@ from .value_parts import PartContent
 
 _ADVICE: Final = "convert it to a plain dtype with astype, or write plain lists"
 _ARROW_ITEMS: Final = frozenset({str, bytes, bool, int, float, date})
-"""The types of which Arrow gives back a column exactly, if all of its items are of one of them."""
+"""The types whose columns Arrow restores exactly, if all items of a column have one of these types."""
 
 
 def _dump_frame(frame: Any) -> list[Any]:

@@ -45,7 +45,7 @@ class PlacedValue:
 
 
 def place(key: Key, name: str, value: Any, folder: ObjectFolder | None, sinks: Sequence[object]) -> PlacedValue | None:
-    """Write a large value to files of a folder; return None for a value that is to be copied.
+    """Write a large value to files of a folder; return None for a value that has to be copied.
 
     Sinks that do not take files need the value itself. If the disk does not take the files, this raises ObjectError.
     """

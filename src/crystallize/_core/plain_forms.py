@@ -12,7 +12,7 @@ from .value_codecs import CannotStore
 
 
 def plain_form(value: Any) -> Any:
-    """Return a value of which Pydantic makes a model, dataclass, named tuple or enum again; all others as they are."""
+    """Return a value from which Pydantic creates a model, dataclass, named tuple or enum again; others as they are."""
     if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
         return _fields_of(value)
     if isinstance(value, Enum):

@@ -105,7 +105,7 @@ _POINTS: Final = StepRecord._fields.index("points")
 
 
 def restored_record(facts: tuple[Any, ...]) -> StepRecord:
-    """Return a record from its parts, of which the points are a plain dict."""
+    """Return a record from its parts, with the points as a plain dict."""
     record = StepRecord._make(facts)
     return record._replace(points=MappingProxyType(dict(record.points)))
 

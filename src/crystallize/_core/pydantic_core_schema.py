@@ -275,7 +275,7 @@ def _shape_kind(shape: Any) -> str:
     if getattr(cls, "_is_protocol", False):
         raise SchemaError(
             name,
-            f"a protocol says what a step needs, as in Context[{name}]; make the context over a model that has it",
+            f"a protocol declares the needs of a step, as in Context[{name}]; make the context over a model with it",
         )
     reason = "it declares no keys; a context is made over a Pydantic model, a TypedDict, a dataclass or dict[str, V]"
     if isinstance(cls, type):

@@ -27,7 +27,7 @@ class Schema:
     """The declared keys of a context.
 
     Attributes:
-        shape: The type that the schema was made from; what an alias stands for.
+        shape: The type that the schema was made from; for an alias, its target.
         plain: The same without aliases and metadata: a class, or a generic one with its arguments.
         name: The shape as it is written in code.
         keys: The declared keys, in the order of declaration.

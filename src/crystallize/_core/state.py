@@ -206,7 +206,7 @@ class State:
     def _search_secrets(self) -> list[str | bytes]:
         # Many steps may fail. So a value is searched once, unless it is shared.
         keys = self.unsearched[:]
-        # What nobody has read can be in no text.
+        # A value that nobody has read cannot be in a text.
         known = {key: raw[1] for key in keys if (raw := self.values.get(key)) is not None}
         new = {key: self.schema.key(key).shared for key, thaw in known.items() if not _is_unread(thaw)}
         self._secrets += secrets_in([self.read(key) for key, is_shared in new.items() if not is_shared])

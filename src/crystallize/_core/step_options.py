@@ -89,8 +89,8 @@ def step(
         A decorator that returns the function unchanged.
 
     Raises:
-        InvalidStepError: An option is of another type or out of its range, `wait` or `on` is given without `retries`,
-            or the template has a name in braces that is not a parameter.
+        InvalidStepError: An option is of another type or out of its range, `wait` or `on` has no effect without
+            `retries`, or the template has a name in braces that is not a parameter.
 
     Example:
         >>> @step("epoch-{epoch}", retries=2, on=TimeoutError)

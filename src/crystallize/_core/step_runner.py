@@ -209,7 +209,7 @@ class StepRunner:
     ) -> StepFinished | None:
         """End a step and emit its event, which is returned; it is not durable yet.
 
-        Do nothing, and return None, if its record is there because only the return from here was interrupted.
+        Do nothing, and return None, if its record exists because only the return from here was interrupted.
         """
         record, event = self._run(partial(self._end, step, error, returned))
         # A handler of the logger may wait, so it is not called under the lock.

@@ -313,7 +313,7 @@ def _step_name(name: object) -> str:
     except KeyLookupError:
         raise InvalidStepError(short(name), "it should be a str of 1 to 255 printable characters") from None
     if "/" in plain or "#" in plain:
-        raise InvalidStepError(short(plain), "'/' stands between a step and its inner steps, '#' before a count")
+        raise InvalidStepError(short(plain), "'/' separates a step from its inner steps, '#' precedes a count")
     return plain
 
 

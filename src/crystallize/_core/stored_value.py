@@ -31,7 +31,7 @@ class LostValue(NamedTuple):
     step: str | None
     """The step that wrote it; None outside any step."""
     why: str
-    """Why it could not be restored, and what would help."""
+    """Why it could not be restored, and a remedy."""
     cause: ObjectError | None = None
     """The error of its object that is missing or changed, which reading the key raises; None if that is not why."""
 

@@ -4,7 +4,7 @@ A mark is a JSON object with one name:
 
 - `{"crystallize.npy": 0}` is an array, whose `.npy` is part 0 of the stored value;
 - `{"crystallize.part": 0}` is the bytes of part 0;
-- `{"crystallize.value": ["pandas.DataFrame", ...]}` is what a codec makes of the second item;
+- `{"crystallize.value": ["pandas.DataFrame", ...]}` is the result of a codec for the second item;
 - `{"crystallize.scalar": 0}` is a scalar of NumPy, as files of the first versions have it.
 """
 
@@ -190,7 +190,7 @@ def _other_type(codec: ValueCodec, value: Any, restored: Any) -> CannotStore | N
 
 
 def advice_for(cls: type) -> str:
-    """Return what would make values of a type restorable."""
+    """Return a remedy that makes values of a type restorable."""
     if cls.__module__ == "builtins":
         return "write it as another type"
     live = LIVE.find(cls)

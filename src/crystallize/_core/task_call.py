@@ -34,7 +34,6 @@ class TaskCall:
     """A call of a task, as `ctx.run` makes it.
 
     Attributes:
-        task: The task.
         args: Its arguments after the context.
         kwargs: Its named arguments.
         options: The options that `@step` has set.

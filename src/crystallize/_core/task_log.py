@@ -114,7 +114,7 @@ class TaskLog:
         return not self.failed and path not in self.finished and path not in self.started
 
     def claim(self, path: str, digest: str | Callable[[], str], task: Any) -> Claim:
-        """Return what a call is about, given the digest of its arguments or the function that returns it.
+        """Return the subject of a call, given the digest of its arguments or the function that returns it.
 
         The caller holds the dispatcher's lock. Raise InvalidStepError if the step failed or had other arguments.
         """
@@ -135,7 +135,7 @@ class TaskLog:
             raise InvalidStepError(repr(path), reason)
 
     def _claim_again(self, path: str, arguments: str, number: int, task: Any) -> Claim:
-        """Return what a call is about whose name was called in an earlier process."""
+        """Return the subject of a call whose name was called in an earlier process."""
         left, started = self.finished.get(path, {}), self.started.get(path, {})
         names, own = self.names.setdefault(path, set()), numbered(path, number)
         if own in left and is_lambda(task):

@@ -13,7 +13,7 @@ from ..errors import Problem
 MISSING = "is missing"
 
 DEFINED_AGAIN = ", which was defined again after this object was made (make the object again)"
-"""What an error says of an object whose class has a newer namesake, since a module was reloaded or a cell run again."""
+"""The text for an object whose class has a newer namesake, since a module was reloaded or a cell run again."""
 
 
 def raised_in(error: ValidationError) -> BaseException | None:
@@ -40,7 +40,7 @@ def problems_of(
     """Return the problems in a validation error, with locations that begin with `at`.
 
     `given` is the beginning of each location in the error, if the error itself names the key. If a secret may be in the
-    input, `harmless` are the names that may be shown in locations; then no value, dict key or validator message of the
+    input, `harmless` are the names that may be shown in locations. Then no value, dict key or validator message of the
     input is shown. If it is None, everything is shown.
     """
     for detail in error.errors(include_url=False):

@@ -42,7 +42,7 @@ class ValueCodec(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A part of what a codec dumps, with the words by which an error names it."""
+    """A part of the output of a codec, with the words by which an error names it."""
 
     name: str
     value: Any
@@ -66,7 +66,7 @@ class NotRegistered(LookupError):
 
     @property
     def advice(self) -> str:
-        """What to do."""
+        """A remedy."""
         return f'call register("{self.name}", dump=..., load=...) before, as the program did that wrote the run'
 
 

@@ -60,7 +60,6 @@ class StoredPart:
     """A large part that is an object in a folder.
 
     Attributes:
-        folder: The folder.
         name: The name of the object.
     """
 
@@ -109,7 +108,7 @@ class PartContent:
     """The bytes of a stored part, which are read when they are asked for.
 
     Attributes:
-        parsed: What a codec has parsed of them, for the other values in the same part.
+        parsed: The results of a codec that parsed them, for the other values in the same part.
     """
 
     def __init__(self, part: Part) -> None:

@@ -181,7 +181,7 @@ def remove_run(path: str | os.PathLike[str]) -> None:
     Raises:
         RunNotFoundError: There is no such run.
         RunInUseError: The run is being written.
-        JournalError: The file is not that of a run, or cannot be deleted.
+        JournalError: The file is not the file of a run, or cannot be deleted.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:

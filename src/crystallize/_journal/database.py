@@ -1,7 +1,7 @@
 """The database of a run: connections, transactions, and rows with their checks.
 
 Every row carries a CRC-32 of its run and all its columns, and the facts have the positions 1, 2, 3, ... without a gap.
-So a reader gets exactly what was written, or an error.
+So a reader gets exactly the written data, or an error.
 """
 
 import os
@@ -30,7 +30,7 @@ _APPLICATION: Final = 0x63727973
 
 
 def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """Open the database of a run, and migrate it if it is to be written.
+    """Open the database of a run, and migrate it before it is written.
 
     This raises RunNotFoundError if there is no file, DamagedRunError if it is not a run, and JournalError if it is of
     a later version or cannot be opened.
@@ -263,7 +263,7 @@ def missing_in(connection: sqlite3.Connection) -> Iterator[str]:
         next_ = 1
         for first, count in spans:
             if first != next_:
-                yield f"facts {next_} to {first - 1} are missing" if first > next_ else f"fact {first} is there twice"
+                yield f"facts {next_} to {first - 1} are missing" if first > next_ else f"fact {first} occurs twice"
             next_ = first + count
     if next_ != drained + 1:
         yield f"facts {next_} to {drained} are missing"

@@ -1,9 +1,10 @@
 """A guard for the database of a running run: no other program deletes its write-ahead log.
 
-SQLite's own locks are POSIX locks, and a process loses those on a file as soon as it closes any descriptor of the file:
-when the program copies or hashes its own run, for example. The next program that opens the run and closes it then takes
-itself for the last user of the database, and deletes the write-ahead log below the running run. The locks of the guard
-are of the same bytes. They belong to an open file description, so that only the guard gives them back.
+SQLite's own locks are POSIX locks, and a process loses its locks on a file as soon as it closes any descriptor of the
+file. That happens, for example, when the program copies or hashes its own run. The next program that opens the run and
+closes it then takes itself for the last user of the database, and deletes the write-ahead log below the running run.
+The locks of the guard are of the same bytes. They belong to an open file description, so that only the guard gives them
+back.
 """
 
 import os
@@ -26,7 +27,7 @@ the file. See UNIX_SHM_DMS in SQLite's os_unix.c."""
 
 
 class DatabaseGuard:
-    """Shared locks on a database that has a write-ahead log, and the check that the log is there."""
+    """Shared locks on a database that has a write-ahead log, and the check that the log exists."""
 
     def __init__(self, path: Path) -> None:
         """Take the locks, where the system has such locks."""
@@ -40,7 +41,7 @@ class DatabaseGuard:
                 _fcntl.fcntl(descriptor, _fcntl.F_OFD_SETLK, _lock(_fcntl.F_RDLCK, start, length))
 
     def loss(self) -> str | None:
-        """Return what happened to the write-ahead log, if it is not as it should be; else None."""
+        """Return the problem of the write-ahead log; None if there is none."""
         try:
             status = self.log.stat()
         except FileNotFoundError:

@@ -29,7 +29,7 @@ from .run_files import OpenFiles
 BATCH: Final = ROW
 """Maximum number of facts that wait for the database before they are drained."""
 DELAY: Final = 0.1
-"""Seconds that they wait, at the most."""
+"""Maximum seconds that they wait."""
 TOGETHER: Final = 16 * BATCH
 """Maximum number of facts in one transaction. If facts come fast, one commit per batch would take too long."""
 _PATIENCE: Final = 0.1
@@ -57,7 +57,7 @@ class Progress:
     """The position of the last fact."""
     probe: EnvironmentProbe
     noted: Findings | None = None
-    """What the probe had found when that was last put on record."""
+    """The facts of the probe that are already on record."""
 
     def lacks_origin(self) -> bool:
         """Return whether the probe has found something that is not on record."""
@@ -65,7 +65,7 @@ class Progress:
 
 
 class Drainer:
-    """Drains the facts of a run, until it is told to end or fails.
+    """Drains the facts of a run, until it is asked to end, or fails.
 
     Attributes:
         failure: The first error; then nothing is drained any more.
@@ -131,7 +131,7 @@ class Drainer:
             raise error
 
     def serve(self, question: _Question | None) -> bool:
-        """Do what a question asks for, or drain if nobody asks; return whether to go on. Its thread calls this.
+        """Answer a question, or drain if nobody asks; return whether to go on. Its thread calls this.
 
         If nobody waits for the answer, a failure is logged.
         """
@@ -152,11 +152,11 @@ class Drainer:
         return not is_last
 
     def work(self, *, is_last: bool) -> None:
-        """Drain the facts that are pending now, and close the files if that is the last that is to be done."""
+        """Drain the facts that are pending now, and close the files if this is the last task."""
         try:
             left = len(self._files.spool.pending)
             if left == 0 and self.failure is None and not self.is_closed and self._files.spool.is_truncated():
-                # Nothing is to be drained, which would notice it.
+                # There is nothing to drain, which would detect it.
                 self.fail(_loss_of(self._files.spool.path, "truncated"))
             while (left > 0 or self._progress.lacks_origin()) and self.failure is None:
                 left -= self._drain()

@@ -180,7 +180,7 @@ class EarlierRun:
         return found if len(found) < 2 else sorted(found, key=self._position_of)
 
     def _position_of(self, made: Any) -> Any:
-        # All entries and points live as long as the run, so an identity is that of one of them.
+        # All entries and points live as long as the run, so an identity belongs to one of them.
         found = self._positions.get(id(made))
         if found is None:
             found = self._positions[id(made)] = self.data.position(MadeBy(made.sequence, made.session, made.step))

@@ -82,7 +82,7 @@ def _artifacts(check: StepCheck) -> tuple[Artifact, ...]:
     made: tuple[Artifact, ...] = tuple([stored.artifact for stored in check.run.artifacts_of(check.tree)])
     for artifact in made:
         if folded(artifact.name) in found:
-            raise NotTaken(f"the artifact {artifact.name}, which it added, is there already")
+            raise NotTaken(f"the artifact {artifact.name}, which it added, exists already")
     return made
 
 

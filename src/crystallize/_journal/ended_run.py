@@ -1,7 +1,7 @@
 """A run that one process wrote and ended, read in short from the pages of its file.
 
 This is the fast path of `summary_of`, for folders of thousands of runs. It only succeeds: for any other run, and at
-anything unusual in the file, it returns None, and `summary_of` reads the file, or says what is wrong with it. Every row
+anything unusual in the file, it returns None, and `summary_of` reads the file, or lists its problems. Every row
 that it reads has its check, and all facts are counted.
 """
 

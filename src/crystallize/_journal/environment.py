@@ -1,7 +1,7 @@
 """The environment of a process: its code, packages and machine, but no environment variables.
 
 Whatever is wrong there never stops a run. A field that cannot be read is empty, and `Origin["unread"]` has the reason.
-What takes long, git and the packages, is read by a thread, the `EnvironmentProbe`, while the run goes on.
+The slow parts, git and the packages, are read by a thread, the `EnvironmentProbe`, while the run goes on.
 """
 
 import logging
@@ -124,7 +124,7 @@ class EnvironmentProbe:
     """Reads git and the packages in a thread of its own, so that a run starts at once.
 
     Attributes:
-        found: What was read so far; None until there is a part of it. It is replaced, never changed.
+        found: The facts that were read so far; None until there is a part of it. It is replaced, never changed.
     """
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class EnvironmentProbe:
 
     @classmethod
     def of(cls, origin: Origin) -> "EnvironmentProbe":
-        """Return a probe that reads what an origin lacks; it reads nothing if the origin is whole."""
+        """Return a probe that reads the missing facts of an origin; it reads nothing if none is missing."""
         probe = cls()
         if _PENDING in origin.get("unread", {}).values():
             probe.start()
@@ -154,7 +154,7 @@ class EnvironmentProbe:
             self.found = {"commit": None, "dirty": None, "packages": {}, "unread": unread}
 
     def wait(self, timeout: float) -> Findings | None:
-        """Return what was read, after waiting at most these seconds for all of it."""
+        """Return the facts that were read, after waiting at most these seconds for all of them."""
         # At the end of the interpreter the thread, as every other one, is stopped.
         if self._thread is not None and not sys.is_finalizing():
             self._thread.join(timeout)
@@ -179,7 +179,7 @@ class EnvironmentProbe:
 
 
 def completed(origin: Origin, found: Findings) -> Origin:
-    """Return an origin with what a probe has found."""
+    """Return an origin with the facts of a probe."""
     others = {field: reason for field, reason in origin.get("unread", {}).items() if field not in _SLOW}
     return {
         **origin,
@@ -204,7 +204,7 @@ _ELSEWHERE: Final = frozenset(
         *("NAMESPACE", "PREFIX", "IMPLICIT_WORK_TREE", "SHALLOW_FILE", "GRAFT_FILE", "CEILING_DIRECTORIES"),
     )
 )
-"""Variables by which git looks at another repository than that of the folder, as within a hook of git."""
+"""Variables that make git use another repository than the folder's, as within a hook of git."""
 
 
 def _commit(folder: str) -> str | None:
@@ -264,7 +264,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _packages(unread: dict[str, str]) -> dict[str, str]:
-    """Return the versions of the installed packages of which a module is imported."""
+    """Return the versions of the installed packages that have an imported module."""
     # Programs put other keys there too.
     names = (name.partition(".")[0] for name in list(sys.modules) if isinstance(name, str))
     # As the import system, which ignores all that is no text.

@@ -318,7 +318,7 @@ class Encoder:
 
 
 _EXCLUDED: Final = "its field has exclude=True, which keeps it out of files; leave that out to have the value stored"
-_SHARED: Final = "its key is Shared; write what is needed to make it again, such as its state_dict(), to another key"
+_SHARED: Final = "its key is Shared; write the data that restores it, such as its state_dict(), to another key"
 
 _Note: TypeAlias = str | list[str]
 """How a part of a point is stored; with its type and its arrays, as `.npy` in base64, in a list if either matters."""

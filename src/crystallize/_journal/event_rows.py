@@ -141,7 +141,7 @@ def _apply_join(connection: sqlite3.Connection, process: int, position: int, fac
 
 
 def complete_origin(connection: sqlite3.Connection, process: int, found: Findings) -> None:
-    """Put what an `EnvironmentProbe` has found into the row of a process, within a transaction of the caller."""
+    """Put the facts of an `EnvironmentProbe` into the row of a process, within a transaction of the caller."""
     (origin,) = connection.execute("SELECT origin FROM sessions WHERE session = ?", (process,)).fetchone()
     whole = completed(from_json(origin), found)
     update(connection, "sessions", "session = ?", process, origin=to_json(whole).decode())

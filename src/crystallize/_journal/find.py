@@ -51,8 +51,8 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
 
     Args:
         folder: The folder of the runs.
-        name: A path; or a name with its number, "digits-0001"; or a number or the beginning of one, "1"; or a name
-            alone, which means its newest run; or a pattern that one run matches, `"digits-*7"`.
+        name: A path; a name with its number, "digits-0001"; a number or its beginning, "1"; a name, which means its
+            newest run; or a pattern that one run matches, `"digits-*7"`.
 
     Raises:
         RunNotFoundError: No run matches, or several do.
@@ -79,7 +79,7 @@ def find_run(folder: str | os.PathLike[str], name: str) -> Path:
         found = [*find_runs(folder, name)]
     if not found:
         near = nearest(name, [run.stem for run in runs])
-        advice = f"did you mean {near!r}?" if near else f"`crystallize runs --dir {folder}` lists what there is"
+        advice = f"did you mean {near!r}?" if near else f"`crystallize runs --dir {folder}` lists the runs"
         raise RunNotFoundError(name, f"there is no such run in {folder}", advice)
     return _only(name, found)
 

@@ -153,8 +153,8 @@ class Journal(BlockEnd):
         """Make the context of this run. The context of a resumed run has the finished work of the run.
 
         This is the values of the start, everything written outside any step, and the work of all finished steps. A step
-        runs again from the start if it did not finish, if it wrote a value that cannot be restored from the file, or if
-        the file of one of its artifacts is lost. Its earlier results are discarded.
+        runs again from the start if it did not finish. It also runs again if it wrote a value that cannot be restored
+        from the file, or if the file of one of its artifacts is lost. Its earlier results are discarded.
 
         Args:
             kind: The context's class: `FrozenContext[Train]`, or a subclass.
@@ -319,7 +319,7 @@ def _warn(run: str, what: str, name: str, kind: str, why: str) -> None:
     """Warn of a value, or of the result of a step or branch, that the file of a run cannot give back."""
     if what in ("branch", "step"):
         text = (
-            "%s: the task of %s %r returned a %s, which a file cannot give back as its return annotation stands: %s. "
+            "%s: the task of %s %r returned a %s, which its return annotation does not restore: %s. "
             f"The {what} runs again when the run is resumed"
         )
     else:

@@ -1,4 +1,4 @@
-"""Which attempts at steps a process finds done when it resumes a run, and which are to be repeated."""
+"""Which attempts at steps a process finds done when it resumes a run, and which it has to repeat."""
 
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol, TypeAlias
@@ -73,7 +73,7 @@ class _Judge:
         self._done: set[_Step] = set()
         """The attempts that are not to be repeated."""
         self._reopened: set[_Step] = set()
-        """The attempts that are to be repeated, and with them the steps of `with ctx.step(...)` in them."""
+        """The attempts that have to be repeated, and with them the steps of `with ctx.step(...)` in them."""
 
     def decide(self, attempt: Attempt) -> None:
         """Decide about an attempt, after those around it."""

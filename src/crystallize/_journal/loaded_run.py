@@ -234,7 +234,7 @@ class Run(TableDisplay, Generic[T_co]):
         A text, number, bool or None is as it was. Of a dict, model, dataclass or named tuple there is a dict of the
         fields that are such scalars, in which inner fields have names with dots. Other items, and those with secrets,
         are not in the file. If a branch that failed runs again for another item in the same process, the first item is
-        there.
+        kept.
         """
         return {branch: item[""] if [*item] == [""] else item for branch, item in self._data.items.items()}
 

@@ -194,8 +194,8 @@ MIGRATIONS: Final = (
 """The statements that make the tables, and those that bring each older version to the next; `user_version` counts them.
 
 Points are packed, up to a thousand in a row, whose first point is at position `sequence`: zlib over a JSON array of
-[metric, value, tags, step] each. A fifth item is added where JSON alone does not restore value and tags: for each of
-them how to restore it, with its type and, as `.npy` in base64, its arrays, if there are any.
+[metric, value, tags, step] each. A fifth item is added if JSON alone does not restore value and tags. It
+describes how to restore each of them: its type and, as `.npy` in base64, its arrays.
 
 The work of a branch is in the rows of its steps, whose names begin with the branch's own; the last fact of a merge
 makes its row in `merges`. A branch that failed makes a row in `failures`, each time, and none in `steps`, since it may
@@ -205,18 +205,18 @@ The parts of a value that are no JSON are rows in `arrays`, in the order in whic
 than 1 MiB is a row in `value_objects` in place of that, and its content an object in the folder `objects` beside the
 file. `reasons` has the reasons why values cannot be restored.
 
-`fork_groups` has the branches that a `fan_out` forked, each with the position at which it forked the first one: there
-their work belongs, in the order in which they were forked.
+`fork_groups` has the branches that a `fan_out` forked, each with the position at which it forked the first one. Their
+work belongs to that position, in the order in which they were forked.
 
 `items` has the scalars of the items of a `fan_out`, as a JSON object, each at the position of the fork of its branch.
 
 An artifact of at most 1 MiB is a row in `artifacts`, with its content in `contents`. A larger one is a row in `files`,
 and its content an object, too.
 
-A step that `ctx.run` runs has a row in `tasks`, at the position of its start, with the digests of its code and its
-arguments as JSON, and the reason why it was not taken over from an earlier run. Its return value is a row in `returns`,
-at the position of its end. The earlier run is a row in `parents`, with `has_older` if steps may also come from the
-older runs of the same name. The work of a step that was taken over is that of a branch with the name of the step.
+A step that `ctx.run` runs has a row in `tasks`, at the position of its start. The row contains the digests of its code
+and its arguments as JSON, and the reason why it was not taken over from an earlier run. Its return value is a row in
+`returns`, at the position of its end. The earlier run is a row in `parents`, with `has_older` if steps may also come
+from the older runs of the same name. A step that was taken over has the work of a branch with its name.
 
 `tracebacks` has the traceback of the exception that ended a process.
 

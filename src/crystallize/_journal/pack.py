@@ -147,7 +147,7 @@ class _Reader(Protocol):
 
 
 class _DigestReader:
-    """Reads a file, and computes the digest of what was read."""
+    """Reads a file, and computes the digest of the content."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -78,7 +78,7 @@ class PointStream:
     def points(
         self, row: PackedRow, opened: Callable[[PointSource], object] | None = None
     ) -> Iterator[tuple[PointSource, Any, dict[str, Any], int]]:
-        """Return the points in a row: source, value and tags as they are to be kept, and position.
+        """Return the points in a row: source, value and tags in their stored form, and position.
 
         `opened` is called with each source before its first point. If the metrics are not those of the run, this raises
         JournalError; if the row makes no sense, DamagedRunError.
@@ -147,11 +147,11 @@ class PointStream:
         try:
             return self._store.open(name)
         except MetricError as error:
-            reason = f"the run measured what the schema does not declare: {error}"
+            reason = f"the run has metrics that the schema does not declare: {error}"
             raise JournalError(str(self._path), reason, _WRITTEN_SCHEMA) from error
 
     def _kept(self, source: PointSource, point: list[Any]) -> tuple[Any, dict[str, Any]]:
-        """Return the value and the tags of a parsed point, as they are to be kept."""
+        """Return the value and the tags of a parsed point, in their stored form."""
         metric = source.metric
         checks = None if metric.metric is None or source.is_changed else metric.metric.checks
         value, tags = _restored(self._path, point, checks) if len(point) > 4 else point[1:3]

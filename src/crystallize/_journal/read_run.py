@@ -279,8 +279,8 @@ def real(path: Path) -> Path:
 def open_streaming(path: Path) -> Iterator[tuple[RunData, Callable[[], Iterator[PackedRow]]]]:
     """Open a run whose points are too many for memory; this raises the errors of `read`.
 
-    The block gets the run without its values, points and artifacts, and a function that reads the rows of its points,
-    as often as it is called while the run is open.
+    The block gets the run without its values, points and artifacts, and a function that reads the rows of its points.
+    The function may be called several times while the run is open.
     """
     with open_outline(path) as (outline, connection):
         yield outline, lambda: map(PackedRow._make, rows(outline.path, connection, "points"))
@@ -316,7 +316,7 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, _FileState]]:
         running, was_there = has_writer(spool), spool.exists()
         is_given = False
         try:
-            # No ExitStack: what it raises is in a cycle, and would keep the files open.
+            # No ExitStack: its exceptions are in a cycle, and would keep the files open.
             with (
                 closing(connect(path)) as connection,
                 transaction(path, connection),
@@ -353,7 +353,7 @@ def _with_spool(path: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.
 def spooled_facts(
     path: Path, connection: sqlite3.Connection, identity: bytes, process: int, drained: int
 ) -> list[bytes]:
-    """Return the facts in the spool of a run that its database lacks, given what the database says of the run."""
+    """Return the facts in the spool of a run that its database lacks, given the facts of the database about the run."""
     try:
         return [*spooled(path.with_suffix(".spool"), identity, process, drained)]
     except DamagedRunError as error:
@@ -401,7 +401,7 @@ def _outline_of(path: Path, connection: sqlite3.Connection, *, running: bool, si
     """Read the content of a database without values, points and artifacts, within a transaction of the caller."""
     # The facts up to `since` were checked before, and none is ever deleted.
     for problem in () if since else missing_in(connection):
-        raise DamagedRunError(str(path), problem, "`crystallize verify` says what else is wrong with it")
+        raise DamagedRunError(str(path), problem, "`crystallize verify` lists its other problems")
     ((row, identity, name, number, drained),) = rows(path, connection, "run")
     forked = [*rows(path, connection, "forks")]
     forks, firsts = forks_of(forked, rows(path, connection, "fork_groups"))

@@ -326,5 +326,5 @@ def warn_of_lost_reads(context: FrozenContext[Any], run: str) -> None:
     """Warn of each finished step that had read a key that has to be written again."""
     for record in context.provenance.steps:
         if record.error is None and (gone := [key for key in record.reads if key not in context]):
-            text = "%s: step %r finished, and had read %s, which is to be written anew; its own results stay"
+            text = "%s: step %r finished, and had read %s, which must be written again; its own results are kept"
             _log.warning(text, run, record.name, ", ".join(map(repr, gone)))

@@ -120,7 +120,7 @@ class StepCheck(NamedTuple):
             yield f"{name} was there, and is missing" if name not in state.values and not is_own else None
 
     def _counts(self, name: str) -> bool:
-        """Return whether a name is that of a key, and not to be ignored."""
+        """Return whether a name denotes a key that is not ignored."""
         return name not in self.ignored and not name.startswith(_ARTIFACT)
 
     def _key(self, name: str, entry: Entry | None, reader: int) -> str | None:
@@ -150,7 +150,7 @@ class StepCheck(NamedTuple):
         return f"{name} was {before}, is {now}" if before != now else f"{name} changed"
 
     def has_same_type(self, process: int, name: str, key: Key) -> bool:
-        """Return whether the type of a key is that of a process of the earlier run."""
+        """Return whether a key has the type that it had in a process of the earlier run."""
         known = self.run.data.fingerprints[process]
         before = known["keys"][name] if name in known.get("keys", ()) else known.get("others")
         return bool(before == key.fingerprint())
@@ -188,7 +188,7 @@ class StepCheck(NamedTuple):
             elif name in record.artifact_reads and before is not None and before.artifact.step != now.step:
                 yield f"the artifact {name} was of step {before.artifact.step}, is of {now.step}"
         there = (name for name in record.absent_artifacts if folded(name) in store.found)
-        yield from (f"the artifact {name} was missing, and is there" for name in there)
+        yield from (f"the artifact {name} was missing, and exists now" for name in there)
 
     def _metrics(self, attempt: Attempt) -> Iterable[str | None]:
         assert attempt.record is not None  # as above

@@ -126,7 +126,7 @@ class Entry(NamedTuple):
 
     @property
     def why(self) -> str:
-        """Why the value cannot be restored, and what would help; empty if it can."""
+        """Why the value cannot be restored, and a remedy; empty if it can."""
         if self.missing is None:
             return ""
         return "it is a secret, which is in no file" if self.missing == "secret" else self.stored.why or _UNKNOWN

@@ -138,7 +138,7 @@ def reopen_run(path: str | os.PathLike[str]) -> RunFiles:
             left = spooled_facts(path, connection, identity, process, drained)
             apply(connection, process, drained + 1, left)
             insert(connection, "sessions", process + 1, *row)
-            # A run that cannot be read is rolled back to what it was.
+            # A run that cannot be read is rolled back to its earlier state.
             data = data_of(path, connection, running=True)
         warn_if_incomplete(replace(data, lacks_spool=is_incomplete), "The run is resumed without them")
         return _opened(path, spool, identity, process + 1, clock)
@@ -169,7 +169,11 @@ def _guard_of(path: Path) -> DatabaseGuard:
     try:
         return DatabaseGuard(path)
     except OSError as error:
-        raise JournalError(str(path), f"it cannot be locked ({error})", "see to what the system says") from error
+        raise JournalError(
+            str(path),
+            f"it cannot be locked ({error})",
+            "check the permissions of the folder, and whether its file system supports locks",
+        ) from error
 
 
 def _process_row() -> tuple[str | None, ...]:

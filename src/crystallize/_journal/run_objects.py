@@ -1,7 +1,7 @@
 """The objects of a run: the artifacts and parts of values that are too large for a row of its file.
 
 They are in the folder `objects` beside the file, which all runs of that folder share. An object is durable before the
-fact that names it is written, so a crash leaves no fact without its object; at worst it leaves an object that no run
+fact that names it is written. So a crash leaves no fact without its object. At worst, it leaves an object that no run
 names.
 """
 

@@ -156,7 +156,7 @@ class RunWriter:
             advice = "pass the journal in sinks=, or use its context()"
             return JournalError(str(self.path), "it has no context yet", advice)
         reason = failure.reason if isinstance(failure, JournalError) else f"{type(failure).__name__}: {failure}"
-        advice = getattr(failure, "advice", "") or "what was taken before is there for Journal.resume"
+        advice = getattr(failure, "advice", "") or "earlier facts are kept for Journal.resume"
         error = JournalError(str(self.path), f"the journal has failed and takes nothing more: {reason}", advice)
         error.__cause__ = failure
         return error

@@ -132,7 +132,7 @@ class Spool:
         self.close()
 
     def loss(self) -> str | None:
-        """Return what happened to the file, if it is not as it should be; else None."""
+        """Return the problem of the file; None if there is none."""
         status = os.fstat(self._descriptor)
         if not has_name(status, self.path):
             return "moved or deleted"

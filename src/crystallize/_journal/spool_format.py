@@ -86,7 +86,7 @@ def check_header(path: Path, header: SpoolHeader, run: bytes, process: int) -> N
         raise DamagedRunError(str(path), reason, _ADVICE)
     # The facts of an earlier process were drained when the last one began.
     if (header.magic, header.run) != (MAGIC, run) or header.process > process:
-        raise DamagedRunError(str(path), "its header is not that of this run's spool", _ADVICE)
+        raise DamagedRunError(str(path), "its header does not belong to this run's spool", _ADVICE)
 
 
 def has_writer(path: Path) -> bool:
@@ -137,7 +137,7 @@ def spooled(path: Path, run: bytes, process: int, drained: int) -> Iterator[byte
 _TRIES: Final = 50
 _PAUSE: Final = 0.01
 """Seconds between two looks."""
-_ADVICE = "to go on with what the database holds, move the spool away"
+_ADVICE = "to continue with the facts in the database, move the spool away"
 
 
 def _frames(content: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -90,7 +90,7 @@ def record_in(text: str, step: str) -> StoredRecord:
     """Parse the record of a step, which has this name."""
     record = _parsed(f"the record of step {short(step)}", StoredRecord, text)
     if record["step"] != step:
-        raise ValueError(f"the record of step {short(step)} is that of step {short(record['step'])}")
+        raise ValueError(f"the record of step {short(step)} belongs to step {short(record['step'])}")
     return record
 
 

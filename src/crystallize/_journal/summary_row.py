@@ -45,8 +45,10 @@ class RunSummary(NamedTuple):
     parent: str | None = None
     """The run from which it takes steps over."""
     error: str | None = None
-    """The error that ended the run, else that of the last step that failed in the last process; or the reason why the
-    file cannot be read."""
+    """The error that ended the run, or else the error of the last failed step in the last process.
+
+    For a file that cannot be read, it is the reason.
+    """
 
 
 def scalars_in(name: str, parsed: Any) -> Iterator[tuple[str, Scalar]]:

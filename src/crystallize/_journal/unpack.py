@@ -37,15 +37,15 @@ def unpack_run(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) 
     in the folder.
 
     Args:
-        archive: The archive.
+        archive: The path of the archive.
         folder: The folder of runs. It is created if it does not exist.
 
     Returns:
         The file of the run.
 
     Raises:
-        JournalError: The archive is not that of a run, or cannot be read; or the folder has a run of that name, or
-            cannot be written.
+        JournalError: The archive is not the archive of a run, or cannot be read; or the folder has a run of that name,
+            or cannot be written.
         ObjectError: An object in the archive is not as its name says.
 
     Example:

@@ -34,7 +34,7 @@ from ..errors import (
 )
 from .migrations import MIGRATIONS, ORDERS
 
-VERIFY: Final = "`crystallize verify` says what is wrong with it"
+VERIFY: Final = "`crystallize verify` lists its problems"
 _FOREIGN: Final = "a run has its own tables and nothing else; take a copy of the file from before the change"
 
 _LONGEST_SQL: Final = 1 << 16
@@ -211,7 +211,7 @@ def bounded(connection: sqlite3.Connection) -> Iterator[None]:
     """Interrupt the reads of the block when they take more steps than the size of the database explains."""
     size = _pragma(connection, "page_count") * _pragma(connection, "page_size")
     count = (_FREE_STEPS + _STEPS_PER_BYTE * size) // _INTERVAL
-    # No function of Python's own: a signal's handler could run in it, and SQLite would swallow what the handler raises.
+    # No function of Python's own: a signal's handler could run in it, and SQLite would swallow the handler's exception.
     connection.set_progress_handler(chain(repeat(0, count), repeat(1)).__next__, _INTERVAL)
     try:
         yield

@@ -64,8 +64,8 @@ def verify_run(path: str | os.PathLike[str]) -> tuple[str, ...]:
 def _sentence(path: Path, error: JournalError) -> str:
     """Return the error that ends the reading of a file.
 
-    Damage is told without the path, and without the advice to verify the file. If the file could not even be opened,
-    the sentence names it.
+    Damage is described without the path, and without the advice to verify the file. If the file could not even be
+    opened, the sentence names it.
     """
     if error.path != str(path) or not isinstance(error, DamagedRunError):
         return str(error)

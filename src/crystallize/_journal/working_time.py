@@ -22,7 +22,7 @@ def seconds_of_processes(
             last = attempt.started if attempt.record is None else attempt.record.ended
             ends[attempt.session] = max(ends[attempt.session], last)
     if running:
-        # Not before its last step: the clock may be that of another machine.
+        # Not before its last step: the clock may belong to another machine.
         newest = max(ends)
         ends[newest] = max(ends[newest], now or datetime.now(UTC))
     # Not below zero, as the clock may have been set back.

@@ -4,6 +4,6 @@
 `timeline`, `lineage` and `artifact_previews` lay out the parts of its description by `_tables`. For several,
 `comparison` has the columns of their table and the runs whose curves are drawn, and `parallel_plot` draws inputs
 against a result. `charts` and `series_figure` draw the same curves: `metric_curves` splits a series by its tags and
-downsamples it, `curve_styles` tells the curves apart, `axes` gives the bounds and ticks, `svg_path` the paths that are
-shown until plotly draws a chart.
+downsamples it, and `curve_styles` gives each curve a style of its own. `axes` computes the bounds and ticks. `svg_path`
+makes the paths that are shown until plotly draws a chart.
 """

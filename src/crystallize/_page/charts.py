@@ -30,7 +30,7 @@ _SHARED_COLUMNS: Final = 200
 _MAX_TOGETHER: Final = 12
 """The curves of several parts of several runs that are legible in one view."""
 _MAX_PARTS: Final = 8
-"""The parts of a metric of which each has a view of its own."""
+"""The parts of a metric. Each has a view of its own."""
 _DENSE: Final = 100
 """The points from which a curve can be smoothed."""
 
@@ -53,9 +53,9 @@ class ChartView:
     split_by: tuple[str, ...]
     """The tags that split it into curves."""
     curves: tuple[RunCurve, ...]
-    """At most `MAX_CURVES`, of which no two have the same style."""
+    """At most `MAX_CURVES`. No two of them have the same style."""
     notes: tuple[str, ...]
-    """Sentences that say what the view does not show."""
+    """Sentences about the points that the view leaves out."""
     part: tuple[str, ...] | None = None
     """The label that all curves have, if other views show those with other labels."""
 

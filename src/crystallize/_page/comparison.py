@@ -1,4 +1,4 @@
-"""Several runs on one page: what they share, how they differ, their table, and the runs whose curves are drawn."""
+"""Several runs on one page: shared and different inputs, the table, and the runs whose curves are drawn."""
 
 import re
 from collections import Counter
@@ -99,7 +99,7 @@ class Comparison:
 
     @cached_property
     def results(self) -> list[RunColumn]:
-        """The numbers that differ among the best of metrics and the values, of which one can be chosen."""
+        """The best values of metrics, and other values, that are numbers and differ. Users choose one of them."""
         found = [column for column in self.columns if column.name.startswith(("best.", "values."))]
         return [column for column in found if column.is_number and _count(column) > 1][:_MAX_RESULTS]
 

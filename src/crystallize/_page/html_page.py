@@ -1,6 +1,6 @@
 """A run, or several compared, as one HTML page, which opens offline and needs no other file.
 
-A run's names and values are data on the page, never markup or script: texts are escaped, the curves are JSON, and a
+A run's names and values are data on the page, never markup or script. Texts are escaped, and the curves are JSON. A
 Content-Security-Policy allows the two scripts of the page by their digests, and nothing from elsewhere.
 """
 

@@ -101,7 +101,7 @@ class SplitSeries:
 
 
 def plot_notes(curves: Sequence[Curve], left_out: int) -> tuple[str, ...]:
-    """Return sentences that say what a plot does not show."""
+    """Return sentences about the points that a plot leaves out."""
     count, gaps = sum(curve.count for curve in curves), sum(curve.gaps for curve in curves)
     drawn = sum(len(curve.x) for curve in curves)
     notes = []
@@ -134,7 +134,7 @@ def splitting_tags(columns: SeriesColumns, axis: str) -> tuple[str, ...]:
     """Return the tags that split a series into curves over an axis.
 
     These are all but the axis, numbers that grow along with it, as epochs do along steps, and tags with more than
-    `MAX_CURVES` numbers. Over the position, the tag that changes most stands for the axis: it grows along a curve.
+    `MAX_CURVES` numbers. Over the position, the tag that changes most replaces the axis: it grows along a curve.
     """
     numbers = columns.changing
     along = axis if axis in numbers else (*numbers, axis)[0]
@@ -179,7 +179,7 @@ def _grow_together(tags: Mapping[str, list[Any]], one: str, other: str) -> bool:
 
 
 def _hashable(column: list[Any]) -> Sequence[Hashable]:
-    """Return keys by which the values of a tag are told apart; 1 and True are two values."""
+    """Return keys that distinguish the values of a tag; 1 and True are two values."""
     types = set(map(type, column))
     if not types <= PLAIN:
         return [short(value) for value in column]

@@ -47,7 +47,7 @@ def plot(series: Series[Any, Any], *, x: str | None = None, log: bool = False) -
         1
     """
     if not isinstance(series, Series):
-        raise FrameError(type_name(type(series)), "what is drawn is a series, as metrics.series(name) gives it")
+        raise FrameError(type_name(type(series)), "plot a series, such as metrics.series(name)")
     columns = series_columns(series)
     if not columns.values:
         _check_known(series)

@@ -96,7 +96,7 @@ class Stubs(NamedTuple):
         if folder.exists() and not folder.is_dir():
             raise StubsError(str(folder), "it is a file; -o names the folder of the stubs")
         if (folder / _PACKAGE).resolve() == _SOURCE.resolve():
-            raise StubsError(str(folder), "the package itself is there; -o names a folder of stubs, as stubs")
+            raise StubsError(str(folder), "the package itself exists; -o names a folder of stubs, as stubs")
         for name in self.files:
             _check_free(folder / name)
         changed = self.changed(folder)

@@ -181,7 +181,7 @@ _Default = _typing_extensions.TypeVar("_Default", default=None)
 _Value = _typing_extensions.TypeVar("_Value")
 _Value_co = _typing_extensions.TypeVar("_Value_co", covariant=True)
 class _Unlisted:
-    """No schema: only that of a context of `Any` passes for it."""
+    """No schema: only the schema of a context of `Any` passes for it."""
 '''
 _TYPES_AFTER = """
 class _FreeGetitem(Protocol[_Value_co]):

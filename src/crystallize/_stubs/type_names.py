@@ -189,7 +189,7 @@ class _TypeWriter:
             raise SchemaError(short(shape), f"no stub can write a {type(shape).__name__}; write the types, or `...`")
         if isinstance(shape, ForwardRef | str):
             text = shape if isinstance(shape, str) else shape.__forward_arg__
-            raise SchemaError(repr(text), "no stub can write it: it is a text that stands for a type; write the type")
+            raise SchemaError(repr(text), "no stub can write it: it is a text in place of a type; write the type")
         return self._composed(shape)
 
     def _composed(self, shape: Any) -> str:

@@ -54,13 +54,13 @@ class PointOrigin:
     metrics: Mapping[str, Metric[Any, Any] | None] = field(default_factory=dict)
     """By name; None for a metric that is not declared."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    """The values that the run began with, if these are to be columns."""
+    """The inputs of the run, if they become columns."""
     declared: Mapping[str, Declared] = field(default_factory=dict)
     """The units, goals and descriptions of metrics in a run's file."""
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The scalars of the items of branches, by the names of their fields; a scalar itself has an empty name."""
     results: Mapping[str, Any] = field(default_factory=dict)
-    """The scalar values that the run wrote, if these are to be columns."""
+    """The scalar values that the run wrote, if they become columns."""
 
 
 class SourcePoints(NamedTuple):
@@ -87,7 +87,7 @@ def reader_of(sources: Sequence[SourcePoints]) -> "pa.RecordBatchReader":
 
 
 class TableLayout:
-    """The columns of a table, found by what was declared and observed."""
+    """The columns of a table, based on the declarations and the recorded points."""
 
     def __init__(self) -> None:
         self._indices: dict[str, dict[str, int]] = {name: {} for name in ("run", "step", "branch", "metric")}
@@ -260,7 +260,7 @@ class TableLayout:
     def _branches(self, pieces: Sequence[Piece], size: int) -> ArrowArray:
         if all(piece.source is None for piece in pieces):
             return self._repeated("branch", None, size)
-        # 0 stands for no branch.
+        # 0 means no branch.
         numbers = array("i")
         for piece in pieces:
             index = self._index("branch", piece.source)

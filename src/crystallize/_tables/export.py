@@ -39,7 +39,7 @@ class ValueRow:
     """Why the file does not contain the value; None if it does."""
     value: Any
     why: str | None = None
-    """Why the value cannot be restored, and what would help, as a sentence; None if it can."""
+    """Why the value cannot be restored, and a remedy, as a sentence; None if it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def value_rows(run: Run[Any], row_of: _RowOf | None = None) -> Iterator[ValueRow
 def value_row(entry: Entry, read: Callable[[], Any]) -> ValueRow:
     """Return the row of a key, given the function that reads its value.
 
-    The value is None if the file does not contain it, if its object was changed, or if this program cannot read it: a
-    library is not installed, or a registered function raised an exception.
+    The value is None if the file does not contain it, or if its object was changed. It is also None if this program
+    cannot read it, because a library is not installed, or a registered function raised an exception.
     """
     try:
         value = None if entry.missing else read()
@@ -211,7 +211,7 @@ def json_document(lists: Mapping[str, Iterable[ValueRow | PointRow]]) -> Iterato
 
 
 def _row_pieces(row: ValueRow | PointRow, before: bytes, after: bytes = b"") -> Iterator[bytes]:
-    if isinstance(row, PointRow):  # of which there may be millions
+    if isinstance(row, PointRow):  # there may be millions of them
         yield before + as_json(row) + after
         return
     yield before

@@ -81,7 +81,7 @@ def _numbered(pieces: Iterable[Piece], steps: list[str | None]) -> Iterator[Piec
 def check_untyped(measured: Any, metrics: type[MetricSchema] | None) -> None:
     """Raise FrameError if a metric schema is given for a source that has its own."""
     if metrics is not None:
-        reason = "it has its own metrics; metrics=... says what is measured by a run in a file"
+        reason = "it has its own metrics; metrics=... is for a run in a file"
         raise FrameError(type_name(type(measured)), reason)
 
 

@@ -105,12 +105,11 @@ def runs_table(
     """Return the runs of a folder as an Arrow table, a row a run, the newest last.
 
     Pass the table to `to_pandas` or `to_polars` to convert it. It has the columns of `crystallize runs --json`: status,
-    times, inputs as "inputs.lr", other scalar values as "values.accuracy", the best of metrics with a goal as
-    "best.loss", steps, tags,
-    the note and the error.
+    times, steps, tags, the note and the error. Inputs are "inputs.lr", other scalar values "values.accuracy", and the
+    best values of metrics with a goal "best.loss".
 
     Args:
-        folder: The folder.
+        folder: The folder of the runs.
         where: A condition, as "lr < 0.1 and status == 'finished'". The end of a column's name does if it is unique.
         sort: A column, as "accuracy" or "accuracy:desc", or several with commas between them.
         columns: The columns beside "run"; by default all.
@@ -184,7 +183,7 @@ def _with_advice(error: JournalError) -> JournalError:
 
 
 def _check_inputs(names: Iterable[str], is_input: Mapping[str, bool]) -> None:
-    """Raise FrameError if a name is not that of an input, given the keys of all runs."""
+    """Raise FrameError if a name does not denote an input, given the keys of all runs."""
     inputs = [key for key, begins in is_input.items() if begins]
     for name in names:
         if name not in is_input:
@@ -193,5 +192,5 @@ def _check_inputs(names: Iterable[str], is_input: Mapping[str, bool]) -> None:
             hint = f"did you mean {near!r}?" if near else f"they began with {known}"
             raise FrameError(f"inputs={short([*names])}", f"no run began with {name!r}; {hint}")
         if not is_input[name]:
-            reason = f"no run began with {name!r}, which was written later; inputs are what a run began with"
+            reason = f"no run began with {name!r}, which was written later; inputs are the initial values of a run"
             raise FrameError(f"inputs={short([*names])}", reason)

@@ -18,7 +18,7 @@ from .metric_names import Measurement, MetricName, MetricNames, Names, Target
 __all__ = ["FitOptions", "FitRecorder"]
 
 _OTHER_PROCESS: Final = (
-    "it records in the context of the process that made it, and in another process the points would be lost; "
+    "it records in the context of the process that made it. In another process, the points would be lost; "
     "train in that process, or make the context and the callback in the process that trains"
 )
 

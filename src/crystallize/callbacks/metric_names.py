@@ -39,7 +39,7 @@ class Measurement(NamedTuple):
 
         Args:
             split: The data set.
-            metric: The metric.
+            metric: The metric of the schema.
             mean: The value; in cross-validation the mean over the folds.
             deviation: In cross-validation the standard deviation over the folds, which is named "train-rmse-std".
         """

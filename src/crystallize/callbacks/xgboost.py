@@ -61,7 +61,7 @@ class XGBoostCallback(xgb.callback.TrainingCallback):
 
     def after_training(self, model: Any) -> Any:
         """End the fit."""
-        # Of the last round this callback is not told if another one before it has ended the fit.
+        # This callback does not receive the last round if another callback before it has ended the fit.
         self._record_rounds()
         is_booster = isinstance(model, xgb.Booster)
         self._recorder.end(result={"rounds": model.num_boosted_rounds(), **model.attributes()} if is_booster else None)

@@ -45,7 +45,7 @@ def find_sink(name: str) -> Callable[..., Sink]:
     try:
         made: Callable[..., Sink] = found[0].load()
     except (ImportError, AttributeError) as error:
-        advice = f"pip install '{owners[0]}[{name}]' brings what it needs, if that is what is missing"
+        advice = f"pip install '{owners[0]}[{name}]' installs its libraries, if one of them is missing"
         raise SinkLoadError(name, f"{type(error).__name__}: {error}; {advice}") from error
     if not callable(made):
         raise SinkLoadError(name, f"{owners[0]} gives {short(made)} for it, which is nothing to call")

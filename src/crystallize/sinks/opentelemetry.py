@@ -85,7 +85,7 @@ class OpenTelemetrySink:
         """Make a sink.
 
         Args:
-            histograms: The metrics that become histograms. The others become gauges, of which the last value counts.
+            histograms: The metrics that become histograms. The others become gauges. The last value of a gauge counts.
             omit: Tags that do not become attributes, such as a counter: each of its values would start a new series.
             prefix: A prefix for the names of all metrics, such as "digits.".
             meter_provider: The provider of the instruments; by default the application's.
@@ -105,7 +105,7 @@ class OpenTelemetrySink:
         self._is_closed = False
 
     def check(self, schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, /) -> Iterable[str]:
-        """Return what OpenTelemetry would reject, as sentences; see `CheckingSink`."""
+        """Return sentences about names and types that OpenTelemetry would reject; see `CheckingSink`."""
         if self._metrics is not None:
             yield "it reports one context, and has one already; make another sink"
         if metrics is None:

@@ -77,7 +77,7 @@ class MLflowSink:
         self._put = self._delivery.put
 
     def check(self, schema: Mapping[str, DeclaredKey], metrics: type[MetricSchema] | None, /) -> Iterable[str]:
-        """Return what MLflow would reject, as sentences; see `CheckingSink`."""
+        """Return sentences about names and types that MLflow would reject; see `CheckingSink`."""
         if self._provenance is not None:
             yield "it reports one context, and has one already; make another sink, for another run"
         if not isinstance(self._run_id, str):
