@@ -201,9 +201,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
     sink = TensorBoardSink(tmp_path / "logs", patience=0.1)
     FrozenContext({"lr": 0.1}, sinks=[sink]).record("loss", 0.5)
-    with pytest.warns(
-        UndeliveredWarning, match=r"(?s)1 list of inputs: FileExistsError.* 1 point: .* 1 end of the"
-    ):
+    with pytest.warns(UndeliveredWarning, match=r"(?s)1 list of inputs: FileExistsError.* 1 point: .* 1 end of the"):
         sink.close()
 
 

@@ -152,16 +152,21 @@ def rename_run(path: str | os.PathLike[str], name: str) -> Path:
         'baseline-0001.db'
     """
     path = real(Path(path))
+    return move_run(path, path.parent, name)
+
+
+def move_run(path: Path, folder: Path, name: str) -> Path:
+    """Give a run the next number of a name in a folder, which has its objects and is in the same file system."""
     with _locked(path) as is_incomplete:
         with closing(connect(path)) as connection, transaction(path, connection):
             identity, drained, process = state_of(path, connection)
-        claimed = claim_name(path.parent, name, identity, process, drained)
+        claimed = claim_name(folder, name, identity, process, drained)
         try:
             with _sealed(path, is_incomplete) as connection:
                 update(connection, "run", "id = 1", name=name, number=claimed.number)
             _make_one_file(path)
             os.rename(path, claimed.path)
-            sync_folder(path.parent)
+            sync_folder(folder)
         except OSError as error:
             raise JournalError(str(path), f"it cannot be renamed ({error})", "call this again") from error
         finally:

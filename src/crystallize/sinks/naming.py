@@ -13,11 +13,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from .._base.text import legible, nearest, short
+from .._base.text import error_line, legible, nearest, short
 from .._base.type_hints import choices_of, classes_of, key_types
 from .._core.metrics import Metric, MetricSchema
 from .._core.protocols import DeclaredKey
-from .delivery_queue import error_line
 from .undelivered import Undelivered
 
 __all__ = ["Backend", "Naming", "PointNames", "Template", "as_text", "named", "problems_of", "unfit_step"]

@@ -18,13 +18,13 @@ from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboardX.summary import text
 
 from .._base.file_system import make_folder
-from .._base.text import short
+from .._base.text import error_line, short
 from .._core.context_view import ContextView
 from .._core.metrics import MetricSchema
 from .._core.protocols import DeclaredKey
 from ..errors import ObjectError
 from ..events import ArtifactAdded, Event, KeyWritten, MetricRecorded
-from .delivery_queue import Delivery, error_line
+from .delivery_queue import Delivery
 from .naming import Backend, Naming, PointNames, Template, as_text, named, problems_of, unfit_step
 
 __all__ = ["TensorBoardSink"]

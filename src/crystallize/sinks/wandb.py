@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .._base.object_folder import BLOCK
-from .._base.text import short
+from .._base.text import error_line, short
 from .._core.context_view import ContextView
 from .._core.metrics import MetricSchema
 from .._core.protocols import DeclaredKey
 from ..events import ArtifactAdded, Event, KeyWritten, MetricRecorded
-from .delivery_queue import Delivery, error_line
+from .delivery_queue import Delivery
 from .naming import Backend, Naming, PointNames, Template, as_text, named, problems_of, unfit_step
 
 __all__ = ["WandbRun", "WandbSink"]

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from ..._base.file_content import FileContent
 from ..._base.object_folder import BLOCK
-from ..delivery_queue import error_line
+from ..._base.text import error_line
 from ..naming import Naming, PointNames, unfit_step
 from ..undelivered import Undelivered
 from .rules import LONGEST_NAME, LONGEST_TEXT, unfit_number
