@@ -116,7 +116,7 @@ pictures: .venv/.docs .venv/.bench .venv/.test chromium ## take the pictures of 
 	.venv/bin/python docs/screenshots.py
 
 clean: ## remove all that these tasks make
-	rm -rf .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache tests/typing/keys/.*_cache
+	rm -rf wandb .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache tests/typing/keys/.*_cache
 	find src tests docs -name __pycache__ -prune -exec rm -rf {} +
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
