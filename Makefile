@@ -14,6 +14,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 QUICK := -m 'not long and not slow'
 # Their examples need engines that no other environment has.
 TRAINING_PAGES := $(addprefix docs/how-to/,pytorch.md scikit-learn.md training.md)
+SINK_PAGES := $(addprefix docs/how-to/,tensorboard.md wandb.md)
 FLOW_PAGES := $(addprefix docs/how-to/,prefect.md dagster.md kedro.md)
 # The examples whose keys the checkers know, and the folder of their stubs, which git ignores.
 STUBS := digits pipeline.schemas pipeline.tuning -o tests/typing/keys/.stubs_cache
@@ -78,8 +79,8 @@ test-ray: .venv-ray/.ray ## run the tests of branches on Ray
 test-flows: .venv-flows/.flows ## run the examples with Prefect, Dagster and Kedro
 	.venv-flows/bin/python -m pytest tests/flows $(FLOW_PAGES)
 
-test-sinks: .venv-sinks/.sinks prometheus ## run the tests of the sinks against real backends: MLflow, OTLP, Prometheus
-	.venv-sinks/bin/python -m pytest tests/backends --cov --cov-config=tests/backends/coverage.toml
+test-sinks: .venv-sinks/.sinks prometheus ## run the tests of the sinks against real backends: MLflow, TensorBoard, W&B, OTLP, Prometheus
+	.venv-sinks/bin/python -m pytest tests/backends $(SINK_PAGES) --cov --cov-config=tests/backends/coverage.toml
 
 test-callbacks: .venv-callbacks/.callbacks ## run the tests of the callbacks, and the examples with PyTorch and scikit-learn
 	.venv-callbacks/bin/python -m pytest tests/frameworks $(TRAINING_PAGES) --cov --cov-config=tests/frameworks/coverage.toml
@@ -117,7 +118,7 @@ pictures: .venv/.docs .venv/.bench .venv/.test chromium ## take the pictures of 
 	.venv/bin/python docs/screenshots.py
 
 clean: ## remove all that these tasks make
-	rm -rf .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache tests/typing/keys/.*_cache
+	rm -rf wandb .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache tests/typing/keys/.*_cache
 	find src tests docs -name __pycache__ -prune -exec rm -rf {} +
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.

@@ -37,7 +37,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 # Large, and the documentation needs nothing of it.
-autodoc_mock_imports = ["keras", "lightning", "mlflow", "transformers", "xgboost"]
+autodoc_mock_imports = ["keras", "lightning", "mlflow", "tensorboardX", "transformers", "xgboost"]
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

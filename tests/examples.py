@@ -250,6 +250,7 @@ def leave_folder(namespace: dict[str, Any]) -> None:
 
 NEEDED = {
     **{"dagster": "dagster", "kedro": "kedro", "prefect": "prefect"},
+    **{"tensorboard": "tensorboardX", "wandb": "wandb"},
     **{"pytorch": "torch", "scikit-learn": "skops", "training": "lightning"},
 }
 """The package that the examples of a page need. `make test-integrations` installs these packages."""

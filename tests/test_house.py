@@ -34,7 +34,7 @@ EXTENSION_POINTS = {"AttachedSink", "Baseline", "ContextView", "Extension"}
 FACE = "__init__"
 FOUNDATION = ("errors", "events", "_base/", "_core/", "_branches/", "_journal/")
 """The parts of the package that need no optional dependency, and the only ones that its face re-exports."""
-SINKS_WITHOUT_EXTRAS = ("delivery_queue", "entry_points", "memory", "mlflow/rules", "undelivered")
+SINKS_WITHOUT_EXTRAS = ("delivery_queue", "entry_points", "memory", "mlflow/rules", "naming", "undelivered")
 THIRD_PARTY = {"pydantic", "pydantic_core", "typing_extensions"}
 OPTIONAL = {"_branches/progress": "tqdm"}
 """The files of the foundation that import an optional package inside a function, if there is a use for it."""

@@ -1,3 +1,5 @@
+from typing import Any
+
 class Metric:
     key: str
     value: float
@@ -14,17 +16,23 @@ class RunInfo:
     run_id: str
     run_name: str
     status: str
+    start_time: int
+    end_time: int | None
 
 class RunData:
     params: dict[str, str]
     metrics: dict[str, float]
+    tags: dict[str, str]
 
 class Run:
     info: RunInfo
     data: RunData
+    def to_dictionary(self) -> dict[str, Any]: ...
 
 class FileInfo:
     path: str
+    is_dir: bool
 
 class Experiment:
     experiment_id: str
+    name: str

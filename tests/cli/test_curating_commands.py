@@ -95,6 +95,22 @@ def test_rm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [] == [*folder.iterdir()]
 
 
+def test_rm_of_a_run_that_another_reuses(folder: Path) -> None:
+    """A run from which others take steps over is deleted with them, or by `--force`."""
+    for name in ("child", "other"):
+        with Journal.start(folder, name, reuse="digits-0001") as journal:
+            journal.context(FrozenContext, {"lr": 0.1})
+    expected = "child-0001, other-0001 take steps over from this run, and would take no more when resumed; delete those"
+    assert expected in complaint("rm", "digits-0001", "--yes")
+    assert "other-0001 takes steps over from this run" in complaint("rm", "digits-0001", "child", "--yes")
+    assert 4 == len(list_runs(folder))
+
+    assert "deleted digits-0001\n" == printed("rm", "digits-0001", "--yes", "--force")
+    assert "takes steps from" not in complaint("show", "digits-0001")
+    assert "child-0001" in printed("show", "child")
+    assert "deleted child-0001\n" == printed("rm", "child", "--yes")
+
+
 def test_seal(folder: Path) -> None:
     """The spool of a run that died is brought into its file."""
     path = died(folder)

@@ -20,6 +20,8 @@ FRAMEWORKS = ("huggingface", "keras", "lightgbm", "lightning", "optuna", "xgboos
 ELSEWHERE = (
     "crystallize.sinks.mlflow.",
     "crystallize.sinks.opentelemetry.",
+    "crystallize.sinks.tensorboard.",
+    "crystallize.sinks.wandb.",
     *(f"crystallize.callbacks.{framework}." for framework in FRAMEWORKS),
 )
 """Where what is imported is in an environment of its own: `tests/backends` and `tests/frameworks` run the examples."""

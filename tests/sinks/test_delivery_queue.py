@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystallize import SinkClosedError, UndeliveredWarning
+from crystallize._base.text import error_line
 from crystallize.sinks import delivery_queue as module
-from crystallize.sinks.delivery_queue import Delivery, error_line
+from crystallize.sinks.delivery_queue import Delivery
 
 from ..profiles import examples
 

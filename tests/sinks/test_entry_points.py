@@ -43,7 +43,7 @@ def install(folder: Path, package: str, **sinks: str) -> None:
 
 def test_own_sinks() -> None:
     """The package's own sinks are found like any other's."""
-    assert {"memory", "mlflow", "otel"} <= set(sink_names())
+    assert {"memory", "mlflow", "otel", "tensorboard", "wandb"} <= set(sink_names())
     assert find_sink("memory") is MemorySink
 
 
@@ -60,7 +60,7 @@ def test_unknown_name() -> None:
     """A name that nobody has is an error that says the nearest one, or which there are."""
     with pytest.raises(UnknownSinkError, match=r"no sink is named 'memmory'; did you mean 'memory'\?"):
         find_sink("memmory")
-    with pytest.raises(UnknownSinkError, match="no sink is named 'x'; installed are: memory, mlflow, otel"):
+    with pytest.raises(UnknownSinkError, match="no sink is named 'x'; installed are: memory, mlflow, otel, tensor"):
         find_sink("x")
     with pytest.raises(UnknownSinkError, match="no sink is named 3; installed are"):
         find_sink(3)  # type: ignore[arg-type]  # what a configuration may hold

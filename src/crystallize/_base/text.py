@@ -153,3 +153,18 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 def _plain(name: str) -> str:
     """Return a name in lower case and without separators, which are easily confused."""
     return name.casefold().replace("_", "").replace("-", "")
+
+
+_PASSWORD = re.compile(r"://[^/\s@]*@")
+"""The user and password in a URL."""
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with the users and passwords in its URLs masked."""
+    return _PASSWORD.sub(f"://{MASK}@", text)
+
+
+def error_line(error: Exception) -> str:
+    """Return an exception as one line of at most 300 characters, with the passwords in URLs masked."""
+    line = without_passwords(" ".join(legible(f"{type(error).__name__}: {error}").split()))
+    return line if len(line) <= 300 else f"{line[:297]}..."

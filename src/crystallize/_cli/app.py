@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Final, NoReturn, ParamSpec
 
 from .._base.text import one_line
@@ -50,7 +51,7 @@ def commands(names: Iterable[str] | None = None) -> "typer.Typer":
 
     app = typer.Typer(
         help="Look at the runs that journals keep in files: list, show, watch, compare, export, check, pack and curate "
-        "them. Only note, tag, rename, rm, seal and gc change runs. And write stubs.",
+        "them. Only note, tag, rename, rm, seal and gc change runs. Import runs of MLflow. And write stubs.",
         epilog=_examples("runs", "show digits", "show --watch digits", "diff 1 2", "report digits"),
         add_completion=False,
         no_args_is_help=True,
@@ -62,8 +63,9 @@ def commands(names: Iterable[str] | None = None) -> "typer.Typer":
     app.callback()(lambda: None)
     for name in SUBCOMMANDS if names is None else names:
         module, *calls = SUBCOMMANDS[name]
-        subcommand = getattr(import_module(f".{module}", __package__), name)
-        app.command(epilog=_examples(*calls))(_exiting(subcommand))
+        # A function cannot be named as a keyword is.
+        subcommand = getattr(import_module(f".{module}", __package__), f"{name}_" if iskeyword(name) else name)
+        app.command(name, epilog=_examples(*calls))(_exiting(subcommand))
     return app
 
 
@@ -85,6 +87,7 @@ SUBCOMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "verify": ("verify_command", "verify digits", "verify runs/digits-0001.db"),
     "pack": ("pack_command", "pack digits", "pack 1 -o digits.tar"),
     "unpack": ("unpack_command", "unpack digits-0001.tar"),
+    "import": ("import_command", "import mlflow sqlite:///mlflow.db", "import mlflow http://localhost:5000 -e digits"),
     "note": ("curating_commands", 'note digits "the baseline"', "note digits"),
     "tag": ("curating_commands", "tag digits paper baseline", "tag digits -r paper"),
     "rename": ("curating_commands", "rename 3 baseline"),

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from .._base.text import counted, one_line
+from .._journal.child_runs import children_of
 from .._journal.curation import note_run, remove_run, rename_run, seal_run, tag_run
 from .._journal.garbage import remove_unused_objects
 from .._journal.loaded_run import load_run
@@ -70,10 +71,13 @@ def rename(
 def rm(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, also as 'grid-*'.")],
     is_sure: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    is_forced: Annotated[bool, typer.Option("--force", "-f", help="Delete runs that others reuse, too.")] = False,
     folder: RunsFolder = DEFAULT_FOLDER,
 ) -> int:
     """Delete runs, after asking. Their large artifacts stay until `gc`."""
     paths = list(dict.fromkeys(find_all(folder, runs)))
+    if not is_forced:
+        _check_unused(paths)
     if not is_sure:
         names = one_line(", ".join(path.stem for path in paths))
         if not _can_ask():
@@ -85,6 +89,15 @@ def rm(
         remove_run(path)
         print(one_line(f"deleted {path.stem}"))
     return 0
+
+
+def _check_unused(paths: list[Path]) -> None:
+    """Raise JournalError if a run that is not to be deleted takes steps over from one that is."""
+    for path in paths:
+        if children := [child.stem for child in children_of(path) if child not in paths]:
+            verb = "takes" if len(children) == 1 else "take"
+            reason = f"{', '.join(children)} {verb} steps over from this run, and would take no more when resumed"
+            raise JournalError(str(path), reason, "delete those runs too, or say --force")
 
 
 def _can_ask() -> bool:

@@ -8,7 +8,7 @@ the facts that a process left in its spool when it died are put into the databas
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from .._base.file_lock import lock
 from .._base.file_system import above_stdio, open_file, sync_folder
 from .._base.text import legible, short
 from ..errors import DamagedRunError, JournalError, RunInUseError
+from .child_runs import children_of
 from .database import connect, files_beside, insert, is_run_file, state_of, transaction, translate_sqlite_errors, update
 from .event_rows import apply
 from .read_run import data_of, lacks_spool, real, spooled_facts
@@ -131,6 +132,8 @@ def tag_run(path: str | os.PathLike[str], *tags: str, remove: Collection[str] = 
 def rename_run(path: str | os.PathLike[str], name: str) -> Path:
     """Give a run another name. It gets the next number of that name.
 
+    Runs of the folder that take steps over from it, by `Journal.start(reuse=)`, name it by its new name afterwards.
+
     Args:
         path: The file of the run.
         name: The new name, without a number, as for `Journal.start`.
@@ -141,7 +144,8 @@ def rename_run(path: str | os.PathLike[str], name: str) -> Path:
     Raises:
         RunNotFoundError: There is no such run.
         RunInUseError: The run is being written.
-        JournalError: The name cannot be a file's, or the run cannot be read or written.
+        JournalError: The name cannot be a file's, the run cannot be read or written, or a run that takes steps over
+            from it is being written.
 
     Example:
         >>> with Journal.start("runs", "digits") as journal:
@@ -152,16 +156,39 @@ def rename_run(path: str | os.PathLike[str], name: str) -> Path:
         'baseline-0001.db'
     """
     path = real(Path(path))
+    with ExitStack() as stack:
+        children = [(child, stack.enter_context(_locked_child(path, child))) for child in children_of(path)]
+        moved = move_run(path, path.parent, name)
+        for child, is_incomplete in children:
+            with _sealed(child, is_incomplete) as connection:
+                update(connection, "parents", "id = 1", path=moved.name)
+    return moved
+
+
+@contextmanager
+def _locked_child(path: Path, child: Path) -> Iterator[bool]:
+    """Do as `_locked` for a run that takes steps over from another run, which is renamed."""
+    with ExitStack() as stack:
+        try:
+            is_incomplete = stack.enter_context(_locked(child))
+        except RunInUseError as error:
+            reason = f"{child.stem} takes steps over from this run and is being written"
+            raise JournalError(str(path), reason, f"rename it when {child.stem} has ended") from error
+        yield is_incomplete
+
+
+def move_run(path: Path, folder: Path, name: str) -> Path:
+    """Give a run the next number of a name in a folder, which has its objects and is in the same file system."""
     with _locked(path) as is_incomplete:
         with closing(connect(path)) as connection, transaction(path, connection):
             identity, drained, process = state_of(path, connection)
-        claimed = claim_name(path.parent, name, identity, process, drained)
+        claimed = claim_name(folder, name, identity, process, drained)
         try:
             with _sealed(path, is_incomplete) as connection:
                 update(connection, "run", "id = 1", name=name, number=claimed.number)
             _make_one_file(path)
             os.rename(path, claimed.path)
-            sync_folder(path.parent)
+            sync_folder(folder)
         except OSError as error:
             raise JournalError(str(path), f"it cannot be renamed ({error})", "call this again") from error
         finally:
@@ -171,6 +198,8 @@ def rename_run(path: str | os.PathLike[str], name: str) -> Path:
 
 def remove_run(path: str | os.PathLike[str]) -> None:
     """Delete the files of a run, also of a damaged one.
+
+    Runs that have taken steps over from it are whole without it. If they are resumed, they take over no more.
 
     Its files in the folder `objects`, which other runs may share, stay until `remove_unused_objects` is called. If this
     is interrupted, call it again.

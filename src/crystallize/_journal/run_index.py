@@ -33,8 +33,11 @@ _Index: TypeAlias = dict[str, tuple[_Files, RunSummary]]
 """By the name of the run: the status of its files, and its summary."""
 
 
-def summaries_of(folder: Path) -> list[RunSummary]:
-    """Return the runs of a folder in short, by name and number; those that have not changed are not read."""
+def summaries_of(folder: Path, *, save: bool = True) -> list[RunSummary]:
+    """Return the runs of a folder in short, by name and number. Runs that have not changed are not read.
+
+    `save`: whether the index is written if it has changed.
+    """
     names = run_names(folder)
     index = _load(folder)
     known: _Index = {}
@@ -53,7 +56,7 @@ def summaries_of(folder: Path) -> list[RunSummary]:
             entry, is_new = (files, summary), True
         if entry is not None:
             known[name] = entry
-    if is_new:
+    if is_new and save:
         _save(folder, known)
     return found
 

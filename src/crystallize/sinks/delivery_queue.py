@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,11 +10,11 @@ from typing import Any, Final, Generic, TypeVar
 
 from .._base.forked_process import call_in_forked_processes
 from .._base.locks import make_lock
-from .._base.text import MASK, legible
+from .._base.text import error_line
 from ..errors import SinkClosedError
 from .undelivered import Undelivered
 
-__all__ = ["Delivery", "error_line"]
+__all__ = ["Delivery"]
 
 _I = TypeVar("_I")
 
@@ -195,17 +194,6 @@ class Delivery(Generic[_I]):
         if self._failure is None:
             _log.warning("%s: %s; it is tried again from %g seconds on", self.name, error_line(error), pause)
         self._failure = error
-
-
-_PASSWORD = re.compile(r"://[^/\s@]*@")
-"""The user and password in a URL."""
-
-
-def error_line(error: Exception) -> str:
-    """Return an exception as one line of at most 300 characters, with the passwords in URLs masked."""
-    text = " ".join(legible(f"{type(error).__name__}: {error}").split())
-    line = _PASSWORD.sub(f"://{MASK}@", text)
-    return line if len(line) <= 300 else f"{line[:297]}..."
 
 
 _living: set[Delivery[Any]] = set()

@@ -1,8 +1,7 @@
 """Requests to MLflow. A request is repeated unchanged if it failed, as it may have arrived all the same."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryDirectory
@@ -14,10 +13,10 @@ from mlflow.exceptions import MlflowException
 
 from ..._base.file_content import FileContent
 from ..._base.object_folder import BLOCK
-from ..._base.text import short
-from ..delivery_queue import error_line
+from ..._base.text import error_line
+from ..naming import Naming, PointNames, unfit_step
 from ..undelivered import Undelivered
-from .rules import LONGEST_NAME, LONGEST_TEXT, Naming, unfit_name, unfit_number, unfit_step
+from .rules import LONGEST_NAME, LONGEST_TEXT, unfit_number
 
 __all__ = ["METRICS", "FileItem", "Item", "ParamItem", "RequestSender", "kind_of"]
 
@@ -85,10 +84,8 @@ class RequestSender:
     def __init__(self, client: MlflowClient, run_id: str, naming: Naming, undelivered: Undelivered) -> None:
         self._client = client
         self._run_id = run_id
-        self._naming = naming
+        self._names = PointNames(naming, undelivered)
         self._undelivered = undelivered
-        self._names: dict[Any, str] = {}
-        """The names of metrics, by metric and tags."""
         self._timestamps = _Timestamps()
         self._request: _Request | None = None
         """The request that is being sent, if any."""
@@ -143,38 +140,16 @@ class RequestSender:
         """Return a point as a metric of MLflow, or None if MLflow would not store it as it is."""
         recorded, metric, value, position, tag_names, tag_values = point
         tags = dict(zip(tag_names, tag_values, strict=True))
-        name = self._name_of(metric, tags)
+        name = self._names.of(metric, tags)
         if name is None:
             return None
-        step = tags.get(self._naming.step_tag or "")
-        step = position if step is None else step
-        reason = unfit_number(value) or unfit_step(step)
+        step = self._names.step_of(tags, position)
+        reason = unfit_number(value) or unfit_step(step, "MLflow")
         if reason is not None:
             self._undelivered.note("point", f"{name!r}: {reason}")
             return None
         number = float(value)
         return Metric(name, number, self._timestamps.of(name, step, number, recorded // 1_000_000), step)
-
-    def _name_of(self, metric: str, tags: Mapping[str, Any]) -> str | None:
-        """Return the name of a metric with its tags, or None if MLflow would reject it."""
-        # With the types, since True and 1 are equal, but have different names.
-        others = tuple((tag, type(value), value) for tag, value in tags.items() if tag != self._naming.step_tag)
-        try:
-            return self._names[metric, others]
-        except (KeyError, TypeError):  # a new name, or a tag that is not hashable
-            pass
-        try:
-            name = self._naming.name(metric, tags)
-        except Exception as error:  # of any kind: the template is the user's function
-            self._undelivered.note("point", f"metric {metric!r} has no name: {error_line(error)}")
-            return None
-        reason = unfit_name(name)
-        if reason is not None:
-            self._undelivered.note("point", f"the name of metric {metric!r}, {short(name)}, {reason}")
-            return None
-        with suppress(TypeError):
-            self._names[metric, others] = name
-        return name
 
     def _log(self, **parts: Any) -> None:
         self._client.log_batch(self._run_id, **parts, synchronous=True)

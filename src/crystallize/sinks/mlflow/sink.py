@@ -15,8 +15,9 @@ from ..._core.protocols import DeclaredKey
 from ..._core.provenance import Provenance
 from ...events import ArtifactAdded, Event, KeyWritten, MetricRecorded
 from ..delivery_queue import Delivery
+from ..naming import Naming, Template, as_text, named, problems_of
 from .requests import METRICS, FileItem, Item, ParamItem, RequestSender, kind_of
-from .rules import Naming, Template, as_text, named, problems_of, unfit_file, unfit_text
+from .rules import MLFLOW, unfit_file, unfit_text
 
 __all__ = ["MLflowSink"]
 
@@ -67,7 +68,7 @@ class MLflowSink:
             patience: The maximum seconds that `close` waits while the server accepts nothing.
         """
         self._run_id = run_id
-        self._naming = Naming(name, step_tag)
+        self._naming = Naming(MLFLOW, name, step_tag)
         self._provenance: Provenance | None = None
         self._delivery: Delivery[Item] = Delivery(
             type(self).__name__, self._send, kind_of, batch=METRICS, bound=bound, patience=patience

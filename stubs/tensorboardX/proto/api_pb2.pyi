@@ -1,0 +1,3 @@
+class Status:
+    @staticmethod
+    def Value(name: str) -> int: ...

@@ -1,0 +1,3 @@
+from .proto.summary_pb2 import Summary
+
+def text(tag: str, text: str) -> Summary: ...
