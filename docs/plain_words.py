@@ -5,12 +5,14 @@ hit: a word that should be plainer, "what" in the place of a noun, a sentence of
 whose text in a docstring only repeats its name. `docs/plain_words.txt` lists the exceptions, with their reasons.
 """
 
+import argparse
 import ast
 import re
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
@@ -109,11 +111,11 @@ def _paragraphs(text: str) -> Iterator[tuple[str, int]]:
             lines.append(line.strip())
 
 
-def sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of a text, which also end at a colon or semicolon; code counts as one word."""
+def sentences(text: str, ends: str = ".!?:;") -> Iterator[str]:
+    """Yield the sentences of a text, by default also the parts before a colon or semicolon; code counts as one word."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"``?[^`]*``?", "`code`", text).replace("**", "")
-    yield from (found.strip() for found in re.split(r"(?<=[.!?:;])\s+", text) if found.strip())
+    yield from (found.strip() for found in re.split(rf"(?<=[{ends}])\s+", text) if found.strip())
 
 
 def hits_in(text: Text) -> Iterator[Hit]:
@@ -138,23 +140,45 @@ def exceptions() -> dict[str, str]:
     return {sentence.strip(): reason.strip() for sentence, reason in pairs}
 
 
-def all_hits() -> list[Hit]:
-    """Return all hits in the tree that are no exceptions, and exceptions that are not needed any more."""
+def all_texts() -> list[Text]:
+    """Return all texts of the tree."""
     texts = [text for pattern in PAGES for path in sorted(ROOT.glob(pattern)) for text in texts_of_page(path)]
     texts += [text for pattern in SOURCES for path in sorted(ROOT.glob(pattern)) for text in texts_of_source(path)]
-    found, allowed = [hit for text in texts for hit in hits_in(text)], exceptions()
+    return texts
+
+
+def all_hits() -> list[Hit]:
+    """Return all hits in the tree that are no exceptions, and exceptions that are not needed any more."""
+    found, allowed = [hit for text in all_texts() for hit in hits_in(text)], exceptions()
     unused = allowed.keys() - {hit.sentence for hit in found}
     return [hit for hit in found if hit.sentence not in allowed] + [
         Hit("docs/plain_words.txt", 0, "exception without a hit", sentence) for sentence in sorted(unused)
     ]
 
 
-def main() -> int:
-    """Print all hits, and return 1 if there are any."""
+def draw(count: int, seed: int) -> list[Text]:
+    """Return sentences of at least five words, drawn at random, for readers who judge whether these are clear."""
+    found = [Text(text.path, text.line, sentence) for text in all_texts() for sentence in sentences(text.text, ".!?")]
+    return Random(seed).sample([text for text in found if len(text.text.split()) >= _SHORTEST], count)
+
+
+_SHORTEST: Final = 5
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Print all hits, and return 1 if there are any; or print sentences that are drawn at random."""
+    parser = argparse.ArgumentParser(description="Find sentences that are hard to read.")
+    parser.add_argument("--draw", type=int, default=0, help="print this many sentences, drawn at random")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the draw")
+    options = parser.parse_args(arguments)
+    if options.draw:
+        for text in draw(options.draw, options.seed):
+            print(f"{text.path.relative_to(ROOT)}:{text.line}: {text.text}")
+        return 0
     found = all_hits()
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
