@@ -143,12 +143,16 @@ class _Pages:
         """Return a page in the frame of the application; it updates itself if it has a version."""
         home = f"/{self.token}/"
         query = urlencode([("since", version), *(("run", run) for run in runs)])
+
+        def run_address(run: str) -> str:
+            return f"{home}run/{quote(run, safe='')}"
+
         html = self._environment.get_template(template).render(
             {"version": version_of_package("crystallize-context"), **facts},
             frame="live.html",
             home=home,
             events=f"{home}events?{query}" if version else "",
-            run_address=lambda run: f"{home}run/{quote(run, safe='')}",
+            run_address=run_address,
             is_many=len(runs) > 1,
         )
         response: Response = _responses.HTMLResponse(html, status, _HEADERS)
