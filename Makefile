@@ -37,7 +37,7 @@ found_pythons = $(strip $(foreach version,$(PYTHONS),$(if $(call python_of,$(ver
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-long test-pythons test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks test-callbacks lint typing stubs bench docs pictures clean
+.PHONY: help demo check test test-long test-pythons test-wheel test-page test-notebook test-integrations test-ray test-flows test-sinks test-callbacks lint typing stubs bench docs pictures release-check clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -117,13 +117,20 @@ docs: .venv/.docs ## build the documentation, warnings as errors
 pictures: .venv/.docs .venv/.bench .venv/.test chromium ## take the pictures of pages that README.md and docs show, anew
 	.venv/bin/python docs/screenshots.py
 
+release-check: .venv-release/.release ## build wheel and sdist, and check their content, metadata, version and changelog entry
+	rm -rf dist
+	.venv-release/bin/python -m build --no-isolation
+	.venv-release/bin/twine check --strict dist/*
+	.venv-release/bin/check-wheel-contents dist/*.whl
+	.venv-release/bin/python tests/release/check.py dist
+
 clean: ## remove all that these tasks make
 	rm -rf wandb .venv .venv-* dist docs/_build docs/_made .coverage .coverage.* .hypothesis .*_cache tests/typing/keys/.*_cache
 	find src tests docs -name __pycache__ -prune -exec rm -rf {} +
 
 # What follows makes the environments. A file in each, empty, says which extra is installed there.
 
-.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-callbacks/.made .venv-notebook/.made .venv-trackers/.made .venv-peers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
+.venv/.made .venv-wheel/.made .venv-page/.made .venv-ray/.made .venv-flows/.made .venv-sinks/.made .venv-callbacks/.made .venv-notebook/.made .venv-release/.made .venv-trackers/.made .venv-peers/.made $(PYTHONS:%=.venv-%/.made): constraints.txt
 	$(PYTHON) -m venv --clear $(@D)
 	@# Hydra needs a package of which there is no wheel; it is built by setuptools.
 	$(@D)/bin/python $(PIP_INSTALL) hatchling editables setuptools
@@ -171,6 +178,11 @@ chromium prometheus:
 # What runs a notebook nothing else needs.
 .venv-notebook/.notebook: .venv-notebook/.made $(VERSIONS)
 	.venv-notebook/bin/python $(PIP_INSTALL) -e '.[notebook]'
+	@touch $@
+
+# The tools that check a release nothing else needs.
+.venv-release/.release: .venv-release/.made $(VERSIONS)
+	.venv-release/bin/python $(PIP_INSTALL) -e '.[release]'
 	@touch $@
 
 .venv-sinks/.sinks: .venv-sinks/.made $(VERSIONS)

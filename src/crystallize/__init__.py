@@ -217,7 +217,7 @@ __all__ = [
     "step",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LATER = {
     **dict.fromkeys(("Branch", "BranchContext", "fork"), "_branches.branch"),
