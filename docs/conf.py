@@ -18,6 +18,7 @@ from crystallize import CrystallizeError, LostBranchesError, errors
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pictures  # found by the line above
+from llms_texts import write_llms_texts  # as well
 
 project = "crystallize"
 author = "crystallize contributors"
@@ -101,8 +102,14 @@ def _check_anchors(app: Sphinx, failure: Exception | None) -> None:
             logging.getLogger(__name__).warning("errors.html has no section %s", ", ".join(missing))
 
 
+def _write_llms_texts(app: Sphinx, failure: Exception | None) -> None:
+    if failure is None and app.builder.name == "html":
+        write_llms_texts(Path(app.srcdir), Path(app.outdir))
+
+
 def setup(app: Sphinx) -> None:
     """Draw before Sphinx looks whether the folder of what is copied is there, which it does with 800."""
     app.connect("config-inited", _draw, priority=500)
     app.connect("build-finished", _check_anchors)
+    app.connect("build-finished", _write_llms_texts)
     app.add_directive("picture", Picture)
