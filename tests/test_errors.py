@@ -252,8 +252,8 @@ CASES: list[tuple[CrystallizeError, str, dict[str, Any]]] = [
         {"name": "'CON'", "reason": "its name is reserved on Windows"},
     ),
     (
-        errors.InvalidStepError("'a/b'", "'/' stands between a step and its inner steps"),
-        "cannot open step 'a/b': '/' stands between a step and its inner steps",
+        errors.InvalidStepError("'a/b'", "'/' separates a step from its inner steps"),
+        "cannot open step 'a/b': '/' separates a step from its inner steps",
         {"name": "'a/b'"},
     ),
     (

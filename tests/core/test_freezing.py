@@ -1498,7 +1498,7 @@ def test_deep_in_the_stack() -> None:
         except RecursionError:
             ctx["x"] = nested(50)
 
-    with pytest.raises(UncopyableValueError, match="nested too deeply for what is left of the stack"):
+    with pytest.raises(UncopyableValueError, match="nested too deeply for the rest of the stack"):
         descend()
     assert "x" not in ctx
 

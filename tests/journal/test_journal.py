@@ -442,7 +442,7 @@ def test_results_of_what_is_done_again(tmp_path: Path, caplog: pytest.LogCapture
     with Journal.resume(journal.path) as journal:
         ctx = journal.context(FrozenContext)
         assert (False, True) == (ctx.provenance.finished("fit"), ctx.provenance.finished("predict"))
-    assert "step 'predict' finished, and had read 'model', which is to be written anew" in caplog.text
+    assert "step 'predict' finished, and had read 'model', which must be written again" in caplog.text
 
 
 def test_sets_have_one_order(tmp_path: Path) -> None:

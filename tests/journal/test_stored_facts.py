@@ -80,7 +80,7 @@ def test_a_declaration_without_its_fields(path: Path) -> None:
         ("steps", "record", lambda _: 5, "the record of step 'fit': its JSON: Input should be an object"),
         ("steps", "record", lambda record: record.update(points={"loss": -1}), "'points.loss': Input should be"),
         ("steps", "record", lambda record: record.update(reads=[{}]), "'reads.0': Input should be a valid string"),
-        ("steps", "record", lambda record: record.update(step="x"), "the record of step 'fit' is that of step 'x'"),
+        ("steps", "record", lambda record: record.update(step="x"), "the record of step 'fit' belongs to step 'x'"),
         ("steps", "record", lambda record: record.update(ended="2026-01-01"), "'2026-01-01' is not a time in UTC"),
         ("steps", "record", lambda record: record.update(ended="yesterday"), "Invalid isoformat string"),
     ],

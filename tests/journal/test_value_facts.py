@@ -189,7 +189,7 @@ def test_resuming_without_an_object(
             ctx["data"]
         with ctx.step("load") as step:
             step["data"] = LARGE
-    assert "step 'use' finished, and had read 'data', which is to be written anew" in caplog.text
+    assert "step 'use' finished, and had read 'data', which must be written again" in caplog.text
     assert same(LARGE, load_run(path).values["data"])
     assert () == verify_run(path)
 

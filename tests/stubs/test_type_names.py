@@ -164,7 +164,7 @@ def test_relative_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     ("shape", "told"),
     [
         (type("Hidden", (), {}), "its module has no such name"),
-        (list["Forward"], "'Forward': no stub can write it: it is a text that stands for a type"),  # type: ignore[name-defined]  # noqa: F821  # on purpose
+        (list["Forward"], "'Forward': no stub can write it: it is a text in place of a type"),  # type: ignore[name-defined]  # noqa: F821  # on purpose
         (typing.List["Forward"], "'Forward': no stub can write it"),  # type: ignore[name-defined]  # noqa: F821, UP006
         (3, "3: no stub can import it"),
         (Callable[P, int], "~P: no stub can write a ParamSpec; write the types, or `...`"),

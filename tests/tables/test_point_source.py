@@ -95,7 +95,7 @@ def test_runs_that_are_not_there(tmp_path: Path, runs: Path) -> None:
 def test_runs_of_other_metrics(runs: Path) -> None:
     """A run that measured what is not declared names it, with the nearest name."""
     path = runs / "sweep-0001.db"
-    with pytest.raises(JournalError, match=r"measured what the schema does not declare.*did you mean 'los'"):
+    with pytest.raises(JournalError, match=r"has metrics that the schema does not declare.*did you mean 'los'"):
         to_arrow(path, metrics=OtherMetrics)
-    with pytest.raises(JournalError, match=r"measured what the schema does not declare.*did you mean 'los'"):
+    with pytest.raises(JournalError, match=r"has metrics that the schema does not declare.*did you mean 'los'"):
         to_reader(path, metrics=OtherMetrics)
