@@ -135,5 +135,5 @@ def test_changing(folder: Path) -> None:
 def test_every_subcommand_is_here() -> None:
     """The tests of this file call each subcommand that is about runs, except for the server, which has its own."""
     called = Path(__file__).read_text(encoding="utf-8")
-    others = ("explain", "stubs", "ui")
+    others = ("explain", "import", "stubs", "ui")
     assert [] == [name for name in SUBCOMMANDS if json.dumps(name) not in called and name not in others]

@@ -70,7 +70,7 @@ def test_unknown_name() -> None:
     ("place", "expected"),
     [
         ("printing_sinks:Plotter", "has no attribute 'Plotter'"),
-        ("no_such_module:Printer", "No module named 'no_such_module'; pip install 'printing[printer]' brings"),
+        ("no_such_module:Printer", "No module named 'no_such_module'; pip install 'printing[printer]' installs"),
         ("printing_sinks:table", "printing gives 3 for it, which is nothing to call"),
     ],
 )

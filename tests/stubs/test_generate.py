@@ -131,7 +131,7 @@ def test_folders_that_will_not_do(stubs: Stubs, tmp_path: Path) -> None:
 
     with pytest.raises(StubsError, match=r"file: it is a file; -o names the folder of the stubs"):
         stubs.write(tmp_path / "file")
-    with pytest.raises(StubsError, match="the package itself is there; -o names a folder of stubs, as stubs"):
+    with pytest.raises(StubsError, match="the package itself exists; -o names a folder of stubs, as stubs"):
         stubs.write(Path(crystallize.__file__).parents[1])
 
 
