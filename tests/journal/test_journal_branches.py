@@ -666,7 +666,8 @@ def test_what_a_file_cannot_give_back_is_done_again(
     assert b"hunter2" not in all_bytes(opened.path)
     if "opaque" in task.__name__:
         (said,) = {record.getMessage() for record in caplog.records}
-        assert f"a {__name__}.Opaque, which its return annotation does not restore" in said
+        reason = "its return annotation does not restore" if task is opaque else "a file cannot give back"
+        assert f"a {__name__}.Opaque, which {reason}" in said
         assert ("The branch runs again when the run is resumed" in said) == (task is opaque)
     else:
         assert [] == caplog.records
