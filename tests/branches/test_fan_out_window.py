@@ -347,10 +347,12 @@ def _in_a_cycle(results: Generator[int, None, None]) -> None:
 def test_an_iterator_that_the_garbage_collector_closes() -> None:
     """An iterator that is closed in a thread with the lock of the context waits for nobody, and so not for ever."""
     ctx = FrozenContext()
-    goes_on = threading.Event()
+    begins, goes_on = threading.Event(), threading.Event()
 
     def task(child: FrozenContext[Any], item: int) -> int:
-        assert item == 0 or goes_on.wait(60)
+        if item:
+            begins.set()
+            assert goes_on.wait(60)
         child[f"k{item}"] = item
         return item
 
@@ -361,6 +363,7 @@ def test_an_iterator_that_the_garbage_collector_closes() -> None:
         with ThreadPoolExecutor(1) as executor:
             results = fan_out_iter(ctx, task, range(3), executor=executor)
             assert 0 == next(results)
+            assert begins.wait(60)
             _in_a_cycle(results)
             del results
             started = set(threading.enumerate()) - before
