@@ -152,7 +152,7 @@ class TensorBoardSink:
 
     def _put_inputs(self) -> None:
         if self._inputs:
-            inputs, self._inputs = self._inputs, {}
+            inputs, self._inputs = self._inputs, dict[str, Any]()
             self._put(_Inputs(inputs))
 
     def _send(self, items: Sequence[_Item]) -> int:

@@ -32,19 +32,24 @@ class WandbRun(Protocol):
     @property
     def dir(self) -> str:
         """The folder of the run's files."""
+        ...
 
     @property
     def config(self) -> Any:
         """The inputs of the run."""
+        ...
 
     def log(self, data: dict[str, Any], /) -> None:
         """Add a row to the history."""
+        ...
 
     def define_metric(self, name: str, /, *, step_metric: str) -> Any:
         """Set the column that is the axis of a metric."""
+        ...
 
     def save(self, glob_str: str, /, *, base_path: str, policy: Any) -> Any:
         """Add files to the run."""
+        ...
 
 
 def _unfit(name: Any) -> str | None:
