@@ -149,7 +149,7 @@ $(PYTHONS:%=.venv-%/.test): .venv-%/.test: .venv-%/.made $(VERSIONS)
 	rm -rf dist
 	.venv-wheel/bin/python -m pip wheel $(PIP_FLAGS) --no-deps -w dist .
 	grep -vE '^(pydantic|pydantic_core|typing_extensions|typing-inspection)==' constraints.txt > .venv-wheel/constraints.txt
-	.venv-wheel/bin/python $(INSTALL) -c .venv-wheel/constraints.txt "$$(echo dist/*.whl)[test]" $(OLDEST)
+	.venv-wheel/bin/python $(INSTALL) -c .venv-wheel/constraints.txt "$$(echo dist/*.whl)[oldest]" $(OLDEST)
 	@# The first install brings what the wheel needs; this one the wheel, also where its number has not changed.
 	.venv-wheel/bin/python $(INSTALL) --no-deps --force-reinstall dist/*.whl
 	@touch $@

@@ -3,6 +3,7 @@
 import os
 import signal
 import webbrowser
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from urllib.request import urlopen
@@ -16,6 +17,7 @@ from .command_runs import complaint, made, printed
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("starlette") is None, reason="Starlette is not installed")
 def test_ui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first line ends with the address, which the browser opens; Ctrl-C ends the server without an error."""
     made(tmp_path)

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
-from starlette.testclient import TestClient
 
 from crystallize import FrozenContext, Journal, Metric, MetricSchema
 from crystallize._ui.runs_app import runs_app
 
 from ..page.page_runs import HOSTILE, hostile
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+else:
+    # The oldest dependencies of the package do not go with Starlette.
+    TestClient = pytest.importorskip("starlette.testclient").TestClient
 
 
 class Metrics(MetricSchema):
